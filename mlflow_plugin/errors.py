@@ -1,9 +1,7 @@
 """The errors that a user can meet. Each says what happened, to which file or run, and what to do next."""
 
-from mlflow.exceptions import ExecutionException
 
-
-class PhaseError(ExecutionException):
+class PhaseError(Exception):
     """Something a person can mend. Shown as one message, never as a traceback."""
 
     exit_code = 1
