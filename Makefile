@@ -1,0 +1,79 @@
+# Everything runs in one environment, .venv, which any target builds on its first use.
+
+EXTRAS := torch,gpu,steering,sweeps,s3,test,dev
+TORCH := 2.13.0
+BIN := .venv/bin
+
+# Asked by running it: a version manager may have a command of that name that only complains.
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+# Named by content and place, so a changed pin or a moved checkout rebuilds and anything else costs nothing.
+ENVIRONMENT := .venv/installed-$(shell { echo '$(CURDIR) $(EXTRAS)'; cat setup.cfg pyproject.toml constraints.txt; } | cksum | cut -d ' ' -f 1)
+
+# Which tests run and how; `make test TESTFLAGS="tests/test_decision.py -x"` replaces it.
+TESTFLAGS ?= -n logical --maxprocesses 4 --dist loadfile
+# Further arguments of `mlflow run`, for example DEMOFLAGS="-P preset=gpt2".
+DEMOFLAGS ?=
+BENCHFLAGS ?=
+
+ifeq ($(origin MLFLOW_TRACKING_URI),undefined)
+demo: export MLFLOW_TRACKING_URI := sqlite:///$(CURDIR)/mlflow.db
+LOOK := $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db   then open http://127.0.0.1:5000
+else
+LOOK := open your tracking server (MLFLOW_TRACKING_URI)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench lock clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
+demo: $(ENVIRONMENT) ## Steer a real language model through four phases; again: everything is reused
+	@echo "Running phases 1 to 4 on SmolLM2-135M under MLflow: minutes the first time, seconds once there is work to reuse."
+	@$(BIN)/mlflow run . -e main -b phases --env-manager local --experiment-name sentiment-steering $(DEMOFLAGS)
+	@echo "To look at the runs: $(LOOK), experiment sentiment-steering."
+
+test: $(ENVIRONMENT) ## Run the tests, fast and end to end
+	@$(BIN)/python -m pytest $(TESTFLAGS)
+
+check: $(ENVIRONMENT) ## Lint, formatting and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(ENVIRONMENT) ## Measure the speed of verdicts, of a finished pipeline and of phase 2
+	@$(BIN)/python -m benchmarks $(BENCHFLAGS)
+
+lock: ## Resolve every dependency afresh and rewrite constraints.txt
+	$(require_python)
+	@echo "Resolving mlflow-phases[$(EXTRAS)] with torch $(TORCH) in a fresh environment."
+	@$(PYTHON) -m venv --clear .cache/lock
+	@.cache/lock/bin/python -m pip install -qq --disable-pip-version-check "torch==$(TORCH)" -e ".[$(EXTRAS)]"
+	@{ echo "# Written by 'make lock': the exact versions that 'make' installs and the tests have passed with."; \
+	   .cache/lock/bin/python -m pip freeze --disable-pip-version-check --exclude-editable \
+	   | grep -v ' @ ' | sed 's/+.*//'; } > .cache/constraints.txt
+	@mv .cache/constraints.txt constraints.txt
+	@rm -rf .cache/lock
+	@echo "Wrote constraints.txt."
+
+clean: ## Remove the environment and caches, never the tracking store or what it holds
+	rm -rf .venv build dist *.egg-info .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+define require_python
+@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and none was found. Install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11, or does not start. Name another: make PYTHON=/path/to/python3.11"; exit 1; }
+endef
+
+# A copied environment keeps pointing at its origin: it is made anew unless its scripts name this folder.
+$(ENVIRONMENT):
+	$(require_python)
+	@grep -qsF '$(CURDIR)/.venv/' $(BIN)/pip && $(BIN)/python -c '' 2>/dev/null || { \
+		echo "Making the environment .venv with $$($(PYTHON) --version)."; $(PYTHON) -m venv --clear .venv; }
+	@echo "Installing the pinned packages (MLflow, torch, transformers and the tools): about 2 GB, minutes, once."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	@rm -f .venv/installed-*
+	@touch $@

@@ -1,0 +1,92 @@
+"""Fixtures for every test, and the isolation of every test from the machine that it runs on."""
+
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+# MLflow reads this where it would otherwise place artifacts under the working directory, which here is the repository.
+ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
+ACTIVE_RUN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+
+_CACHE = pytest.StashKey[str]()
+
+
+def _isolate() -> None:
+    """Forget what the shell says about stores, runs, phases and accelerators. Child processes inherit the result."""
+    for name in list(os.environ):
+        if name.lstrip("_").startswith(("MLFLOW_", "PHASE_")):
+            del os.environ[name]
+    os.environ.update(
+        MLFLOW_DISABLE_TELEMETRY="true",
+        HF_HUB_OFFLINE="1",
+        MPLBACKEND="Agg",
+        OMP_NUM_THREADS="1",
+        TOKENIZERS_PARALLELISM="false",
+    )
+
+
+# At import, before any test module can import a library that reads its settings once.
+_isolate()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the session a cache folder of its own. Parallel workers inherit it through the environment."""
+    if not hasattr(config, "workerinput"):
+        config.stash[_CACHE] = tempfile.mkdtemp(prefix="mlflow-phases-tests-")
+        os.environ["XDG_CACHE_HOME"] = config.stash[_CACHE]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the session's cache folder."""
+    if _CACHE in config.stash:
+        shutil.rmtree(config.stash[_CACHE], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def empty_database() -> Path:
+    """Return an sqlite tracking database with MLflow's tables and no runs: making one takes seconds, copying one none."""
+    template = Path(os.environ["XDG_CACHE_HOME"]) / "template.db"
+    if not template.exists():
+        from mlflow import MlflowClient
+
+        unfinished = template.with_suffix(f".{os.getpid()}")
+        MlflowClient(f"sqlite:///{unfinished}").search_experiments()
+        unfinished.replace(template)  # whichever parallel worker comes last wins; the databases are alike
+    return template
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Iterator[str]:
+    """Yield the URI of an empty sqlite tracking store with local artifacts, in force for this process and its children."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    database, artifacts = folder / "mlflow.db", folder / "artifacts"
+    shutil.copyfile(empty_database, database)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE experiments SET artifact_location = ? || '/' || experiment_id", (str(artifacts),))
+
+    _forget_active_store()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    monkeypatch.setenv(ARTIFACT_ROOT, str(artifacts))
+    yield f"sqlite:///{database}"
+    _forget_active_store()
+
+
+def _forget_active_store() -> None:
+    """Undo what `mlflow.start_run`, `set_experiment` and `set_tracking_uri` keep for the whole process."""
+    if "mlflow" in sys.modules:
+        import mlflow
+
+        while mlflow.active_run():
+            mlflow.end_run()
+        mlflow.tracking.fluent._active_experiment_id = None
+        mlflow.set_tracking_uri(None)
+    for name in ACTIVE_RUN:
+        os.environ.pop(name, None)
