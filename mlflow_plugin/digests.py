@@ -1,0 +1,240 @@
+"""sha256 digests of files, folders and values, with a memory of the files that have not changed.
+
+The memory is one sqlite file in `$XDG_CACHE_HOME/mlflow-phases/` (by default `~/.cache/mlflow-phases/`), shared by
+concurrent processes. It is advisory: whatever goes wrong with it, the work is done again and nobody is told.
+"""
+
+import atexit
+import hashlib
+import json
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlflow_plugin.errors import PhaseError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_RACY_NANOSECONDS = 2_000_000_000
+_ROWS_KEPT = 100_000
+_PENDING_LIMIT = 10_000
+_SCHEMA = """CREATE TABLE IF NOT EXISTS remembered (
+    path TEXT NOT NULL, kind TEXT NOT NULL, signature TEXT NOT NULL, value TEXT NOT NULL, UNIQUE (path, kind))"""
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, 64 hex digits. An unchanged file is not read again, not even by another process.
+
+    Raises PhaseError when the file is missing, unreadable or no regular file.
+    """
+    return remembered(path, "sha256", read_digest)
+
+
+def read_digest(path: Path) -> str:
+    """sha256 of a file's bytes as they are on disk now, never from memory. Raises PhaseError as `file_digest` does."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def path_digest(path: Path | str) -> str:
+    """sha256 of a file's bytes, or of a folder: its files' relative names and bytes, in sorted order.
+
+    Hidden folders and `__pycache__` are left out; empty folders do not count. Raises PhaseError when something cannot
+    be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return value_digest(dict(_folder_digests(path)))
+    return file_digest(path)
+
+
+def value_digest(value: object) -> str:
+    """sha256 of a value's canonical JSON: sorted keys, no spaces, floats as Python's repr, NaN and Infinity by name.
+
+    Tuples count as lists. Raises PhaseError for a value that JSON cannot hold.
+    """
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PhaseError(f"This value has no canonical form: {error}. Use numbers, text and lists.") from error
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def walk_files(folder: Path, skip_folder: Callable[[str], bool] | None = None) -> Iterator[tuple[str, Path]]:
+    """The regular files below a folder as (relative posix path, path), sorted within each folder; links are followed.
+
+    A folder that links reach twice is entered once, so loops end. `skip_folder` is asked with a folder's bare name.
+    Raises PhaseError when a folder cannot be listed.
+    """
+    entered: set[tuple[int, int]] = set()
+    waiting: list[tuple[str, Path]] = [("", Path(folder))]
+    while waiting:
+        prefix, current = waiting.pop()
+        try:
+            status = current.stat()
+            if (status.st_dev, status.st_ino) in entered:
+                continue
+            entered.add((status.st_dev, status.st_ino))
+            with os.scandir(current) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            raise _unreadable(current, error) from error
+        below = [entry for entry in entries if entry.is_dir() and not (skip_folder and skip_folder(entry.name))]
+        waiting += [(f"{prefix}{entry.name}/", Path(entry.path)) for entry in reversed(below)]
+        yield from ((prefix + entry.name, Path(entry.path)) for entry in entries if entry.is_file())
+
+
+def remembered(path: Path, kind: str, compute: Callable[[Path], str]) -> str:
+    """What `compute(path)` gives for a file, computed once for as long as the file stays as it is.
+
+    `kind` names the computation and its version. A file is known again by path, size, modification and change time,
+    inode and device. One changed less than two seconds ago is not remembered, since it could change again within the
+    clock's resolution.
+    Raises PhaseError when the file is missing or is no regular file, and whatever `compute` raises.
+    """
+    place = os.path.abspath(path)
+    before = _status(path)
+    signature = _signature(before)
+    value = _memory.find(place, kind, signature)
+    if value is not None:
+        return value
+    value = compute(Path(path))
+    settled = max(before.st_mtime_ns, before.st_ctime_ns) < time.time_ns() - _RACY_NANOSECONDS
+    if settled and _signature(_status(path)) == signature:
+        _memory.keep(place, kind, signature, value)
+    return value
+
+
+def flush() -> None:
+    """Write what was remembered since the last flush. Happens by itself when the process exits."""
+    _memory.flush()
+
+
+def _folder_digests(folder: Path) -> Iterator[tuple[str, str]]:
+    def is_left_out(name: str) -> bool:
+        return name.startswith(".") or name == "__pycache__"
+
+    for name, path in walk_files(folder, skip_folder=is_left_out):
+        yield name, file_digest(path)
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise PhaseError(f"{path} is no regular file, so it has no digest. Name a file.")
+    return status
+
+
+def _signature(status: os.stat_result) -> str:
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino} {status.st_dev}"
+
+
+def _unreadable(path: Path, error: Exception) -> PhaseError:
+    why = getattr(error, "strerror", None) or str(error)
+    return PhaseError(f"{path} cannot be read: {why}. Check the path and its permissions.")
+
+
+def _cache_file() -> str:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "mlflow-phases", "digests.sqlite")
+
+
+class _Memory:
+    """The sqlite file behind `remembered`. Reads go straight to it, writes wait for one transaction at the end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._file: str | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._pending: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def find(self, path: str, kind: str, signature: str) -> str | None:
+        with self._lock:
+            if self._pending.get((path, kind), ("", ""))[0] == signature:
+                return self._pending[path, kind][1]
+            connection = self._open()
+            if connection is None:
+                return None
+            try:
+                row = connection.execute(
+                    "SELECT value FROM remembered WHERE path = ? AND kind = ? AND signature = ?",
+                    (path, kind, signature),
+                ).fetchone()
+            except Exception as error:  # an unusable memory is no memory, whatever sqlite calls it
+                self._give_up(error)
+                return None
+            return row[0] if row and isinstance(row[0], str) else None
+
+    def keep(self, path: str, kind: str, signature: str, value: str) -> None:
+        with self._lock:
+            self._pending[path, kind] = (signature, value)
+            full = len(self._pending) >= _PENDING_LIMIT
+        if full:
+            self.flush()
+
+    def flush(self) -> None:
+        with self._lock:
+            pending, self._pending = self._pending, {}
+            connection = self._open() if pending else None
+            if connection is None:
+                return
+            try:
+                with connection:
+                    connection.executemany(
+                        "INSERT OR REPLACE INTO remembered (path, kind, signature, value) VALUES (?, ?, ?, ?)",
+                        [(path, kind, *kept) for (path, kind), kept in pending.items()],
+                    )
+                    # Replacing a row renews its rowid, so the smallest are those nobody has renewed for longest.
+                    connection.execute(
+                        "DELETE FROM remembered WHERE rowid <= (SELECT max(rowid) FROM remembered) - ?", (_ROWS_KEPT,)
+                    )
+            except Exception as error:  # as above
+                self._give_up(error)
+
+    def _open(self) -> "sqlite3.Connection | None":
+        file = _cache_file()
+        if file == self._file:
+            return self._connection
+        self._file, self._connection = file, None
+        try:
+            import sqlite3  # here, since most commands end before any file is digested
+
+            os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
+            self._connection = sqlite3.connect(file, timeout=0.2, check_same_thread=False)
+            self._connection.execute(_SCHEMA)
+        except Exception as error:  # as above
+            self._give_up(error)
+        return self._connection
+
+    def _give_up(self, error: Exception) -> None:
+        """Work without memory from here on. A file that is no database is removed: the next process makes a new one."""
+        self._connection = None
+        damaged = getattr(error, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+        if damaged and self._file:
+            try:
+                os.unlink(self._file)
+            except OSError:
+                return
+
+
+def _forget_connection() -> None:
+    """A sqlite connection must not cross a fork."""
+    global _memory
+    _memory = _Memory()
+
+
+_memory = _Memory()
+atexit.register(flush)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_connection)
