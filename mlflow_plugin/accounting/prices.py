@@ -10,8 +10,8 @@ import math
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mlflow_plugin.accounting.hardware import Hardware
 from mlflow_plugin.errors import PhaseError
@@ -24,16 +24,14 @@ PACKAGE_TABLE = Path(__file__).with_name("prices.json")
 MIG_SLICES = 7
 
 
-@dataclass(frozen=True)
-class Price:
+class Price(NamedTuple):
     """US dollars an hour for all the hardware together, and where that figure comes from."""
 
     usd_per_hour: float
     source: str
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     name: str
     usd_per_hour: float
     origin: str
@@ -43,8 +41,7 @@ class _Row:
         return _words(self.name)
 
 
-@dataclass(frozen=True)
-class _Table:
+class _Table(NamedTuple):
     gpus: tuple[_Row, ...]
     cpu_core: _Row | None
 
