@@ -1,0 +1,396 @@
+"""Phase + identity + history -> Verdict. Pure: no MLflow, no clock, no files; the rules are the functions in `RULES`, in order."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from mlflow_plugin.accounting.estimate import Estimate, describe_cost, describe_duration
+from mlflow_plugin.names import short
+from mlflow_plugin.project import Phase
+from mlflow_plugin.runs import PhaseRun
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A finished run that an option throws away. Seconds, US dollars, UTC."""
+
+    phase: str
+    run_id: str
+    quality: float | None
+    metric: str
+    finished_at: datetime | None
+    duration_seconds: float | None
+    cost_usd: float | None
+
+    def sentence(self) -> str:
+        parts = [f"{self.phase} {short(self.run_id)}"]
+        if self.quality is not None:
+            parts.append(f"{self.metric} {self.quality:.4g}")
+        if self.finished_at is not None:
+            parts.append(f"finished {clock(self.finished_at)}")
+        if self.duration_seconds is not None:
+            parts.append(f"took {describe_duration(self.duration_seconds)}")
+        if self.cost_usd is not None:
+            parts.append(f"cost {describe_cost(self.cost_usd)}")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One lettered answer to a question. `reruns` are the phases that it computes; None: not known yet."""
+
+    letter: str
+    decide: str
+    title: str
+    keeps: tuple[str, ...] = ()
+    throws_away: tuple[Loss, ...] = ()
+    reruns: tuple[str, ...] = ()
+    seconds: float | None = None
+    cost_usd: float | None = None
+
+    def price(self) -> str:
+        """What it costs to do, in words."""
+        if not self.reruns:
+            return "nothing is computed"
+        if self.seconds is None:
+            return f"computes {', '.join(self.reruns)}; no earlier run tells how long"
+        cost = "" if self.cost_usd is None else f" and {describe_cost(self.cost_usd)}"
+        return f"computes {', '.join(self.reruns)}: about {describe_duration(self.seconds)}{cost}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be done with a phase, and why.
+
+    `action` is reuse, resume, run, wait or ask; `run_id` the run it is about (reuse: the run whose outputs count), or None.
+    `kind` names the rule that spoke. `inputs` maps each need to the run that feeds it.
+    """
+
+    phase: str
+    action: str
+    reasons: tuple[str, ...]
+    kind: str = ""
+    run_id: str | None = None
+    quality: float | None = None
+    invalidates: tuple[Loss, ...] = ()
+    options: tuple[Option, ...] = ()
+    estimate: Estimate | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    def option(self, answer: str) -> Option | None:
+        """The option of a letter or of a `decide` value."""
+        return next((option for option in self.options if answer in (option.letter, option.decide)), None)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A run of the phase with the same recipe, and what speaks against reusing it."""
+
+    run: PhaseRun
+    live: bool = False
+    resumable: bool = False
+    tainted: str = ""
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a verdict rests on. The callables are asked only when the rules before them have not decided."""
+
+    phase: Phase
+    now: datetime
+    same: Sequence[Candidate] = ()
+    missing_inputs: Sequence[str] = ()
+    inputs: Mapping[str, PhaseRun] = field(default_factory=dict)
+    input_ages: Mapping[str, float] = field(default_factory=dict)
+    stale: Callable[[], Sequence[Candidate]] = tuple
+    current: Callable[[], PhaseRun | None] = lambda: None
+    downstream: Callable[[], Sequence[Loss]] = tuple
+    estimate: Callable[[], Estimate | None] = lambda: None
+    downstream_estimate: Callable[[], Sequence[tuple[str, Estimate | None]]] = tuple
+    nearest: Callable[[], str] = str
+    input_runs: Callable[[str], PhaseRun | None] = lambda run_id: None
+
+
+def clock(moment: datetime) -> str:
+    """A time as people see it; UTC."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def decide(evidence: Evidence) -> Verdict:
+    """The verdict: the first rule that speaks."""
+    for rule in RULES:
+        if verdict := rule(evidence):
+            return verdict
+    return _run(evidence)
+
+
+def force(evidence: Evidence) -> Verdict:
+    """The verdict when the caller said `decide=rerun`: run, naming what that throws away."""
+    losses = tuple(_losses_of_same(evidence)) + tuple(evidence.downstream())
+    return Verdict(
+        evidence.phase.name,
+        "run",
+        ("re-run because decide=rerun was given", *(f"throws away {loss.sentence()}" for loss in losses)),
+        kind="forced",
+        invalidates=losses,
+        estimate=evidence.estimate(),
+        inputs=_input_ids(evidence),
+    )
+
+
+def _usable(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return [one for one in candidates if one.run.complete and not one.tainted and not one.faults]
+
+
+def quality_of(phase: Phase, run: PhaseRun) -> float | None:
+    return run.metrics.get(phase.quality.metric) if phase.quality else None
+
+
+def loss_of(phase: Phase, run: PhaseRun) -> Loss:
+    metric = phase.quality.metric if phase.quality else ""
+    return Loss(
+        run.phase, run.run_id, quality_of(phase, run), metric, run.completed_at, run.duration_seconds, run.cost_usd
+    )
+
+
+def _losses_of_same(evidence: Evidence) -> list[Loss]:
+    graded = [
+        one for one in _usable(evidence.same) if evidence.phase.grade(one.run.metrics) not in ("poor", "unknown")
+    ]
+    return [loss_of(evidence.phase, graded[0].run)] if graded else []
+
+
+def _input_ids(evidence: Evidence) -> dict[str, str]:
+    return {need: run.run_id for need, run in evidence.inputs.items()}
+
+
+def _described(phase: Phase, run: PhaseRun) -> str:
+    quality = quality_of(phase, run)
+    suffix = f" with {phase.quality.metric} {quality:.4g}" if phase.quality and quality is not None else ""
+    return f"{phase.name} {run.short} of {clock(run.when)}{suffix}"
+
+
+# --- the rules, first match wins ------------------------------------------------------------------------------------
+
+
+def _missing(evidence: Evidence) -> Verdict | None:
+    if not evidence.missing_inputs:
+        return None
+    needs = ", ".join(evidence.missing_inputs)
+    return Verdict(
+        evidence.phase.name,
+        "run",
+        (f"{needs} must run first: it has no run that is complete, good enough and not quarantined",),
+        kind="missing",
+        estimate=evidence.estimate(),
+        inputs=_input_ids(evidence),
+    )
+
+
+def _good(evidence: Evidence) -> Verdict | None:
+    phase = evidence.phase
+    for candidate in _usable(evidence.same):
+        run = candidate.run
+        if phase.grade(run.metrics) != "good":
+            continue
+        if old := _old_inputs(evidence):
+            return _ask(evidence, "old", run, (*old, f"{_described(phase, run)} was made with them"))
+        bound = f" >= {phase.quality.good:g}" if phase.quality and phase.quality.higher_is_better else ""
+        reason = f"{_described(phase, run)}{bound}: same parameters, code and inputs"
+        return Verdict(
+            phase.name,
+            "reuse",
+            (reason, *_input_reasons(evidence, run)),
+            kind="same",
+            run_id=run.run_id,
+            quality=quality_of(phase, run),
+            inputs=dict(run.inputs),
+        )
+    return None
+
+
+def _input_reasons(evidence: Evidence, run: PhaseRun) -> list[str]:
+    return [
+        f"{need} {latest.short} of {clock(latest.when)} gives the same bytes as {short(used)}, which it was made from"
+        for need, used in run.inputs.items()
+        if (latest := evidence.inputs.get(need)) and latest.run_id != used
+    ]
+
+
+def _live(evidence: Evidence) -> Verdict | None:
+    for candidate in evidence.same:
+        if candidate.live and not candidate.run.complete and not candidate.tainted:
+            run = candidate.run
+            reason = f"{_described(evidence.phase, run)} is computing the same thing now; it is waited for and then reused"
+            return Verdict(
+                evidence.phase.name, "wait", (reason,), kind="live", run_id=run.run_id, inputs=_input_ids(evidence)
+            )
+    return None
+
+
+def _interrupted_or_middling(evidence: Evidence) -> Verdict | None:
+    """The newest run that is either resumable or neither good nor poor: whichever came last shows what was wanted."""
+    phase = evidence.phase
+    for candidate in evidence.same:
+        run = candidate.run
+        if candidate.tainted or candidate.faults:
+            continue
+        if candidate.resumable and not candidate.live and not run.complete:
+            reason = f"{_described(phase, run)} was interrupted; it goes on from {run.checkpoint}"
+            return Verdict(
+                phase.name,
+                "resume",
+                (reason,),
+                kind="interrupted",
+                run_id=run.run_id,
+                estimate=evidence.estimate(),
+                inputs=_input_ids(evidence),
+            )
+        if run.complete and (why := middling(phase, run)):
+            kind = {"between": "between", "gate": "gate", "unknown": "unknown"}[phase.grade(run.metrics)]
+            return _ask(evidence, kind, run, (f"{_described(phase, run)} exists, with the same inputs", *why))
+    return None
+
+
+def middling(phase: Phase, run: PhaseRun) -> list[str]:
+    """Why a complete run is neither good nor poor, in words; empty when it is one of the two."""
+    grade = phase.grade(run.metrics)
+    if grade == "gate":
+        return phase.gate_failures(run.metrics)
+    if phase.quality is None or grade in ("good", "poor"):
+        return []
+    metric, quality = phase.quality.metric, quality_of(phase, run)
+    if quality is None:
+        return [f"its quality is not known: metric {metric!r} was never logged; log it to that run, or answer"]
+    if grade == "unknown":
+        return [f"its quality is not known: metric {metric!r} is {quality}"]
+    return [f"its {metric} {quality:.4g} lies between poor ({phase.quality.poor:g}) and good ({phase.quality.good:g})"]
+
+
+def _stale(evidence: Evidence) -> Verdict | None:
+    phase = evidence.phase
+    for candidate in _usable(evidence.stale()):
+        run = candidate.run
+        if phase.grade(run.metrics) == "poor":
+            continue
+        reasons = []
+        for need, used in run.inputs.items():
+            latest = evidence.inputs.get(need)
+            if latest is None or latest.run_id == used:
+                continue
+            before = evidence.input_runs(used)
+            made = f" of {clock(before.when)}" if before else ""
+            newest = "latest" if before is None or latest.when >= before.when else "chosen"
+            reasons.append(
+                f"{_described(phase, run)} was made from {need} {short(used)}{made}; "
+                f"the {newest} {need} is {latest.short} of {clock(latest.when)} and its output differs"
+            )
+        if reasons:
+            return _ask(evidence, "stale", run, (*reasons, *middling(phase, run)))
+    return None
+
+
+def _old_inputs(evidence: Evidence) -> list[str]:
+    limit = evidence.phase.max_age_seconds
+    if limit is None:
+        return []
+    return [
+        f"{name} is {describe_duration(age)} old; max_age is {describe_duration(limit)}"
+        for name, age in evidence.input_ages.items()
+        if age > limit
+    ]
+
+
+def _old(evidence: Evidence) -> Verdict | None:
+    old = _old_inputs(evidence)
+    return _ask(evidence, "old", None, tuple(old)) if old else None
+
+
+def _would_invalidate(evidence: Evidence) -> Verdict | None:
+    if any(one.run.complete and one.faults and not one.tainted for one in evidence.same):
+        return None  # A repair: the same thing is computed again because its files are gone.
+    losses = evidence.downstream()
+    current = evidence.current()
+    if not losses or current is None:
+        return None
+    count = f"{len(losses)} good downstream run{'s' if len(losses) > 1 else ''}"
+    reasons = (f"running {evidence.phase.name} would invalidate {count} made from {current.short}", evidence.nearest())
+    return _ask(evidence, "downstream", current, tuple(reason for reason in reasons if reason))
+
+
+def _run(evidence: Evidence) -> Verdict:
+    phase, reasons = evidence.phase, []
+    for candidate in evidence.same:
+        if candidate.tainted:
+            reasons.append(f"{_described(phase, candidate.run)} is not reused: {candidate.tainted}")
+        elif candidate.run.complete and candidate.faults:
+            reasons.append(f"{_described(phase, candidate.run)} lost its outputs: {candidate.faults[0]}")
+        elif candidate.run.complete and phase.grade(candidate.run.metrics) == "poor" and phase.quality:
+            reasons.append(f"{_described(phase, candidate.run)} is poor: the bound is {phase.quality.poor:g}")
+        elif not candidate.run.complete:
+            reasons.append(f"{_described(phase, candidate.run)} did not finish and left no checkpoint")
+    if not reasons:
+        reasons.append(evidence.nearest() or f"{phase.name} has not been run yet")
+    return Verdict(
+        phase.name,
+        "run",
+        tuple(reasons[:3]),
+        kind="nothing",
+        estimate=evidence.estimate(),
+        inputs=_input_ids(evidence),
+    )
+
+
+RULES: tuple[Callable[[Evidence], Verdict | None], ...] = (
+    _missing,
+    _good,
+    _live,
+    _interrupted_or_middling,
+    _stale,
+    _old,
+    _would_invalidate,
+)
+
+
+def _ask(evidence: Evidence, kind: str, kept: PhaseRun | None, reasons: tuple[str, ...]) -> Verdict:
+    """A question whose first option keeps what exists and whose second computes anew."""
+    phase = evidence.phase
+    downstream = tuple(evidence.downstream())
+    # A run of other parameters stays what it is; only what was built on it is lost by moving on.
+    lost = (loss_of(phase, kept),) if kept is not None and kind != "downstream" else ()
+    losses = (*lost, *(loss for loss in downstream if loss.run_id not in {one.run_id for one in lost}))
+    estimate, later = evidence.estimate(), list(evidence.downstream_estimate())
+    reruns = (phase.name, *(name for name, _ in later))
+    if kept is not None:
+        keep = Option("A", "reuse", f"Keep {_described(phase, kept)} and go on", tuple(loss.sentence() for loss in losses))
+    else:
+        keep = Option("A", "reuse", "Use the inputs as they are", reruns=(phase.name,), **_price([estimate]))
+    again = Option(
+        "B",
+        "rerun",
+        f"Run {phase.name} again" + (f", then {', '.join(reruns[1:])}" if later else ""),
+        throws_away=losses,
+        reruns=reruns,
+        **_price([estimate, *(one for _, one in later)]),
+    )
+    return Verdict(
+        phase.name,
+        "ask",
+        reasons,
+        kind=kind,
+        run_id=kept.run_id if kept else None,
+        quality=quality_of(phase, kept) if kept else None,
+        invalidates=losses,
+        options=(keep, again),
+        estimate=estimate,
+        inputs=_input_ids(evidence),
+    )
+
+
+def _price(estimates: Sequence[Estimate | None]) -> dict[str, float | None]:
+    known = [one for one in estimates if one is not None]
+    if not known:
+        return {"seconds": None, "cost_usd": None}
+    costs = [one.cost_usd for one in known if one.cost_usd is not None]
+    return {"seconds": sum(one.seconds for one in known), "cost_usd": sum(costs) if costs else None}

@@ -1,0 +1,225 @@
+"""Every lookup in the tracking store, and only here. Reads, never writes."""
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin import names
+from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.identity import Identity
+from mlflow_plugin.project import Phase, Project
+from mlflow_plugin.runs import PhaseRun
+
+_AT_MOST = 20
+
+
+def _json(text: str | None) -> Any:
+    with suppress(ValueError, TypeError):
+        return json.loads(text or "")
+    return None
+
+
+def _mapping(text: str | None) -> dict[str, Any]:
+    content = _json(text)
+    return content if isinstance(content, dict) else {}
+
+
+def moment(text: str | None) -> datetime | None:
+    """An ISO 8601 time from the store, or None when it is none."""
+    with suppress(ValueError, TypeError):
+        found = datetime.fromisoformat(text or "")
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return None
+
+
+def phase_run(run: Run) -> PhaseRun:
+    """What a run of the store says, as plain data. Raises PhaseError when a newer version of this package wrote it."""
+    tags, info = run.data.tags, run.info
+    written_by = tags.get(names.FORMAT, "1")
+    if not written_by.isdigit() or int(written_by) > names.FORMAT_VERSION:
+        raise PhaseError(
+            f"run {info.run_id} was written by a newer mlflow-phases (format {written_by}; this one reads up to "
+            f"{names.FORMAT_VERSION}). Nothing was changed. Upgrade mlflow-phases to go on."
+        )
+    outputs = _json(tags.get(names.OUTPUTS))
+    return PhaseRun(
+        run_id=info.run_id,
+        phase=tags.get(names.NAME, ""),
+        experiment_id=info.experiment_id,
+        artifact_uri=info.artifact_uri or "",
+        status=info.status,
+        started_at=datetime.fromtimestamp((info.start_time or 0) / 1000, UTC),
+        completed_at=moment(tags.get(names.COMPLETED_AT)),
+        verdict=tags.get(names.VERDICT, ""),
+        reused_run_id=tags.get(names.REUSED_RUN_ID, ""),
+        inputs={
+            key.removeprefix(names.INPUT_PREFIX): value
+            for key, value in tags.items()
+            if key.startswith(names.INPUT_PREFIX)
+        },
+        ancestors=frozenset(filter(None, tags.get(names.ANCESTORS, "").split(","))),
+        fingerprint=_mapping(tags.get(names.FINGERPRINT)),
+        parameters=run.data.params,
+        metrics=run.data.metrics,
+        output_digest=tags.get(names.OUTPUT_DIGEST, ""),
+        outputs=outputs if isinstance(outputs, dict) else None,
+        quarantined=tags.get(names.QUARANTINED, ""),
+        invalidated_by=tags.get(names.INVALIDATED_BY, ""),
+        heartbeat=_mapping(tags.get(names.HEARTBEAT)),
+        checkpoint=tags.get(names.CHECKPOINT, ""),
+        question=_mapping(tags.get(names.QUESTION)),
+        answer=tags.get(names.ANSWER, ""),
+        hardware=tags.get(names.HARDWARE, ""),
+        hardware_key=tags.get(names.HARDWARE_KEY, ""),
+        user=tags.get("mlflow.user", ""),
+    )
+
+
+class History:
+    """The phase runs of one project in one experiment. Holds what it read for as long as it lives: make a new one per verdict."""
+
+    def __init__(self, client: MlflowClient, experiment_id: str, project: Project) -> None:
+        self.client = client
+        self.experiment_id = experiment_id
+        self.project = project
+        self._runs: dict[str, PhaseRun | None] = {}
+        self._pointers: Mapping[str, str] | None = None
+
+    # --- single runs ---
+
+    def runs(self, run_ids: Iterable[str]) -> dict[str, PhaseRun]:
+        """The active runs among these ids; one request for all that were not read before."""
+        wanted = {run_id for run_id in run_ids if run_id}
+        unread = sorted(wanted - set(self._runs))
+        for start in range(0, len(unread), 100):
+            part = unread[start : start + 100]
+            if len(part) == 1:
+                found = self._get(part[0])
+            else:
+                quoted = ", ".join(f"'{run_id}'" for run_id in part if run_id.isalnum())
+                found = self.search(f"attributes.run_id IN ({quoted})", len(part)) if quoted else []
+            self._runs.update(dict.fromkeys(part))
+            self._runs.update({run.run_id: run for run in found})
+        return {run_id: run for run_id in wanted if (run := self._runs[run_id])}
+
+    def _get(self, run_id: str) -> list[PhaseRun]:
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return []
+            raise
+        return [phase_run(run)] if run.info.lifecycle_stage == "active" else []
+
+    def run(self, run_id: str) -> PhaseRun | None:
+        return self.runs([run_id]).get(run_id) if run_id else None
+
+    def search(self, filter_string: str, max_results: int = _AT_MOST) -> list[PhaseRun]:
+        """Active runs that match, newest first."""
+        found = self.client.search_runs(
+            [self.experiment_id], filter_string, max_results=max_results, order_by=["attributes.start_time DESC"]
+        )
+        runs = [phase_run(run) for run in found]
+        self._runs.update({run.run_id: run for run in runs})
+        return runs
+
+    # --- the newest run of a phase ---
+
+    def pointer(self, phase: str) -> dict[str, Any]:
+        """What the experiment remembers of a phase's newest usable run: `run_id`, `output_digest`, `grade`."""
+        if self._pointers is None:
+            self._pointers = self.client.get_experiment(self.experiment_id).tags
+        return _mapping(self._pointers.get(names.LATEST + names.phase_key(self.project.name, phase)))
+
+    def latest(self, phase: Phase) -> PhaseRun | None:
+        """The newest complete run of a phase that is good enough and not quarantined, or None.
+
+        Good enough is: accepted by a person, or good with all gates passed; failing any such run, one between poor and good.
+        """
+        pointer = self.pointer(phase.name)
+        run_id, lineage = str(pointer.get("run_id", "")), pointer.get("lineage", [])
+        # The lineage comes along in the same request, since the quarantine check needs it at once.
+        self.runs([run_id, *map(str, lineage)])
+        run = self.run(run_id)
+        if run and run.complete and run.phase == phase.name and not self.taint(run):
+            return run
+        return self._latest_by_search(phase)
+
+    def _latest_by_search(self, phase: Phase) -> PhaseRun | None:
+        middling = None
+        for run in self.recent(phase.name, 200):
+            source = self.run(run.reused_run_id) if run.reused_run_id else run
+            if not run.complete or source is None or not source.complete or self.taint(source):
+                continue
+            grade = phase.grade(source.metrics)
+            if grade == "good" or (run.reused_run_id and run.answer):
+                return source
+            middling = middling or (source if grade == "between" else None)
+        return middling
+
+    def recent(self, phase: str, at_most: int = _AT_MOST) -> list[PhaseRun]:
+        """The newest runs of a phase, whatever became of them."""
+        return self.search(f"tags.`{names.RUNS_INDEX}{names.phase_key(self.project.name, phase)}` = '1'", at_most)
+
+    def pinned(self, phase: Phase, run_id: str) -> PhaseRun:
+        """The run that the caller chose to feed a phase. Raises UsageError: it does not exist, is of another phase, ..."""
+        run = self.run(run_id)
+        if run is None:
+            raise UsageError(f"{phase.name}_run_id={run_id}: there is no such run in this tracking store.")
+        if run.phase != phase.name:
+            what = f"a run of {run.phase}" if run.phase else "no phase run"
+            raise UsageError(f"{phase.name}_run_id={run_id}: that is {what}, not of {phase.name}.")
+        if run.reused_run_id:
+            run = self.pinned(phase, run.reused_run_id)
+        if not run.complete:
+            raise UsageError(f"{phase.name}_run_id={run_id}: that run never completed ({run.status.lower()}).")
+        if taint := self.taint(run):
+            raise UsageError(f"{phase.name}_run_id={run_id}: {taint}. Choose another, or lift the quarantine.")
+        return run
+
+    # --- candidates ---
+
+    def same_identity(self, identity: Identity) -> list[PhaseRun]:
+        """Runs of this very identity, newest first."""
+        return self._by_digests(names.IDENTITY_INDEX, identity, identity.digests(), inputs=True)
+
+    def same_config(self, identity: Identity) -> list[PhaseRun]:
+        """Runs with the same parameters and code, whatever their inputs, newest first."""
+        return self._by_digests(names.CONFIG_INDEX, identity, identity.config_digests(), inputs=False)
+
+    def _by_digests(self, index: str, identity: Identity, digests: Iterable[str], *, inputs: bool) -> list[PhaseRun]:
+        for digest in digests:
+            found = self.search(f"tags.`{index}{digest}` = '1'")
+            # Two runs can share the sparse digest when a default was changed between them.
+            if same := [run for run in found if not identity.differences(run.fingerprint, inputs=inputs)]:
+                return same
+        return []
+
+    # --- lineage ---
+
+    def taint(self, run: PhaseRun) -> str:
+        """Why nothing may be built on a run: it or anything upstream of it is quarantined. Empty when sound."""
+        if run.quarantined:
+            return f"{run.phase} {run.short} is quarantined: {run.quarantined}"
+        lineage = {*run.ancestors, *run.inputs.values()}
+        for ancestor in self.runs(lineage).values():
+            if ancestor.quarantined:
+                return f"{ancestor.phase} {ancestor.short} upstream of it is quarantined: {ancestor.quarantined}"
+        return ""
+
+    def downstream(self, run_id: str) -> list[PhaseRun]:
+        """The runs that were made from a run, directly or not, newest first; reuses of others left out."""
+        found: dict[str, PhaseRun] = {}
+        pending = [run_id]
+        while pending:
+            for run in self.search(f"tags.`{names.INPUT_INDEX}{pending.pop()}` = '1'", 100):
+                if run.run_id not in found and not run.reused_run_id:
+                    found[run.run_id] = run
+                    pending.append(run.run_id)
+        return sorted(found.values(), key=lambda run: run.when, reverse=True)

@@ -1,0 +1,54 @@
+"""The names that are written to the tracking store. People read `phase.*`; `mlflow.phase.*` is the index, which the UI hides."""
+
+import hashlib
+
+FORMAT_VERSION = 1
+
+NAME = "phase.name"
+PROJECT = "phase.project"
+VERDICT = "phase.verdict"
+REASON = "phase.reason"
+REUSED_RUN_ID = "phase.reused_run_id"
+RESUMED_FROM = "phase.resumed_from"
+INPUT_PREFIX = "phase.input."
+OUTPUT_DIGEST = "phase.output_digest"
+COMPLETED_AT = "phase.completed_at"
+HARDWARE = "phase.hardware"
+ANSWER = "phase.answer"
+ANSWERED_BY = "phase.answered_by"
+INVALIDATED_BY = "phase.invalidated_by"
+QUARANTINED = "phase.quarantined"
+
+DURATION_SECONDS = "phase.duration_seconds"
+COST_USD = "phase.cost_usd"
+SAVED_SECONDS = "phase.saved_seconds"
+SAVED_USD = "phase.saved_usd"
+STALL_MS = "checkpoint.stall_ms"
+
+FORMAT = "mlflow.phase.format"
+FINGERPRINT = "mlflow.phase.fingerprint"
+OUTPUTS = "mlflow.phase.outputs"
+ANCESTORS = "mlflow.phase.ancestors"
+HEARTBEAT = "mlflow.phase.heartbeat"
+CHECKPOINT = "mlflow.phase.checkpoint"
+QUESTION = "mlflow.phase.question"
+HARDWARE_KEY = "mlflow.phase.hardware_key"
+IDENTITY_INDEX = "mlflow.phase.identity."
+CONFIG_INDEX = "mlflow.phase.config."
+INPUT_INDEX = "mlflow.phase.input."
+RUNS_INDEX = "mlflow.phase.runs."
+LATEST = "mlflow.phase.latest."
+
+OUTPUTS_FOLDER = "outputs"
+CHECKPOINTS_FOLDER = "checkpoints"
+MANIFEST_FILE = "manifest.json"
+
+
+def phase_key(project: str, phase: str) -> str:
+    """A name for one phase of one project that is safe in a tag key: 16 hex digits."""
+    return hashlib.sha256(f"{project}\0{phase}".encode()).hexdigest()[:16]
+
+
+def short(run_id: str) -> str:
+    """A run id as people see it: its first eight characters."""
+    return run_id[:8]

@@ -1,0 +1,124 @@
+"""Parameters as values, not text: MLflow keeps them shell-quoted and as strings, so `1e-3` must equal `0.001`."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow_plugin.errors import UsageError
+
+Value = str | int | float | bool | None
+TRUNCATED_AT = 6000
+"""MLflow cuts a logged parameter at this many characters without a word."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A declared parameter of an entry point; `type` as in the MLproject file, or empty when it states none."""
+
+    name: str
+    type: str = ""
+    default: Value = None
+
+    @classmethod
+    def declared(cls, name: str, raw: Any) -> "Parameter":
+        """From the MLproject file: either a type alone, or `{type: ..., default: ...}`."""
+        if isinstance(raw, dict):
+            default = raw.get("default")
+            simple = default is None or isinstance(default, str | int | float)
+            return cls(name, str(raw.get("type", "")), default if simple else str(default))
+        return cls(name, str(raw or ""))
+
+    def value(self, given: object = None) -> Value:
+        """The typed value of what was given, or of the default. Raises UsageError: missing, or of the wrong type."""
+        raw = self.default if given is None else given
+        if raw is None:
+            raise UsageError(f"parameter {self.name!r} has no default: pass -P {self.name}=VALUE.")
+        try:
+            return _typed(raw, self.type)
+        except ValueError:
+            raise UsageError(f"parameter {self.name!r} takes {_ARTICLE[self.type]}, not {_shown(str(raw))}.") from None
+
+
+_ARTICLE = {"int": "an integer", "float": "a number", "bool": "true or false"}
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _typed(raw: object, kind: str) -> Value:
+    text = str(raw).strip()
+    if kind == "int":
+        if text.lstrip("+-").isdigit():
+            return int(text)
+        number = float(text)
+        if not number.is_integer():
+            raise ValueError
+        return int(number)
+    if kind == "float":
+        return float(text)
+    if kind == "bool":
+        if text.lower() not in ("true", "false"):
+            raise ValueError
+        return text.lower() == "true"
+    if kind in ("", "number") and not isinstance(raw, bool):
+        # Without a declared type, a number is a number whatever way it is written.
+        try:
+            return float(text) if not text.lstrip("+-").isdigit() else int(text)
+        except ValueError:
+            return str(raw)
+    return str(raw)
+
+
+def canonical(value: Value) -> str:
+    """One text for each value: 1, 1.0 and 1e0 give the same, `'1'` as text another."""
+    if isinstance(value, bool) or value is None:
+        return f"={value}"
+    if isinstance(value, float):
+        return f"#{int(value)}" if value.is_integer() else f"#{value!r}"
+    if isinstance(value, int):
+        return f"#{value}"
+    return f"'{value}"
+
+
+def unquoted(text: str) -> str:
+    """What MLflow logged, without the shell quotes that it put around it."""
+    try:
+        tokens = shlex.split(text)
+    except ValueError:
+        return text
+    return tokens[0] if len(tokens) == 1 else text
+
+
+def logged_value(text: str, argv: Sequence[str]) -> str:
+    """A logged parameter as it was given; one that MLflow cut is recovered from the command line `argv`.
+
+    Raises UsageError when it cannot be recovered: two long values that differ past the cut must not look equal.
+    """
+    if len(text) < TRUNCATED_AT:
+        return unquoted(text)
+    for argument in argv:
+        for candidate in (argument, argument.partition("=")[2]):
+            if shlex.quote(candidate)[:TRUNCATED_AT] == text:
+                return candidate
+    raise UsageError(
+        f"a parameter of more than {TRUNCATED_AT} characters was cut by MLflow and cannot be compared: "
+        "pass it in a file, or run with `-b phases`."
+    )
+
+
+def local_path(text: str, base: Path, argv: Sequence[str] = ()) -> Path | None:
+    """The file or folder that a `path` parameter names, or None when it is none on this machine.
+
+    MLflow resolves it against the folder of the caller and hands only the command line the absolute form.
+    """
+    for argument in argv:
+        if argument.startswith("/") and (argument == text or argument.endswith("/" + text.removeprefix("./"))):
+            return Path(argument) if Path(argument).exists() else None
+    try:
+        found = (base / text).resolve()
+        return found if found.exists() else None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,311 @@
+"""Every tag, parameter and metric that is written to the tracking store, and only here."""
+
+import getpass
+import json
+import shlex
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin import names
+from mlflow_plugin.accounting import Price, cost_usd, detect_hardware
+from mlflow_plugin.artifacts import OutputFiles
+from mlflow_plugin.decision import Loss, Option, Verdict
+from mlflow_plugin.identity import Identity
+from mlflow_plugin.liveness import heartbeat
+from mlflow_plugin.project import Phase
+from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.verdicts import Decision, Request, good_downstream
+
+_BATCH = 100
+_TAG_LENGTH = 7900
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a finished phase has to show. Seconds; the price is per hour."""
+
+    output_digest: str
+    outputs: OutputFiles
+    duration_seconds: float
+    price: Price
+    grade: str
+
+
+class Records:
+    """Writes what happens to phase runs. Every method is a single step that leaves the store readable when it is the last."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self.client = client
+
+    # --- creating and starting ---
+
+    def create(self, request: Request, parent_run_id: str = "", backend: str = "") -> str:
+        """A new RUNNING run with the request's parameters, as `mlflow run` makes one; returns its id."""
+        tags = {
+            "mlflow.user": user(),
+            "mlflow.source.name": str(request.project.directory),
+            "mlflow.source.type": "PROJECT",
+            "mlflow.project.entryPoint": request.phase.name,
+            **({"mlflow.project.backend": backend} if backend else {}),
+            **({"mlflow.parentRunId": parent_run_id} if parent_run_id else {}),
+            **({"mlflow.source.git.commit": commit} if (commit := git_commit(request.project.directory)) else {}),
+        }
+        run_id = str(self.client.create_run(request.experiment_id, tags=tags).info.run_id)
+        self.parameters(run_id, {**request.values, **request.given})
+        return run_id
+
+    def parameters(self, run_id: str, values: Mapping[str, object]) -> None:
+        """Logs parameters in the form in which `mlflow run` logs them, so that both look alike in the UI."""
+        params = [Param(name, shlex.quote(str(value))) for name, value in values.items()]
+        for start in range(0, len(params), _BATCH):
+            self.client.log_batch(run_id, params=params[start : start + _BATCH])
+
+    def start(self, run_id: str, decision: Decision) -> None:
+        """Marks a run as computing this phase, findable by its identity, alive from now on."""
+        verdict = decision.verdict
+        tags = {**self._named(decision), names.VERDICT: verdict.action, names.HEARTBEAT: _dumps(heartbeat())}
+        if verdict.action == "resume" and verdict.run_id:
+            tags[names.RESUMED_FROM] = verdict.run_id
+        if decision.identity:
+            tags |= _index(decision.identity, decision.inputs)
+        hardware = detect_hardware()
+        tags |= {names.HARDWARE: hardware.describe(), names.HARDWARE_KEY: hardware.key}
+        self._tag(run_id, tags)
+
+    def _named(self, decision: Decision) -> dict[str, str]:
+        request = decision.request
+        return {
+            names.FORMAT: str(names.FORMAT_VERSION),
+            names.NAME: request.phase.name,
+            names.PROJECT: request.project.name,
+            names.REASON: clipped("; ".join(decision.verdict.reasons)),
+            names.RUNS_INDEX + names.phase_key(request.project.name, request.phase.name): "1",
+            "mlflow.runName": f"{request.phase.name} {decision.verdict.action}",
+        }
+
+    # --- questions ---
+
+    def ask(self, run_id: str, decision: Decision) -> None:
+        """Marks a run as needing an answer, with the question and all its options."""
+        self._tag(
+            run_id,
+            {
+                **self._named(decision),
+                names.VERDICT: "ask",
+                names.QUESTION: question_json(decision.verdict),
+                names.HEARTBEAT: _dumps(heartbeat()),
+            },
+        )
+
+    def answer(self, run_id: str, option: Option, by: str) -> None:
+        self._tag(run_id, {names.ANSWER: option.letter, names.ANSWERED_BY: by})
+
+    # --- ending ---
+
+    def complete(self, run_id: str, decision: Decision, completion: Completion) -> None:
+        """Writes the result of a computed phase; the completion marker comes last, so that nothing is found half done."""
+        request, phase = decision.request, decision.request.phase
+        before = decision.history.latest(phase)
+        self.metrics(
+            run_id,
+            {
+                names.DURATION_SECONDS: completion.duration_seconds,
+                names.COST_USD: cost_usd(completion.duration_seconds, completion.price),
+            },
+        )
+        lineage = sorted({run_id, *_lineage(decision.inputs.values())})
+        self._point(decision, run_id, lineage, completion.grade, before)
+        self._tag(
+            run_id,
+            {
+                names.OUTPUTS: completion.outputs.to_tag(),
+                names.OUTPUT_DIGEST: completion.output_digest,
+                names.COMPLETED_AT: now(),
+            },
+        )
+        if before is not None and before.output_digest != completion.output_digest:
+            lost = {loss.run_id for loss in good_downstream(decision.history, before)}
+            self.invalidate(lost | _superseded(decision.verdict, phase), run_id)
+        self.end(run_id, "FINISHED")
+
+    def reuse(self, run_id: str, decision: Decision, source: PhaseRun, answer: Option | None = None) -> None:
+        """Records that an earlier run's outputs count; the earlier run itself is left as it was."""
+        phase = decision.request.phase
+        kept = {gate_metric for gate in phase.gates for gate_metric in (gate.left, gate.right)}
+        kept |= {phase.quality.metric} if phase.quality else set()
+        self.metrics(
+            run_id,
+            {
+                **{name: source.metrics[name] for name in sorted(kept) if name in source.metrics},
+                names.SAVED_SECONDS: source.duration_seconds or 0.0,
+                names.SAVED_USD: source.cost_usd or 0.0,
+            },
+        )
+        lineage = sorted({source.run_id, *source.ancestors})
+        self._point(decision, source.run_id, lineage, "accepted" if answer else "good", None)
+        self._tag(
+            run_id,
+            {
+                **self._named(decision),
+                **{names.INPUT_PREFIX + need: used for need, used in source.inputs.items()},
+                names.VERDICT: "reuse",
+                "mlflow.runName": f"{phase.name} reuse",
+                names.REUSED_RUN_ID: source.run_id,
+                names.ANCESTORS: ",".join(lineage),
+                names.OUTPUT_DIGEST: source.output_digest,
+                names.HARDWARE: source.hardware,
+                names.COMPLETED_AT: now(),
+            },
+        )
+        if source.invalidated_by:
+            with suppress(MlflowException):
+                self.client.delete_tag(source.run_id, names.INVALIDATED_BY)
+        self.end(run_id, "FINISHED")
+
+    def _point(self, decision: Decision, run_id: str, lineage: list[str], grade: str, before: PhaseRun | None) -> None:
+        """Moves the experiment's pointer to the phase's newest usable run. Written before the completion marker: a pointer to
+        a run without one is passed over, whereas a complete run without a pointer would not be seen."""
+        request = decision.request
+        if grade not in ("good", "accepted") and (grade != "between" or before is not None):
+            return
+        key = names.LATEST + names.phase_key(request.project.name, request.phase.name)
+        content = {"phase": request.phase.name, "run_id": run_id, "grade": grade, "lineage": lineage[:200]}
+        self.client.set_experiment_tag(request.experiment_id, key, _dumps(content))
+
+    def fail(self, run_id: str, reason: str, decision: Decision | None = None, status: str = "FAILED") -> None:
+        """Ends a run without a result. Nothing that it made is removed."""
+        tags = {**(self._named(decision) if decision else {}), names.REASON: clipped(reason)}
+        self._tag(run_id, tags)
+        self.end(run_id, status)
+
+    def end(self, run_id: str, status: str) -> None:
+        self.client.set_terminated(run_id, status)
+
+    # --- marks on other runs ---
+
+    def invalidate(self, run_ids: Iterable[str], by_run_id: str) -> None:
+        for run_id in sorted(set(run_ids) - {by_run_id}):
+            with suppress(MlflowException):  # A run that was deleted meanwhile needs no mark.
+                self.client.set_tag(run_id, names.INVALIDATED_BY, by_run_id)
+
+    def quarantine(self, run_id: str, reason: str) -> None:
+        self.client.set_tag(run_id, names.QUARANTINED, clipped(reason))
+
+    def lift_quarantine(self, run_id: str) -> None:
+        self.client.delete_tag(run_id, names.QUARANTINED)
+
+    # --- small things ---
+
+    def beat(self, run_id: str, step: int | None, usage: Mapping[str, Any]) -> None:
+        self.client.set_tag(run_id, names.HEARTBEAT, _dumps(heartbeat(step, usage)))
+
+    def checkpoint(self, run_id: str, name: str) -> None:
+        self.client.set_tag(run_id, names.CHECKPOINT, name)
+
+    def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
+        stamp = int(time.time() * 1000)
+        metrics = [Metric(name, float(value), stamp, step) for name, value in values.items()]
+        for start in range(0, len(metrics), 1000):
+            self.client.log_batch(run_id, metrics=metrics[start : start + 1000])
+
+    def describe(self, run_id: str, markdown: str) -> None:
+        self.client.set_tag(run_id, "mlflow.note.content", clipped(markdown))
+
+    def _tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        listed = [RunTag(key, value) for key, value in tags.items()]
+        for start in range(0, len(listed), _BATCH):
+            self.client.log_batch(run_id, tags=listed[start : start + _BATCH])
+
+
+def _index(identity: Identity, inputs: Mapping[str, PhaseRun]) -> dict[str, str]:
+    tags = {f"{names.IDENTITY_INDEX}{digest}": "1" for digest in identity.digests()}
+    tags |= {f"{names.CONFIG_INDEX}{digest}": "1" for digest in identity.config_digests()}
+    tags[names.FINGERPRINT] = identity.fingerprint()
+    tags[names.ANCESTORS] = ",".join(sorted(_lineage(inputs.values())))
+    for need, run in inputs.items():
+        tags[names.INPUT_PREFIX + need] = run.run_id
+        tags[names.INPUT_INDEX + run.run_id] = "1"
+    return tags
+
+
+def _lineage(inputs: Iterable[PhaseRun]) -> set[str]:
+    return {run_id for run in inputs for run_id in (run.run_id, *run.ancestors)}
+
+
+def _superseded(verdict: Verdict, phase: Phase) -> set[str]:
+    return {loss.run_id for loss in verdict.invalidates if loss.phase == phase.name}
+
+
+def question_json(verdict: Verdict) -> str:
+    """A question as JSON that fits into a tag: the longest lists are cut first, and the cut is counted."""
+    at_most = 40
+    while True:
+        content = {
+            "kind": verdict.kind,
+            "reasons": list(verdict.reasons),
+            "options": [_option(option, at_most) for option in verdict.options],
+            "asked_at": now(),
+        }
+        text = _dumps(content)
+        if len(text) <= _TAG_LENGTH or at_most == 0:
+            return text if len(text) <= _TAG_LENGTH else _dumps({**content, "reasons": [], "options": []})
+        at_most //= 2
+
+
+def _option(option: Option, at_most: int) -> dict[str, Any]:
+    return {
+        "letter": option.letter,
+        "decide": option.decide,
+        "title": option.title,
+        "keeps": list(option.keeps[:at_most]),
+        "throws_away": [_loss(loss) for loss in option.throws_away[:at_most]],
+        "not_listed": max(0, len(option.throws_away) - at_most),
+        "reruns": list(option.reruns),
+        "seconds": option.seconds,
+        "cost_usd": option.cost_usd,
+    }
+
+
+def _loss(loss: Loss) -> dict[str, Any]:
+    return {**asdict(loss), "finished_at": loss.finished_at.isoformat() if loss.finished_at else None}
+
+
+def clipped(text: str) -> str:
+    """At most a tag's length, and told so: MLflow itself cuts without a word."""
+    return text if len(text) <= _TAG_LENGTH else f"{text[: _TAG_LENGTH - 20]} ... (cut)"
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@lru_cache
+def user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+@lru_cache
+def git_commit(directory: Path) -> str:
+    if not any((folder / ".git").exists() for folder in (directory, *directory.parents)):
+        return ""
+    from mlflow.utils.git_utils import get_git_commit
+
+    commit: Callable[[str], str | None] = get_git_commit
+    return commit(str(directory)) or ""
+
+
+def _dumps(content: object) -> str:
+    return json.dumps(content, separators=(",", ":"), default=str)

@@ -1,0 +1,59 @@
+"""What the tracking store says of one run of a phase, as plain data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from mlflow_plugin.names import short
+
+
+@dataclass(frozen=True)
+class PhaseRun:
+    """One recorded execution of a phase. Times are UTC; `outputs` is what `artifacts.OutputFiles` reads."""
+
+    run_id: str
+    phase: str
+    experiment_id: str = "0"
+    artifact_uri: str = ""
+    status: str = "RUNNING"
+    started_at: datetime = datetime.fromtimestamp(0, UTC)
+    completed_at: datetime | None = None
+    verdict: str = ""
+    reused_run_id: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    ancestors: frozenset[str] = frozenset()
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    output_digest: str = ""
+    outputs: Mapping[str, Any] | None = None
+    quarantined: str = ""
+    invalidated_by: str = ""
+    heartbeat: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: str = ""
+    question: Mapping[str, Any] = field(default_factory=dict)
+    answer: str = ""
+    hardware: str = ""
+    hardware_key: str = ""
+    user: str = ""
+
+    @property
+    def complete(self) -> bool:
+        return self.completed_at is not None
+
+    @property
+    def short(self) -> str:
+        return short(self.run_id)
+
+    @property
+    def duration_seconds(self) -> float | None:
+        return self.metrics.get("phase.duration_seconds")
+
+    @property
+    def cost_usd(self) -> float | None:
+        return self.metrics.get("phase.cost_usd")
+
+    @property
+    def when(self) -> datetime:
+        return self.completed_at or self.started_at

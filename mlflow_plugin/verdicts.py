@@ -1,0 +1,237 @@
+"""The one decision function behind the backend, the phase's process, the command line and the Python API.
+
+Collects the evidence for one phase from the tracking store and hands it to `decision`. Reads, never writes.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin.accounting import Estimate, PastRun, detect_hardware, estimate, price_per_hour
+from mlflow_plugin.artifacts import missing
+from mlflow_plugin.decision import Candidate, Evidence, Loss, Verdict, decide, force, loss_of, quality_of
+from mlflow_plugin.errors import UsageError
+from mlflow_plugin.history import History
+from mlflow_plugin.identity import Identity, recipe_of
+from mlflow_plugin.liveness import is_alive
+from mlflow_plugin.parameters import Value, local_path, unquoted
+from mlflow_plugin.project import Phase, Project
+from mlflow_plugin.runs import PhaseRun
+
+
+@dataclass(frozen=True)
+class Request:
+    """A phase that somebody asks for, with these parameters, in this experiment.
+
+    `given` holds parameters as the caller wrote them; `base` is the folder that relative paths start from; `argv` the
+    rendered command line where there is one; `own_run_id` the run that is deciding for itself, which is no candidate.
+    `inputs` overrides the upstream runs (a pipeline hands down those it has just made).
+    """
+
+    project: Project
+    phase: Phase
+    given: Mapping[str, object]
+    client: MlflowClient
+    experiment_id: str
+    base: Path = field(default_factory=Path.cwd)
+    argv: Sequence[str] = ()
+    own_run_id: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def values(self) -> dict[str, Value]:
+        return self.phase.resolve(self.given)
+
+    @property
+    def decide(self) -> str:
+        return str(self.given.get("decide", self.values.get("decide", "ask")))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict with what it was made from, for those who carry it out. `identity` is None when an input is missing."""
+
+    request: Request
+    verdict: Verdict
+    identity: Identity | None
+    inputs: Mapping[str, PhaseRun]
+    history: History
+
+
+def decide_phase(request: Request) -> Decision:
+    """The verdict on a phase. Raises UsageError for wrong parameters or a wrong pin; MLflow's errors pass through."""
+    history = History(request.client, request.experiment_id, request.project)
+    collector = _Collector(request, history)
+    evidence = collector.evidence()
+    forced = request.decide == "rerun" and not evidence.missing_inputs
+    verdict = force(evidence) if forced else decide(evidence)
+    return Decision(request, verdict, collector.identity, collector.inputs, history)
+
+
+class _Collector:
+    def __init__(self, request: Request, history: History) -> None:
+        self.request, self.history, self.phase = request, history, request.phase
+        self.inputs: dict[str, PhaseRun] = {}
+        self.missing: list[str] = []
+        self.identity: Identity | None = None
+
+    def evidence(self) -> Evidence:
+        self._resolve_inputs()
+        recipe = recipe_of(
+            self.request.project, self.phase, self.request.values, self.request.base, self.request.argv
+        )
+        same: list[Candidate] = []
+        if not self.missing:
+            self.identity = Identity(recipe, {need: run.output_digest for need, run in self.inputs.items()})
+            same = self._candidates(self.history.same_identity(self.identity))
+        return Evidence(
+            phase=self.phase,
+            now=datetime.now(UTC),
+            same=same,
+            missing_inputs=self.missing,
+            inputs=self.inputs,
+            input_ages=self._ages(),
+            stale=self._stale,
+            current=lambda: self.history.latest(self.phase),
+            downstream=self._downstream,
+            estimate=lambda: self._estimate(self.phase),
+            downstream_estimate=self._downstream_estimates,
+            nearest=self._nearest,
+            input_runs=self.history.run,
+        )
+
+    def _resolve_inputs(self) -> None:
+        for need in self.phase.needs:
+            upstream = self.request.project.phases[need]
+            pinned = self._pin(need)
+            run = self.history.pinned(upstream, pinned) if pinned else self.history.latest(upstream)
+            if run is None:
+                self.missing.append(need)
+            else:
+                self.inputs[need] = run
+
+    def _pin(self, need: str) -> str:
+        name = f"{need}_run_id"
+        chosen = self.request.given.get(name, self.request.values.get(name))
+        if chosen not in (None, "", "latest"):
+            return str(chosen)
+        return self.request.inputs.get(need, "")
+
+    def _candidates(self, runs: Sequence[PhaseRun]) -> list[Candidate]:
+        now, found = time.time(), []
+        for run in runs:
+            if run.run_id == self.request.own_run_id or run.reused_run_id:
+                continue
+            tainted = self.history.taint(run)
+            faults = missing(self.request.client, run) if run.complete and not tainted else ()
+            live = not run.complete and run.status == "RUNNING" and is_alive(run.heartbeat, now)
+            found.append(Candidate(run, live, bool(run.checkpoint), tainted, faults))
+            if run.complete and not tainted and not faults and self.phase.grade(run.metrics) == "good":
+                break  # The newest good run settles it; older ones need no look.
+        return found
+
+    def _stale(self) -> Sequence[Candidate]:
+        if self.identity is None or not self.phase.needs:
+            return ()
+        runs = [run for run in self.history.same_config(self.identity) if run.complete]
+        return self._candidates(runs)
+
+    def _ages(self) -> dict[str, float]:
+        """Seconds since each upstream run completed and since each local path parameter was changed."""
+        if self.phase.max_age_seconds is None:
+            return {}
+        now = datetime.now(UTC)
+        ages = {f"{need} {run.short}": (now - run.when).total_seconds() for need, run in self.inputs.items()}
+        for parameter in self.phase.result_parameters:
+            value = self.request.values[parameter.name]
+            if parameter.type == "path" and (found := local_path(str(value), self.request.base, self.request.argv)):
+                ages[str(value)] = time.time() - found.stat().st_mtime
+        return ages
+
+    def _downstream(self) -> Sequence[Loss]:
+        """Good runs that were built on the phase's newest run and would no longer match it."""
+        current = self.history.latest(self.phase)
+        return good_downstream(self.history, current) if current else ()
+
+    def _estimate(self, phase: Phase) -> Estimate | None:
+        return estimate_phase(self.history, phase, self.request.values)
+
+    def _downstream_estimates(self) -> Sequence[tuple[str, Estimate | None]]:
+        """The later phases that were run before, and so would have to be run again."""
+        later = [phase for phase in self.request.project.downstream(self.phase.name)]
+        return [
+            (phase.name, estimate_phase(self.history, phase, {}))
+            for phase in later
+            if self.history.latest(phase) is not None
+        ]
+
+    def _nearest(self) -> str:
+        """How the newest complete run of the phase differs from what is asked for."""
+        if self.identity is None:
+            return ""
+        for run in self.history.recent(self.phase.name, 5):
+            if run.complete and not run.reused_run_id and run.run_id != self.request.own_run_id:
+                differences = self.identity.differences(run.fingerprint)
+                return f"{self.phase.name} {run.short} differs in {'; '.join(differences)}" if differences else ""
+        return ""
+
+
+def good_downstream(history: History, run: PhaseRun) -> list[Loss]:
+    """The complete, good, sound runs that were made from a run, directly or not, newest first."""
+    found = []
+    for later in history.downstream(run.run_id):
+        phase = history.project.phases.get(later.phase)
+        if phase and later.complete and phase.grade(later.metrics) == "good" and not history.taint(later):
+            found.append(loss_of(phase, later))
+    return found
+
+
+def estimate_phase(history: History, phase: Phase, values: Mapping[str, Value]) -> Estimate | None:
+    """What the phase will take here, from earlier runs; a size that is not given counts as the newest run's."""
+    past = []
+    for run in history.recent(phase.name):
+        if run.complete and not run.reused_run_id and run.duration_seconds is not None:
+            past.append(PastRun(run.duration_seconds, run.hardware_key, _sizes(phase, run.parameters), run.cost_usd))
+    if not past:
+        return None
+    sizes = _sizes(phase, {name: str(value) for name, value in values.items()}) or past[0].size
+    hardware = detect_hardware()
+    found = estimate(past, hardware.key, sizes)
+    if found is None:
+        return None
+    # Priced as of today on this machine, not as it was priced when the earlier runs were made.
+    usd = found.seconds / 3600 * price_per_hour(hardware).usd_per_hour
+    return Estimate(found.seconds, found.low, found.high, found.runs, found.like_hardware, usd)
+
+
+def _sizes(phase: Phase, parameters: Mapping[str, str]) -> dict[str, float]:
+    sizes = {}
+    for name in phase.size:
+        try:
+            sizes[name] = float(unquoted(parameters[name]))
+        except (KeyError, ValueError):
+            continue
+    return sizes
+
+
+def quality_text(phase: Phase, run: PhaseRun) -> str:
+    """A run's quality against its thresholds, in a few words; empty for a phase without quality."""
+    if phase.quality is None:
+        return ""
+    value = quality_of(phase, run)
+    shown = "unknown" if value is None else f"{value:.4g}"
+    return f"{phase.quality.metric} {shown} ({phase.grade(run.metrics)})"
+
+
+def required(phase: Phase, missing_inputs: Sequence[str]) -> UsageError:
+    """The error when a phase is to be computed and an upstream phase has nothing to give it."""
+    need = missing_inputs[0]
+    return UsageError(
+        f"{phase.name} needs {need}, which has no run that is complete, good enough and not quarantined in this experiment. "
+        f"Run `mlflow run . -e {need}` first, or choose a run with -P {need}_run_id=RUN."
+    )
