@@ -51,7 +51,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def empty_database() -> Path:
-    """Return an sqlite tracking database with MLflow's tables and no runs: making one takes seconds, copying one none."""
+    """Return an sqlite tracking database without runs. Making one takes more than a second, copying it nothing."""
     template = Path(os.environ["XDG_CACHE_HOME"]) / "template.db"
     if not template.exists():
         from mlflow import MlflowClient
@@ -64,7 +64,7 @@ def empty_database() -> Path:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Iterator[str]:
-    """Yield the URI of an empty sqlite tracking store with local artifacts, in force for this process and its children."""
+    """Yield the URI of an empty sqlite tracking store with local artifacts, in force here and in child processes."""
     folder = tmp_path / "store"
     folder.mkdir()
     database, artifacts = folder / "mlflow.db", folder / "artifacts"
