@@ -32,7 +32,7 @@ _COMMAND_TOKEN = re.compile(r"""\n|(?:\\.|[^\s"'\\]|"(?:\\.|[^"\\])*"|'[^']*'|["
 
 @dataclass(frozen=True)
 class CodeDigest:
-    """`digest`: 64 hex digits over all files. `files`: path relative to the project -> the file's first 12 hex digits."""
+    """`digest`: 64 hex digits over all files. `files`: path relative to the project -> its first 12 hex digits."""
 
     digest: str
     files: dict[str, str]
@@ -214,7 +214,7 @@ class _Closure:
         return roots
 
     def _resolve(self, parts: list[str], roots: list[str]) -> list[str]:
-        """The files that importing a dotted name runs, as far as they exist: each package's `__init__.py`, the module."""
+        """The files that importing a dotted name runs, as far as they exist: packages, then the module."""
         if parts[:1] == [_THIS_PACKAGE]:
             return []
         files: list[str] = []

@@ -118,7 +118,7 @@ def _is_empty_text(node: ast.expr) -> bool:
 
 
 def _constant_bytes(value: object) -> bytes:
-    """A literal or name by type, length and content, since 1 is not True and Python versions differ in `repr` of text."""
+    """A literal or name by type, length and content: 1 is not True, and Python versions differ in `repr` of text."""
     if isinstance(value, str):
         content = value.encode("utf-8", errors="surrogatepass")
     elif isinstance(value, bytes):
