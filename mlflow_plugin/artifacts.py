@@ -1,4 +1,6 @@
-"""The files that a run holds in the artifact store: which there are, whether all are there, and fetching them verified."""
+"""The files that a run holds in the artifact store: which there are, whether all are there, and fetching them
+verified.
+"""
 
 import hashlib
 import json
@@ -29,8 +31,8 @@ _MODELS = "models"
 class OutputFiles:
     """Where the outputs of a run lie: below `folder` of its artifacts, and in the MLflow models that it logged.
 
-    `models` maps a name to a logged model's id; its files appear as `models/NAME/...`. `sizes` is in bytes, None when the
-    list was too long for a tag and stands in the manifest alone.
+    `models` maps a name to a logged model's id; its files appear as `models/NAME/...`. `sizes` is in bytes, None
+    when the list was too long for a tag and stands in the manifest alone.
     """
 
     folder: str = names.OUTPUTS_FOLDER
@@ -140,7 +142,9 @@ def logged_models(client: MlflowClient, run_id: str) -> dict[str, str]:
 
 
 def gather_outputs(client: MlflowClient, run: PhaseRun, folder: str, target: Path) -> tuple[Manifest, OutputFiles]:
-    """Reads back all outputs that a run's store holds below `folder` (and its models), to digest what really is there."""
+    """Reads back all outputs that a run's store holds below `folder` (and its models), to digest what really is
+    there.
+    """
     models = logged_models(client, run.run_id) if not folder else {}
     _fetch(run.artifact_uri, folder, target)
     for name, model_id in models.items():
@@ -157,7 +161,9 @@ def _fetch(artifact_uri: str, folder: str, target: Path) -> None:
     repository: ArtifactRepository | None = None if local else get_artifact_repository(artifact_uri)
     for path in names_found:
         first = path.split("/", 1)[0]
-        if not folder and (first == names.CHECKPOINTS_FOLDER or path == f"{names.OUTPUTS_FOLDER}/{names.MANIFEST_FILE}"):
+        if not folder and (
+            first == names.CHECKPOINTS_FOLDER or path == f"{names.OUTPUTS_FOLDER}/{names.MANIFEST_FILE}"
+        ):
             continue
         if path == names.MANIFEST_FILE and folder:
             continue
@@ -188,8 +194,8 @@ def read_manifest(run: PhaseRun) -> Manifest:
 def fetch_outputs(client: MlflowClient, run: PhaseRun, cache: Path) -> Path:
     """A folder with a run's outputs, every byte checked against its manifest.
 
-    A local store is used in place; from a remote one the files are kept below `cache`, one folder for each output digest.
-    Raises PhaseError when a file is missing or its bytes changed since the run completed.
+    A local store is used in place; from a remote one the files are kept below `cache`, one folder for each output
+    digest. Raises PhaseError when a file is missing or its bytes changed since the run completed.
     """
     where, manifest = OutputFiles.of(run), read_manifest(run)
     local = local_folder(run.artifact_uri)

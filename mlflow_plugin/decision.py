@@ -1,4 +1,6 @@
-"""Phase + identity + history -> Verdict. Pure: no MLflow, no clock, no files; the rules are the functions in `RULES`, in order."""
+"""Phase + identity + history -> Verdict. Pure: no MLflow, no clock, no files; the rules are the functions in `RULES`,
+in order.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,15 +57,15 @@ class Option:
         if self.seconds is None:
             return f"computes {', '.join(self.reruns)}; no earlier run tells how long"
         cost = "" if self.cost_usd is None else f" and {describe_cost(self.cost_usd)}"
-        return f"computes {', '.join(self.reruns)}: about {describe_duration(self.seconds)}{cost}"
+        return f"computes {', '.join(self.reruns)}: {approximately(self.seconds)}{cost}"
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What is to be done with a phase, and why.
 
-    `action` is reuse, resume, run, wait or ask; `run_id` the run it is about (reuse: the run whose outputs count), or None.
-    `kind` names the rule that spoke. `inputs` maps each need to the run that feeds it.
+    `action` is reuse, resume, run, wait or ask; `run_id` the run it is about (reuse: the run whose outputs count),
+    or None. `kind` names the rule that spoke. `inputs` maps each need to the run that feeds it.
     """
 
     phase: str
@@ -112,6 +114,12 @@ class Evidence:
     input_runs: Callable[[str], PhaseRun | None] = lambda run_id: None
 
 
+def approximately(seconds: float) -> str:
+    """An expected duration in words."""
+    shown = describe_duration(seconds)
+    return shown if shown.startswith("under") else f"about {shown}"
+
+
 def clock(moment: datetime) -> str:
     """A time as people see it; UTC."""
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -155,9 +163,7 @@ def loss_of(phase: Phase, run: PhaseRun) -> Loss:
 
 
 def _losses_of_same(evidence: Evidence) -> list[Loss]:
-    graded = [
-        one for one in _usable(evidence.same) if evidence.phase.grade(one.run.metrics) not in ("poor", "unknown")
-    ]
+    graded = [one for one in _usable(evidence.same) if evidence.phase.grade(one.run.metrics) not in ("poor", "unknown")]
     return [loss_of(evidence.phase, graded[0].run)] if graded else []
 
 
@@ -222,7 +228,9 @@ def _live(evidence: Evidence) -> Verdict | None:
     for candidate in evidence.same:
         if candidate.live and not candidate.run.complete and not candidate.tainted:
             run = candidate.run
-            reason = f"{_described(evidence.phase, run)} is computing the same thing now; it is waited for and then reused"
+            reason = (
+                f"{_described(evidence.phase, run)} is computing the same thing now; it is waited for and then reused"
+            )
             return Verdict(
                 evidence.phase.name, "wait", (reason,), kind="live", run_id=run.run_id, inputs=_input_ids(evidence)
             )
@@ -302,6 +310,11 @@ def _old_inputs(evidence: Evidence) -> list[str]:
     ]
 
 
+def _too_old(evidence: Evidence) -> list[str]:
+    limit = evidence.phase.max_age_seconds or 0.0
+    return [name.split(" ")[0] for name, age in evidence.input_ages.items() if age > limit]
+
+
 def _old(evidence: Evidence) -> Verdict | None:
     old = _old_inputs(evidence)
     return _ask(evidence, "old", None, tuple(old)) if old else None
@@ -362,18 +375,19 @@ def _ask(evidence: Evidence, kind: str, kept: PhaseRun | None, reasons: tuple[st
     losses = (*lost, *(loss for loss in downstream if loss.run_id not in {one.run_id for one in lost}))
     estimate, later = evidence.estimate(), list(evidence.downstream_estimate())
     reruns = (phase.name, *(name for name, _ in later))
+    price = _price([estimate, *(one for _, one in later)])
     if kept is not None:
-        keep = Option("A", "reuse", f"Keep {_described(phase, kept)} and go on", tuple(loss.sentence() for loss in losses))
+        kept_losses = tuple(loss.sentence() for loss in losses)
+        keep = Option("A", "reuse", f"Keep {_described(phase, kept)} and go on", kept_losses)
     else:
-        keep = Option("A", "reuse", "Use the inputs as they are", reruns=(phase.name,), **_price([estimate]))
-    again = Option(
-        "B",
-        "rerun",
-        f"Run {phase.name} again" + (f", then {', '.join(reruns[1:])}" if later else ""),
-        throws_away=losses,
-        reruns=reruns,
-        **_price([estimate, *(one for _, one in later)]),
-    )
+        alone = _price([estimate])
+        title = f"Use the inputs as they are and run {phase.name}"
+        keep = Option("A", "reuse", title, reruns=(phase.name,), seconds=alone[0], cost_usd=alone[1])
+    if kind == "old":
+        title, decide = f"Stop, and renew {' and '.join(_too_old(evidence))} first", "fail"
+    else:
+        title, decide = f"Run {phase.name} again" + (f", then {', '.join(reruns[1:])}" if later else ""), "rerun"
+    again = Option("B", decide, title, (), losses, reruns, *price)
     return Verdict(
         phase.name,
         "ask",
@@ -388,9 +402,10 @@ def _ask(evidence: Evidence, kind: str, kept: PhaseRun | None, reasons: tuple[st
     )
 
 
-def _price(estimates: Sequence[Estimate | None]) -> dict[str, float | None]:
+def _price(estimates: Sequence[Estimate | None]) -> tuple[float | None, float | None]:
+    """Seconds and US dollars of all that is known."""
     known = [one for one in estimates if one is not None]
     if not known:
-        return {"seconds": None, "cost_usd": None}
+        return None, None
     costs = [one.cost_usd for one in known if one.cost_usd is not None]
-    return {"seconds": sum(one.seconds for one in known), "cost_usd": sum(costs) if costs else None}
+    return sum(one.seconds for one in known), sum(costs) if costs else None

@@ -2,9 +2,9 @@
 
 import threading
 from types import TracebackType
+from typing import Self
 
 from mlflow.exceptions import MlflowException
-from typing_extensions import Self
 
 from mlflow_plugin.accounting import usage
 from mlflow_plugin.liveness import BEAT_SECONDS
@@ -24,7 +24,9 @@ class Heart:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         self._thread.join(timeout=2)
 

@@ -16,6 +16,8 @@ from mlflow_plugin.identity import Identity
 from mlflow_plugin.project import Phase, Project
 from mlflow_plugin.runs import PhaseRun
 
+NO_EXPERIMENT = ""
+"""Stands for an experiment that does not exist yet, in which nothing has been run."""
 _AT_MOST = 20
 
 
@@ -57,6 +59,7 @@ def phase_run(run: Run) -> PhaseRun:
         started_at=datetime.fromtimestamp((info.start_time or 0) / 1000, UTC),
         completed_at=moment(tags.get(names.COMPLETED_AT)),
         verdict=tags.get(names.VERDICT, ""),
+        reason=tags.get(names.REASON, ""),
         reused_run_id=tags.get(names.REUSED_RUN_ID, ""),
         inputs={
             key.removeprefix(names.INPUT_PREFIX): value
@@ -82,7 +85,9 @@ def phase_run(run: Run) -> PhaseRun:
 
 
 class History:
-    """The phase runs of one project in one experiment. Holds what it read for as long as it lives: make a new one per verdict."""
+    """The phase runs of one project in one experiment. Holds what it read for as long as it lives: make a new one per
+    verdict.
+    """
 
     def __init__(self, client: MlflowClient, experiment_id: str, project: Project) -> None:
         self.client = client
@@ -122,6 +127,8 @@ class History:
 
     def search(self, filter_string: str, max_results: int = _AT_MOST) -> list[PhaseRun]:
         """Active runs that match, newest first."""
+        if self.experiment_id == NO_EXPERIMENT:
+            return []
         found = self.client.search_runs(
             [self.experiment_id], filter_string, max_results=max_results, order_by=["attributes.start_time DESC"]
         )
@@ -134,13 +141,15 @@ class History:
     def pointer(self, phase: str) -> dict[str, Any]:
         """What the experiment remembers of a phase's newest usable run: `run_id`, `output_digest`, `grade`."""
         if self._pointers is None:
-            self._pointers = self.client.get_experiment(self.experiment_id).tags
+            known = self.experiment_id != NO_EXPERIMENT
+            self._pointers = self.client.get_experiment(self.experiment_id).tags if known else {}
         return _mapping(self._pointers.get(names.LATEST + names.phase_key(self.project.name, phase)))
 
     def latest(self, phase: Phase) -> PhaseRun | None:
         """The newest complete run of a phase that is good enough and not quarantined, or None.
 
-        Good enough is: accepted by a person, or good with all gates passed; failing any such run, one between poor and good.
+        Good enough is: accepted by a person, or good with all gates passed; failing any such run, one between poor
+        and good.
         """
         pointer = self.pointer(phase.name)
         run_id, lineage = str(pointer.get("run_id", "")), pointer.get("lineage", [])
@@ -168,7 +177,9 @@ class History:
         return self.search(f"tags.`{names.RUNS_INDEX}{names.phase_key(self.project.name, phase)}` = '1'", at_most)
 
     def pinned(self, phase: Phase, run_id: str) -> PhaseRun:
-        """The run that the caller chose to feed a phase. Raises UsageError: it does not exist, is of another phase, ..."""
+        """The run that the caller chose to feed a phase. Raises UsageError: it does not exist, is of another phase,
+        ...
+        """
         run = self.run(run_id)
         if run is None:
             raise UsageError(f"{phase.name}_run_id={run_id}: there is no such run in this tracking store.")

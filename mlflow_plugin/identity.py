@@ -1,4 +1,6 @@
-"""What makes two runs of a phase the same: project, phase, result-changing parameters, code and the bytes of each input."""
+"""What makes two runs of a phase the same: project, phase, result-changing parameters, code and the bytes of each
+input.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,7 +34,9 @@ class Recipe:
     defaults: Mapping[str, str | None]
 
     def digest(self, *, sparse: bool = False) -> str:
-        """sha256 hex. The sparse one leaves out parameters at their default, so that a new parameter orphans no old run."""
+        """sha256 hex. The sparse one leaves out parameters at their default, so that a new parameter orphans no old
+        run.
+        """
         counted = {
             name: entry for name, entry in self.parameters.items() if not sparse or entry[0] != self.defaults[name]
         }

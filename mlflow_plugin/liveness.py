@@ -1,4 +1,6 @@
-"""Is a run alive? RUNNING in the store does not mean so: a heartbeat tells, and on the same machine the process itself."""
+"""Is a run alive? RUNNING in the store does not mean so: a heartbeat tells, and on the same machine the process
+itself.
+"""
 
 import os
 import platform

@@ -1,4 +1,6 @@
-"""The names that are written to the tracking store. People read `phase.*`; `mlflow.phase.*` is the index, which the UI hides."""
+"""The names that are written to the tracking store. People read `phase.*`; `mlflow.phase.*` is the index, which the
+UI hides.
+"""
 
 import hashlib
 
@@ -32,6 +34,7 @@ ANCESTORS = "mlflow.phase.ancestors"
 HEARTBEAT = "mlflow.phase.heartbeat"
 CHECKPOINT = "mlflow.phase.checkpoint"
 QUESTION = "mlflow.phase.question"
+SUPERSEDES = "mlflow.phase.supersedes"
 HARDWARE_KEY = "mlflow.phase.hardware_key"
 IDENTITY_INDEX = "mlflow.phase.identity."
 CONFIG_INDEX = "mlflow.phase.config."

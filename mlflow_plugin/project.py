@@ -308,7 +308,8 @@ class _Reader:
     def _targets(self, name: str, raw: object) -> tuple[str, ...]:
         if not isinstance(raw, list) or not raw or not all(isinstance(item, str) for item in raw):
             raise UsageError(
-                f"{self.file}: entry point {name!r}, key `pipeline`: {raw!r} is no list of phases. Allowed: a list such as [phase4]."
+                f"{self.file}: entry point {name!r}, key `pipeline`: {raw!r} is no list of phases. "
+                "Allowed: a list such as [phase4]."
             )
         return tuple(raw)
 
@@ -346,4 +347,6 @@ def load_project(directory: str | Path) -> Project:
     for file in sorted(folder.iterdir()):
         if file.name.lower() == "mlproject":
             return _Reader(file).read()
-    raise UsageError(f"{folder}: there is no MLproject file. Run this in the project's folder, or name it with --project.")
+    raise UsageError(
+        f"{folder}: there is no MLproject file. Run this in the project's folder, or name it with --project."
+    )

@@ -20,9 +20,10 @@ from mlflow_plugin import names
 from mlflow_plugin.accounting import Price, cost_usd, detect_hardware
 from mlflow_plugin.artifacts import OutputFiles
 from mlflow_plugin.decision import Loss, Option, Verdict
+from mlflow_plugin.history import History
 from mlflow_plugin.identity import Identity
 from mlflow_plugin.liveness import heartbeat
-from mlflow_plugin.project import Phase
+from mlflow_plugin.project import Project
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.verdicts import Decision, Request, good_downstream
 
@@ -41,8 +42,21 @@ class Completion:
     grade: str
 
 
+@dataclass(frozen=True)
+class Work:
+    """A phase being computed: what was asked for, the runs that feed it, and the ids of the runs that it takes the
+    place of.
+    """
+
+    request: Request
+    inputs: Mapping[str, PhaseRun]
+    supersedes: tuple[str, ...] = ()
+
+
 class Records:
-    """Writes what happens to phase runs. Every method is a single step that leaves the store readable when it is the last."""
+    """Writes what happens to phase runs. Every method is a single step that leaves the store readable when it is the
+    last.
+    """
 
     def __init__(self, client: MlflowClient) -> None:
         self.client = client
@@ -51,18 +65,33 @@ class Records:
 
     def create(self, request: Request, parent_run_id: str = "", backend: str = "") -> str:
         """A new RUNNING run with the request's parameters, as `mlflow run` makes one; returns its id."""
-        tags = {
-            "mlflow.user": user(),
-            "mlflow.source.name": str(request.project.directory),
-            "mlflow.source.type": "PROJECT",
-            "mlflow.project.entryPoint": request.phase.name,
-            **({"mlflow.project.backend": backend} if backend else {}),
-            **({"mlflow.parentRunId": parent_run_id} if parent_run_id else {}),
-            **({"mlflow.source.git.commit": commit} if (commit := git_commit(request.project.directory)) else {}),
-        }
-        run_id = str(self.client.create_run(request.experiment_id, tags=tags).info.run_id)
+        name, project = request.phase.name, request.project
+        run_id = self._create(project, name, request.experiment_id, backend, parent_run_id)
         self.parameters(run_id, {**request.values, **request.given})
         return run_id
+
+    def create_pipeline(
+        self, project: Project, name: str, given: Mapping[str, object], experiment_id: str, backend: str
+    ) -> str:
+        """A new RUNNING run for a pipeline, under which the runs of its phases nest; returns its id."""
+        run_id = self._create(project, name, experiment_id, backend, "")
+        declared = project.pipelines[name].parameters
+        self.parameters(
+            run_id, {**{key: one.default for key, one in declared.items() if one.default is not None}, **given}
+        )
+        return run_id
+
+    def _create(self, project: Project, entry_point: str, experiment_id: str, backend: str, parent_run_id: str) -> str:
+        tags = {
+            "mlflow.user": user(),
+            "mlflow.source.name": str(project.directory),
+            "mlflow.source.type": "PROJECT",
+            "mlflow.project.entryPoint": entry_point,
+            **({"mlflow.project.backend": backend} if backend else {}),
+            **({"mlflow.parentRunId": parent_run_id} if parent_run_id else {}),
+            **({"mlflow.source.git.commit": commit} if (commit := git_commit(project.directory)) else {}),
+        }
+        return str(self.client.create_run(experiment_id, tags=tags, run_name=entry_point).info.run_id)
 
     def parameters(self, run_id: str, values: Mapping[str, object]) -> None:
         """Logs parameters in the form in which `mlflow run` logs them, so that both look alike in the UI."""
@@ -76,6 +105,8 @@ class Records:
         tags = {**self._named(decision), names.VERDICT: verdict.action, names.HEARTBEAT: _dumps(heartbeat())}
         if verdict.action == "resume" and verdict.run_id:
             tags[names.RESUMED_FROM] = verdict.run_id
+        if superseded := superseded_runs(decision):
+            tags[names.SUPERSEDES] = ",".join(sorted(superseded))
         if decision.identity:
             tags |= _index(decision.identity, decision.inputs)
         hardware = detect_hardware()
@@ -108,14 +139,23 @@ class Records:
         )
 
     def answer(self, run_id: str, option: Option, by: str) -> None:
-        self._tag(run_id, {names.ANSWER: option.letter, names.ANSWERED_BY: by})
+        self.answer_letter(run_id, option.letter, by)
+
+    def answer_letter(self, run_id: str, letter: str, by: str) -> None:
+        # Who answered is written first: the letter is what a waiting run looks for.
+        self._tag(run_id, {names.ANSWERED_BY: by})
+        self._tag(run_id, {names.ANSWER: letter})
 
     # --- ending ---
 
-    def complete(self, run_id: str, decision: Decision, completion: Completion) -> None:
-        """Writes the result of a computed phase; the completion marker comes last, so that nothing is found half done."""
-        request, phase = decision.request, decision.request.phase
-        before = decision.history.latest(phase)
+    def complete(self, run_id: str, work: Work, completion: Completion) -> None:
+        """Writes the result of a computed phase; the completion marker comes last, so that nothing is found half
+        done.
+        """
+        phase = work.request.phase
+        # Hours may have passed since the verdict: what counts is what the store says now.
+        history = History(self.client, work.request.experiment_id, work.request.project)
+        before = history.latest(phase)
         self.metrics(
             run_id,
             {
@@ -123,8 +163,8 @@ class Records:
                 names.COST_USD: cost_usd(completion.duration_seconds, completion.price),
             },
         )
-        lineage = sorted({run_id, *_lineage(decision.inputs.values())})
-        self._point(decision, run_id, lineage, completion.grade, before)
+        lineage = sorted({run_id, *_lineage(work.inputs.values())})
+        self._point(work.request, run_id, lineage, completion.grade, before)
         self._tag(
             run_id,
             {
@@ -134,8 +174,8 @@ class Records:
             },
         )
         if before is not None and before.output_digest != completion.output_digest:
-            lost = {loss.run_id for loss in good_downstream(decision.history, before)}
-            self.invalidate(lost | _superseded(decision.verdict, phase), run_id)
+            lost = {loss.run_id for loss in good_downstream(history, before)}
+            self.invalidate(lost | set(work.supersedes), run_id)
         self.end(run_id, "FINISHED")
 
     def reuse(self, run_id: str, decision: Decision, source: PhaseRun, answer: Option | None = None) -> None:
@@ -152,7 +192,7 @@ class Records:
             },
         )
         lineage = sorted({source.run_id, *source.ancestors})
-        self._point(decision, source.run_id, lineage, "accepted" if answer else "good", None)
+        self._point(decision.request, source.run_id, lineage, "accepted" if answer else "good", None)
         self._tag(
             run_id,
             {
@@ -172,10 +212,9 @@ class Records:
                 self.client.delete_tag(source.run_id, names.INVALIDATED_BY)
         self.end(run_id, "FINISHED")
 
-    def _point(self, decision: Decision, run_id: str, lineage: list[str], grade: str, before: PhaseRun | None) -> None:
-        """Moves the experiment's pointer to the phase's newest usable run. Written before the completion marker: a pointer to
-        a run without one is passed over, whereas a complete run without a pointer would not be seen."""
-        request = decision.request
+    def _point(self, request: Request, run_id: str, lineage: list[str], grade: str, before: PhaseRun | None) -> None:
+        """Moves the experiment's pointer to the phase's newest usable run. Written before the completion marker: a
+        pointer to a run without one is passed over, whereas a complete run without a pointer would not be seen."""
         if grade not in ("good", "accepted") and (grade != "between" or before is not None):
             return
         key = names.LATEST + names.phase_key(request.project.name, request.phase.name)
@@ -187,6 +226,21 @@ class Records:
         tags = {**(self._named(decision) if decision else {}), names.REASON: clipped(reason)}
         self._tag(run_id, tags)
         self.end(run_id, status)
+
+    def end_pipeline(self, run_id: str, phase_run_ids: Iterable[str]) -> None:
+        """Ends a pipeline's run with what its phases took, cost and saved, added up."""
+        total: dict[str, float] = {}
+        for phase_run_id in phase_run_ids:
+            metrics = self.client.get_run(phase_run_id).data.metrics
+            for name in (names.DURATION_SECONDS, names.COST_USD, names.SAVED_SECONDS, names.SAVED_USD):
+                total[name] = total.get(name, 0.0) + metrics.get(name, 0.0)
+        self.metrics(run_id, total)
+        self.end(run_id, "FINISHED")
+
+    def end_failed(self, run: PhaseRun, reason: str) -> None:
+        """Ends a run as failed, keeping the reason and status that its own process may have recorded."""
+        if run.status == "RUNNING":
+            self.fail(run.run_id, reason)
 
     def end(self, run_id: str, status: str) -> None:
         self.client.set_terminated(run_id, status)
@@ -242,8 +296,10 @@ def _lineage(inputs: Iterable[PhaseRun]) -> set[str]:
     return {run_id for run in inputs for run_id in (run.run_id, *run.ancestors)}
 
 
-def _superseded(verdict: Verdict, phase: Phase) -> set[str]:
-    return {loss.run_id for loss in verdict.invalidates if loss.phase == phase.name}
+def superseded_runs(decision: Decision) -> set[str]:
+    """The runs of the same phase that a new one takes the place of, as the question said."""
+    phase = decision.request.phase.name
+    return {loss.run_id for loss in decision.verdict.invalidates if loss.phase == phase}
 
 
 def question_json(verdict: Verdict) -> str:

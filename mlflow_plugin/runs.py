@@ -7,6 +7,8 @@ from typing import Any
 
 from mlflow_plugin.names import short
 
+BEGINNING = datetime.fromtimestamp(0, UTC)
+
 
 @dataclass(frozen=True)
 class PhaseRun:
@@ -17,9 +19,10 @@ class PhaseRun:
     experiment_id: str = "0"
     artifact_uri: str = ""
     status: str = "RUNNING"
-    started_at: datetime = datetime.fromtimestamp(0, UTC)
+    started_at: datetime = BEGINNING
     completed_at: datetime | None = None
     verdict: str = ""
+    reason: str = ""
     reused_run_id: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
     ancestors: frozenset[str] = frozenset()

@@ -14,10 +14,11 @@ from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.accounting import Estimate, PastRun, detect_hardware, estimate, price_per_hour
 from mlflow_plugin.artifacts import missing
-from mlflow_plugin.decision import Candidate, Evidence, Loss, Verdict, decide, force, loss_of, quality_of
+from mlflow_plugin.decision import Candidate, Evidence, Loss, Verdict, decide, force, loss_of
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.history import History
 from mlflow_plugin.identity import Identity, recipe_of
+from mlflow_plugin.invocation import Invocation
 from mlflow_plugin.liveness import is_alive
 from mlflow_plugin.parameters import Value, local_path, unquoted
 from mlflow_plugin.project import Phase, Project
@@ -30,7 +31,8 @@ class Request:
 
     `given` holds parameters as the caller wrote them; `base` is the folder that relative paths start from; `argv` the
     rendered command line where there is one; `own_run_id` the run that is deciding for itself, which is no candidate.
-    `inputs` overrides the upstream runs (a pipeline hands down those it has just made).
+    `inputs` overrides the upstream runs (a pipeline hands down those it has just made); `asked_as` is what was typed.
+    Where force is not allowed (in a pipeline), `decide=rerun` answers questions and leaves alone what is sound.
     """
 
     project: Project
@@ -42,6 +44,8 @@ class Request:
     argv: Sequence[str] = ()
     own_run_id: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
+    asked_as: Invocation | None = None
+    force_allowed: bool = True
 
     @cached_property
     def values(self) -> dict[str, Value]:
@@ -50,6 +54,10 @@ class Request:
     @property
     def decide(self) -> str:
         return str(self.given.get("decide", self.values.get("decide", "ask")))
+
+    @property
+    def invocation(self) -> Invocation:
+        return self.asked_as or Invocation(self.project.directory, self.phase.name, self.given)
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ def decide_phase(request: Request) -> Decision:
     history = History(request.client, request.experiment_id, request.project)
     collector = _Collector(request, history)
     evidence = collector.evidence()
-    forced = request.decide == "rerun" and not evidence.missing_inputs
+    forced = request.decide == "rerun" and request.force_allowed and not evidence.missing_inputs
     verdict = force(evidence) if forced else decide(evidence)
     return Decision(request, verdict, collector.identity, collector.inputs, history)
 
@@ -82,9 +90,7 @@ class _Collector:
 
     def evidence(self) -> Evidence:
         self._resolve_inputs()
-        recipe = recipe_of(
-            self.request.project, self.phase, self.request.values, self.request.base, self.request.argv
-        )
+        recipe = recipe_of(self.request.project, self.phase, self.request.values, self.request.base, self.request.argv)
         same: list[Candidate] = []
         if not self.missing:
             self.identity = Identity(recipe, {need: run.output_digest for need, run in self.inputs.items()})
@@ -163,7 +169,7 @@ class _Collector:
 
     def _downstream_estimates(self) -> Sequence[tuple[str, Estimate | None]]:
         """The later phases that were run before, and so would have to be run again."""
-        later = [phase for phase in self.request.project.downstream(self.phase.name)]
+        later = self.request.project.downstream(self.phase.name)
         return [
             (phase.name, estimate_phase(self.history, phase, {}))
             for phase in later
@@ -219,19 +225,10 @@ def _sizes(phase: Phase, parameters: Mapping[str, str]) -> dict[str, float]:
     return sizes
 
 
-def quality_text(phase: Phase, run: PhaseRun) -> str:
-    """A run's quality against its thresholds, in a few words; empty for a phase without quality."""
-    if phase.quality is None:
-        return ""
-    value = quality_of(phase, run)
-    shown = "unknown" if value is None else f"{value:.4g}"
-    return f"{phase.quality.metric} {shown} ({phase.grade(run.metrics)})"
-
-
 def required(phase: Phase, missing_inputs: Sequence[str]) -> UsageError:
     """The error when a phase is to be computed and an upstream phase has nothing to give it."""
     need = missing_inputs[0]
     return UsageError(
-        f"{phase.name} needs {need}, which has no run that is complete, good enough and not quarantined in this experiment. "
-        f"Run `mlflow run . -e {need}` first, or choose a run with -P {need}_run_id=RUN."
+        f"{phase.name} needs {need}, which has no run in this experiment that is complete, good enough and not "
+        f"quarantined. Run `mlflow run . -e {need}` first, or choose a run with -P {need}_run_id=RUN."
     )

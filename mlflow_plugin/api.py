@@ -1,0 +1,160 @@
+"""The programmatic lookup: `find_reusable` for one phase, `plan` for all that an entry point would do. Both read,
+never write.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin.decision import Verdict
+from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.history import NO_EXPERIMENT
+from mlflow_plugin.invocation import Invocation
+from mlflow_plugin.pipeline import check_parameters, handed_down
+from mlflow_plugin.project import Phase, Project, load_project
+from mlflow_plugin.verdicts import Request, decide_phase
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an entry point would do now, one verdict a phase, in order. Seconds and US dollars; None when nothing is
+    known.
+    """
+
+    entry_point: str
+    verdicts: tuple[Verdict, ...]
+    command: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """Expected time of all that would be computed."""
+        return _total([verdict.estimate.seconds for verdict in self._computed if verdict.estimate])
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Expected cost of all that would be computed."""
+        costs = [verdict.estimate.cost_usd for verdict in self._computed if verdict.estimate]
+        return _total([cost for cost in costs if cost is not None])
+
+    @property
+    def _computed(self) -> list[Verdict]:
+        return [verdict for verdict in self.verdicts if verdict.action in ("run", "resume")]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "entry_point": self.entry_point,
+            "phases": [verdict_dict(verdict) for verdict in self.verdicts],
+            "seconds": self.seconds,
+            "cost_usd": self.cost_usd,
+        }
+
+
+def _total(values: list[float]) -> float | None:
+    return sum(values) if values else None
+
+
+def verdict_dict(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as plain values; times are ISO 8601, UTC."""
+    content = asdict(verdict) | {"estimate": verdict.estimate._asdict() if verdict.estimate else None}
+    losses = [*content["invalidates"], *(loss for option in content["options"] for loss in option["throws_away"])]
+    for loss in losses:
+        loss["finished_at"] = loss["finished_at"].isoformat() if loss["finished_at"] else None
+    return content
+
+
+def find_reusable(
+    project: str | Path | Project,
+    phase: str,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    experiment_id: str | None = None,
+    client: MlflowClient | None = None,
+) -> Verdict:
+    """The verdict on one phase with these parameters, as `mlflow run` would reach it now.
+
+    `verdict.action` is reuse, resume, run, wait or ask; `verdict.run_id` the run it is about. The experiment is the
+    one that MLflow would use (`MLFLOW_EXPERIMENT_NAME`, `MLFLOW_EXPERIMENT_ID`, else the default) unless given.
+
+    Raises UsageError for a malformed project, an unknown phase or a wrong parameter; PhaseError when the store does
+    not answer.
+    """
+    found = project if isinstance(project, Project) else load_project(project)
+    store = client or MlflowClient()
+    try:
+        request = Request(
+            found, found.phase(phase), dict(parameters or {}), store, experiment_id or current_experiment(store)
+        )
+        return decide_phase(request).verdict
+    except MlflowException as error:
+        raise _no_answer(error) from None
+
+
+def plan(
+    project: str | Path | Project,
+    entry_point: str = "main",
+    parameters: Mapping[str, object] | None = None,
+    *,
+    experiment_id: str | None = None,
+    client: MlflowClient | None = None,
+) -> Plan:
+    """What a phase or pipeline would do, why, at what cost, and what it would invalidate, without doing it.
+
+    A phase after one that would be computed cannot be judged yet: its verdict is `run`, and says after which phase.
+    """
+    found = project if isinstance(project, Project) else load_project(project)
+    store, given = client or MlflowClient(), dict(parameters or {})
+    pipeline = found.pipelines.get(entry_point)
+    if pipeline is None and entry_point not in found.phases:
+        there = ", ".join([*found.pipelines, *found.phases]) or "none"
+        raise UsageError(f"{found.file}: there is no phase or pipeline {entry_point!r}. There are: {there}.")
+    try:
+        experiment = experiment_id or current_experiment(store)
+        asked_as = Invocation(found.directory, entry_point, given, experiment_id=experiment)
+        if pipeline is None:
+            request = Request(found, found.phase(entry_point), given, store, experiment, asked_as=asked_as)
+            return Plan(entry_point, (decide_phase(request).verdict,), asked_as.command())
+        check_parameters(found, pipeline, given)
+        verdicts: dict[str, Verdict] = {}
+        for phase in found.order(pipeline.targets):
+            request = Request(
+                found,
+                phase,
+                handed_down(pipeline, phase, given),
+                store,
+                experiment,
+                inputs={need: verdicts[need].run_id or "" for need in phase.needs if verdicts[need].action == "reuse"},
+                asked_as=asked_as,
+                force_allowed=False,
+            )
+            verdicts[phase.name] = _in_sequence(phase, decide_phase(request).verdict, verdicts)
+    except MlflowException as error:
+        raise _no_answer(error) from None
+    return Plan(entry_point, tuple(verdicts.values()), asked_as.command())
+
+
+def _in_sequence(phase: Phase, verdict: Verdict, before: Mapping[str, Verdict]) -> Verdict:
+    changing = [need for need in phase.needs if before[need].action not in ("reuse", "wait")]
+    if not changing:
+        return verdict
+    later = " and ".join(changing)
+    reason = f"decided after {later}: computed unless {later} gives the same bytes as before"
+    return Verdict(phase.name, "run", (reason,), kind="after", estimate=verdict.estimate, inputs=verdict.inputs)
+
+
+def current_experiment(client: MlflowClient) -> str:
+    """The id of the experiment that MLflow would log to; `NO_EXPERIMENT` when the first run has yet to create it."""
+    import os
+
+    if name := os.environ.get("MLFLOW_EXPERIMENT_NAME"):
+        experiment = client.get_experiment_by_name(name)
+        return str(experiment.experiment_id) if experiment else NO_EXPERIMENT
+    return os.environ.get("MLFLOW_EXPERIMENT_ID", "0")
+
+
+def _no_answer(error: MlflowException) -> PhaseError:
+    return PhaseError(f"the tracking store does not answer as it should: {' '.join(str(error).split())[:500]}")

@@ -1,0 +1,226 @@
+"""Carrying out one phase on this machine: settle it, and if there is something to compute, start its command and see
+it through.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+from mlflow.entities import RunStatus
+from mlflow.projects.backend.local import LocalBackend
+from mlflow.projects.submitted_run import LocalSubmittedRun, SubmittedRun
+from mlflow.projects.utils import (
+    MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG,
+    PROJECT_ENV_MANAGER,
+    PROJECT_SYNCHRONOUS,
+    load_project,
+)
+from mlflow.tracking import get_tracking_uri, set_tracking_uri
+
+from mlflow_plugin.attempt import Attempt, settle_request
+from mlflow_plugin.backends.environments import choose_env_manager
+from mlflow_plugin.decision import Verdict
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.finish import complete_work
+from mlflow_plugin.heart import Heart
+from mlflow_plugin.history import phase_run
+from mlflow_plugin.phase import DECIDED
+from mlflow_plugin.records import Records
+from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.verdicts import Request
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a phase ended: the run recorded for it, and the run whose outputs count from now on."""
+
+    verdict: Verdict
+    run_id: str
+    source: PhaseRun
+    accepted_losses: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Settings for starting processes, as `mlflow run` hands them to a backend."""
+
+    backend_config: Mapping[str, Any] = field(default_factory=dict)
+    backend_name: str = "phases"
+    parent_run_id: str = ""
+    accepted_losses: frozenset[str] = frozenset()
+
+
+class FinishedRun(SubmittedRun):
+    """A run that was recorded and ended before it is handed to MLflow; nothing is left to wait for."""
+
+    def __init__(self, run_id: str, status: int = RunStatus.FINISHED) -> None:
+        self._run_id, self._status = run_id, status
+
+    @property
+    def run_id(self) -> str:
+        return self._run_id
+
+    def wait(self) -> bool:
+        return bool(self._status == RunStatus.FINISHED)
+
+    def get_status(self) -> str:
+        return str(RunStatus.to_string(self._status))
+
+    def cancel(self) -> None:
+        """There is nothing to cancel."""
+
+
+def carry_out(request: Request, execution: Execution) -> Outcome:
+    """Decides and, where needed, computes one phase. Raises PhaseError when it fails or when a question stays open."""
+    records = Records(request.client)
+    attempt = settle_request(
+        request,
+        records,
+        lambda: records.create(request, execution.parent_run_id, execution.backend_name),
+        execution.accepted_losses,
+    )
+    if attempt.source is not None:
+        return Outcome(attempt.decision.verdict, attempt.run_id, attempt.source)
+    _compute(records, attempt, execution)
+    run = phase_run(request.client.get_run(attempt.run_id))
+    losses = frozenset(loss.run_id for loss in attempt.decision.verdict.invalidates)
+    return Outcome(attempt.decision.verdict, attempt.run_id, run, losses)
+
+
+def _compute(records: Records, attempt: Attempt, execution: Execution) -> None:
+    run_id, phase = attempt.run_id, attempt.decision.request.phase
+    began = time.monotonic()
+    with Heart(records, run_id):
+        try:
+            process = _start(attempt, execution)
+            exit_code = _wait(process, phase.timeout_minutes)
+        except KeyboardInterrupt:
+            records.fail(run_id, "interrupted from the keyboard", status="KILLED")
+            raise
+        except Exception as error:
+            records.fail(run_id, f"its process could not be started: {error}")
+            raise PhaseError(f"{phase.name}: its process could not be started: {error}") from error
+        run = phase_run(records.client.get_run(run_id))
+        if exit_code is None:
+            message = f"{phase.name}: stopped after timeout_minutes = {phase.timeout_minutes:g}"
+            records.fail(run_id, message, status="KILLED")
+            raise PhaseError(f"{message}; what it logged is kept in run {run_id}.")
+        if exit_code != 0:
+            records.end_failed(run, f"its command ended with exit code {exit_code}")
+            raise PhaseError(
+                f"{phase.name}: its command ended with exit code {exit_code}; what it logged is kept in run {run_id}. "
+                "Mend the cause and run it again."
+            )
+        if not run.complete:
+            # A script that knows nothing of the plugin: all that it logged are its outputs.
+            complete_work(records, run_id, attempt.work(), time.monotonic() - began)
+
+
+def _start(attempt: Attempt, execution: Execution) -> LocalSubmittedRun:
+    request = attempt.decision.request
+    directory = str(request.project.directory)
+    manager = choose_env_manager(load_project(directory), execution.backend_config.get(PROJECT_ENV_MANAGER))
+    config = {
+        **_NO_DOCKER,
+        **execution.backend_config,
+        PROJECT_ENV_MANAGER: manager,
+        PROJECT_SYNCHRONOUS: True,
+        MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG: attempt.run_id,
+    }
+    with _environment(_variables(attempt)):
+        started: LocalSubmittedRun = LocalBackend().run(
+            directory,
+            request.phase.name,
+            _parameters(attempt),
+            None,
+            config,
+            get_tracking_uri(),
+            request.experiment_id,
+        )
+    return started
+
+
+_NO_DOCKER = {"DOCKER_ARGS": None, "STORAGE_DIR": None, "build_image": False, "docker_auth": None}
+
+
+def _parameters(attempt: Attempt) -> dict[str, object]:
+    """What the command is rendered with: a pin that the entry point declares holds the resolved run id."""
+    request = attempt.decision.request
+    declared = request.phase.parameters
+    resolved = {f"{need}_run_id": run.run_id for need, run in attempt.decision.inputs.items()}
+    given = {name: value for name, value in request.given.items() if name in declared}
+    return {**given, **{name: run_id for name, run_id in resolved.items() if name in declared}}
+
+
+def _variables(attempt: Attempt) -> dict[str, str | None]:
+    inputs = {
+        f"PHASE_INPUT_{''.join(c if c.isalnum() else '_' for c in need).upper()}": run.run_id
+        for need, run in attempt.decision.inputs.items()
+    }
+    return {
+        **inputs,
+        DECIDED: attempt.run_id,
+        "PYTHONUNBUFFERED": "1",
+        # Beside the experiment id that MLflow hands down, a name is an error.
+        "MLFLOW_EXPERIMENT_NAME": None,
+    }
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str | None]) -> Iterator[None]:
+    """Sets variables for the processes started inside the block; MLflow's local backend takes them from here."""
+    before = {name: os.environ.get(name) for name in variables}
+    _assign(variables)
+    try:
+        yield
+    finally:
+        _assign(before)
+
+
+def _assign(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _wait(process: LocalSubmittedRun, timeout_minutes: float | None) -> int | None:
+    """The exit code, or None when the time ran out and the process and its children were stopped."""
+    child = process.command_proc
+    deadline = time.monotonic() + timeout_minutes * 60 if timeout_minutes else None
+    while True:
+        exit_code: int | None = child.poll()
+        if exit_code is not None:
+            return exit_code
+        if deadline and time.monotonic() > deadline:
+            _stop(child.pid)
+            child.wait()
+            return None
+        time.sleep(0.02 if deadline is None or deadline - time.monotonic() < 1 else 0.1)
+
+
+def _stop(pid: int) -> None:
+    try:
+        family = [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        member.terminate()
+    for member in psutil.wait_procs(family, timeout=10)[1]:
+        member.kill()
+
+
+def absolute_tracking_uri() -> None:
+    """A relative sqlite store means another file in another folder: name it by its full path for all child
+    processes.
+    """
+    uri = get_tracking_uri()
+    for prefix in ("sqlite:///",):
+        path = uri.removeprefix(prefix)
+        if path != uri and not path.startswith("/") and path:
+            set_tracking_uri(prefix + os.path.abspath(path))

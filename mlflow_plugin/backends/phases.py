@@ -1,0 +1,81 @@
+"""`mlflow run . -e phase2 -b phases`: decides before it builds an environment or starts a process."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from mlflow.exceptions import MlflowException
+from mlflow.projects.backend.abstract_backend import AbstractBackend
+from mlflow.projects.submitted_run import SubmittedRun
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin.backends.execution import Execution, FinishedRun, absolute_tracking_uri, carry_out
+from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.invocation import Invocation
+from mlflow_plugin.project import Project, load_project
+from mlflow_plugin.verdicts import Request
+
+
+class PhasesBackend(AbstractBackend):
+    """An MLflow project backend. It returns only when the phase is done, since the verdict may need an answer."""
+
+    def run(
+        self,
+        project_uri: str,
+        entry_point: str,
+        params: Mapping[str, object] | None,
+        version: str | None,
+        backend_config: Mapping[str, Any],
+        tracking_uri: str,
+        experiment_id: str,
+    ) -> SubmittedRun:
+        """Carries out a phase or a pipeline. Raises PhaseError; under the `mlflow` command it ends with its exit code
+        instead.
+        """
+        try:
+            absolute_tracking_uri()
+            project = load_project(_work_directory(project_uri, version))
+            return _run(project, entry_point, dict(params or {}), backend_config, str(experiment_id))
+        except PhaseError as error:
+            _leave(error)
+        except MlflowException as error:
+            _leave(PhaseError(" ".join(str(error).split())))
+
+
+def _work_directory(project_uri: str, version: str | None) -> str:
+    local = Path(project_uri.removeprefix("file://"))
+    if version is None and local.is_dir():
+        return str(local)
+    from mlflow.projects.utils import _fetch_project
+
+    return str(_fetch_project(project_uri, version))
+
+
+def _run(
+    project: Project, entry_point: str, given: dict[str, object], config: Mapping[str, Any], experiment_id: str
+) -> SubmittedRun:
+    client = MlflowClient()
+    invocation = Invocation(project.directory, entry_point, given, "phases", experiment_id)
+    if entry_point in project.pipelines:
+        from mlflow_plugin.pipeline import run_pipeline
+
+        return FinishedRun(
+            run_pipeline(project, entry_point, given, client, experiment_id, Execution(config), invocation)
+        )
+    if entry_point in project.other_entry_points:
+        raise UsageError(
+            f"{project.file}: entry point {entry_point!r} declares neither `phase:` nor `pipeline:`. "
+            "Add one, or run it without `-b phases`."
+        )
+    request = Request(project, project.phase(entry_point), given, client, experiment_id, asked_as=invocation)
+    return FinishedRun(carry_out(request, Execution(config)).run_id)
+
+
+def _leave(error: PhaseError) -> NoReturn:
+    """One message and the right exit code under a command; the error itself in somebody's Python."""
+    if click.get_current_context(silent=True) is None:
+        raise error
+    print(f"mlflow-phases: {error}", file=sys.stderr, flush=True)
+    sys.exit(error.exit_code)

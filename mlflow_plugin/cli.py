@@ -1,0 +1,221 @@
+"""The `mlflow-phases` command."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlflow_plugin.errors import PhaseError, UsageError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+    from mlflow_plugin.runs import PhaseRun
+
+
+class _Group(click.Group):
+    """Shows every error that a person can mend as one message, with its exit code."""
+
+    def invoke(self, context: click.Context) -> Any:
+        # A store that is down should be told in seconds; MLflow's own patience is minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        try:
+            return super().invoke(context)
+        except PhaseError as error:
+            _end(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            _end("stopped", 130)
+        except Exception as error:
+            if _is_mlflow_error(error):
+                _end(f"the tracking store does not answer as it should: {' '.join(str(error).split())[:500]}", 1)
+            raise
+
+
+def _is_mlflow_error(error: Exception) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException)
+
+
+def _end(message: str, exit_code: int) -> None:
+    click.echo(f"mlflow-phases: {message}", err=True)
+    sys.exit(exit_code)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mlflow-phases")
+def main() -> None:
+    """What was done, what would be done, and what that would throw away.
+
+    The tracking store is the one that MLflow uses: set MLFLOW_TRACKING_URI, or work in the folder that holds it.
+    """
+
+
+def _project_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    @click.option("--project", default=".", show_default=True, help="Folder that holds the MLproject file.")
+    @click.option("--experiment-name", help="Experiment to look in; default as MLflow's.")
+    @click.option("--experiment-id", help="The same, by id.")
+    @wraps(command)
+    def wrapped(experiment_name: str | None, experiment_id: str | None, **options: Any) -> Any:
+        if experiment_name and experiment_id:
+            raise UsageError("give --experiment-name or --experiment-id, not both.")
+        if experiment_name:
+            os.environ["MLFLOW_EXPERIMENT_NAME"] = experiment_name
+        if experiment_id:
+            os.environ.pop("MLFLOW_EXPERIMENT_NAME", None)
+            os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_id
+        return command(**options)
+
+    return wrapped
+
+
+def _parameters(pairs: tuple[str, ...]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for pair in pairs:
+        name, found, value = pair.partition("=")
+        if not found or not name:
+            raise UsageError(f"-P {pair}: write -P NAME=VALUE.")
+        if name in given:
+            raise UsageError(f"-P {name} was given twice.")
+        given[name] = value
+    return given
+
+
+@main.command()
+@click.argument("entry_point", default="main")
+@click.option("-P", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter, as for `mlflow run`.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_project_options
+def plan(entry_point: str, pairs: tuple[str, ...], as_json: bool, project: str) -> None:
+    """What ENTRY_POINT would do, why, what it would cost and what it would invalidate. Does nothing."""
+    from mlflow_plugin.api import plan as make_plan
+    from mlflow_plugin.tables import plan_text
+
+    found = make_plan(project, entry_point, _parameters(pairs))
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2))
+        return
+    click.echo(plan_text(found))
+    for verdict in found.verdicts:
+        if verdict.action == "ask":
+            click.echo(
+                f"\nto decide: {found.command} -P decide=" + "|".join(option.decide for option in verdict.options)
+            )
+            return
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_project_options
+def status(as_json: bool, project: str) -> None:
+    """The pipeline as a table: phase, state, completed at, quality, whether it matches upstream, duration, cost."""
+    from mlflow.tracking import MlflowClient
+
+    from mlflow_plugin.api import current_experiment
+    from mlflow_plugin.history import History
+    from mlflow_plugin.project import load_project
+    from mlflow_plugin.status import pipeline_state
+    from mlflow_plugin.tables import status_table
+
+    declared = load_project(project)
+    client = MlflowClient()
+    states = pipeline_state(declared, History(client, current_experiment(client), declared))
+    if as_json:
+        click.echo(json.dumps([state.to_dict() for state in states], indent=2))
+    else:
+        click.echo(status_table(states))
+
+
+def _find_run(client: "MlflowClient", run_id: str) -> "PhaseRun":
+    from mlflow.exceptions import MlflowException
+
+    from mlflow_plugin.history import phase_run
+
+    try:
+        run = phase_run(client.get_run(run_id))
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise UsageError(f"{run_id}: there is no such run in this tracking store. Give the whole run id.") from None
+        raise
+    if not run.phase:
+        raise UsageError(f"{run_id}: that run is no phase run.")
+    return run
+
+
+@main.command()
+@click.argument("run_id")
+@click.argument("letter")
+def answer(run_id: str, letter: str) -> None:
+    """Answers the question of a run that waits, with the LETTER of an option."""
+    import time
+
+    from mlflow.tracking import MlflowClient
+
+    from mlflow_plugin.liveness import is_alive
+    from mlflow_plugin.records import Records, user
+
+    client = MlflowClient()
+    run = _find_run(client, run_id)
+    options = run.question.get("options", [])
+    if not options:
+        raise UsageError(f"{run_id}: that run asked nothing.")
+    if run.answer:
+        raise UsageError(f"{run_id}: {run.answer} was answered before; the first answer counts.")
+    chosen = next((option for option in options if option["letter"] == letter.upper()), None)
+    if chosen is None:
+        raise UsageError(
+            f"{letter!r} is no option of it. Options: {', '.join(option['letter'] for option in options)}."
+        )
+    if run.status != "RUNNING" or not is_alive(run.heartbeat, time.time()):
+        raise UsageError(
+            f"{run_id} no longer waits. Start {run.phase} again with that answer: "
+            f"mlflow run . -e {run.phase} -P decide={chosen['decide']}"
+        )
+    Records(client).answer_letter(run.run_id, chosen["letter"], user())
+    click.echo(f"{run.phase} {run.short}: {chosen['letter']}) {chosen['title']}")
+
+
+@main.command()
+@click.argument("run_id")
+@click.option("--reason", help="Why the run must not be used.")
+@click.option("--lift", is_flag=True, help="Allow its use again.")
+def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
+    """Marks a run as do-not-use: neither it nor anything built on it is reused until the mark is lifted."""
+    from mlflow.tracking import MlflowClient
+
+    from mlflow_plugin.records import Records
+
+    if bool(reason) == lift:
+        raise UsageError("give --reason WHY to quarantine a run, or --lift to allow its use again.")
+    client = MlflowClient()
+    run = _find_run(client, run_id)
+    records = Records(client)
+    if lift:
+        if not run.quarantined:
+            raise UsageError(f"{run.phase} {run.short} is not quarantined.")
+        records.lift_quarantine(run.run_id)
+        click.echo(f"{run.phase} {run.short} may be used again")
+        return
+    records.quarantine(run.run_id, reason or "")
+    click.echo(f"{run.phase} {run.short} is quarantined: {reason}; nothing built on it is reused either")
+
+
+@main.command()
+@_project_options
+def doctor(project: str) -> None:
+    """What is missing on this machine for running the project's phases. Ends with 1 when something is."""
+    from mlflow_plugin.doctor import examine
+
+    findings = examine(project)
+    for finding in findings:
+        click.echo(f"{'ok     ' if finding.sound else 'MISSING'}  {finding.what}: {finding.detail}")
+    sys.exit(0 if all(finding.sound or finding.optional for finding in findings) else 1)
+
+
+if __name__ == "__main__":
+    main()

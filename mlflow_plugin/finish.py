@@ -1,0 +1,76 @@
+"""The end of a computed phase: reads back what the store really holds, digests it, and records the run as complete."""
+
+import tempfile
+from pathlib import Path
+
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin import names
+from mlflow_plugin.accounting import detect_hardware, price_per_hour
+from mlflow_plugin.artifacts import gather_outputs
+from mlflow_plugin.attempt import say
+from mlflow_plugin.decision import middling
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.history import phase_run
+from mlflow_plugin.manifest import Manifest
+from mlflow_plugin.records import Completion, Records, Work
+from mlflow_plugin.runs import PhaseRun
+
+
+def publish_outputs(client: MlflowClient, run: PhaseRun, staged: Path) -> Manifest:
+    """Uploads a folder of outputs, the manifest last, and checks that the store holds what was sent.
+
+    Raises PhaseError when a file did not arrive as it was sent; the run is then not complete.
+    """
+    manifest = Manifest.of(staged)
+    if manifest.files:
+        client.log_artifacts(run.run_id, str(staged), names.OUTPUTS_FOLDER)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / names.MANIFEST_FILE
+        file.write_text(manifest.to_json(), encoding="utf-8")
+        client.log_artifact(run.run_id, str(file), names.OUTPUTS_FOLDER)
+    return manifest
+
+
+def complete_work(
+    records: Records, run_id: str, work: Work, duration_seconds: float, *, staged: Path | None = None
+) -> None:
+    """Records a phase as complete. `staged` holds its declared outputs; without it, all that the run logged are its
+    outputs.
+    """
+    phase = work.request.phase
+    run = phase_run(records.client.get_run(run_id))
+    with tempfile.TemporaryDirectory() as folder:
+        if staged is not None:
+            sent = publish_outputs(records.client, run, staged)
+            held, outputs = gather_outputs(records.client, run, names.OUTPUTS_FOLDER, Path(folder))
+            if faults := [path for path in sent.files if held.files.get(path) != sent.files[path]]:
+                raise PhaseError(
+                    f"{phase.name} {run.short}: the artifact store does not hold {faults[0]} as it was sent "
+                    f"({run.artifact_uri}). The run is not complete; run it again."
+                )
+        else:
+            held, outputs = gather_outputs(records.client, run, "", Path(folder))
+            _log_manifest(records.client, run_id, held)
+    price = price_per_hour(detect_hardware())
+    grade = phase.grade(run.metrics)
+    records.complete(run_id, work, Completion(held.digest, outputs, duration_seconds, price, grade))
+    _report(work, run, grade, duration_seconds)
+
+
+def _log_manifest(client: MlflowClient, run_id: str, manifest: Manifest) -> None:
+    client.log_text(run_id, manifest.to_json(), f"{names.OUTPUTS_FOLDER}/{names.MANIFEST_FILE}")
+
+
+def _report(work: Work, run: PhaseRun, grade: str, duration_seconds: float) -> None:
+    from mlflow_plugin.accounting import describe_duration
+
+    phase = work.request.phase
+    quality = (
+        f", {phase.quality.metric} {run.metrics[phase.quality.metric]:.4g} ({grade})"
+        if (phase.quality and phase.quality.metric in run.metrics)
+        else ""
+    )
+    say(f"{phase.name}: done in {describe_duration(duration_seconds)}{quality}")
+    for remark in middling(phase, run):
+        say(f"{phase.name}: attention: {remark}")

@@ -1,0 +1,36 @@
+"""How a phase or pipeline was asked for, so that a message can print the exact command to type next."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """`mlflow run PROJECT -e ENTRY_POINT -P ...`, with a backend and an experiment when they were named."""
+
+    project: Path
+    entry_point: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    backend: str = ""
+    experiment_id: str = ""
+
+    def command(self, entry_point: str = "", **parameters: object) -> str:
+        """The command line with some parameters set anew; another entry point is called without this one's
+        parameters.
+        """
+        same = not entry_point or entry_point == self.entry_point
+        given = {**(self.parameters if same else {}), **parameters}
+        words = ["mlflow", "run", _relative(self.project), "-e", entry_point or self.entry_point]
+        words += ["-b", self.backend] if self.backend else []
+        words += ["--experiment-id", self.experiment_id] if self.experiment_id not in ("", "0") else []
+        for name, value in given.items():
+            words += ["-P", f"{name}={value}"]
+        return shlex.join(words)
+
+
+def _relative(folder: Path) -> str:
+    here = Path(os.getcwd())
+    return "." if folder == here else str(folder.relative_to(here)) if folder.is_relative_to(here) else str(folder)

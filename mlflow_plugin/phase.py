@@ -1,0 +1,166 @@
+"""`start_phase`: the first act of a phase's script. Decides as the backend does, unless the backend has decided
+already.
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin import names
+from mlflow_plugin.active import ActivePhase
+from mlflow_plugin.attempt import say, settle_request
+from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.finish import complete_work
+from mlflow_plugin.heart import Heart
+from mlflow_plugin.history import History, phase_run
+from mlflow_plugin.invocation import Invocation
+from mlflow_plugin.parameters import logged_value
+from mlflow_plugin.project import Phase, load_project
+from mlflow_plugin.records import Records, Work
+from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.verdicts import Request
+
+DECIDED = "MLFLOW_PHASES_DECIDED"
+"""Set to the run id by the backend, which has decided before it started this process."""
+
+
+class _Terminated(SystemExit):
+    """SIGTERM, or the phase's own timeout."""
+
+
+@contextmanager
+def start_phase() -> Iterator[ActivePhase]:
+    """Holds the phase that this process was started for by `mlflow run`.
+
+    When an earlier run is reused the process ends here with exit code 0; when a question is open, with 3 and the
+    commands for
+    each option; when the request is wrong, with 2. Inside the block an MLflow run is active. Leaving the block
+    uploads the
+    outputs, verifies them and commits the run; an exception records it as failed, and what it logged is kept.
+    """
+    try:
+        records, work, run, resumed_from = _settle()
+    except PhaseError as error:
+        _leave(error)
+    except MlflowException as error:
+        _leave(PhaseError(f"the tracking store does not answer as it should: {' '.join(str(error).split())}"))
+    began = time.monotonic()
+    import mlflow
+
+    request = work.request
+    with tempfile.TemporaryDirectory() as staging, Heart(records, run.run_id) as heart:
+        active = ActivePhase(
+            records, run.run_id, request.phase.name, request.values, work.inputs, resumed_from, Path(staging), heart
+        )
+        try:
+            with _termination(request.phase), mlflow.start_run(run_id=run.run_id):
+                yield active
+            complete_work(records, run.run_id, work, time.monotonic() - began, staged=Path(staging))
+        except PhaseError as error:
+            records.fail(run.run_id, str(error))
+            _leave(error)
+        except (KeyboardInterrupt, _Terminated) as error:
+            records.fail(run.run_id, str(error) or "interrupted from the keyboard", status="KILLED")
+            raise
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                records.fail(run.run_id, f"the script ended itself with {error.code}")
+            else:
+                complete_work(records, run.run_id, work, time.monotonic() - began, staged=Path(staging))
+            raise
+        except BaseException as error:
+            records.fail(run.run_id, f"{type(error).__name__}: {error}")
+            raise
+
+
+def _leave(error: PhaseError) -> NoReturn:
+    print(f"mlflow-phases: {error}", file=sys.stderr, flush=True)
+    sys.exit(error.exit_code)
+
+
+def _settle() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
+    """The work to be done by this process; ends the process when there is none."""
+    run_id = os.environ.get("MLFLOW_RUN_ID", "")
+    if not run_id:
+        raise UsageError("this script is a phase of an MLflow Project: start it with `mlflow run . -e PHASE`.")
+    # MLflow refuses a name beside the id that `mlflow run` hands down.
+    if os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        os.environ.pop("MLFLOW_EXPERIMENT_NAME", None)
+    client = MlflowClient()
+    records = Records(client)
+    found = client.get_run(run_id)
+    try:
+        request = _request(client, run_id, found.info.experiment_id, found.data.tags, found.data.params)
+    except PhaseError as error:
+        records.fail(run_id, str(error))
+        raise
+    if os.environ.get(DECIDED) == run_id:
+        run = phase_run(found)
+        history = History(client, run.experiment_id, request.project)
+        fed = history.runs(run.inputs.values())
+        inputs = {need: fed[used] for need, used in run.inputs.items() if used in fed}
+        superseded = tuple(filter(None, found.data.tags.get(names.SUPERSEDES, "").split(",")))
+        resumed = history.run(found.data.tags.get(names.RESUMED_FROM, ""))
+        return records, Work(request, inputs, superseded), run, resumed
+    attempt = settle_request(request, records, lambda: run_id)
+    if attempt.source is not None:
+        say(f"{request.phase.name}: nothing to compute; the outputs are those of run {attempt.source.run_id}")
+        sys.exit(0)
+    return records, attempt.work(), phase_run(client.get_run(run_id)), attempt.resumed_from()
+
+
+def _request(
+    client: MlflowClient, run_id: str, experiment_id: str, tags: dict[str, str], params: dict[str, str]
+) -> Request:
+    project = load_project(Path.cwd())
+    name = tags.get("mlflow.project.entryPoint", "")
+    phase = project.phase(name)
+    given: dict[str, object] = {key: logged_value(value, sys.argv) for key, value in params.items()}
+    typed = {
+        key: value
+        for key, value in given.items()
+        if key not in phase.parameters or str(phase.parameters[key].default) != value
+    }
+    asked_as = Invocation(project.directory, name, typed, experiment_id=experiment_id)
+    return Request(
+        project, phase, given, client, experiment_id, argv=tuple(sys.argv), own_run_id=run_id, asked_as=asked_as
+    )
+
+
+@contextmanager
+def _termination(phase: Phase) -> Iterator[None]:
+    """Turns SIGTERM, and the phase's declared timeout, into an orderly end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reason = "terminated by a signal"
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        raise _Terminated(f"{phase.name}: {reason}")
+
+    def on_timeout() -> None:
+        nonlocal reason
+        reason = f"stopped after timeout_minutes = {phase.timeout_minutes:g}"
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, on_signal)
+    timer = threading.Timer((phase.timeout_minutes or 0) * 60, on_timeout)
+    timer.daemon = True
+    if phase.timeout_minutes:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGTERM, before)

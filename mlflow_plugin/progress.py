@@ -1,0 +1,67 @@
+"""Progress that can be read at a terminal, over SSH and in a log file: one line, renewed in place only where that
+works.
+"""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+from mlflow_plugin.accounting import describe_duration
+
+T = TypeVar("T")
+_EVERY_SECONDS_TERMINAL = 0.2
+_EVERY_SECONDS_FILE = 5.0
+
+
+class Progress:
+    """Says how far a loop of `total` steps is, at most every few seconds."""
+
+    def __init__(self, description: str, total: int | None, done: int = 0) -> None:
+        self.description, self.total, self.done = description, total, done
+        self._first = done
+        self._began = self._said = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._wrote = False
+
+    def advance(self, remark: str = "") -> None:
+        self.done += 1
+        every = _EVERY_SECONDS_TERMINAL if self._terminal else _EVERY_SECONDS_FILE
+        now = time.monotonic()
+        if now - self._said >= every:
+            self._said = now
+            self._write(self._line(now, remark))
+
+    def _line(self, now: float, remark: str) -> str:
+        elapsed = now - self._began
+        text = f"[phases] {self.description}: {self.done}"
+        if self.total:
+            left = elapsed / max(1, self.done - self._first) * (self.total - self.done)
+            text += f"/{self.total} ({100 * self.done // self.total}%), about {describe_duration(left)} left"
+        return f"{text}, {describe_duration(elapsed)} so far{f', {remark}' if remark else ''}"
+
+    def _write(self, line: str) -> None:
+        self._wrote = True
+        print(
+            f"\r{line}\x1b[K" if self._terminal else line,
+            end="" if self._terminal else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def close(self) -> None:
+        if self._wrote and self._terminal:
+            print(file=sys.stderr, flush=True)
+
+
+def progress(items: Iterable[T], total: int | None = None, description: str = "") -> Iterator[T]:
+    """Yields the items, saying how far the loop is."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    meter = Progress(description or "working", total)
+    try:
+        for item in items:
+            yield item
+            meter.advance()
+    finally:
+        meter.close()

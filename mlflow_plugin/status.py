@@ -1,0 +1,113 @@
+"""The pipeline as it stands: for each phase its newest run, how good, and whether it matches the phases before it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow_plugin.accounting import describe_duration
+from mlflow_plugin.decision import clock, middling, quality_of
+from mlflow_plugin.history import History
+from mlflow_plugin.liveness import is_alive
+from mlflow_plugin.names import short
+from mlflow_plugin.project import Phase, Project
+from mlflow_plugin.runs import PhaseRun
+
+
+@dataclass(frozen=True)
+class PhaseState:
+    """`state` is missing, running, interrupted, failed, asking, quarantined, stale, poor, in between, gate failed, or
+    fresh.
+    """
+
+    phase: Phase
+    state: str
+    run: PhaseRun | None
+    matches: str = ""
+    remarks: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON. Seconds, US dollars, ISO 8601 UTC."""
+        run = self.run
+        return {
+            "phase": self.phase.name,
+            "state": self.state,
+            "run_id": run.run_id if run else None,
+            "completed_at": run.completed_at.isoformat() if run and run.completed_at else None,
+            "quality": quality_of(self.phase, run) if run else None,
+            "matches_upstream": {"yes": True, "no": False}.get(self.matches),
+            "duration_seconds": run.duration_seconds if run else None,
+            "cost_usd": run.cost_usd if run else None,
+            "remarks": list(self.remarks),
+        }
+
+
+def pipeline_state(project: Project, history: History) -> list[PhaseState]:
+    """The state of every phase, in order."""
+    latest = {phase.name: history.latest(phase) for phase in project.order(project.phases)}
+    return [_state(history, phase, latest) for phase in project.order(project.phases)]
+
+
+def _state(history: History, phase: Phase, latest: Mapping[str, PhaseRun | None]) -> PhaseState:
+    newest = [run for run in history.recent(phase.name, 10) if not run.reused_run_id]
+    busy = _busy(phase, newest[:3])
+    chosen = latest[phase.name]
+    if chosen is None:
+        return busy or _unusable(history, phase, newest)
+    mismatches = _mismatches(history, chosen, latest)
+    matches = ("no" if mismatches else "yes") if phase.needs else ""
+    grade = phase.grade(chosen.metrics)
+    state = "stale" if mismatches else {"between": "in between", "gate": "gate failed"}.get(grade, grade)
+    remarks = [*mismatches, *middling(phase, chosen), *(busy.remarks if busy else ())]
+    return PhaseState(
+        phase, busy.state if busy else "fresh" if state == "good" else state, chosen, matches, tuple(remarks)
+    )
+
+
+def _busy(phase: Phase, newest: list[PhaseRun]) -> PhaseState | None:
+    """What is going on right now: a run that computes, asks, or has stopped breathing."""
+    for run in newest:
+        if run.complete or run.status != "RUNNING":
+            continue
+        alive = is_alive(run.heartbeat, time.time())
+        age = describe_duration(max(0.0, time.time() - float(run.heartbeat.get("at", run.started_at.timestamp()))))
+        step = f" at step {run.heartbeat['step']}" if run.heartbeat.get("step") is not None else ""
+        if alive and run.verdict == "ask":
+            return PhaseState(
+                phase, "asking", run, remarks=(f"{run.short} waits for an answer: mlflow-phases answer {run.run_id} A",)
+            )
+        if alive:
+            return PhaseState(
+                phase, "running", run, remarks=(f"{run.short} is running{step}; last heartbeat {age} ago",)
+            )
+        goes_on = f"; it can go on from {run.checkpoint}" if run.checkpoint else ""
+        return PhaseState(phase, "interrupted", run, remarks=(f"{run.short} stopped{step} without ending{goes_on}",))
+    return None
+
+
+def _unusable(history: History, phase: Phase, newest: list[PhaseRun]) -> PhaseState:
+    if not newest:
+        return PhaseState(phase, "missing", None)
+    run = newest[0]
+    if taint := history.taint(run):
+        return PhaseState(phase, "quarantined", run, remarks=(taint,))
+    if not run.complete:
+        what = "asking" if run.verdict == "ask" else "failed"
+        return PhaseState(phase, what, run, remarks=(f"{run.short}: {run.reason}",) if run.reason else ())
+    grade = phase.grade(run.metrics)
+    state = {"gate": "gate failed", "unknown": "quality unknown"}.get(grade, grade)
+    return PhaseState(phase, state, run, remarks=tuple(middling(phase, run)))
+
+
+def _mismatches(history: History, run: PhaseRun, latest: Mapping[str, PhaseRun | None]) -> list[str]:
+    found = []
+    used_runs = history.runs(run.inputs.values())
+    for need, used_id in run.inputs.items():
+        current, used = latest.get(need), used_runs.get(used_id)
+        if current is None or current.run_id == used_id or (used and used.output_digest == current.output_digest):
+            continue
+        made = f" of {clock(used.when)}" if used else ""
+        found.append(
+            f"made from {need} {short(used_id)}{made}; the latest {need} is {current.short} of {clock(current.when)}"
+        )
+    return found
