@@ -187,7 +187,10 @@ class Decoder:
         if tag == "$scalar":
             return np.ndarray((), dtype, bytes.fromhex(content))[()]
         if (tag, content) not in self._made:
-            self._made[tag, content] = np.ndarray(encoded["shape"], dtype, self._arrays[content].tobytes()).copy()
+            raw, shape = self._arrays[content].tobytes(), encoded["shape"]
+            if math.prod(shape) * dtype.itemsize != len(raw) or any(size < 0 for size in shape):
+                raise ValueError(f"{len(raw)} bytes for an array of shape {shape}")
+            self._made[tag, content] = np.ndarray(shape, dtype, raw).copy()
         return self._made[tag, content]
 
 

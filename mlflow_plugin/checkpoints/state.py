@@ -136,9 +136,7 @@ def restore(state: Mapping[str, object], saved: Mapping[str, Any]) -> None:
         restored = _restored(live, saved[key], key)
         if restored is not live:
             if not isinstance(state, MutableMapping):
-                raise PhaseError(
-                    f"The state at {key} is a plain value, and {type(state).__name__} takes none. Use a dict."
-                )
+                raise PhaseError(f"The state at {key} is a plain value that cannot be set. Pass the state as a dict.")
             state[key] = restored
 
 
@@ -164,7 +162,7 @@ def _collected(value: Any, path: str) -> Any:
     if not can_encode(value):
         raise PhaseError(
             f"The state at {path} can neither be saved nor restored: it is a {type(value).__qualname__}. Give an "
-            "object with state_dict() and load_state_dict(), a tensor, an array, or plain values in lists and dictionaries."
+            "object with state_dict() and load_state_dict(), a tensor, an array, or plain values in lists and dicts."
         )
     return value
 
