@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow_plugin.active import ActivePhase
     from mlflow_plugin.api import Plan, find_reusable, plan
-    from mlflow_plugin.decision import Loss, Option, Verdict
     from mlflow_plugin.errors import NeedsAnswer, PhaseError, UsageError
     from mlflow_plugin.phase import start_phase
+    from mlflow_plugin.verdict import Loss, Option, Verdict
 
 __all__ = [
     "ActivePhase",
@@ -28,9 +28,9 @@ _HOME = {
     "Plan": "api",
     "find_reusable": "api",
     "plan": "api",
-    "Loss": "decision",
-    "Option": "decision",
-    "Verdict": "decision",
+    "Loss": "verdict",
+    "Option": "verdict",
+    "Verdict": "verdict",
     "NeedsAnswer": "errors",
     "PhaseError": "errors",
     "UsageError": "errors",

@@ -10,13 +10,14 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.decision import Verdict
 from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.evidence import Request, decide_phase
 from mlflow_plugin.history import NO_EXPERIMENT
 from mlflow_plugin.invocation import Invocation
+from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.pipeline import check_parameters, handed_down
-from mlflow_plugin.project import Phase, Project, load_project
-from mlflow_plugin.verdicts import Request, decide_phase
+from mlflow_plugin.project import Phase, Project
+from mlflow_plugin.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.manifest import Manifest, safe_relative_path
 from mlflow_plugin.runs import PhaseRun
 
-_TAG_LENGTH = 7900
 _MODELS = "models"
 
 
@@ -42,7 +41,7 @@ class OutputFiles:
     def to_tag(self) -> str:
         content: dict[str, Any] = {"folder": self.folder, "models": dict(self.models), "sizes": self.sizes}
         text = json.dumps(content, separators=(",", ":"))
-        return text if len(text) <= _TAG_LENGTH else json.dumps({**content, "sizes": None}, separators=(",", ":"))
+        return text if len(text) <= names.TAG_LENGTH else json.dumps({**content, "sizes": None}, separators=(",", ":"))
 
     @classmethod
     def of(cls, run: PhaseRun) -> "OutputFiles":

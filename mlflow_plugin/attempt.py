@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from mlflow_plugin import names
 from mlflow_plugin.accounting import describe_cost
-from mlflow_plugin.decision import Option, approximately
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.evidence import Decision, Request, decide_phase, required
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import History
 from mlflow_plugin.liveness import is_alive
@@ -18,7 +18,7 @@ from mlflow_plugin.names import short
 from mlflow_plugin.questions import Answer, settle
 from mlflow_plugin.records import Records, Work, superseded_runs, user
 from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.verdicts import Decision, Request, decide_phase, required
+from mlflow_plugin.verdict import Option, approximately
 
 _SAY_EVERY_SECONDS = 10.0
 

@@ -118,7 +118,7 @@ def status(as_json: bool, project: str) -> None:
 
     from mlflow_plugin.api import current_experiment
     from mlflow_plugin.history import History
-    from mlflow_plugin.project import load_project
+    from mlflow_plugin.mlproject import load_project
     from mlflow_plugin.status import pipeline_state
     from mlflow_plugin.tables import status_table
 

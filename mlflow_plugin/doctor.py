@@ -41,7 +41,7 @@ def _attempt(what: str, look: Callable[[], Finding]) -> Finding:
 
 
 def _project(folder: str) -> Finding:
-    from mlflow_plugin.project import load_project
+    from mlflow_plugin.mlproject import load_project
 
     project = load_project(folder)
     if not project.phases:
@@ -52,7 +52,7 @@ def _project(folder: str) -> Finding:
 def _environment(folder: str) -> Finding:
     from mlflow.projects.utils import load_project
 
-    from mlflow_plugin.backends.environments import choose_env_manager, unmet_requirements
+    from mlflow_plugin.environments import choose_env_manager, unmet_requirements
 
     project = load_project(folder)
     chosen = choose_env_manager(project, None)

@@ -5,6 +5,8 @@ UI hides.
 import hashlib
 
 FORMAT_VERSION = 1
+TAG_LENGTH = 7900
+"""MLflow cuts a tag at 8,000 characters without a word; this much is used of it."""
 
 NAME = "phase.name"
 PROJECT = "phase.project"

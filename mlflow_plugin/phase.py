@@ -21,15 +21,16 @@ from mlflow_plugin import names
 from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.attempt import say, settle_request
 from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.evidence import Request
 from mlflow_plugin.finish import complete_work
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import History, phase_run
 from mlflow_plugin.invocation import Invocation
+from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.parameters import logged_value
-from mlflow_plugin.project import Phase, load_project
+from mlflow_plugin.project import Phase
 from mlflow_plugin.records import Records, Work
 from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.verdicts import Request
 
 DECIDED = "MLFLOW_PHASES_DECIDED"
 """Set to the run id by the backend, which has decided before it started this process."""

@@ -11,15 +11,16 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.attempt import say
-from mlflow_plugin.backends.execution import Execution, Outcome, absolute_tracking_uri, carry_out
 from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.evidence import Request
+from mlflow_plugin.execution import Execution, Outcome, absolute_tracking_uri, carry_out
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.invocation import Invocation
+from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.parameters import logged_value
-from mlflow_plugin.project import Phase, Pipeline, Project, load_project
+from mlflow_plugin.project import Phase, Pipeline, Project
 from mlflow_plugin.records import Records
 from mlflow_plugin.tables import outcome_table
-from mlflow_plugin.verdicts import Request
 
 
 def handed_down(pipeline: Pipeline, phase: Phase, given: Mapping[str, object]) -> dict[str, object]:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mlflow_plugin.decision import Option, Verdict
 from mlflow_plugin.errors import NeedsAnswer, PhaseError
+from mlflow_plugin.evidence import Request
 from mlflow_plugin.names import short
-from mlflow_plugin.verdicts import Request
+from mlflow_plugin.verdict import Option, Verdict
 
 POLL_SECONDS = 1.0
 _SAY_EVERY_SECONDS = 30.0

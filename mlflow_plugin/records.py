@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -19,16 +19,16 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin import names
 from mlflow_plugin.accounting import Price, cost_usd, detect_hardware
 from mlflow_plugin.artifacts import OutputFiles
-from mlflow_plugin.decision import Loss, Option, Verdict
+from mlflow_plugin.evidence import Decision, Request, good_downstream
 from mlflow_plugin.history import History
 from mlflow_plugin.identity import Identity
 from mlflow_plugin.liveness import heartbeat
 from mlflow_plugin.project import Project
+from mlflow_plugin.question_record import question_json
 from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.verdicts import Decision, Request, good_downstream
+from mlflow_plugin.verdict import Option
 
 _BATCH = 100
-_TAG_LENGTH = 7900
 
 
 @dataclass(frozen=True)
@@ -302,43 +302,9 @@ def superseded_runs(decision: Decision) -> set[str]:
     return {loss.run_id for loss in decision.verdict.invalidates if loss.phase == phase}
 
 
-def question_json(verdict: Verdict) -> str:
-    """A question as JSON that fits into a tag: the longest lists are cut first, and the cut is counted."""
-    at_most = 40
-    while True:
-        content = {
-            "kind": verdict.kind,
-            "reasons": list(verdict.reasons),
-            "options": [_option(option, at_most) for option in verdict.options],
-            "asked_at": now(),
-        }
-        text = _dumps(content)
-        if len(text) <= _TAG_LENGTH or at_most == 0:
-            return text if len(text) <= _TAG_LENGTH else _dumps({**content, "reasons": [], "options": []})
-        at_most //= 2
-
-
-def _option(option: Option, at_most: int) -> dict[str, Any]:
-    return {
-        "letter": option.letter,
-        "decide": option.decide,
-        "title": option.title,
-        "keeps": list(option.keeps[:at_most]),
-        "throws_away": [_loss(loss) for loss in option.throws_away[:at_most]],
-        "not_listed": max(0, len(option.throws_away) - at_most),
-        "reruns": list(option.reruns),
-        "seconds": option.seconds,
-        "cost_usd": option.cost_usd,
-    }
-
-
-def _loss(loss: Loss) -> dict[str, Any]:
-    return {**asdict(loss), "finished_at": loss.finished_at.isoformat() if loss.finished_at else None}
-
-
 def clipped(text: str) -> str:
     """At most a tag's length, and told so: MLflow itself cuts without a word."""
-    return text if len(text) <= _TAG_LENGTH else f"{text[: _TAG_LENGTH - 20]} ... (cut)"
+    return text if len(text) <= names.TAG_LENGTH else f"{text[: names.TAG_LENGTH - 20]} ... (cut)"
 
 
 def now() -> str:

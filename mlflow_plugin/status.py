@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlflow_plugin.accounting import describe_duration
-from mlflow_plugin.decision import clock, middling, quality_of
+from mlflow_plugin.decision import middling, quality_of
 from mlflow_plugin.history import History
 from mlflow_plugin.liveness import is_alive
 from mlflow_plugin.names import short
 from mlflow_plugin.project import Phase, Project
 from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.verdict import clock
 
 
 @dataclass(frozen=True)

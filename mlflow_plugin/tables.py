@@ -4,14 +4,15 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mlflow_plugin.accounting import describe_cost, describe_duration
-from mlflow_plugin.decision import Verdict, approximately, clock, quality_of
+from mlflow_plugin.decision import quality_of
 from mlflow_plugin.project import Phase
 from mlflow_plugin.questions import question_text
 from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.verdict import Verdict, approximately, clock
 
 if TYPE_CHECKING:
     from mlflow_plugin.api import Plan
-    from mlflow_plugin.backends.execution import Outcome
+    from mlflow_plugin.execution import Outcome
     from mlflow_plugin.status import PhaseState
 
 

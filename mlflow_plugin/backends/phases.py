@@ -11,11 +11,12 @@ from mlflow.projects.backend.abstract_backend import AbstractBackend
 from mlflow.projects.submitted_run import SubmittedRun
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.backends.execution import Execution, FinishedRun, absolute_tracking_uri, carry_out
 from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.evidence import Request
+from mlflow_plugin.execution import Execution, FinishedRun, absolute_tracking_uri, carry_out
 from mlflow_plugin.invocation import Invocation
-from mlflow_plugin.project import Project, load_project
-from mlflow_plugin.verdicts import Request
+from mlflow_plugin.mlproject import load_project
+from mlflow_plugin.project import Project
 
 
 class PhasesBackend(AbstractBackend):

@@ -34,7 +34,7 @@ def choose_env_manager(project: MlflowProject, named: str | None) -> str:
         return "uv"
     raise PhaseError(
         f"{project.env_config_path}: this environment ({sys.prefix}) does not satisfy it: {'; '.join(unmet[:5])}. "
-        "Install what is missing, or install conda or uv so that an environment can be built, or name one with --env-manager."
+        "Install what is missing, or install conda or uv to have an environment built, or name one with --env-manager."
     )
 
 

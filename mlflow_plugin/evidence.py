@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.accounting import Estimate, PastRun, detect_hardware, estimate, price_per_hour
 from mlflow_plugin.artifacts import missing
-from mlflow_plugin.decision import Candidate, Evidence, Loss, Verdict, decide, force, loss_of
+from mlflow_plugin.decision import Candidate, Evidence, decide, force, loss_of
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.history import History
 from mlflow_plugin.identity import Identity, recipe_of
@@ -23,6 +23,7 @@ from mlflow_plugin.liveness import is_alive
 from mlflow_plugin.parameters import Value, local_path, unquoted
 from mlflow_plugin.project import Phase, Project
 from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.verdict import Loss, Verdict
 
 
 @dataclass(frozen=True)

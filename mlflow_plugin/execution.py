@@ -22,16 +22,16 @@ from mlflow.projects.utils import (
 from mlflow.tracking import get_tracking_uri, set_tracking_uri
 
 from mlflow_plugin.attempt import Attempt, settle_request
-from mlflow_plugin.backends.environments import choose_env_manager
-from mlflow_plugin.decision import Verdict
+from mlflow_plugin.environments import choose_env_manager
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.evidence import Request
 from mlflow_plugin.finish import complete_work
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.phase import DECIDED
 from mlflow_plugin.records import Records
 from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.verdicts import Request
+from mlflow_plugin.verdict import Verdict
 
 
 @dataclass(frozen=True)

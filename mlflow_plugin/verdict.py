@@ -1,0 +1,91 @@
+"""What a decision says: a Verdict with its reasons, and for a question the options with what each throws away."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from mlflow_plugin.accounting.estimate import Estimate, describe_cost, describe_duration
+from mlflow_plugin.names import short
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A finished run that an option throws away. Seconds, US dollars, UTC."""
+
+    phase: str
+    run_id: str
+    quality: float | None
+    metric: str
+    finished_at: datetime | None
+    duration_seconds: float | None
+    cost_usd: float | None
+
+    def sentence(self) -> str:
+        parts = [f"{self.phase} {short(self.run_id)}"]
+        if self.quality is not None:
+            parts.append(f"{self.metric} {self.quality:.4g}")
+        if self.finished_at is not None:
+            parts.append(f"finished {clock(self.finished_at)}")
+        if self.duration_seconds is not None:
+            parts.append(f"took {describe_duration(self.duration_seconds)}")
+        if self.cost_usd is not None:
+            parts.append(f"cost {describe_cost(self.cost_usd)}")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One lettered answer to a question. `reruns` are the phases that it computes; None: not known yet."""
+
+    letter: str
+    decide: str
+    title: str
+    keeps: tuple[str, ...] = ()
+    throws_away: tuple[Loss, ...] = ()
+    reruns: tuple[str, ...] = ()
+    seconds: float | None = None
+    cost_usd: float | None = None
+
+    def price(self) -> str:
+        """What it costs to do, in words."""
+        if not self.reruns:
+            return "nothing is computed"
+        if self.seconds is None:
+            return f"computes {', '.join(self.reruns)}; no earlier run tells how long"
+        cost = "" if self.cost_usd is None else f" and {describe_cost(self.cost_usd)}"
+        return f"computes {', '.join(self.reruns)}: {approximately(self.seconds)}{cost}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be done with a phase, and why.
+
+    `action` is reuse, resume, run, wait or ask; `run_id` the run it is about (reuse: the run whose outputs count),
+    or None. `kind` names the rule that spoke. `inputs` maps each need to the run that feeds it.
+    """
+
+    phase: str
+    action: str
+    reasons: tuple[str, ...]
+    kind: str = ""
+    run_id: str | None = None
+    quality: float | None = None
+    invalidates: tuple[Loss, ...] = ()
+    options: tuple[Option, ...] = ()
+    estimate: Estimate | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    def option(self, answer: str) -> Option | None:
+        """The option of a letter or of a `decide` value."""
+        return next((option for option in self.options if answer in (option.letter, option.decide)), None)
+
+
+def approximately(seconds: float) -> str:
+    """An expected duration in words."""
+    shown = describe_duration(seconds)
+    return shown if shown.startswith("under") else f"about {shown}"
+
+
+def clock(moment: datetime) -> str:
+    """A time as people see it; UTC."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
