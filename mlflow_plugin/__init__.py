@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_plugin.active import ActivePhase
-    from mlflow_plugin.api import Plan, find_reusable, plan
+    from mlflow_plugin.api import find_reusable, plan
     from mlflow_plugin.errors import NeedsAnswer, PhaseError, UsageError
     from mlflow_plugin.phase import start_phase
-    from mlflow_plugin.verdict import Loss, Option, Verdict
+    from mlflow_plugin.verdict import Loss, Option, Plan, Verdict
 
 __all__ = [
     "ActivePhase",
@@ -25,7 +25,7 @@ __all__ = [
 
 _HOME = {
     "ActivePhase": "active",
-    "Plan": "api",
+    "Plan": "verdict",
     "find_reusable": "api",
     "plan": "api",
     "Loss": "verdict",

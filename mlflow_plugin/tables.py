@@ -8,10 +8,9 @@ from mlflow_plugin.decision import quality_of
 from mlflow_plugin.project import Phase
 from mlflow_plugin.questions import question_text
 from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.verdict import Verdict, approximately, clock
+from mlflow_plugin.verdict import Plan, Verdict, approximately, clock
 
 if TYPE_CHECKING:
-    from mlflow_plugin.api import Plan
     from mlflow_plugin.execution import Outcome
     from mlflow_plugin.status import PhaseState
 
@@ -91,7 +90,7 @@ def verdict_text(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def plan_text(plan: "Plan") -> str:
+def plan_text(plan: Plan) -> str:
     """A plan: one verdict a phase, then what all that would be computed costs."""
     parts = [verdict_text(verdict) for verdict in plan.verdicts]
     if plan.seconds is not None:

@@ -1,8 +1,9 @@
 """What a decision says: a Verdict with its reasons, and for a question the options with what each throws away."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import Any
 
 from mlflow_plugin.accounting.estimate import Estimate, describe_cost, describe_duration
 from mlflow_plugin.names import short
@@ -89,3 +90,51 @@ def approximately(seconds: float) -> str:
 def clock(moment: datetime) -> str:
     """A time as people see it; UTC."""
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an entry point would do now, one verdict a phase, in order. Seconds and US dollars; None when nothing is
+    known.
+    """
+
+    entry_point: str
+    verdicts: tuple[Verdict, ...]
+    command: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """Expected time of all that would be computed."""
+        return _total([verdict.estimate.seconds for verdict in self._computed if verdict.estimate])
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Expected cost of all that would be computed."""
+        costs = [verdict.estimate.cost_usd for verdict in self._computed if verdict.estimate]
+        return _total([cost for cost in costs if cost is not None])
+
+    @property
+    def _computed(self) -> list[Verdict]:
+        return [verdict for verdict in self.verdicts if verdict.action in ("run", "resume")]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "entry_point": self.entry_point,
+            "phases": [verdict_dict(verdict) for verdict in self.verdicts],
+            "seconds": self.seconds,
+            "cost_usd": self.cost_usd,
+        }
+
+
+def _total(values: list[float]) -> float | None:
+    return sum(values) if values else None
+
+
+def verdict_dict(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as plain values; times are ISO 8601, UTC."""
+    content = asdict(verdict) | {"estimate": verdict.estimate._asdict() if verdict.estimate else None}
+    losses = [*content["invalidates"], *(loss for option in content["options"] for loss in option["throws_away"])]
+    for loss in losses:
+        loss["finished_at"] = loss["finished_at"].isoformat() if loss["finished_at"] else None
+    return content
