@@ -1,0 +1,124 @@
+"""The language models behind the presets, and where their layers are."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import logging as transformers_logging
+
+from mlflow_plugin.errors import PhaseError
+from projects.sentiment_steering.downloads import SMOLLM2_GGUF, cache_folder, packaged_file, scratch_folder
+from projects.sentiment_steering.tiny import tiny_model, tiny_tokenizer
+
+HUB_PRESETS = {
+    "gpt2": "openai-community/gpt2",
+    "qwen2.5-3b": "Qwen/Qwen2.5-3B",
+    "qwen2.5-7b": "Qwen/Qwen2.5-7B",
+}
+"""Presets that are a model of the Hugging Face Hub. Any other Hub id or a local folder is taken as given."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A causal model in evaluation mode on its device, with its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+    device: torch.device
+
+    @property
+    def width(self) -> int:
+        return int(self.model.config.hidden_size)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The layers of the decoder, in order. Raises PhaseError when the architecture shows none."""
+        count = int(self.model.config.num_hidden_layers)
+        for module in self.model.modules():
+            if isinstance(module, nn.ModuleList) and len(module) == count:
+                return module
+        raise PhaseError(f"{type(self.model).__name__} has no list of {count} layers, so none can be read or steered.")
+
+
+def load_model(preset: str, device: str = "auto") -> LanguageModel:
+    """The model of a preset (`tiny`, `smollm2`, `gpt2`, `qwen2.5-3b`, `qwen2.5-7b`), Hub id or local folder.
+
+    Weights are read as safetensors only. float32 on a CPU, bfloat16 on an accelerator for models that were saved so.
+    Raises PhaseError when the model cannot be found or the device does not exist.
+    """
+    chosen = choose_device(device)
+    if preset == "tiny":
+        tokenizer = tiny_tokenizer()
+        return LanguageModel(tiny_model(len(tokenizer)).to(chosen), tokenizer, chosen)
+    source = str(smollm2_folder()) if preset == "smollm2" else HUB_PRESETS.get(preset, preset)
+    transformers_logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=torch.float32 if chosen.type == "cpu" else "auto", use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        raise PhaseError(
+            f"the model {source!r} cannot be loaded: {' '.join(str(error).split())[:400]} "
+            f"Presets: tiny, smollm2, {', '.join(HUB_PRESETS)}; else give a Hub id or a folder with config.json, "
+            "a tokenizer and *.safetensors."
+        ) from None
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return LanguageModel(model.to(chosen).eval(), tokenizer, chosen)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first accelerator, else the CPU. Raises PhaseError for a device that is not there."""
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise PhaseError(f"device {name!r} cannot be used: {first_line} Pass device=auto or device=cpu.") from None
+
+
+def smollm2_folder() -> Path:
+    """Folder with SmolLM2-135M-Instruct as float32 safetensors, converted once from the GGUF file on PyPI."""
+    folder = cache_folder() / "models" / "smollm2-135m-instruct"
+    if not _intact(folder):
+        with scratch_folder(folder.parent) as scratch:
+            _convert_gguf(packaged_file(SMOLLM2_GGUF), scratch / folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                os.rename(scratch / folder.name, folder)
+            except OSError:
+                if not _intact(folder):  # else another process has just put the same model there
+                    raise
+    return folder
+
+
+def _convert_gguf(gguf: Path, folder: Path) -> None:
+    from transformers import GgufConfig
+
+    print(f"Converting {gguf.name} to safetensors (once, about 20 s)", flush=True)
+    place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    tokenizer = AutoTokenizer.from_pretrained(**place)
+    model = AutoModelForCausalLM.from_pretrained(**place, quantization_config=GgufConfig(dequantize=True))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
+    (folder / "sizes.json").write_text(json.dumps(sizes, sort_keys=True))
+
+
+def _intact(folder: Path) -> bool:
+    """Whether every converted file is there in full length; the folder itself was renamed into place when complete."""
+    try:
+        sizes: dict[str, int] = json.loads((folder / "sizes.json").read_text())
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,151 @@
+"""The figures that each phase logs. Drawn without a display; every function returns a finished matplotlib figure."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from projects.sentiment_steering.evaluation import Interval, RoundTrip, bootstrap
+from projects.sentiment_steering.experiment import Outcome, perplexity_ratio
+from projects.sentiment_steering.operators import LowRankUnitary
+from projects.sentiment_steering.probe import LayerChoice
+
+COLOURS = {
+    "operator": "tab:blue",
+    "random_unitary": "tab:gray",
+    "difference_of_means": "tab:orange",
+    "positive": "tab:green",
+    "negative": "tab:red",
+}
+
+
+def _figure(width: float = 7, height: float = 4, columns: int = 1) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, np.atleast_1d(figure.subplots(1, columns))
+
+
+def layer_accuracy(layers: Sequence[int], choice: LayerChoice) -> Figure:
+    """Probe accuracy by layer with its standard error, and the layer that was chosen."""
+    figure, (axes,) = _figure()
+    axes.errorbar(layers, choice.accuracies, yerr=choice.standard_errors, marker="o", capsize=3)
+    axes.axvline(choice.layer, linestyle="--", color="tab:orange", label=f"chosen: layer {choice.layer}")
+    axes.axhline(0.5, linestyle=":", color="gray", label="chance")
+    axes.set(
+        xlabel="layer", ylabel="probe accuracy, cross-validated", title="Where sentiment can be read (training data)"
+    )
+    axes.legend()
+    return figure
+
+
+def state_map(hidden: Mapping[str, Tensor]) -> Figure:
+    """Hidden states on the two main axes of the training states."""
+    train = torch.cat([hidden["train_positive"], hidden["train_negative"]]).double()
+    centre = train.mean(0)
+    axes_of_data = torch.linalg.svd(train - centre, full_matrices=False).Vh[:2]
+    figure, (axes,) = _figure()
+    for part, marker in (("train", "o"), ("held_out", "x")):
+        for label in ("positive", "negative"):
+            x, y = ((hidden[f"{part}_{label}"].double() - centre) @ axes_of_data.mT).mT.numpy()
+            axes.scatter(x, y, marker=marker, s=18, alpha=0.7, color=COLOURS[label], label=f"{label}, {part}")
+    axes.set(xlabel="first principal axis", ylabel="second principal axis", title="Hidden states at the chosen layer")
+    axes.legend()
+    return figure
+
+
+def held_out_fidelities(fidelities: Mapping[str, Mapping[str, Tensor]]) -> Figure:
+    """Held-out fidelity of the operators beside their controls, with bootstrap intervals."""
+    figure, panels = _figure(9, 4, len(fidelities))
+    for axes, (direction, found) in zip(panels, fidelities.items(), strict=True):
+        names = [name for name in found if name != "train"]
+        intervals = [bootstrap(found[name].numpy()) for name in names]
+        means = np.array([interval.mean for interval in intervals])
+        spread = np.abs(np.array([[interval.low, interval.high] for interval in intervals]).T - means)
+        axes.bar(names, means, yerr=spread, capsize=4, color=["tab:blue", "tab:gray", "tab:gray", "tab:gray"])
+        axes.set(title=direction.replace("_", " "), ylabel="held-out fidelity", ylim=(0, 1))
+        axes.tick_params(axis="x", rotation=20)
+    return figure
+
+
+def rotation_angles(operator: LowRankUnitary) -> Figure:
+    """How far the operator turns each of its eigenvectors."""
+    figure, (axes,) = _figure()
+    axes.plot(operator.angles().flip(0).numpy(), marker=".")
+    axes.set(xlabel="eigenvector", ylabel="angle (radians)", title="What the operator does: angles of rotation")
+    return figure
+
+
+def cross_validation(validation: Mapping[float, float], chosen: float) -> Figure:
+    """Fidelity on left-out training pairs by mu."""
+    figure, (axes,) = _figure()
+    axes.semilogx(list(validation), list(validation.values()), marker="o")
+    axes.axvline(chosen, linestyle="--", color="tab:orange", label=f"chosen: {chosen:.3g}")
+    axes.set(xlabel="mu, pull towards the identity", ylabel="fidelity on left-out pairs", title="Cross-validation")
+    axes.legend()
+    return figure
+
+
+def training_course(course: Mapping[str, Sequence[float]]) -> Figure:
+    """Each recorded figure by step."""
+    figure, (axes,) = _figure()
+    for name, values in course.items():
+        axes.plot(values, marker=".", label=name.replace("_", " "))
+    axes.set(xlabel="step", title="Course of the training")
+    axes.legend()
+    return figure
+
+
+def separation_by_strength(found: Mapping[tuple[str, str, float], Interval]) -> Figure:
+    """How far steering to positive and to negative moves each score apart, by strength."""
+    scores = list(dict.fromkeys(score for score, _, _ in found))
+    figure, panels = _figure(5 * len(scores), 4, len(scores))
+    for axes, score in zip(panels, scores, strict=True):
+        for family in dict.fromkeys(family for _, family, _ in found):
+            points = [(strength, each) for (s, f, strength), each in found.items() if (s, f) == (score, family)]
+            strengths, means = [point[0] for point in points], np.array([point[1].mean for point in points])
+            spread = np.abs(np.array([[each.low, each.high] for _, each in points]).T - means)
+            label = family.replace("_", " ")
+            axes.errorbar(strengths, means, yerr=spread, marker="o", capsize=4, color=COLOURS[family], label=label)
+        axes.axhline(0, linestyle=":", color="black")
+        axes.set(xlabel="strength", ylabel=f"{score}: to positive minus to negative", title=score)
+    panels[0].legend()
+    return figure
+
+
+def scores_and_fluency(outcomes: Sequence[Outcome]) -> Figure:
+    """Log-odds of sentiment against signed strength, and perplexity beside unsteered text against strength."""
+    figure, (left, right) = _figure(11, 4, 2)
+    plain = float(np.mean(outcomes[0].scores["log_odds"]))
+    for family in ("operator", "random_unitary", "difference_of_means"):
+        members = [outcome for outcome in outcomes if outcome.condition.family == family]
+        signed = sorted(
+            (
+                each.condition.strength * (1 if each.condition.direction == "to_positive" else -1),
+                float(np.mean(each.scores["log_odds"])),
+            )
+            for each in members
+            if each.condition.strength > 0
+        )
+        left.plot(*zip(*signed, strict=True), marker="o", color=COLOURS[family], label=family.replace("_", " "))
+        strengths = sorted({each.condition.strength for each in members} - {0.0})
+        ratios = [perplexity_ratio(outcomes, family, strength) for strength in strengths]
+        right.plot(strengths, ratios, marker="o", color=COLOURS[family])
+    left.axhline(plain, linestyle=":", color="black", label="unsteered")
+    left.set(xlabel="to negative  <  strength  >  to positive", ylabel="log P(good) - log P(bad)", title="Sentiment")
+    left.legend()
+    right.axhline(1, linestyle=":", color="black")
+    right.set(xlabel="strength", ylabel="perplexity over unsteered", title="Fluency")
+    return figure
+
+
+def round_trips(trips: Mapping[str, RoundTrip]) -> Figure:
+    """What is lost of each held-out state on the way there and back, on a logarithmic scale."""
+    figure, (axes,) = _figure()
+    floor = 1e-17
+    for name, trip in trips.items():
+        lost = (1 - trip.fidelities).abs().clamp(min=floor).sort().values
+        axes.semilogy(lost.numpy(), marker=".", label=name.replace("_", " "))
+    axes.set(xlabel="held-out state", ylabel="1 - round-trip fidelity", title="What is lost on the way there and back")
+    axes.legend()
+    return figure
