@@ -95,7 +95,7 @@ class _Collector:
         same: list[Candidate] = []
         if not self.missing:
             self.identity = Identity(recipe, {need: run.output_digest for need, run in self.inputs.items()})
-            same = self._candidates(self.history.same_identity(self.identity))
+            same = self._same()
         return Evidence(
             phase=self.phase,
             now=datetime.now(UTC),
@@ -112,7 +112,23 @@ class _Collector:
             input_runs=self.history.run,
         )
 
+    def _same(self) -> list[Candidate]:
+        """Runs of this identity. The phase's newest run is already at hand: when it is one of them and good, no
+        search is needed, since nothing can come before it."""
+        assert self.identity is not None
+        newest = self.history.pointed_at(self.phase.name)
+        if newest is not None and not self.identity.differences(newest.fingerprint):
+            candidates = self._candidates([newest])
+            if any(self._settles(candidate) for candidate in candidates):
+                return candidates
+        return self._candidates(self.history.same_identity(self.identity))
+
+    def _settles(self, candidate: Candidate) -> bool:
+        sound = candidate.run.complete and not candidate.tainted and not candidate.faults
+        return sound and self.phase.grade(candidate.run.metrics) == "good"
+
     def _resolve_inputs(self) -> None:
+        self.history.read_ahead([self.phase.name, *self.phase.needs])
         for need in self.phase.needs:
             upstream = self.request.project.phases[need]
             pinned = self._pin(need)
@@ -138,7 +154,7 @@ class _Collector:
             faults = missing(self.request.client, run) if run.complete and not tainted else ()
             live = not run.complete and run.status == "RUNNING" and is_alive(run.heartbeat, now)
             found.append(Candidate(run, live, bool(run.checkpoint), tainted, faults))
-            if run.complete and not tainted and not faults and self.phase.grade(run.metrics) == "good":
+            if self._settles(found[-1]):
                 break  # The newest good run settles it; older ones need no look.
         return found
 

@@ -19,6 +19,7 @@ from mlflow_plugin.runs import PhaseRun
 NO_EXPERIMENT = ""
 """Stands for an experiment that does not exist yet, in which nothing has been run."""
 _AT_MOST = 20
+_ALL = 50_000
 
 
 def _json(text: str | None) -> Any:
@@ -95,6 +96,7 @@ class History:
         self.project = project
         self._runs: dict[str, PhaseRun | None] = {}
         self._pointers: Mapping[str, str] | None = None
+        self._quarantined: Mapping[str, PhaseRun] | None = None
 
     # --- single runs ---
 
@@ -126,12 +128,10 @@ class History:
         return self.runs([run_id]).get(run_id) if run_id else None
 
     def search(self, filter_string: str, max_results: int = _AT_MOST) -> list[PhaseRun]:
-        """Active runs that match, newest first."""
+        """Active runs that match, newest first (the order that MLflow gives unasked)."""
         if self.experiment_id == NO_EXPERIMENT:
             return []
-        found = self.client.search_runs(
-            [self.experiment_id], filter_string, max_results=max_results, order_by=["attributes.start_time DESC"]
-        )
+        found = self.client.search_runs([self.experiment_id], filter_string, max_results=max_results)
         runs = [phase_run(run) for run in found]
         self._runs.update({run.run_id: run for run in runs})
         return runs
@@ -151,14 +151,18 @@ class History:
         Good enough is: accepted by a person, or good with all gates passed; failing any such run, one between poor
         and good.
         """
-        pointer = self.pointer(phase.name)
-        run_id, lineage = str(pointer.get("run_id", "")), pointer.get("lineage", [])
-        # The lineage comes along in the same request, since the quarantine check needs it at once.
-        self.runs([run_id, *map(str, lineage)])
-        run = self.run(run_id)
-        if run and run.complete and run.phase == phase.name and not self.taint(run):
-            return run
-        return self._latest_by_search(phase)
+        run = self.pointed_at(phase.name)
+        return run if run and not self.taint(run) else self._latest_by_search(phase)
+
+    def pointed_at(self, phase: str) -> PhaseRun | None:
+        """The run that the experiment's pointer names, if it is a complete run of that phase. One request for all
+        phases of `read_ahead`."""
+        run = self.run(str(self.pointer(phase).get("run_id", "")))
+        return run if run and run.complete and run.phase == phase else None
+
+    def read_ahead(self, phases: Iterable[str]) -> None:
+        """Reads the runs that the pointers of several phases name, in one request."""
+        self.runs(str(self.pointer(phase).get("run_id", "")) for phase in phases)
 
     def _latest_by_search(self, phase: Phase) -> PhaseRun | None:
         middling = None
@@ -218,11 +222,19 @@ class History:
         """Why nothing may be built on a run: it or anything upstream of it is quarantined. Empty when sound."""
         if run.quarantined:
             return f"{run.phase} {run.short} is quarantined: {run.quarantined}"
-        lineage = {*run.ancestors, *run.inputs.values()}
-        for ancestor in self.runs(lineage).values():
-            if ancestor.quarantined:
-                return f"{ancestor.phase} {ancestor.short} upstream of it is quarantined: {ancestor.quarantined}"
+        for ancestor in sorted({*run.ancestors, *run.inputs.values()} & set(self.quarantined())):
+            marked = self.quarantined()[ancestor]
+            return f"{marked.phase} {marked.short} upstream of it is quarantined: {marked.quarantined}"
         return ""
+
+    def quarantined(self) -> Mapping[str, PhaseRun]:
+        """All quarantined runs by id. They are few, and one look at them is cheaper than reading every ancestor of a
+        run.
+        """
+        if self._quarantined is None:
+            found = self.search(f"tags.`{names.QUARANTINED}` LIKE '%'", _ALL)
+            self._quarantined = {run.run_id: run for run in found}
+        return self._quarantined
 
     def downstream(self, run_id: str) -> list[PhaseRun]:
         """The runs that were made from a run, directly or not, newest first; reuses of others left out."""

@@ -163,8 +163,7 @@ class Records:
                 names.COST_USD: cost_usd(completion.duration_seconds, completion.price),
             },
         )
-        lineage = sorted({run_id, *_lineage(work.inputs.values())})
-        self._point(work.request, run_id, lineage, completion.grade, before)
+        self._point(work.request, run_id, completion.grade, before)
         self._tag(
             run_id,
             {
@@ -192,7 +191,7 @@ class Records:
             },
         )
         lineage = sorted({source.run_id, *source.ancestors})
-        self._point(decision.request, source.run_id, lineage, "accepted" if answer else "good", None)
+        self._point(decision.request, source.run_id, "accepted" if answer else "good", None)
         self._tag(
             run_id,
             {
@@ -212,13 +211,13 @@ class Records:
                 self.client.delete_tag(source.run_id, names.INVALIDATED_BY)
         self.end(run_id, "FINISHED")
 
-    def _point(self, request: Request, run_id: str, lineage: list[str], grade: str, before: PhaseRun | None) -> None:
+    def _point(self, request: Request, run_id: str, grade: str, before: PhaseRun | None) -> None:
         """Moves the experiment's pointer to the phase's newest usable run. Written before the completion marker: a
         pointer to a run without one is passed over, whereas a complete run without a pointer would not be seen."""
         if grade not in ("good", "accepted") and (grade != "between" or before is not None):
             return
         key = names.LATEST + names.phase_key(request.project.name, request.phase.name)
-        content = {"phase": request.phase.name, "run_id": run_id, "grade": grade, "lineage": lineage[:200]}
+        content = {"phase": request.phase.name, "run_id": run_id, "grade": grade}
         self.client.set_experiment_tag(request.experiment_id, key, _dumps(content))
 
     def fail(self, run_id: str, reason: str, decision: Decision | None = None, status: str = "FAILED") -> None:
