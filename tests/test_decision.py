@@ -1,0 +1,364 @@
+"""The verdict table, every row and every combination of rows, against a second statement of it."""
+
+import itertools
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlflow_plugin.accounting import Estimate
+from mlflow_plugin.decision import Candidate, Evidence, decide, force, loss_of
+from mlflow_plugin.project import Gate, Phase, Quality
+from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.verdict import Verdict
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+TRAIN = Phase(
+    "train",
+    "python train.py",
+    {},
+    needs=("collect",),
+    quality=Quality("fidelity", good=0.85, poor=0.70),
+    gates=(Gate.parse("held_out > 0.5"),),
+    max_age_seconds=3600.0,
+)
+GOOD = {"fidelity": 0.9, "held_out": 0.8, "phase.duration_seconds": 660.0, "phase.cost_usd": 0.43}
+COLLECT = PhaseRun("5eed5eed00", "collect", completed_at=NOON)
+
+# What a run of the same identity may look like: its fields, then what was found out about it.
+STATES: dict[str, tuple[dict, dict]] = {
+    "good": ({"metrics": GOOD}, {}),
+    "between": ({"metrics": GOOD | {"fidelity": 0.8}}, {}),
+    "poor": ({"metrics": GOOD | {"fidelity": 0.3}}, {}),
+    "gate failed": ({"metrics": GOOD | {"held_out": 0.1}}, {}),
+    "NaN": ({"metrics": GOOD | {"fidelity": math.nan}}, {}),
+    "never logged": ({"metrics": {"held_out": 0.8}}, {}),
+    "good, quarantined": ({"metrics": GOOD}, {"tainted": "train c0ffee is quarantined: wrong data"}),
+    "good, outputs lost": ({"metrics": GOOD}, {"faults": ("operators.bin is gone",)}),
+    "live": ({"completed_at": None, "checkpoint": "step-000010"}, {"live": True, "resumable": True}),
+    "live, quarantined": ({"completed_at": None}, {"live": True, "tainted": "collect is quarantined: wrong data"}),
+    "interrupted": ({"completed_at": None, "checkpoint": "step-000010"}, {"resumable": True}),
+    "interrupted, quarantined": (
+        {"completed_at": None, "checkpoint": "step-000010"},
+        {"resumable": True, "tainted": "collect is quarantined: wrong data"},
+    ),
+    "died early": ({"completed_at": None, "status": "FAILED"}, {}),
+}
+STALE = ("none", "good", "between", "poor", "quarantined", "outputs lost", "same inputs")
+
+
+def candidate(state: str, number: int = 0, phase: Phase = TRAIN) -> Candidate:
+    fields, found = STATES[state]
+    run = PhaseRun(
+        f"c0ffee{number:02d}{list(STATES).index(state):02d}",
+        phase.name,
+        **{"completed_at": NOON - timedelta(hours=number), "inputs": {"collect": COLLECT.run_id}, **fields},
+    )
+    return Candidate(run, **found)
+
+
+def stale_candidates(kind: str) -> list[Candidate]:
+    if kind == "none":
+        return []
+    state = {"quarantined": "good, quarantined", "outputs lost": "good, outputs lost"}.get(kind, kind)
+    one = candidate("good" if kind == "same inputs" else state, 50)
+    used = COLLECT.run_id if kind == "same inputs" else "0ddba11000"
+    return [replace(one, run=replace(one.run, inputs={"collect": used}))]
+
+
+def evidence(
+    states: tuple[str, ...] = (),
+    *,
+    stale: str = "none",
+    old: bool = False,
+    downstream: bool = False,
+    missing: bool = False,
+    phase: Phase = TRAIN,
+) -> Evidence:
+    later = Phase("steer", "python steer.py", {}, needs=("train",), quality=Quality("shift", 0.1, 0.0))
+    built_on_it = PhaseRun("ab0de00000", "steer", completed_at=NOON, metrics={"shift": 0.4})
+    current = PhaseRun("beef000000", phase.name, completed_at=NOON, metrics=GOOD)
+    return Evidence(
+        phase=phase,
+        now=NOON,
+        same=[candidate(state, number, phase) for number, state in enumerate(states)],
+        missing_inputs=["collect"] if missing else [],
+        inputs={} if missing else {"collect": COLLECT},
+        input_ages={"collect 5eed5eed": 7200.0 if old else 60.0},
+        stale=lambda: stale_candidates(stale),
+        current=lambda: current if downstream else None,
+        downstream=lambda: [loss_of(later, built_on_it)] if downstream else [],
+        estimate=lambda: Estimate(660.0, 600.0, 700.0, 3, True, 0.43),
+        downstream_estimate=lambda: [("steer", Estimate(900.0, 800.0, 1000.0, 1, True, 0.52))] if downstream else [],
+        input_runs=lambda run_id: PhaseRun(run_id, "collect", completed_at=NOON - timedelta(minutes=11)),
+    )
+
+
+def table(states: tuple[str, ...], stale: str, old: bool, downstream: bool, missing: bool) -> tuple[str, str]:
+    """The verdict table once more: action and the rule that speaks, from the names of what was found."""
+    if missing:
+        return "run", "missing"
+    if "good" in states:
+        return ("ask", "old") if old else ("reuse", "same")
+    if "live" in states:
+        return "wait", "live"
+    first_that_speaks = {
+        "interrupted": ("resume", "interrupted"),
+        "between": ("ask", "between"),
+        "gate failed": ("ask", "gate"),
+        "NaN": ("ask", "unknown"),
+        "never logged": ("ask", "unknown"),
+    }
+    for state in states:
+        if state in first_that_speaks:
+            return first_that_speaks[state]
+    if stale in ("good", "between"):
+        return "ask", "stale"
+    if old:
+        return "ask", "old"
+    if downstream and "good, outputs lost" not in states:
+        return "ask", "downstream"
+    return "run", "nothing"
+
+
+def check_promises(verdict: Verdict, given: Evidence) -> None:
+    """What holds for every verdict, whatever was found."""
+    assert verdict.reasons
+    assert all(reason.strip() for reason in verdict.reasons)
+    found = {one.run.run_id: one for one in (*given.same, *given.stale())}
+    about = found.get(verdict.run_id or "")
+    if verdict.action in ("reuse", "resume", "wait"):
+        assert about in given.same
+    if about is not None:
+        assert not about.tainted
+        assert not about.faults
+    if verdict.action == "reuse":
+        assert about.run.complete
+        assert given.phase.grade(about.run.metrics) == "good"
+    if verdict.action != "ask":
+        assert not verdict.options
+        return
+    keep, again = verdict.options
+    assert (keep.letter, keep.decide, keep.throws_away) == ("A", "reuse", ())
+    assert (again.letter, again.decide) == ("B", "fail" if verdict.kind == "old" else "rerun")
+    assert again.reruns[0] == given.phase.name
+    assert again.throws_away == verdict.invalidates
+    # Keeping computes nothing, but for old inputs on which nothing was computed yet.
+    assert keep.reruns == (() if verdict.run_id else (given.phase.name,))
+
+
+SMALL_WORLD = [states for length in (0, 1, 2) for states in itertools.product(STATES, repeat=length)]
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("downstream", [False, True])
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("stale", STALE)
+def test_every_combination_of_rows_gets_the_verdict_of_the_table(stale, old, downstream, missing):
+    for states in SMALL_WORLD:
+        given_now = evidence(states, stale=stale, old=old, downstream=downstream, missing=missing)
+        verdict = decide(given_now)
+        assert (verdict.action, verdict.kind) == table(states, stale, old, downstream, missing), states
+        check_promises(verdict, given_now)
+
+
+@given(
+    states=st.lists(st.sampled_from(sorted(STATES)), max_size=8).map(tuple),
+    stale=st.sampled_from(STALE),
+    old=st.booleans(),
+    downstream=st.booleans(),
+)
+def test_longer_histories_get_the_verdict_of_the_table(states, stale, old, downstream):
+    given_now = evidence(states, stale=stale, old=old, downstream=downstream)
+    verdict = decide(given_now)
+    assert (verdict.action, verdict.kind) == table(states, stale, old, downstream, False)
+    check_promises(verdict, given_now)
+
+
+@given(
+    value=st.none() | st.floats(),
+    bounds=st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)),
+    higher_is_better=st.booleans(),
+)
+def test_a_run_is_reused_when_good_run_again_when_poor_and_asked_about_between(value, bounds, higher_is_better):
+    poor, good = sorted(bounds) if higher_is_better else sorted(bounds, reverse=True)
+    phase = Phase("train", "python train.py", {}, quality=Quality("loss", good, poor, higher_is_better))
+    run = PhaseRun("c0ffee12", "train", completed_at=NOON, metrics={} if value is None else {"loss": value})
+    verdict = decide(Evidence(phase, NOON, same=[Candidate(run)]))
+    if value is None or not math.isfinite(value):
+        assert (verdict.action, verdict.kind) == ("ask", "unknown")
+    elif (value >= good) if higher_is_better else (value <= good):
+        assert (verdict.action, verdict.quality) == ("reuse", value)
+    elif (value < poor) if higher_is_better else (value > poor):
+        assert verdict.action == "run"
+    else:
+        assert (verdict.action, verdict.kind) == ("ask", "between")
+
+
+def test_a_phase_without_quality_is_reused_when_complete_however_small_its_result():
+    phase = replace(TRAIN, quality=None, gates=())
+    verdict = decide(Evidence(phase, NOON, same=[Candidate(PhaseRun("c0ffee12", "train", completed_at=NOON))]))
+    assert (verdict.action, verdict.run_id, verdict.quality) == ("reuse", "c0ffee12", None)
+
+
+def test_the_newest_good_run_is_reused_also_behind_a_newer_one_that_is_not_good():
+    given_now = evidence(("between", "good", "good"))
+    assert decide(given_now).run_id == given_now.same[1].run.run_id
+
+
+def test_reuse_says_when_a_newer_input_gives_the_same_bytes():
+    given_now = evidence(("good",))
+    one = given_now.same[0]
+    same = [replace(one, run=replace(one.run, inputs={"collect": "0ddba11000"}))]
+    reasons = decide(replace(given_now, same=same)).reasons
+    assert "collect 5eed5eed of 2026-03-01 12:00:00 UTC gives the same bytes as 0ddba110" in reasons[1]
+
+
+def test_a_stale_question_names_both_inputs_with_their_times():
+    verdict = decide(evidence(stale="good"))
+    assert "of 2026-03-01 11:49:00 UTC; the latest collect is 5eed5eed of 2026-03-01 12:00:00 UTC" in verdict.reasons[0]
+    assert "was made from collect 0ddba110" in verdict.reasons[0]
+
+
+def test_a_pinned_older_input_is_called_chosen_and_not_latest():
+    older = PhaseRun(COLLECT.run_id, "collect", completed_at=NOON - timedelta(hours=5))
+    verdict = decide(replace(evidence(stale="good"), inputs={"collect": older}))
+    assert "the chosen collect is 5eed5eed" in verdict.reasons[0]
+
+
+def test_a_stale_run_in_between_says_both():
+    reasons = decide(evidence(stale="between")).reasons
+    assert len(reasons) == 2
+    assert reasons[1] == "its fidelity 0.8 lies between poor (0.7) and good (0.85)"
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ("between", "its fidelity 0.8 lies between poor (0.7) and good (0.85)"),
+        ("gate failed", "gate 'held_out > 0.5' failed: 0.1 against 0.5"),
+        ("NaN", "its quality is not known: metric 'fidelity' is nan"),
+        ("never logged", "its quality is not known: metric 'fidelity' was never logged; log it to that run, or answer"),
+    ],
+)
+def test_a_question_says_what_is_wrong_with_the_run_that_exists(state, why):
+    assert decide(evidence((state,))).reasons[1] == why
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ("poor", "is poor: the bound is 0.7"),
+        ("good, quarantined", "is not reused: train c0ffee is quarantined: wrong data"),
+        ("good, outputs lost", "lost its outputs: operators.bin is gone"),
+        ("died early", "did not finish and left no checkpoint"),
+    ],
+)
+def test_running_again_says_why_the_earlier_run_does_not_count(state, why):
+    verdict = decide(evidence((state,)))
+    assert verdict.action == "run"
+    assert why in verdict.reasons[0]
+
+
+def test_a_first_run_says_that_there_is_none_yet_and_a_changed_one_what_changed():
+    assert decide(evidence()).reasons == ("train has not been run yet",)
+    changed = replace(evidence(), nearest=lambda: "train c0ffee12 differs in epochs (10 -> 20)")
+    assert decide(changed).reasons == ("train c0ffee12 differs in epochs (10 -> 20)",)
+
+
+def test_lost_outputs_are_made_again_without_asking_although_good_runs_hang_on_them():
+    verdict = decide(evidence(("good, outputs lost",), downstream=True))
+    assert (verdict.action, verdict.options) == ("run", ())
+
+
+def test_a_quarantined_run_with_lost_outputs_is_no_repair():
+    given_now = evidence(("good, outputs lost",), downstream=True)
+    both = replace(given_now.same[0], tainted="train c0ffee is quarantined: wrong data")
+    assert decide(replace(given_now, same=[both])).kind == "downstream"
+
+
+def test_a_downstream_question_lists_what_is_lost_and_prices_all_that_must_be_computed_again():
+    verdict = decide(evidence(downstream=True))
+    assert [loss.run_id for loss in verdict.invalidates] == ["ab0de00000"]
+    assert verdict.reasons[0] == "running train would invalidate 1 good downstream run made from beef0000"
+    keep, again = verdict.options
+    assert keep.keeps == ("steer ab0de000, shift 0.4, finished 2026-03-01 12:00:00 UTC",)
+    assert (again.reruns, again.seconds) == (("train", "steer"), 1560.0)
+    assert again.cost_usd == pytest.approx(0.95)
+    assert "computes train, steer: about 26 min and $0.95" in again.price()
+
+
+@pytest.mark.parametrize("state", ["between", "gate failed", "NaN"])
+def test_running_again_throws_away_the_run_itself_and_what_was_built_on_it(state):
+    verdict = decide(evidence((state,), downstream=True))
+    assert [loss.phase for loss in verdict.options[1].throws_away] == ["train", "steer"]
+    assert verdict.invalidates == verdict.options[1].throws_away
+
+
+def test_a_run_is_listed_once_among_the_losses():
+    given_now = evidence(("between",))
+    itself = loss_of(TRAIN, given_now.same[0].run)
+    assert decide(replace(given_now, downstream=lambda: [itself])).invalidates == (itself,)
+
+
+def test_inputs_at_max_age_are_not_yet_old():
+    assert decide(replace(evidence(("good",)), input_ages={"collect 5eed5eed": 3600.0})).action == "reuse"
+    assert decide(replace(evidence(("good",)), input_ages={"collect 5eed5eed": 3600.1})).kind == "old"
+
+
+def test_without_max_age_no_input_is_too_old():
+    assert decide(evidence(("good",), old=True, phase=replace(TRAIN, max_age_seconds=None))).action == "reuse"
+
+
+def test_a_question_about_old_inputs_offers_to_go_on_or_to_stop_and_renew_them():
+    with_run = decide(evidence(("good",), old=True))
+    assert with_run.reasons[0] == "collect 5eed5eed is 2 h 00 min old; max_age is 1 h 00 min"
+    assert [option.decide for option in with_run.options] == ["reuse", "fail"]
+    assert with_run.options[1].title == "Stop, and renew collect first"
+    without = decide(evidence(old=True))
+    assert without.run_id is None
+    assert without.options[0].title == "Use the inputs as they are and run train"
+
+
+def test_an_answer_is_found_by_letter_and_by_decide_value():
+    verdict = decide(evidence(("between",)))
+    keep, again = verdict.options
+    assert [verdict.option(answer) for answer in ("A", "reuse", "B", "rerun", "C", "")] == [
+        keep,
+        keep,
+        again,
+        again,
+        None,
+        None,
+    ]
+
+
+def test_a_forced_run_names_the_good_work_that_it_throws_away():
+    verdict = force(evidence(("good", "good"), downstream=True))
+    assert (verdict.action, verdict.kind) == ("run", "forced")
+    assert [loss.phase for loss in verdict.invalidates] == ["train", "steer"]
+    assert "decide=rerun" in verdict.reasons[0]
+    assert verdict.reasons[1].startswith("throws away train c0ffee00, fidelity 0.9, finished 2026-03-01 12:00:00 UTC")
+    assert "took 11 min, cost $0.43" in verdict.reasons[1]
+
+
+@pytest.mark.parametrize("state", sorted(set(STATES) - {"good", "between", "gate failed"}))
+def test_a_forced_run_throws_away_nothing_where_nothing_good_was(state):
+    verdict = force(evidence((state,)))
+    assert (verdict.action, verdict.invalidates) == ("run", ())
+
+
+def test_a_missing_upstream_is_named():
+    verdict = decide(evidence(("good",), missing=True))
+    assert verdict.reasons[0].startswith("collect must run first")
+
+
+def test_costly_questions_are_not_put_to_the_store_when_the_verdict_is_clear():
+    def never() -> None:
+        raise AssertionError("a finished phase needs no look at what came after it")
+
+    settled = replace(evidence(("good",)), stale=never, current=never, downstream=never, estimate=never, nearest=never)
+    assert decide(settled).action == "reuse"
