@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.errors import PhaseError, UsageError
 from mlflow_plugin.evidence import Request, decide_phase
-from mlflow_plugin.history import NO_EXPERIMENT
+from mlflow_plugin.history import NO_EXPERIMENT, History
 from mlflow_plugin.invocation import Invocation
 from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.pipeline import check_parameters, handed_down
@@ -71,7 +71,9 @@ def plan(
             return Plan(entry_point, (decide_phase(request).verdict,), asked_as.command())
         check_parameters(found, pipeline, given)
         verdicts: dict[str, Verdict] = {}
-        for phase in found.order(pipeline.targets):
+        history, phases = History(store, experiment, found), found.order(pipeline.targets)
+        history.read_ahead(phase.name for phase in phases)
+        for phase in phases:
             request = Request(
                 found,
                 phase,
@@ -82,7 +84,7 @@ def plan(
                 asked_as=asked_as,
                 force_allowed=False,
             )
-            verdicts[phase.name] = _in_sequence(phase, decide_phase(request).verdict, verdicts)
+            verdicts[phase.name] = _in_sequence(phase, decide_phase(request, history).verdict, verdicts)
     except MlflowException as error:
         raise _no_answer(error) from None
     return Plan(entry_point, tuple(verdicts.values()), asked_as.command())

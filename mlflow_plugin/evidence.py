@@ -72,9 +72,12 @@ class Decision:
     history: History
 
 
-def decide_phase(request: Request) -> Decision:
-    """The verdict on a phase. Raises UsageError for wrong parameters or a wrong pin; MLflow's errors pass through."""
-    history = History(request.client, request.experiment_id, request.project)
+def decide_phase(request: Request, history: History | None = None) -> Decision:
+    """The verdict on a phase. Raises UsageError for wrong parameters or a wrong pin; MLflow's errors pass through.
+
+    A `history` that was read a moment ago may be handed in by a caller that writes nothing in between.
+    """
+    history = history or History(request.client, request.experiment_id, request.project)
     collector = _Collector(request, history)
     evidence = collector.evidence()
     forced = request.decide == "rerun" and request.force_allowed and not evidence.missing_inputs

@@ -3,6 +3,7 @@ it through.
 """
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -131,7 +132,7 @@ def _start(attempt: Attempt, execution: Execution) -> LocalSubmittedRun:
         PROJECT_SYNCHRONOUS: True,
         MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG: attempt.run_id,
     }
-    with _environment(_variables(attempt)):
+    with _environment({**_variables(attempt), **(_this_environment() if manager == "local" else {})}):
         started: LocalSubmittedRun = LocalBackend().run(
             directory,
             request.phase.name,
@@ -168,6 +169,13 @@ def _variables(attempt: Attempt) -> dict[str, str | None]:
         # Beside the experiment id that MLflow hands down, a name is an error.
         "MLFLOW_EXPERIMENT_NAME": None,
     }
+
+
+def _this_environment() -> dict[str, str | None]:
+    """Lets `python` mean the one that was found to satisfy the project, also where its folder is not on the path."""
+    here = os.path.dirname(sys.executable)
+    others = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder != here]
+    return {"PATH": os.pathsep.join([here, *others])}
 
 
 @contextmanager

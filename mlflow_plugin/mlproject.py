@@ -65,16 +65,16 @@ class _Reader:
         pipelines: dict[str, Pipeline] = {}
         others = set()
         for name, entry in content.get("entry_points", {}).items():
-            parameters = {
-                str(key): Parameter.declared(str(key), value) for key, value in (entry.get("parameters") or {}).items()
-            }
+            parameters = self._parameters(name, entry.get("parameters") or {})
             command = str(entry.get("command") or "")
+            if not isinstance(name, str) and not {"phase", "pipeline"}.isdisjoint(entry):
+                raise UsageError(f"{self.file}: entry point {name}: its name is no text. Write it in quotes.")
             if "phase" in entry:
                 phases[name] = self._phase(name, command, parameters, entry["phase"])
             elif "pipeline" in entry:
                 pipelines[name] = Pipeline(name, command, parameters, self._targets(name, entry["pipeline"]))
             else:
-                others.add(name)
+                others.add(str(name))
         directory = self.file.parent
         project = Project(
             str(content.get("name") or directory.name), directory, self.file, phases, pipelines, frozenset(others)
@@ -94,6 +94,14 @@ class _Reader:
                 "{parameters: ..., command: ..., phase: ...}."
             )
         return dict(content)
+
+    def _parameters(self, name: str, raw: object) -> dict[str, Parameter]:
+        if not isinstance(raw, dict):
+            raise UsageError(
+                f"{self.file}: entry point {name!r}, key `parameters`: {raw!r} is no mapping. "
+                "Allowed: NAME: {type: ..., default: ...}."
+            )
+        return {str(key): Parameter.declared(str(key), value) for key, value in raw.items()}
 
     def _phase(self, name: str, command: str, parameters: dict[str, Parameter], raw: object) -> Phase:
         if not command:
@@ -115,6 +123,8 @@ class _Reader:
         for key, listed in (("ignore", keys.ignore), ("size", keys.size)):
             if unknown := [item for item in listed if item not in parameters]:
                 raise self.fault(name, f"phase.{key}", f"{unknown[0]!r} is no parameter of it")
+        if twice := sorted(need for need in set(keys.needs) if keys.needs.count(need) > 1):
+            raise self.fault(name, "phase.needs", f"{twice[0]!r} is listed twice")
         return Phase(
             name=name,
             command=command,
