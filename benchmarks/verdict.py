@@ -54,7 +54,7 @@ def measure(project: Path, tracking_uri: str, run_id: str, phase: str) -> dict[s
 
     def verdict() -> None:
         found = find_reusable(project, phase, experiment_id="0", client=client)
-        assert found.action == "reuse" and found.run_id == run_id, found
+        assert (found.action, found.run_id) == ("reuse", run_id), found
 
     return side_by_side({"get_run": lambda: client.get_run(run_id), "verdict": verdict}, ROUNDS, warm_up=3)
 
