@@ -95,14 +95,15 @@ def unquoted(text: str) -> str:
 def logged_value(text: str, argv: Sequence[str]) -> str:
     """A logged parameter as it was given; one that MLflow cut is recovered from the command line `argv`.
 
-    Raises UsageError when it cannot be recovered: two long values that differ past the cut must not look equal.
+    Raises UsageError when it cannot be recovered, or could be either of two: values that differ past the cut must not
+    look equal.
     """
     if len(text) < TRUNCATED_AT:
         return unquoted(text)
-    for argument in argv:
-        for candidate in (argument, argument.partition("=")[2]):
-            if shlex.quote(candidate)[:TRUNCATED_AT] == text:
-                return candidate
+    whole = {candidate for argument in argv for candidate in (argument, argument.partition("=")[2])}
+    found = [candidate for candidate in whole if shlex.quote(candidate)[:TRUNCATED_AT] == text]
+    if len(found) == 1:
+        return found[0]
     raise UsageError(
         f"a parameter of more than {TRUNCATED_AT} characters was cut by MLflow and cannot be compared: "
         "pass it in a file, or run with `-b phases`."
