@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 from textwrap import dedent, indent
 
@@ -138,7 +139,7 @@ def test_a_circle_is_shown_in_the_order_in_which_phases_need_each_other(tmp_path
     message = refusal(write(tmp_path, f"entry_points:\n{points}"))
     circle = message.partition("in a circle: ")[2].partition(". Allowed")[0].split(" -> ")
     assert len(circle) == 4
-    assert all({"a": "b", "b": "c", "c": "a"}[one] == needed for one, needed in zip(circle, circle[1:], strict=False))
+    assert all({"a": "b", "b": "c", "c": "a"}[one] == needed for one, needed in itertools.pairwise(circle))
 
 
 @pytest.mark.parametrize(

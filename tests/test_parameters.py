@@ -1,0 +1,150 @@
+import math
+import shlex
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlflow_plugin.errors import UsageError
+from mlflow_plugin.parameters import TRUNCATED_AT, Parameter, canonical, local_path, logged_value, unquoted
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+def counts_as(kind: str, given_now: object) -> str:
+    return canonical(Parameter("p", kind).value(given_now))
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        ("float", "1e-3", "0.001"),
+        ("float", "1e-3", 0.001),
+        ("float", "1", "1.0"),
+        ("float", " .5 ", "0.50"),
+        ("int", "1000", "1e3"),
+        ("int", "+7", 7),
+        ("int", "7.0", "7"),
+        ("", "1e-3", "0.001"),
+        ("", 10, "10.0"),
+        ("number", "2", 2.0),
+        ("bool", "True", "true"),
+        ("bool", True, "TRUE"),
+        ("string", "hello world", "hello world"),
+    ],
+)
+def test_the_same_value_counts_as_the_same_however_it_is_written(kind, one, other):
+    assert counts_as(kind, one) == counts_as(kind, other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        ("string", "1e-3", "0.001"),
+        ("string", "1", "1.0"),
+        ("string", "007", "7"),
+        ("string", "a ", "a"),
+        ("path", "a/b", "a/c"),
+        ("float", "0.1", "0.10000001"),
+        ("int", "9007199254740993", "9007199254740992"),
+        ("", "auto", "Auto"),
+        ("bool", "true", "false"),
+    ],
+)
+def test_other_values_count_as_others(kind, one, other):
+    assert counts_as(kind, one) != counts_as(kind, other)
+
+
+@given(st.floats(allow_nan=False))
+def test_a_number_survives_being_written_and_read_again(number):
+    assert counts_as("float", repr(number)) == counts_as("float", number)
+    assert counts_as("", repr(number)) == counts_as("float", number)
+
+
+@given(a=st.floats(allow_nan=False), b=st.floats(allow_nan=False))
+def test_numbers_count_as_the_same_exactly_when_they_are_equal(a, b):
+    assert (counts_as("float", a) == counts_as("float", b)) == (a == b)
+
+
+def test_text_never_counts_as_a_number_or_truth_value():
+    assert len({canonical("1"), canonical(1), canonical(True), canonical("True"), canonical(None), canonical("")}) == 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "given_now", "what"),
+    [
+        ("int", "ten", "takes an integer, not 'ten'"),
+        ("int", "1.5", "takes an integer, not '1.5'"),
+        ("int", "nan", "takes an integer, not 'nan'"),
+        ("int", "inf", "takes an integer, not 'inf'"),
+        ("int", "²", "takes an integer, not '²'"),
+        ("int", "9" * 5000, "takes an integer, not '999"),
+        ("int", "", "takes an integer, not ''"),
+        ("float", "1,5", "takes a number, not '1,5'"),
+        ("bool", "yes", "takes true or false, not 'yes'"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_shown_in_short(kind, given_now, what):
+    with pytest.raises(UsageError) as error:
+        Parameter("epochs", kind).value(given_now)
+    assert f"parameter 'epochs' {what}" in str(error.value)
+    assert len(str(error.value)) < 150
+
+
+def test_nan_is_a_value_of_its_own():
+    assert math.isnan(Parameter("p", "float").value("nan"))
+    assert counts_as("float", "nan") == counts_as("float", math.nan) != counts_as("float", 0)
+
+
+def test_declarations_are_read_in_both_forms():
+    assert Parameter.declared("p", "path") == Parameter("p", "path")
+    assert Parameter.declared("p", None) == Parameter("p")
+    assert Parameter.declared("p", {"type": "int", "default": 0}) == Parameter("p", "int", 0)
+    assert Parameter.declared("p", {"default": ["a", 1]}) == Parameter("p", "", "['a', 1]")
+
+
+@given(TEXT)
+def test_a_value_is_read_back_from_the_quotes_that_mlflow_puts_around_it(text):
+    assert unquoted(shlex.quote(text)) == text
+
+
+@pytest.mark.parametrize("text", ["hello world", "it's", '"half', "a 'b c'", ""])
+def test_a_value_that_was_logged_without_quotes_is_taken_as_it_is(text):
+    assert unquoted(text) == text
+
+
+@pytest.mark.parametrize("argument", ["{}", "--prompt={}"])
+def test_a_value_that_mlflow_cut_is_recovered_from_the_command_line(argument):
+    value = "it's long " + "x" * TRUNCATED_AT + " and ends here"
+    logged = shlex.quote(value)[:TRUNCATED_AT]
+    assert logged_value(logged, ["train.py", "other", argument.format(value)]) == value
+
+
+def test_a_cut_value_that_cannot_be_recovered_is_refused_rather_than_compared():
+    with pytest.raises(UsageError, match="was cut by MLflow and cannot be compared: pass it in a file"):
+        logged_value("x" * TRUNCATED_AT, ["train.py", "y" * TRUNCATED_AT])
+
+
+def test_two_long_values_with_one_beginning_are_never_taken_for_each_other():
+    beginning = "x" * TRUNCATED_AT
+    with pytest.raises(UsageError, match="cannot be compared"):
+        logged_value(beginning, ["train.py", beginning + "1", beginning + "2"])
+    assert logged_value(beginning, ["train.py", beginning + "1", beginning + "1"]) == beginning + "1"
+
+
+def test_a_value_just_below_the_cut_needs_no_command_line():
+    assert logged_value("x" * (TRUNCATED_AT - 1), []) == "x" * (TRUNCATED_AT - 1)
+
+
+def test_a_path_is_found_from_the_callers_folder_or_by_its_absolute_form_on_the_command_line(tmp_path):
+    file = tmp_path / "data.csv"
+    file.write_text("a")
+    assert local_path("data.csv", tmp_path) == file
+    assert local_path("./data.csv", Path("/"), ["train.py", str(file)]) == file
+    assert local_path(str(file), Path("/")) == file
+
+
+@pytest.mark.parametrize("text", ["s3://bucket/data.csv", "gone.csv", "a\0b", "x" * 5000])
+def test_a_path_that_names_nothing_here_is_no_local_path(tmp_path, text):
+    assert local_path(text, tmp_path) is None
