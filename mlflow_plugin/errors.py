@@ -17,3 +17,11 @@ class NeedsAnswer(PhaseError):
     """A question is open and nobody is there to answer it. The message lists the command for each option."""
 
     exit_code = 3
+
+
+def store_trouble(error: Exception) -> PhaseError:
+    """What to tell of a tracking store that does not answer, or not as it should."""
+    return PhaseError(
+        f"the tracking store does not answer as it should: {' '.join(str(error).split())[:500]}. "
+        "See that it is up and that MLFLOW_TRACKING_URI names it, then do the same again; what was recorded is kept."
+    )

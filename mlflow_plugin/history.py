@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -161,7 +162,17 @@ class History:
         return run if run and run.complete and run.phase == phase else None
 
     def read_ahead(self, phases: Iterable[str]) -> None:
-        """Reads the runs that the pointers of several phases name, in one request."""
+        """Reads what every verdict needs: the runs that the pointers of these phases name, and what is quarantined."""
+        if not self.client.tracking_uri.startswith("http"):
+            self._read_pointers(phases)
+            return
+        # A server can answer both at once, and waiting is most of what a request costs.
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            quarantined = pool.submit(self.quarantined)
+            self._read_pointers(phases)
+            quarantined.result()
+
+    def _read_pointers(self, phases: Iterable[str]) -> None:
         self.runs(str(self.pointer(phase).get("run_id", "")) for phase in phases)
 
     def _latest_by_search(self, phase: Phase) -> PhaseRun | None:

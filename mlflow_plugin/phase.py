@@ -3,15 +3,12 @@ already.
 """
 
 import os
-import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 from mlflow.exceptions import MlflowException
@@ -20,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin import names
 from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.attempt import say, settle_request
-from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.evidence import Request
 from mlflow_plugin.finish import complete_work
 from mlflow_plugin.heart import Heart
@@ -28,16 +25,12 @@ from mlflow_plugin.history import History, phase_run
 from mlflow_plugin.invocation import Invocation
 from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.parameters import logged_value
-from mlflow_plugin.project import Phase
 from mlflow_plugin.records import Records, Work
 from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.termination import Terminated, orderly_termination
 
 DECIDED = "MLFLOW_PHASES_DECIDED"
 """Set to the run id by the backend, which has decided before it started this process."""
-
-
-class _Terminated(SystemExit):
-    """SIGTERM, or the phase's own timeout."""
 
 
 @contextmanager
@@ -45,44 +38,70 @@ def start_phase() -> Iterator[ActivePhase]:
     """Holds the phase that this process was started for by `mlflow run`.
 
     When an earlier run is reused the process ends here with exit code 0; when a question is open, with 3 and the
-    commands for
-    each option; when the request is wrong, with 2. Inside the block an MLflow run is active. Leaving the block
-    uploads the
-    outputs, verifies them and commits the run; an exception records it as failed, and what it logged is kept.
+    commands for each option; when the request is wrong, with 2. Inside the block an MLflow run is active. Leaving the
+    block uploads the outputs, verifies them and commits the run; an exception records it as failed, a signal or the
+    phase's timeout as killed, and what it logged is kept.
     """
-    try:
-        records, work, run, resumed_from = _settle()
-    except PhaseError as error:
-        _leave(error)
-    except MlflowException as error:
-        _leave(PhaseError(f"the tracking store does not answer as it should: {' '.join(str(error).split())}"))
-    began = time.monotonic()
+    with orderly_termination() as termination:
+        try:
+            records, work, run, resumed_from = _settle()
+        except PhaseError as error:
+            _leave(error)
+        except MlflowException as error:
+            _leave(store_trouble(error))
+        except KeyboardInterrupt:
+            _leave(PhaseError("interrupted from the keyboard before anything was computed."))
+        phase = work.request.phase
+        limit = f"{phase.name}: stopped after timeout_minutes = {phase.timeout_minutes or 0:g}"
+        with termination.after((phase.timeout_minutes or 0) * 60, limit):
+            yield from _computing(records, work, run, resumed_from)
+
+
+def _computing(records: Records, work: Work, run: PhaseRun, resumed_from: PhaseRun | None) -> Iterator[ActivePhase]:
+    """The block of `start_phase`: whatever ends it is recorded on the run."""
     import mlflow
 
-    request = work.request
-    with tempfile.TemporaryDirectory() as staging, Heart(records, run.run_id) as heart:
+    began, request = time.monotonic(), work.request
+    with tempfile.TemporaryDirectory() as folder, Heart(records, run.run_id) as heart:
+        staging = Path(folder)
         active = ActivePhase(
-            records, run.run_id, request.phase.name, request.values, work.inputs, resumed_from, Path(staging), heart
+            records, run.run_id, request.phase.name, request.values, work.inputs, resumed_from, staging, heart
         )
+        ended: SystemExit | None = None
         try:
-            with _termination(request.phase), mlflow.start_run(run_id=run.run_id):
-                yield active
-            complete_work(records, run.run_id, work, time.monotonic() - began, staged=Path(staging))
-        except PhaseError as error:
-            records.fail(run.run_id, str(error))
-            _leave(error)
-        except (KeyboardInterrupt, _Terminated) as error:
-            records.fail(run.run_id, str(error) or "interrupted from the keyboard", status="KILLED")
+            with mlflow.start_run(run_id=run.run_id):
+                try:
+                    yield active
+                except SystemExit as error:
+                    if error.code not in (None, 0):
+                        raise
+                    ended = error
+                complete_work(records, run.run_id, work, time.monotonic() - began, staged=staging)
+        except KeyboardInterrupt:
+            _fail(records, run.run_id, "interrupted from the keyboard", "KILLED")
+            _leave(PhaseError(f"{request.phase.name}: interrupted; what it logged is kept in run {run.run_id}."))
+        except Terminated as error:
+            _fail(records, run.run_id, str(error), "KILLED")
             raise
         except SystemExit as error:
-            if error.code not in (None, 0):
-                records.fail(run.run_id, f"the script ended itself with {error.code}")
-            else:
-                complete_work(records, run.run_id, work, time.monotonic() - began, staged=Path(staging))
+            _fail(records, run.run_id, f"the script ended itself with {error.code}")
             raise
+        except PhaseError as error:
+            _fail(records, run.run_id, str(error))
+            _leave(error)
         except BaseException as error:
-            records.fail(run.run_id, f"{type(error).__name__}: {error}")
+            _fail(records, run.run_id, f"{type(error).__name__}: {error}")
             raise
+        if ended is not None:
+            raise ended
+
+
+def _fail(records: Records, run_id: str, reason: str, status: str = "FAILED") -> None:
+    """Records how a run ended. A store that is gone must not hide why."""
+    try:
+        records.fail(run_id, reason, status=status)
+    except MlflowException as error:
+        say(f"run {run_id} could not be marked as {status.lower()} ({reason}): {store_trouble(error)}")
 
 
 def _leave(error: PhaseError) -> NoReturn:
@@ -137,31 +156,3 @@ def _request(
     return Request(
         project, phase, given, client, experiment_id, argv=tuple(sys.argv), own_run_id=run_id, asked_as=asked_as
     )
-
-
-@contextmanager
-def _termination(phase: Phase) -> Iterator[None]:
-    """Turns SIGTERM, and the phase's declared timeout, into an orderly end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    reason = "terminated by a signal"
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        raise _Terminated(f"{phase.name}: {reason}")
-
-    def on_timeout() -> None:
-        nonlocal reason
-        reason = f"stopped after timeout_minutes = {phase.timeout_minutes:g}"
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    before = signal.signal(signal.SIGTERM, on_signal)
-    timer = threading.Timer((phase.timeout_minutes or 0) * 60, on_timeout)
-    timer.daemon = True
-    if phase.timeout_minutes:
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGTERM, before)
