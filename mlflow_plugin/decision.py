@@ -54,10 +54,12 @@ def decide(evidence: Evidence) -> Verdict:
 def force(evidence: Evidence) -> Verdict:
     """The verdict when the caller said `decide=rerun`: run, naming what that throws away."""
     losses = tuple(_losses_of_same(evidence)) + tuple(evidence.downstream())
+    lost = [f"throws away {loss.sentence()}" for loss in losses]
+    spared = ["or none of that, if it gives the same bytes as before"] if lost else []
     return Verdict(
         evidence.phase.name,
         "run",
-        ("re-run because decide=rerun was given", *(f"throws away {loss.sentence()}" for loss in losses)),
+        ("re-run because decide=rerun was given", *lost, *spared),
         kind="forced",
         invalidates=losses,
         estimate=evidence.estimate(),

@@ -92,11 +92,12 @@ def verdict_text(verdict: Verdict) -> str:
 
 def plan_text(plan: Plan) -> str:
     """A plan: one verdict a phase, then what all that would be computed costs."""
-    parts = [verdict_text(verdict) for verdict in plan.verdicts]
-    if plan.seconds is not None:
+    parts, actions = [verdict_text(verdict) for verdict in plan.verdicts], {verdict.action for verdict in plan.verdicts}
+    # With a question open, what is computed hangs on the answer, and each option has its own price.
+    if "ask" not in actions and plan.seconds is not None:
         cost = "" if plan.cost_usd is None else f", {describe_cost(plan.cost_usd)}"
         parts.append(f"in all {approximately(plan.seconds)}{cost} to compute")
-    elif all(verdict.action == "reuse" for verdict in plan.verdicts):
+    elif actions == {"reuse"}:
         parts.append("nothing to compute")
     return "\n".join(parts)
 
