@@ -8,7 +8,7 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.errors import UsageError, store_trouble
 from mlflow_plugin.evidence import Request, decide_phase
 from mlflow_plugin.history import NO_EXPERIMENT, History
 from mlflow_plugin.invocation import Invocation
@@ -42,7 +42,7 @@ def find_reusable(
         )
         return decide_phase(request).verdict
     except MlflowException as error:
-        raise _no_answer(error) from None
+        raise store_trouble(error) from None
 
 
 def plan(
@@ -86,7 +86,7 @@ def plan(
             )
             verdicts[phase.name] = _in_sequence(phase, decide_phase(request, history).verdict, verdicts)
     except MlflowException as error:
-        raise _no_answer(error) from None
+        raise store_trouble(error) from None
     return Plan(entry_point, tuple(verdicts.values()), asked_as.command())
 
 
@@ -107,7 +107,3 @@ def current_experiment(client: MlflowClient) -> str:
         experiment = client.get_experiment_by_name(name)
         return str(experiment.experiment_id) if experiment else NO_EXPERIMENT
     return os.environ.get("MLFLOW_EXPERIMENT_ID", "0")
-
-
-def _no_answer(error: MlflowException) -> PhaseError:
-    return PhaseError(f"the tracking store does not answer as it should: {' '.join(str(error).split())[:500]}")

@@ -18,6 +18,7 @@ from mlflow_plugin.names import short
 from mlflow_plugin.questions import Answer, settle
 from mlflow_plugin.records import Records, Work, superseded_runs, user
 from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.termination import Terminated
 from mlflow_plugin.verdict import Option, approximately
 
 _SAY_EVERY_SECONDS = 10.0
@@ -77,6 +78,10 @@ def settle_request(
     except PhaseError as error:
         if run_id:  # A request that is wrong in itself leaves no run behind.
             records.fail(run_id, str(error), decision)
+        raise
+    except (KeyboardInterrupt, Terminated) as error:
+        if run_id:
+            records.fail(run_id, str(error) or "interrupted from the keyboard", decision, "KILLED")
         raise
 
 

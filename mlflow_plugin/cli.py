@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
+from mlflow_plugin.names import SHORT_PATIENCE
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -21,9 +22,8 @@ class _Group(click.Group):
     """Shows every error that a person can mend as one message, with its exit code."""
 
     def invoke(self, context: click.Context) -> Any:
-        # A store that is down should be told in seconds; MLflow's own patience is minutes.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        for name, value in SHORT_PATIENCE.items():
+            os.environ.setdefault(name, value)
         try:
             return super().invoke(context)
         except PhaseError as error:
@@ -32,7 +32,7 @@ class _Group(click.Group):
             _end("stopped", 130)
         except Exception as error:
             if _is_mlflow_error(error):
-                _end(f"the tracking store does not answer as it should: {' '.join(str(error).split())[:500]}", 1)
+                _end(str(store_trouble(error)), 1)
             raise
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.accounting import Estimate, PastRun, detect_hardware, estimate, price_per_hour
+from mlflow_plugin.accounting import Estimate, PastRun, Price, cost_usd, detect_hardware, estimate, price_per_hour
 from mlflow_plugin.artifacts import missing
 from mlflow_plugin.decision import Candidate, Evidence, decide, force, loss_of
 from mlflow_plugin.errors import UsageError
@@ -55,6 +55,11 @@ class Request:
     @property
     def decide(self) -> str:
         return str(self.given.get("decide", self.values.get("decide", "ask")))
+
+    def price(self) -> Price:
+        """What this machine costs an hour, unless the caller gave `price_per_hour`. Raises PhaseError."""
+        explicit = self.given.get("price_per_hour", self.values.get("price_per_hour"))
+        return price_per_hour(detect_hardware(), None if explicit in (None, "", "auto") else str(explicit))
 
     @property
     def invocation(self) -> Invocation:
@@ -185,26 +190,25 @@ class _Collector:
         return good_downstream(self.history, current) if current else ()
 
     def _estimate(self, phase: Phase) -> Estimate | None:
-        return estimate_phase(self.history, phase, self.request.values)
+        return estimate_phase(self.history, phase, self.request.values, self.request.price())
 
     def _downstream_estimates(self) -> Sequence[tuple[str, Estimate | None]]:
         """The later phases that were run before, and so would have to be run again."""
         later = self.request.project.downstream(self.phase.name)
         return [
-            (phase.name, estimate_phase(self.history, phase, {}))
+            (phase.name, estimate_phase(self.history, phase, {}, self.request.price()))
             for phase in later
             if self.history.latest(phase) is not None
         ]
 
     def _nearest(self) -> str:
-        """How the newest complete run of the phase differs from what is asked for."""
+        """How the recent run that comes nearest to what is asked for differs from it; the newest of several."""
         if self.identity is None:
             return ""
-        for run in self.history.recent(self.phase.name, 5):
-            if run.complete and not run.reused_run_id and run.run_id != self.request.own_run_id:
-                differences = self.identity.differences(run.fingerprint)
-                return f"{self.phase.name} {run.short} differs in {'; '.join(differences)}" if differences else ""
-        return ""
+        complete = [run for run in self.history.recent(self.phase.name) if run.complete and not run.reused_run_id]
+        compared = [(run, self.identity.differences(run.fingerprint)) for run in complete]
+        run, differences = min(compared, key=lambda pair: len(pair[1]), default=(None, []))
+        return f"{self.phase.name} {run.short} differs in {'; '.join(differences)}" if run and differences else ""
 
 
 def good_downstream(history: History, run: PhaseRun) -> list[Loss]:
@@ -217,7 +221,7 @@ def good_downstream(history: History, run: PhaseRun) -> list[Loss]:
     return found
 
 
-def estimate_phase(history: History, phase: Phase, values: Mapping[str, Value]) -> Estimate | None:
+def estimate_phase(history: History, phase: Phase, values: Mapping[str, Value], price: Price) -> Estimate | None:
     """What the phase will take here, from earlier runs; a size that is not given counts as the newest run's."""
     past = []
     for run in history.recent(phase.name):
@@ -226,12 +230,11 @@ def estimate_phase(history: History, phase: Phase, values: Mapping[str, Value]) 
     if not past:
         return None
     sizes = _sizes(phase, {name: str(value) for name, value in values.items()}) or past[0].size
-    hardware = detect_hardware()
-    found = estimate(past, hardware.key, sizes)
+    found = estimate(past, detect_hardware().key, sizes)
     if found is None:
         return None
     # Priced as of today on this machine, not as it was priced when the earlier runs were made.
-    usd = found.seconds / 3600 * price_per_hour(hardware).usd_per_hour
+    usd = cost_usd(found.seconds, price)
     return Estimate(found.seconds, found.low, found.high, found.runs, found.like_hardware, usd)
 
 

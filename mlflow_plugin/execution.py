@@ -3,6 +3,7 @@ it through.
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,7 @@ from mlflow_plugin.history import phase_run
 from mlflow_plugin.phase import DECIDED
 from mlflow_plugin.records import Records
 from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.termination import Terminated
 from mlflow_plugin.verdict import Verdict
 
 
@@ -97,28 +99,49 @@ def _compute(records: Records, attempt: Attempt, execution: Execution) -> None:
     began = time.monotonic()
     with Heart(records, run_id):
         try:
-            process = _start(attempt, execution)
-            exit_code = _wait(process, phase.timeout_minutes)
-        except KeyboardInterrupt:
-            records.fail(run_id, "interrupted from the keyboard", status="KILLED")
+            exit_code = _run_command(attempt, execution)
+            run = phase_run(records.client.get_run(run_id))
+            if exit_code is None:
+                message = f"{phase.name}: stopped after timeout_minutes = {phase.timeout_minutes:g}"
+                records.fail(run_id, message, status="KILLED")
+                raise PhaseError(f"{message}; what it logged is kept in run {run_id}.")
+            if exit_code != 0:
+                raise PhaseError(
+                    f"{phase.name}: its command {_ending(exit_code)}; what it logged is kept in run {run_id}. "
+                    "Mend the cause and run it again."
+                )
+            if not run.complete:
+                # A script that knows nothing of the plugin: all that it logged are its outputs.
+                complete_work(records, run_id, attempt.work(), time.monotonic() - began)
+        except (KeyboardInterrupt, Terminated) as error:
+            records.fail(run_id, str(error) or "interrupted from the keyboard", status="KILLED")
             raise
-        except Exception as error:
-            records.fail(run_id, f"its process could not be started: {error}")
-            raise PhaseError(f"{phase.name}: its process could not be started: {error}") from error
-        run = phase_run(records.client.get_run(run_id))
-        if exit_code is None:
-            message = f"{phase.name}: stopped after timeout_minutes = {phase.timeout_minutes:g}"
-            records.fail(run_id, message, status="KILLED")
-            raise PhaseError(f"{message}; what it logged is kept in run {run_id}.")
-        if exit_code != 0:
-            records.end_failed(run, f"its command ended with exit code {exit_code}")
-            raise PhaseError(
-                f"{phase.name}: its command ended with exit code {exit_code}; what it logged is kept in run {run_id}. "
-                "Mend the cause and run it again."
-            )
-        if not run.complete:
-            # A script that knows nothing of the plugin: all that it logged are its outputs.
-            complete_work(records, run_id, attempt.work(), time.monotonic() - began)
+        except PhaseError as error:
+            # The process may have said more exactly what was wrong.
+            records.end_failed(phase_run(records.client.get_run(run_id)), str(error))
+            raise
+
+
+def _ending(exit_code: int) -> str:
+    number = -exit_code if exit_code < 0 else exit_code - 128
+    try:
+        return f"was ended by {signal.Signals(number).name}"
+    except ValueError:
+        return f"ended with exit code {exit_code}"
+
+
+def _run_command(attempt: Attempt, execution: Execution) -> int | None:
+    """The exit code of the phase's command, None when its time ran out. Whatever ends this ends the command."""
+    phase = attempt.decision.request.phase
+    try:
+        process = _start(attempt, execution)
+    except Exception as error:
+        raise PhaseError(f"{phase.name}: its process could not be started: {error}") from error
+    try:
+        return _wait(process, phase.timeout_minutes)
+    except BaseException:
+        _stop(process.command_proc.pid)
+        raise
 
 
 def _start(attempt: Attempt, execution: Execution) -> LocalSubmittedRun:
@@ -132,7 +155,7 @@ def _start(attempt: Attempt, execution: Execution) -> LocalSubmittedRun:
         PROJECT_SYNCHRONOUS: True,
         MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG: attempt.run_id,
     }
-    with _environment({**_variables(attempt), **(_this_environment() if manager == "local" else {})}):
+    with environment({**_variables(attempt), **(_this_environment() if manager == "local" else {})}):
         started: LocalSubmittedRun = LocalBackend().run(
             directory,
             request.phase.name,
@@ -179,8 +202,8 @@ def _this_environment() -> dict[str, str | None]:
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str | None]) -> Iterator[None]:
-    """Sets variables for the processes started inside the block; MLflow's local backend takes them from here."""
+def environment(variables: Mapping[str, str | None]) -> Iterator[None]:
+    """Sets variables for the processes and requests started inside the block; MLflow reads them from here."""
     before = {name: os.environ.get(name) for name in variables}
     _assign(variables)
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin import names
-from mlflow_plugin.accounting import detect_hardware, price_per_hour
+from mlflow_plugin.accounting import describe_duration
 from mlflow_plugin.artifacts import gather_outputs
 from mlflow_plugin.attempt import say
 from mlflow_plugin.decision import middling
@@ -52,7 +52,7 @@ def complete_work(
         else:
             held, outputs = gather_outputs(records.client, run, "", Path(folder))
             _log_manifest(records.client, run_id, held)
-    price = price_per_hour(detect_hardware())
+    price = work.request.price()
     grade = phase.grade(run.metrics)
     records.complete(run_id, work, Completion(held.digest, outputs, duration_seconds, price, grade))
     _report(work, run, grade, duration_seconds)
@@ -63,8 +63,6 @@ def _log_manifest(client: MlflowClient, run_id: str, manifest: Manifest) -> None
 
 
 def _report(work: Work, run: PhaseRun, grade: str, duration_seconds: float) -> None:
-    from mlflow_plugin.accounting import describe_duration
-
     phase = work.request.phase
     quality = (
         f", {phase.quality.metric} {run.metrics[phase.quality.metric]:.4g} ({grade})"

@@ -48,6 +48,9 @@ OUTPUTS_FOLDER = "outputs"
 CHECKPOINTS_FOLDER = "checkpoints"
 MANIFEST_FILE = "manifest.json"
 
+SHORT_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""For somebody who looks at a terminal: a store that is down is told in seconds; MLflow's own patience is minutes."""
+
 
 def phase_key(project: str, phase: str) -> str:
     """A name for one phase of one project that is safe in a tag key: 16 hex digits."""

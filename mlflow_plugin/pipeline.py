@@ -11,30 +11,31 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.attempt import say
-from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.evidence import Request
 from mlflow_plugin.execution import Execution, Outcome, absolute_tracking_uri, carry_out
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.invocation import Invocation
 from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.parameters import logged_value
-from mlflow_plugin.project import Phase, Pipeline, Project
+from mlflow_plugin.project import PLUGIN_PARAMETERS, Phase, Pipeline, Project
 from mlflow_plugin.records import Records
 from mlflow_plugin.tables import outcome_table
+from mlflow_plugin.termination import orderly_termination
 
 
 def handed_down(pipeline: Pipeline, phase: Phase, given: Mapping[str, object]) -> dict[str, object]:
-    """The pipeline's parameters that a phase declares too; `decide` always goes along."""
+    """The pipeline's parameters that a phase declares too; the plugin's own always go along."""
     values: dict[str, object] = {
         name: parameter.default for name, parameter in pipeline.parameters.items() if parameter.default is not None
     }
     values |= given
-    return {name: value for name, value in values.items() if name in phase.parameters or name == "decide"}
+    return {name: value for name, value in values.items() if name in {*phase.parameters, *PLUGIN_PARAMETERS}}
 
 
 def check_parameters(project: Project, pipeline: Pipeline, given: Mapping[str, object]) -> None:
     """Raises UsageError for a parameter that neither the pipeline nor any of its phases has."""
-    known = {*pipeline.parameters, "decide"}
+    known = {*pipeline.parameters, *PLUGIN_PARAMETERS}
     for phase in project.order(pipeline.targets):
         known |= {*phase.parameters, *phase.steering_parameters}
     if unknown := sorted(set(given) - known):
@@ -117,12 +118,16 @@ def main() -> int:
         invocation = Invocation(project.directory, name, given, experiment_id=run.info.experiment_id)
         # The environment for the pipeline was chosen when this process was started; its phases share it.
         execution = Execution({"ENV_MANAGER": "local"}, backend_name="local")
-        run_pipeline(project, name, given, client, run.info.experiment_id, execution, invocation, run_id)
+        with orderly_termination():
+            run_pipeline(project, name, given, client, run.info.experiment_id, execution, invocation, run_id)
+    except KeyboardInterrupt:
+        print("mlflow-phases: interrupted; what was done by then is kept", file=sys.stderr, flush=True)
+        return 1
     except PhaseError as error:
         print(f"mlflow-phases: {error}", file=sys.stderr, flush=True)
         return error.exit_code
     except MlflowException as error:
-        print(f"mlflow-phases: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"mlflow-phases: {store_trouble(error)}", file=sys.stderr, flush=True)
         return 1
     return 0
 

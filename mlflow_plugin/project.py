@@ -10,6 +10,8 @@ from pathlib import Path
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.parameters import Parameter, Value
 
+PLUGIN_PARAMETERS = ("decide", "price_per_hour")
+"""Parameters of the plugin itself, which every phase takes whether it declares them or not."""
 DECIDE_VALUES = ("ask", "reuse", "rerun", "fail", "wait")
 _OPERATORS = ("<=", ">=", "==", "!=", "<", ">")
 
@@ -92,7 +94,7 @@ class Phase:
     @property
     def steering_parameters(self) -> frozenset[str]:
         """Parameters that steer the plugin and never change a result."""
-        return frozenset({"decide", *(f"{need}_run_id" for need in self.needs)})
+        return frozenset({*PLUGIN_PARAMETERS, *(f"{need}_run_id" for need in self.needs)})
 
     @property
     def result_parameters(self) -> list[Parameter]:

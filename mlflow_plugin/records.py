@@ -105,6 +105,9 @@ class Records:
         tags = {**self._named(decision), names.VERDICT: verdict.action, names.HEARTBEAT: _dumps(heartbeat())}
         if verdict.action == "resume" and verdict.run_id:
             tags[names.RESUMED_FROM] = verdict.run_id
+            interrupted = decision.history.run(verdict.run_id)
+            if interrupted is not None and interrupted.status == "RUNNING":
+                self.fail(interrupted.run_id, f"its process died; run {run_id} goes on from it", status="KILLED")
         if superseded := superseded_runs(decision):
             tags[names.SUPERSEDES] = ",".join(sorted(superseded))
         if decision.identity:

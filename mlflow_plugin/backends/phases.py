@@ -1,5 +1,6 @@
 """`mlflow run . -e phase2 -b phases`: decides before it builds an environment or starts a process."""
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,14 +10,16 @@ import click
 from mlflow.exceptions import MlflowException
 from mlflow.projects.backend.abstract_backend import AbstractBackend
 from mlflow.projects.submitted_run import SubmittedRun
-from mlflow.tracking import MlflowClient
+from mlflow.tracking import MlflowClient, get_tracking_uri
 
-from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.evidence import Request
-from mlflow_plugin.execution import Execution, FinishedRun, absolute_tracking_uri, carry_out
+from mlflow_plugin.execution import Execution, FinishedRun, absolute_tracking_uri, carry_out, environment
 from mlflow_plugin.invocation import Invocation
 from mlflow_plugin.mlproject import load_project
+from mlflow_plugin.names import SHORT_PATIENCE
 from mlflow_plugin.project import Project
+from mlflow_plugin.termination import orderly_termination
 
 
 class PhasesBackend(AbstractBackend):
@@ -38,11 +41,20 @@ class PhasesBackend(AbstractBackend):
         try:
             absolute_tracking_uri()
             project = load_project(_work_directory(project_uri, version))
-            return _run(project, entry_point, dict(params or {}), backend_config, str(experiment_id))
+            _require_answer(str(experiment_id))
+            with orderly_termination():
+                return _run(project, entry_point, dict(params or {}), backend_config, str(experiment_id))
         except PhaseError as error:
             _leave(error)
         except MlflowException as error:
-            _leave(PhaseError(" ".join(str(error).split())))
+            _leave(store_trouble(error))
+
+
+def _require_answer(experiment_id: str) -> None:
+    """Finds out at once whether a tracking server is there. Later on a phase has more patience with it."""
+    if get_tracking_uri().startswith("http"):
+        with environment({name: os.environ.get(name, value) for name, value in SHORT_PATIENCE.items()}):
+            MlflowClient().get_experiment(experiment_id)
 
 
 def _work_directory(project_uri: str, version: str | None) -> str:
