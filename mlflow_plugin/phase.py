@@ -2,6 +2,7 @@
 already.
 """
 
+import io
 import os
 import sys
 import tempfile
@@ -111,6 +112,8 @@ def _leave(error: PhaseError) -> NoReturn:
 
 def _settle() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
     """The work to be done by this process; ends the process when there is none."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # Otherwise nothing is seen for minutes over SSH or in a log file.
     run_id = os.environ.get("MLFLOW_RUN_ID", "")
     if not run_id:
         raise UsageError("this script is a phase of an MLflow Project: start it with `mlflow run . -e PHASE`.")
