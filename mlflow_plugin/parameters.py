@@ -1,7 +1,7 @@
 """Parameters as values, not text: MLflow keeps them shell-quoted and as strings, so `1e-3` must equal `0.001`."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,13 @@ def logged_value(text: str, argv: Sequence[str]) -> str:
         f"a parameter of more than {TRUNCATED_AT} characters was cut by MLflow and cannot be compared: "
         "pass it in a file, or run with `-b phases`."
     )
+
+
+def without_defaults(given: Mapping[str, object], declared: Mapping[str, Parameter]) -> dict[str, object]:
+    """What somebody typed: MLflow logs the parameters that stand at their declared default as well."""
+    return {
+        name: value for name, value in given.items() if name not in declared or str(declared[name].default) != value
+    }
 
 
 def local_path(text: str, base: Path, argv: Sequence[str] = ()) -> Path | None:

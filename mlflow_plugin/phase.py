@@ -25,7 +25,7 @@ from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import History, phase_run
 from mlflow_plugin.invocation import Invocation
 from mlflow_plugin.mlproject import load_project
-from mlflow_plugin.parameters import logged_value
+from mlflow_plugin.parameters import logged_value, without_defaults
 from mlflow_plugin.records import Records, Work
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.termination import Terminated, orderly_termination
@@ -150,12 +150,9 @@ def _request(
     name = tags.get("mlflow.project.entryPoint", "")
     phase = project.phase(name)
     given: dict[str, object] = {key: logged_value(value, sys.argv) for key, value in params.items()}
-    typed = {
-        key: value
-        for key, value in given.items()
-        if key not in phase.parameters or str(phase.parameters[key].default) != value
-    }
-    asked_as = Invocation(project.directory, name, typed, experiment_id=experiment_id)
+    asked_as = Invocation(
+        project.directory, name, without_defaults(given, phase.parameters), experiment_id=experiment_id
+    )
     return Request(
         project, phase, given, client, experiment_id, argv=tuple(sys.argv), own_run_id=run_id, asked_as=asked_as
     )

@@ -17,7 +17,7 @@ from mlflow_plugin.execution import Execution, Outcome, absolute_tracking_uri, c
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.invocation import Invocation
 from mlflow_plugin.mlproject import load_project
-from mlflow_plugin.parameters import logged_value
+from mlflow_plugin.parameters import logged_value, without_defaults
 from mlflow_plugin.project import PLUGIN_PARAMETERS, Phase, Pipeline, Project
 from mlflow_plugin.records import Records
 from mlflow_plugin.tables import outcome_table
@@ -115,7 +115,8 @@ def main() -> int:
                 f"{project.file}: entry point {name!r} has no `pipeline:` key. Add `pipeline: [PHASE, ...]`."
             )
         given = {key: logged_value(value, sys.argv) for key, value in run.data.params.items()}
-        invocation = Invocation(project.directory, name, given, experiment_id=run.info.experiment_id)
+        typed = without_defaults(given, project.pipelines[name].parameters)
+        invocation = Invocation(project.directory, name, typed, experiment_id=run.info.experiment_id)
         # The environment for the pipeline was chosen when this process was started; its phases share it.
         execution = Execution({"ENV_MANAGER": "local"}, backend_name="local")
         with orderly_termination():
