@@ -69,6 +69,7 @@ def phase_run(run: Run) -> PhaseRun:
             if key.startswith(names.INPUT_PREFIX)
         },
         ancestors=frozenset(filter(None, tags.get(names.ANCESTORS, "").split(","))),
+        experiments=frozenset(filter(None, tags.get(names.EXPERIMENTS, "").split(","))),
         fingerprint=_mapping(tags.get(names.FINGERPRINT)),
         parameters=run.data.params,
         metrics=run.data.metrics,
@@ -97,7 +98,7 @@ class History:
         self.project = project
         self._runs: dict[str, PhaseRun | None] = {}
         self._pointers: Mapping[str, str] | None = None
-        self._quarantined: Mapping[str, PhaseRun] | None = None
+        self._quarantined: dict[str, dict[str, PhaseRun]] = {}
 
     # --- single runs ---
 
@@ -112,6 +113,9 @@ class History:
             else:
                 quoted = ", ".join(f"'{run_id}'" for run_id in part if run_id.isalnum())
                 found = self.search(f"attributes.run_id IN ({quoted})", len(part)) if quoted else []
+                # A search sees this experiment alone; a pinned run may be of another.
+                elsewhere = {run_id for run_id in part if run_id.isalnum()} - {run.run_id for run in found}
+                found = [*found, *(run for run_id in elsewhere for run in self._get(run_id))]
             self._runs.update(dict.fromkeys(part))
             self._runs.update({run.run_id: run for run in found})
         return {run_id: run for run_id in wanted if (run := self._runs[run_id])}
@@ -128,11 +132,12 @@ class History:
     def run(self, run_id: str) -> PhaseRun | None:
         return self.runs([run_id]).get(run_id) if run_id else None
 
-    def search(self, filter_string: str, max_results: int = _AT_MOST) -> list[PhaseRun]:
+    def search(self, filter_string: str, max_results: int = _AT_MOST, experiment_id: str = "") -> list[PhaseRun]:
         """Active runs that match, newest first (the order that MLflow gives unasked)."""
-        if self.experiment_id == NO_EXPERIMENT:
+        where = experiment_id or self.experiment_id
+        if where == NO_EXPERIMENT:
             return []
-        found = self.client.search_runs([self.experiment_id], filter_string, max_results=max_results)
+        found = self.client.search_runs([where], filter_string, max_results=max_results)
         runs = [phase_run(run) for run in found]
         self._runs.update({run.run_id: run for run in runs})
         return runs
@@ -152,8 +157,11 @@ class History:
         Good enough is: accepted by a person, or good with all gates passed; failing any such run, one between poor
         and good.
         """
-        run = self.pointed_at(phase.name)
-        return run if run and not self.taint(run) else self._latest_by_search(phase)
+        run, accepted = self.pointed_at(phase.name), self.pointer(phase.name).get("grade") == "accepted"
+        # The bounds may have been changed, and metrics logged, since the pointer was written.
+        if run and not self.taint(run) and (accepted or phase.grade(run.metrics) == "good"):
+            return run
+        return self._latest_by_search(phase)
 
     def pointed_at(self, phase: str) -> PhaseRun | None:
         """The run that the experiment's pointer names, if it is a complete run of that phase. One request for all
@@ -168,7 +176,7 @@ class History:
             return
         # A server can answer both at once, and waiting is most of what a request costs.
         with ThreadPoolExecutor(max_workers=1) as pool:
-            quarantined = pool.submit(self.quarantined)
+            quarantined = pool.submit(self.quarantined, self.experiment_id)
             self._read_pointers(phases)
             quarantined.result()
 
@@ -220,12 +228,10 @@ class History:
         return self._by_digests(names.CONFIG_INDEX, identity, identity.config_digests(), inputs=False)
 
     def _by_digests(self, index: str, identity: Identity, digests: Iterable[str], *, inputs: bool) -> list[PhaseRun]:
-        for digest in digests:
-            found = self.search(f"tags.`{index}{digest}` = '1'")
-            # Two runs can share the sparse digest when a default was changed between them.
-            if same := [run for run in found if not identity.differences(run.fingerprint, inputs=inputs)]:
-                return same
-        return []
+        found = {run.run_id: run for digest in digests for run in self.search(f"tags.`{index}{digest}` = '1'")}
+        # Two runs can share the sparse digest when a default was changed between them.
+        same = [run for run in found.values() if not identity.differences(run.fingerprint, inputs=inputs)]
+        return sorted(same, key=lambda run: run.started_at, reverse=True)
 
     # --- lineage ---
 
@@ -233,19 +239,21 @@ class History:
         """Why nothing may be built on a run: it or anything upstream of it is quarantined. Empty when sound."""
         if run.quarantined:
             return f"{run.phase} {run.short} is quarantined: {run.quarantined}"
-        for ancestor in sorted({*run.ancestors, *run.inputs.values()} & set(self.quarantined())):
-            marked = self.quarantined()[ancestor]
-            return f"{marked.phase} {marked.short} upstream of it is quarantined: {marked.quarantined}"
+        lineage = {*run.ancestors, *run.inputs.values()}
+        for experiment_id in sorted({run.experiment_id, *run.experiments}):
+            for marked in self.quarantined(experiment_id).values():
+                if marked.run_id in lineage:
+                    return f"{marked.phase} {marked.short} upstream of it is quarantined: {marked.quarantined}"
         return ""
 
-    def quarantined(self) -> Mapping[str, PhaseRun]:
-        """All quarantined runs by id. They are few, and one look at them is cheaper than reading every ancestor of a
-        run.
+    def quarantined(self, experiment_id: str) -> Mapping[str, PhaseRun]:
+        """All quarantined runs of an experiment by id. They are few, and one look at them is cheaper than reading
+        every ancestor of a run.
         """
-        if self._quarantined is None:
-            found = self.search(f"tags.`{names.QUARANTINED}` LIKE '%'", _ALL)
-            self._quarantined = {run.run_id: run for run in found}
-        return self._quarantined
+        if experiment_id not in self._quarantined:
+            found = self.search(f"tags.`{names.QUARANTINED}` LIKE '%'", _ALL, experiment_id)
+            self._quarantined[experiment_id] = {run.run_id: run for run in found}
+        return self._quarantined[experiment_id]
 
     def downstream(self, run_id: str) -> list[PhaseRun]:
         """The runs that were made from a run, directly or not, newest first; reuses of others left out."""

@@ -288,6 +288,9 @@ def _index(identity: Identity, inputs: Mapping[str, PhaseRun]) -> dict[str, str]
     tags |= {f"{names.CONFIG_INDEX}{digest}": "1" for digest in identity.config_digests()}
     tags[names.FINGERPRINT] = identity.fingerprint()
     tags[names.ANCESTORS] = ",".join(sorted(_lineage(inputs.values())))
+    # Quarantine is looked up by experiment, and a pinned run may be of another.
+    experiments = {experiment for run in inputs.values() for experiment in (run.experiment_id, *run.experiments)}
+    tags[names.EXPERIMENTS] = ",".join(sorted(experiments))
     for need, run in inputs.items():
         tags[names.INPUT_PREFIX + need] = run.run_id
         tags[names.INPUT_INDEX + run.run_id] = "1"

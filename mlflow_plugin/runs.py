@@ -12,7 +12,9 @@ BEGINNING = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True)
 class PhaseRun:
-    """One recorded execution of a phase. Times are UTC; `outputs` is what `artifacts.OutputFiles` reads."""
+    """One recorded execution of a phase. Times are UTC; `outputs` is what `artifacts.OutputFiles` reads; `experiments`
+    are those of its ancestors.
+    """
 
     run_id: str
     phase: str
@@ -26,6 +28,7 @@ class PhaseRun:
     reused_run_id: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
     ancestors: frozenset[str] = frozenset()
+    experiments: frozenset[str] = frozenset()
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
