@@ -8,8 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from simulation import Simulation
 
 # MLflow reads this where it would otherwise place artifacts under the working directory, which here is the repository.
 ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
@@ -90,3 +94,11 @@ def _forget_active_store() -> None:
         mlflow.set_tracking_uri(None)
     for name in ACTIVE_RUN:
         os.environ.pop(name, None)
+
+
+@pytest.fixture
+def demo(tmp_path: Path, store: str) -> "Simulation":
+    """Return a project of the phases collect, train and evaluate, with an empty store."""
+    from simulation import Simulation
+
+    return Simulation(tmp_path / "demo", store)
