@@ -69,6 +69,11 @@ class _Reader:
             command = str(entry.get("command") or "")
             if not isinstance(name, str) and not {"phase", "pipeline"}.isdisjoint(entry):
                 raise UsageError(f"{self.file}: entry point {name}: its name is no text. Write it in quotes.")
+            if "phase" in entry and "pipeline" in entry:
+                raise UsageError(
+                    f"{self.file}: entry point {name!r}: it is either a phase or a pipeline. "
+                    "Remove `phase:` or `pipeline:`."
+                )
             if "phase" in entry:
                 phases[name] = self._phase(name, command, parameters, entry["phase"])
             elif "pipeline" in entry:
@@ -115,6 +120,8 @@ class _Reader:
             key = ".".join(["phase", *(str(part) for part in first["loc"] if isinstance(part, str))])
             if first["type"] == "extra_forbidden":
                 raise self.fault(name, key, "there is no such key") from None
+            if first["type"] == "model_type":
+                raise self.fault(name, key, f"{first['input']!r} is no mapping") from None
             raise self.fault(name, key, f"{first['msg'].lower()}, got {first['input']!r}") from None
         quality = Quality(**keys.quality.model_dump()) if keys.quality else None
         if quality and (quality.poor > quality.good if quality.higher_is_better else quality.poor < quality.good):

@@ -49,7 +49,7 @@ class Gate:
         """Raises ValueError when the text is no condition of that form."""
         for operator in _OPERATORS:
             left, found, right = text.partition(operator)
-            if found and left.strip() and right.strip() and not any(sign in right for sign in "<>="):
+            if found and left.strip() and right.strip() and not any(sign in left + right for sign in "<>=!"):
                 return cls(text, left.strip(), operator, right.strip())
         raise ValueError(f"{text!r} is no condition; write METRIC {' | '.join(_OPERATORS)} METRIC-OR-NUMBER")
 

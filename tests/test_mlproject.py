@@ -92,7 +92,7 @@ def test_a_pipeline_and_an_empty_phase_key_are_enough(tmp_path):
         ("ignore: [device]", "phase.ignore", "'device' is no parameter of it. Allowed: a list of this entry point's"),
         ("ignore: device", "phase.ignore", "Allowed: a list of this entry point's parameters"),
         ("size: [rows]", "phase.size", "'rows' is no parameter of it. Allowed: a list of this entry point's numeric"),
-        ("quality: fidelity", "phase.quality", "got 'fidelity'. Allowed: {metric: NAME, good: NUMBER"),
+        ("quality: fidelity", "phase.quality", "'fidelity' is no mapping. Allowed: {metric: NAME, good: NUMBER"),
         ("quality: {metric: q, good: 1}", "phase.quality.poor", "field required"),
         ("quality: {metric: '', good: 1, poor: 0}", "phase.quality.metric", "at least 1 character"),
         ("quality: {metric: q, good: high, poor: 0}", "phase.quality.good", "got 'high'. Allowed: {metric: NAME"),
@@ -130,6 +130,11 @@ def test_phase_keys_that_are_no_mapping_are_refused(tmp_path):
 def test_a_phase_without_a_command_is_refused(tmp_path):
     write(tmp_path, "entry_points:\n  train:\n    phase: {}\n")
     assert "entry point 'train': a phase needs a `command:`" in refusal(tmp_path)
+
+
+def test_an_entry_point_is_not_both_a_phase_and_a_pipeline(tmp_path):
+    write(tmp_path, f'entry_points:{COLLECT}  main:\n    command: "x"\n    phase:\n    pipeline: [collect]\n')
+    assert "entry point 'main': it is either a phase or a pipeline" in refusal(tmp_path)
 
 
 def test_a_circle_is_shown_in_the_order_in_which_phases_need_each_other(tmp_path):

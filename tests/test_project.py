@@ -52,7 +52,7 @@ def test_a_gate_compares_a_metric_with_a_number_or_another_metric(text, left, op
     assert Gate.parse(text) == Gate(text, left, operator, right)
 
 
-@pytest.mark.parametrize("text", ["", "held_out", "> 0.5", "held_out >", "0 < loss < 1", "a = 3", "a > > 3"])
+@pytest.mark.parametrize("text", ["", "held_out", "> 0.5", "held_out >", "0 < loss < 1", "a = 3", "a > > 3", "a => 3"])
 def test_what_is_no_condition_is_refused_with_the_form_of_one(text):
     with pytest.raises(ValueError, match="is no condition; write METRIC"):
         Gate.parse(text)
