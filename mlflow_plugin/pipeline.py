@@ -25,12 +25,12 @@ from mlflow_plugin.termination import orderly_termination
 
 
 def handed_down(pipeline: Pipeline, phase: Phase, given: Mapping[str, object]) -> dict[str, object]:
-    """The pipeline's parameters that a phase declares too; the plugin's own always go along."""
+    """The pipeline's parameters that a phase declares too; pins and the plugin's own always go along."""
     values: dict[str, object] = {
         name: parameter.default for name, parameter in pipeline.parameters.items() if parameter.default is not None
     }
     values |= given
-    return {name: value for name, value in values.items() if name in {*phase.parameters, *PLUGIN_PARAMETERS}}
+    return {name: value for name, value in values.items() if name in {*phase.parameters, *phase.steering_parameters}}
 
 
 def check_parameters(project: Project, pipeline: Pipeline, given: Mapping[str, object]) -> None:
