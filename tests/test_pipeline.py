@@ -35,5 +35,5 @@ def test_a_phase_is_handed_its_own_parameters_its_pins_and_the_plugins(project, 
 
 
 def test_a_parameter_that_no_phase_has_is_refused_with_those_there_are(project):
-    with pytest.raises(UsageError, match="main has no parameter 'row'. Its parameters: collect_run_id, decide"):
+    with pytest.raises(UsageError, match=r"main has no parameter 'row'\. Its parameters: collect_run_id, decide"):
         check_parameters(project, project.pipelines["main"], {"row": 1})
