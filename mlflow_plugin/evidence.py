@@ -214,7 +214,7 @@ class _Collector:
 def good_downstream(history: History, run: PhaseRun) -> list[Loss]:
     """The complete, good, sound runs that were made from a run, directly or not, newest first."""
     found = []
-    for later in history.downstream(run.run_id):
+    for later in history.downstream(run):
         phase = history.project.phases.get(later.phase)
         if phase and later.complete and phase.grade(later.metrics) == "good" and not history.taint(later):
             found.append(loss_of(phase, later))

@@ -255,13 +255,21 @@ class History:
             self._quarantined[experiment_id] = {run.run_id: run for run in found}
         return self._quarantined[experiment_id]
 
-    def downstream(self, run_id: str) -> list[PhaseRun]:
-        """The runs that were made from a run, directly or not, newest first; reuses of others left out."""
+    def downstream(self, run: PhaseRun) -> list[PhaseRun]:
+        """The runs that were made from a run's output bytes, directly or not, newest first; reuses of others left out.
+
+        A phase that was run again and gave the same bytes still has all that was made from them before.
+        """
         found: dict[str, PhaseRun] = {}
-        pending = [run_id]
+        pending = {names.output_key(self.project.name, run.phase, run.output_digest)} if run.output_digest else set()
+        searched: set[str] = set()
         while pending:
-            for run in self.search(f"tags.`{names.INPUT_INDEX}{pending.pop()}` = '1'", 100):
-                if run.run_id not in found and not run.reused_run_id:
-                    found[run.run_id] = run
-                    pending.append(run.run_id)
+            key = pending.pop()
+            searched.add(key)
+            for later in self.search(f"tags.`{names.INPUT_BYTES_INDEX}{key}` = '1'", 100):
+                if not later.reused_run_id:
+                    found[later.run_id] = later
+                    if later.output_digest:
+                        pending.add(names.output_key(self.project.name, later.phase, later.output_digest))
+            pending -= searched
         return sorted(found.values(), key=lambda run: run.when, reverse=True)

@@ -42,6 +42,7 @@ HARDWARE_KEY = "mlflow.phase.hardware_key"
 IDENTITY_INDEX = "mlflow.phase.identity."
 CONFIG_INDEX = "mlflow.phase.config."
 INPUT_INDEX = "mlflow.phase.input."
+INPUT_BYTES_INDEX = "mlflow.phase.input_bytes."
 RUNS_INDEX = "mlflow.phase.runs."
 LATEST = "mlflow.phase.latest."
 
@@ -56,6 +57,11 @@ SHORT_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_T
 def phase_key(project: str, phase: str) -> str:
     """A name for one phase of one project that is safe in a tag key: 16 hex digits."""
     return hashlib.sha256(f"{project}\0{phase}".encode()).hexdigest()[:16]
+
+
+def output_key(project: str, phase: str, output_digest: str) -> str:
+    """A name for what a phase made, whichever of its runs made it: 32 hex digits."""
+    return hashlib.sha256(f"{project}\0{phase}\0{output_digest}".encode()).hexdigest()[:32]
 
 
 def short(run_id: str) -> str:

@@ -111,7 +111,7 @@ class Records:
         if superseded := superseded_runs(decision):
             tags[names.SUPERSEDES] = ",".join(sorted(superseded))
         if decision.identity:
-            tags |= _index(decision.identity, decision.inputs)
+            tags |= _index(decision.identity, decision.inputs, decision.request.project.name)
         hardware = detect_hardware()
         tags |= {names.HARDWARE: hardware.describe(), names.HARDWARE_KEY: hardware.key}
         self._tag(run_id, tags)
@@ -283,7 +283,7 @@ class Records:
             self.client.log_batch(run_id, tags=listed[start : start + _BATCH])
 
 
-def _index(identity: Identity, inputs: Mapping[str, PhaseRun]) -> dict[str, str]:
+def _index(identity: Identity, inputs: Mapping[str, PhaseRun], project: str) -> dict[str, str]:
     tags = {f"{names.IDENTITY_INDEX}{digest}": "1" for digest in identity.digests()}
     tags |= {f"{names.CONFIG_INDEX}{digest}": "1" for digest in identity.config_digests()}
     tags[names.FINGERPRINT] = identity.fingerprint()
@@ -294,6 +294,7 @@ def _index(identity: Identity, inputs: Mapping[str, PhaseRun]) -> dict[str, str]
     for need, run in inputs.items():
         tags[names.INPUT_PREFIX + need] = run.run_id
         tags[names.INPUT_INDEX + run.run_id] = "1"
+        tags[names.INPUT_BYTES_INDEX + names.output_key(project, run.phase, run.output_digest)] = "1"
     return tags
 
 
