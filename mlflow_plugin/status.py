@@ -12,7 +12,7 @@ from mlflow_plugin.liveness import is_alive
 from mlflow_plugin.names import short
 from mlflow_plugin.project import Phase, Project
 from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.verdict import clock
+from mlflow_plugin.verdict import clock, finite
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PhaseState:
             "state": self.state,
             "run_id": run.run_id if run else None,
             "completed_at": run.completed_at.isoformat() if run and run.completed_at else None,
-            "quality": quality_of(self.phase, run) if run else None,
+            "quality": finite(quality_of(self.phase, run)) if run else None,
             "matches_upstream": {"yes": True, "no": False}.get(self.matches),
             "duration_seconds": run.duration_seconds if run else None,
             "cost_usd": run.cost_usd if run else None,

@@ -1,5 +1,6 @@
 """What a decision says: a Verdict with its reasons, and for a question the options with what each throws away."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -133,8 +134,23 @@ def _total(values: list[float]) -> float | None:
 
 def verdict_dict(verdict: Verdict) -> dict[str, Any]:
     """A verdict as plain values; times are ISO 8601, UTC."""
-    content = asdict(verdict) | {"estimate": verdict.estimate._asdict() if verdict.estimate else None}
-    losses = [*content["invalidates"], *(loss for option in content["options"] for loss in option["throws_away"])]
-    for loss in losses:
-        loss["finished_at"] = loss["finished_at"].isoformat() if loss["finished_at"] else None
-    return content
+    return asdict(verdict) | {
+        "quality": finite(verdict.quality),
+        "invalidates": [loss_dict(loss) for loss in verdict.invalidates],
+        "options": [
+            asdict(option) | {"throws_away": [loss_dict(loss) for loss in option.throws_away]}
+            for option in verdict.options
+        ],
+        "estimate": verdict.estimate._asdict() if verdict.estimate else None,
+    }
+
+
+def loss_dict(loss: Loss) -> dict[str, Any]:
+    """A loss as plain values; the time is ISO 8601, UTC."""
+    finished_at = loss.finished_at.isoformat() if loss.finished_at else None
+    return asdict(loss) | {"quality": finite(loss.quality), "finished_at": finished_at}
+
+
+def finite(value: float | None) -> float | None:
+    """A number as JSON can hold it: there is no NaN in JSON."""
+    return value if value is not None and math.isfinite(value) else None
