@@ -204,8 +204,24 @@ def test_a_quarantine_reaches_a_run_of_another_experiment_that_was_built_on_it(d
 def test_downstream_is_transitive_and_leaves_out_reuses(demo):
     collected, trained, evaluated = (demo.compute(phase) for phase in ("collect", "train", "evaluate"))
     demo.settle("train")
-    assert [run.run_id for run in demo.history().downstream(collected)] == [evaluated, trained]
-    assert demo.history().downstream(evaluated) == []
+    assert [run.run_id for run in demo.history().downstream(demo.run(collected))] == [evaluated, trained]
+    assert demo.history().downstream(demo.run(evaluated)) == []
+
+
+def test_what_was_made_from_the_same_bytes_stays_downstream_when_the_phase_is_run_again(demo):
+    demo.compute("collect")
+    trained, evaluated = demo.compute("train"), demo.compute("evaluate")
+    again = demo.compute("collect")
+    assert [run.run_id for run in demo.history().downstream(demo.run(again))] == [evaluated, trained]
+    verdict = demo.decide("collect", seed=1).verdict
+    assert (verdict.kind, {loss.run_id for loss in verdict.invalidates}) == ("downstream", {trained, evaluated})
+
+
+def test_phases_that_make_the_same_bytes_are_not_taken_for_each_other_downstream(demo):
+    demo.compute("collect", "same")
+    trained = demo.compute("train", "same")
+    evaluated = demo.compute("evaluate", "same")
+    assert [run.run_id for run in demo.history().downstream(demo.run(trained))] == [evaluated]
 
 
 # --- pins ---
@@ -284,7 +300,7 @@ def test_an_experiment_that_does_not_exist_yet_holds_nothing(demo):
     project = load_project(demo.folder)
     history = History(demo.client, NO_EXPERIMENT, project)
     assert history.latest(project.phase("collect")) is None
-    assert history.downstream("0" * 32) == []
+    assert history.recent("collect") == []
 
 
 def test_a_store_that_fails_is_not_taken_for_one_without_runs(demo, monkeypatch):
