@@ -44,6 +44,8 @@ def unmet_requirements(file: Path) -> list[str]:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
         raise PhaseError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("dependencies") or [], list):
+        raise PhaseError(f"{file}: cannot be read as an environment: it needs a list `dependencies:`.")
     unmet = []
     if python := content.get("python"):
         unmet += _python_unmet(str(python))
