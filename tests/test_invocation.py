@@ -1,0 +1,35 @@
+import shlex
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlflow_plugin.invocation import Invocation
+
+
+def test_the_command_repeats_what_was_typed_with_some_parameters_set_anew():
+    typed = Invocation(Path.cwd(), "train", {"epochs": 20, "decide": "ask"}, "phases", "7")
+    assert typed.command(decide="rerun") == (
+        "mlflow run . -e train -b phases --experiment-id 7 -P epochs=20 -P decide=rerun"
+    )
+
+
+def test_another_entry_point_is_called_without_this_ones_parameters():
+    typed = Invocation(Path.cwd(), "train", {"epochs": 20})
+    assert typed.command("collect", decide="rerun") == "mlflow run . -e collect -P decide=rerun"
+
+
+def test_the_default_experiment_is_not_named():
+    assert "experiment" not in Invocation(Path.cwd(), "train", experiment_id="0").command()
+
+
+def test_the_project_is_named_as_seen_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Invocation(tmp_path / "a" / "b", "train").command() == "mlflow run a/b -e train"
+    assert Invocation(Path("/elsewhere"), "train").command() == "mlflow run /elsewhere -e train"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+def test_a_shell_reads_back_any_value(value):
+    words = shlex.split(Invocation(Path.cwd(), "train", {"prompt": value}).command())
+    assert words[-2:] == ["-P", f"prompt={value}"]

@@ -1,0 +1,159 @@
+import io
+import itertools
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from mlflow_plugin import questions
+from mlflow_plugin.errors import NeedsAnswer, PhaseError
+from mlflow_plugin.evidence import Request
+from mlflow_plugin.invocation import Invocation
+from mlflow_plugin.parameters import Parameter
+from mlflow_plugin.project import Phase, Project
+from mlflow_plugin.questions import Answer, question_text, settle
+from mlflow_plugin.verdict import Loss, Option, Verdict
+
+RUN_ID = "c0ffee12" * 4
+LOST = Loss("steer", "ab0de000" * 4, 0.9, "shift", None, 660.0, 0.43)
+KEEP = Option("A", "reuse", "Keep train c0ffee12 and go on", (LOST.sentence(),))
+AGAIN = Option("B", "rerun", "Run train again, then steer", (), (LOST,), ("train", "steer"), 1560.0, 0.95)
+RENEW = Option("B", "fail", "Stop, and renew collect first", (), (), ("train",), 660.0, 0.43)
+QUESTION = Verdict("train", "ask", ("its inputs differ",), "stale", options=(KEEP, AGAIN), inputs={"collect": "5eed"})
+OLD = Verdict("train", "ask", ("collect is old",), "old", options=(KEEP, RENEW), inputs={"collect": "5eed"})
+
+
+def request(decide: str = "ask", asked_as: Invocation | None = None) -> Request:
+    phase = Phase("train", "python train.py", {"epochs": Parameter("epochs", "int", 10)}, needs=("collect",))
+    project = Project("demo", Path.cwd(), Path("MLproject"), {"train": phase})
+    given = {"epochs": 20, "decide": decide}
+    return Request(project, phase, given, client=None, experiment_id="0", asked_as=asked_as)
+
+
+def nobody() -> str:
+    return "\n"
+
+
+def ask(verdict: Verdict = QUESTION, decide: str = "ask", read_answer=nobody) -> Answer:
+    return settle(request(decide), verdict, RUN_ID, read_answer, "ada")
+
+
+class Terminal(io.StringIO):
+    """Standard input with somebody at it, who types these lines."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def typing(monkeypatch, capsys):
+    """Return a function that lets a person type lines at the terminal."""
+
+    def type_lines(text: str) -> None:
+        monkeypatch.setattr("sys.stdin", Terminal(text))
+        monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+
+    return type_lines
+
+
+def test_a_question_shows_why_and_for_each_option_what_is_kept_thrown_away_and_paid():
+    assert question_text(QUESTION) == (
+        "train: a decision is needed.\n"
+        "  its inputs differ\n"
+        "\n"
+        "  A) Keep train c0ffee12 and go on - nothing is computed\n"
+        "       keeps  steer ab0de000, shift 0.9, took 11 min, cost $0.43\n"
+        "  B) Run train again, then steer - computes train, steer: about 26 min and $0.95\n"
+        "       throws away  steer ab0de000, shift 0.9, took 11 min, cost $0.43"
+    )
+
+
+@pytest.mark.parametrize(("decide", "option"), [("reuse", KEEP), ("rerun", AGAIN)])
+def test_the_callers_decision_is_taken_without_asking(decide, option):
+    assert ask(decide=decide) == Answer(option, f"ada (decide={decide})")
+
+
+def test_to_rerun_where_the_inputs_are_old_means_to_go_on_with_them():
+    assert ask(OLD, "rerun").option == KEEP
+
+
+def test_to_fail_stops_with_the_question_and_throws_nothing_away():
+    with pytest.raises(PhaseError) as error:
+        ask(decide="fail")
+    assert error.value.exit_code == 1
+    assert str(error.value).startswith(question_text(QUESTION))
+    assert "decide=fail: stopped without running or throwing away anything" in str(error.value)
+
+
+def test_with_nobody_there_the_question_ends_with_the_command_of_each_option(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("A\n"))
+    with pytest.raises(NeedsAnswer) as error:
+        ask()
+    assert error.value.exit_code == 3
+    text = str(error.value)
+    assert text.startswith(question_text(QUESTION))
+    assert "Nobody is there to answer, so nothing was run or thrown away (run c0ffee12 is marked)" in text
+    assert "  A) mlflow run . -e train -P epochs=20 -P decide=reuse\n" in text
+    assert "  B) mlflow run . -e train -P epochs=20 -P decide=rerun\n" in text
+    assert text.endswith("mlflow run . -e train -P epochs=20 -P decide=wait")
+
+
+def test_the_commands_are_those_of_what_was_typed(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    typed = Invocation(Path("/data/my project"), "main", {"prompt": "it's"}, "phases", "7")
+    with pytest.raises(NeedsAnswer) as error:
+        settle(request(asked_as=typed), QUESTION, RUN_ID, nobody, "ada")
+    line = next(line for line in str(error.value).splitlines() if line.startswith("  A) mlflow"))
+    assert shlex.split(line.removeprefix("  A) ")) == [
+        *("mlflow", "run", "/data/my project", "-e", "main", "-b", "phases", "--experiment-id", "7"),
+        *("-P", "prompt=it's", "-P", "decide=reuse"),
+    ]
+
+
+def test_for_old_inputs_the_command_renews_the_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(NeedsAnswer, match=r"B\) For that: mlflow run \. -e collect -P decide=rerun"):
+        ask(OLD)
+
+
+@pytest.mark.parametrize(("line", "option"), [("A\n", KEEP), ("b\n", AGAIN), (" B ", AGAIN)])
+def test_a_person_at_the_terminal_answers_with_a_letter(typing, capsys, line, option):
+    typing(line)
+    assert ask() == Answer(option, "ada")
+    assert "Which one? [A/B] " in capsys.readouterr().err
+
+
+def test_what_is_no_option_is_asked_again(typing, capsys):
+    typing("yes\n\nC\nA\n")
+    assert ask().option == KEEP
+    assert capsys.readouterr().err.count("Please answer A or B.") == 3
+
+
+def test_input_that_ends_is_no_answer(typing):
+    typing("")
+    with pytest.raises(NeedsAnswer, match="the input ended without an answer; nothing was run or thrown away"):
+        ask()
+
+
+def test_stopping_to_renew_old_inputs_is_told_how(typing):
+    typing("B\n")
+    with pytest.raises(PhaseError, match=r"Stop, and renew collect first\. For that: mlflow run \. -e collect"):
+        ask(OLD)
+
+
+def test_waiting_ends_with_the_answer_that_somebody_recorded(monkeypatch, capsys):
+    answers = iter(["\n", "\n", "Z\nmallory", "B\ngrace"])
+    pauses = []
+    monkeypatch.setattr(questions, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=pauses.append))
+    assert ask(decide="wait", read_answer=lambda: next(answers)) == Answer(AGAIN, "grace")
+    assert pauses == [questions.POLL_SECONDS] * 3
+    assert f"Waiting for: mlflow-phases answer {RUN_ID} A|B" in capsys.readouterr().err
+
+
+def test_waiting_says_now_and_then_that_it_still_waits(monkeypatch, capsys):
+    clock = itertools.count(0.0, 20.0)
+    answers = iter(["\n"] * 6 + ["A\n"])
+    monkeypatch.setattr(questions, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda s: None))
+    assert ask(decide="wait", read_answer=lambda: next(answers)).by == "unknown"
+    assert "train: still waiting for an answer (" in capsys.readouterr().err
