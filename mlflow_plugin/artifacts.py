@@ -5,6 +5,7 @@ verified.
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -56,7 +57,8 @@ class OutputFiles:
 
 def local_folder(artifact_uri: str) -> Path | None:
     """The folder behind an artifact URI of a local store, or None when it is a remote one."""
-    if artifact_uri.startswith(("/", "file:")) or "://" not in artifact_uri:
+    # `mlflow-artifacts:/...`, which a server hands out, has a scheme but no host. One letter is a drive.
+    if artifact_uri.startswith("file:") or not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", artifact_uri):
         return Path(local_file_uri_to_path(artifact_uri))
     return None
 
