@@ -1,0 +1,204 @@
+"""The state of a pipeline, and the tables that show it."""
+
+import json
+
+import pytest
+
+from mlflow_plugin.decision import quality_of
+from mlflow_plugin.execution import Outcome
+from mlflow_plugin.status import PhaseState, pipeline_state
+from mlflow_plugin.tables import aligned, outcome_table, quality_cell, status_table, verdict_text
+from mlflow_plugin.verdict import Verdict
+
+BETWEEN = {"fidelity": 0.8, "held_out": 0.8}
+
+
+def states(demo) -> dict[str, PhaseState]:
+    return {state.phase.name: state for state in pipeline_state(demo.request("collect").project, demo.history())}
+
+
+def names(demo) -> list[str]:
+    return [state.state for state in states(demo).values()]
+
+
+def test_a_pipeline_that_was_never_run_is_missing_throughout(demo):
+    assert names(demo) == ["missing", "missing", "missing"]
+
+
+def test_a_finished_pipeline_is_fresh_and_matches_its_upstream(demo):
+    for phase in ("collect", "train", "evaluate"):
+        demo.compute(phase)
+    found = states(demo)
+    assert names(demo) == ["fresh", "fresh", "fresh"]
+    assert [state.matches for state in found.values()] == ["", "yes", "yes"]
+    assert [state.remarks for state in found.values()] == [(), (), ()]
+
+
+def test_a_phase_whose_upstream_gave_other_bytes_is_stale_and_says_which_runs(demo):
+    first = demo.compute("collect", "one")
+    demo.compute("train")
+    second = demo.compute("collect", "two")
+    train = states(demo)["train"]
+    assert (train.state, train.matches) == ("stale", "no")
+    assert train.remarks[0].startswith(f"made from collect {first[:8]} of ")
+    assert f"; the latest collect is {second[:8]} of " in train.remarks[0]
+
+
+def test_an_upstream_that_was_run_again_and_gave_the_same_bytes_still_matches(demo):
+    demo.compute("collect")
+    demo.compute("train")
+    demo.compute("collect")
+    assert states(demo)["train"].matches == "yes"
+
+
+def test_reusing_a_pipeline_leaves_its_state_as_it_was(demo):
+    demo.compute("collect")
+    demo.compute("train")
+    before = {name: state.to_dict() for name, state in states(demo).items()}
+    demo.settle("collect")
+    demo.settle("train")
+    assert {name: state.to_dict() for name, state in states(demo).items()} == before
+
+
+@pytest.mark.parametrize(
+    ("metrics", "state", "remark"),
+    [
+        (BETWEEN, "in between", "its fidelity 0.8 lies between poor (0.7) and good (0.85)"),
+        ({"fidelity": 0.1, "held_out": 0.8}, "poor", None),
+        ({"fidelity": 0.9, "held_out": 0.1}, "gate failed", "gate 'held_out > 0.5' failed: 0.1 against 0.5"),
+        ({"fidelity": float("nan"), "held_out": 0.8}, "quality unknown", "its quality is not known: metric 'fide"),
+        ({"held_out": 0.8}, "quality unknown", "its quality is not known: metric 'fidelity' was never logged"),
+    ],
+)
+def test_a_result_that_is_not_good_says_how(demo, metrics, state, remark):
+    demo.compute("collect")
+    demo.compute("train", metrics=metrics)
+    train = states(demo)["train"]
+    assert train.state == state
+    assert any(line.startswith(remark) for line in train.remarks) if remark else train.remarks == ()
+    json.dumps(train.to_dict(), allow_nan=False)
+
+
+def test_a_run_that_computes_is_running_and_one_that_was_killed_is_interrupted(demo):
+    run_id, _ = demo.start("collect")
+    running = states(demo)["collect"]
+    assert (running.state, running.run.run_id) == ("running", run_id)
+    assert "is running; last heartbeat" in running.remarks[0]
+    demo.die(run_id)
+    assert states(demo)["collect"].state == "interrupted"
+    demo.records.checkpoint(run_id, "step-000040")
+    interrupted = states(demo)["collect"]
+    assert interrupted.remarks == (f"{run_id[:8]} stopped at step 40 without ending; it can go on from step-000040",)
+
+
+def test_a_run_that_waits_for_an_answer_says_how_to_give_it(demo):
+    demo.compute("collect")
+    demo.compute("train", metrics=BETWEEN)
+    decision = demo.decide("train")
+    run_id = demo.records.create(decision.request)
+    demo.records.ask(run_id, decision)
+    train = states(demo)["train"]
+    assert train.state == "asking"
+    assert f"{run_id[:8]} waits for an answer: mlflow-phases answer {run_id} A" in train.remarks
+
+
+def test_a_failed_and_a_quarantined_run_are_said_to_be_so(demo):
+    run_id, _ = demo.start("collect")
+    demo.records.fail(run_id, "the disk is full")
+    failed = states(demo)["collect"]
+    assert (failed.state, failed.remarks) == ("failed", (f"{run_id[:8]}: the disk is full",))
+    marked = demo.compute("collect")
+    demo.records.quarantine(marked, "wrong data")
+    quarantined = states(demo)["collect"]
+    assert quarantined.state == "quarantined"
+    assert quarantined.remarks == (f"collect {marked[:8]} is quarantined: wrong data",)
+
+
+def test_a_state_as_plain_values_holds_what_the_table_shows(demo):
+    demo.compute("collect", seconds=30.0)
+    run_id = demo.compute("train", seconds=90.0)
+    content = states(demo)["train"].to_dict()
+    assert content | {"completed_at": None, "cost_usd": None} == {
+        "phase": "train",
+        "state": "fresh",
+        "run_id": run_id,
+        "completed_at": None,
+        "quality": 0.9,
+        "matches_upstream": True,
+        "duration_seconds": 90.0,
+        "cost_usd": None,
+        "remarks": [],
+    }
+    assert content["completed_at"].endswith("+00:00")
+    assert states(demo)["collect"].to_dict()["matches_upstream"] is None
+
+
+# --- tables ---
+
+
+def test_the_table_has_a_line_for_each_phase_and_its_remarks_below(demo):
+    demo.compute("collect", "one", seconds=30.0)
+    run_id = demo.compute("train", metrics=BETWEEN, seconds=90.0)
+    lines = status_table(list(states(demo).values())).splitlines()
+    assert lines[0].split("  ")[0] == "phase"
+    assert lines[2].startswith("collect   fresh")
+    assert lines[3].startswith("train     in between")
+    assert "fidelity 0.8 (between)  yes" in lines[3]
+    assert "1 min 30 s" in lines[3]
+    assert lines[3].endswith(run_id[:8])
+    assert lines[4] == "evaluate  missing"
+    assert lines[5:] == ["", "train: its fidelity 0.8 lies between poor (0.7) and good (0.85)"]
+
+
+def test_columns_are_as_wide_as_their_content():
+    assert aligned(("a", "bb"), [("xxx", "y"), ("", "")]) == "a    bb\n---  --\nxxx  y\n"
+
+
+def test_the_closing_table_shows_what_was_computed_and_what_reuse_saved(demo):
+    project = demo.request("collect").project
+    collected = demo.compute("collect", seconds=660.0)
+    reused = demo.settle("collect").run_id
+    trained = demo.compute("train", seconds=90.0)
+    rows = [
+        (project.phase(phase), Outcome(Verdict(phase, action, ("x",)), run_id, demo.run(source)), demo.run(run_id))
+        for phase, action, run_id, source in (
+            ("collect", "reuse", reused, collected),
+            ("train", "run", trained, trained),
+        )
+    ]
+    lines = outcome_table(rows, 95.0).strip().splitlines()
+    assert lines[2].split()[:2] == ["collect", "reuse"]
+    assert "11 min saved" in lines[2]
+    assert "(saved " in lines[2]
+    assert lines[3].split()[:2] == ["train", "run"]
+    assert "fidelity 0.9 (good)" in lines[3]
+    assert lines[3].endswith(f"/#/experiments/0/runs/{trained}")
+    assert lines[4].startswith("1 min 35 s in all; reuse saved 11 min and $")
+
+
+def test_quality_is_shown_against_its_bounds_and_nothing_where_there_is_none(demo):
+    project = demo.request("collect").project
+    collected = demo.run(demo.compute("collect"))
+    unknown = demo.run(demo.compute("train", metrics={}))
+    assert quality_cell(project.phase("collect"), collected) == ""
+    assert quality_cell(project.phase("train"), None) == ""
+    assert quality_cell(project.phase("train"), unknown) == "fidelity unknown (unknown)"
+    assert quality_of(project.phase("train"), unknown) is None
+
+
+def test_a_verdict_is_told_with_its_reasons_and_what_to_expect(demo):
+    demo.compute("collect")
+    demo.compute("train", seconds=60.0)
+    text = verdict_text(demo.decide("train", epochs=100).verdict)
+    assert text.splitlines()[0] == "train: run"
+    assert "differs in epochs (10 -> 100)" in text
+    assert "expected: 10 min" in text
+    assert "(from 1 earlier run)" in text
+
+
+def test_a_question_is_told_with_its_options(demo):
+    demo.compute("collect")
+    demo.compute("train", metrics=BETWEEN)
+    lines = verdict_text(demo.decide("train").verdict).splitlines()
+    assert lines[0] == "train: ask"
+    assert [line[:4] for line in lines if line.startswith(("  A)", "  B)"))] == ["  A)", "  B)"]
