@@ -130,7 +130,8 @@ def test_an_edited_helper_runs_the_phases_that_import_it(project: Path) -> None:
     assert verdicts == {"prepare": "reuse", "train": "run", "evaluate": "run"}
 
 
-def test_a_changed_parameter_asks_with_the_price_of_each_option(project: Path) -> None:
+def test_a_changed_parameter_asks_with_the_price_of_each_option(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)  # Nobody is there to answer, also where the tests run at a terminal.
     question = planned(project, penalty="1")["train"]
     assert question.reasons[1].endswith("differs in penalty (10 -> 1)")
     keep, rerun = question.options
