@@ -188,7 +188,8 @@ def read_manifest(run: PhaseRun) -> Manifest:
                 found = get_artifact_repository(run.artifact_uri).download_artifacts(path, folder)
                 text = Path(found).read_text(encoding="utf-8")
     except (OSError, MlflowException) as error:
-        raise PhaseError(f"{run.phase} {run.short}: {path} cannot be read: {' '.join(str(error).split())}") from None
+        what = " ".join(str(error).split())
+        raise PhaseError(f"{run.phase} {run.short}: {path} cannot be read: {what}. {remedy(run)}") from None
     return Manifest.from_json(text)
 
 
@@ -205,16 +206,22 @@ def fetch_outputs(client: MlflowClient, run: PhaseRun, cache: Path) -> Path:
     else:
         folder = cache / hashlib.sha256(f"{run.run_id}{run.output_digest}".encode()).hexdigest()[:16]
         if not folder.exists():
-            _download(client, run, where, folder)
+            _download(client, run, where, manifest, folder)
     if faults := manifest.verify(folder):
-        raise PhaseError(
-            f"{run.phase} {run.short}: its outputs are damaged: {'; '.join(faults[:3])}. "
-            f"Run {run.phase} again, or choose another run with -P {run.phase}_run_id=RUN."
-        )
+        raise _damaged(run, faults)
     return folder
 
 
-def _download(client: MlflowClient, run: PhaseRun, where: OutputFiles, folder: Path) -> None:
+def remedy(run: PhaseRun) -> str:
+    """What to do when a run's outputs cannot be used."""
+    return f"Run `mlflow run . -e {run.phase}` again, or choose another run with -P {run.phase}_run_id=RUN."
+
+
+def _damaged(run: PhaseRun, faults: list[str]) -> PhaseError:
+    return PhaseError(f"{run.phase} {run.short}: its outputs are damaged: {'; '.join(faults[:3])}. {remedy(run)}")
+
+
+def _download(client: MlflowClient, run: PhaseRun, where: OutputFiles, manifest: Manifest, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         fresh = Path(temporary) / "outputs"
@@ -225,5 +232,7 @@ def _download(client: MlflowClient, run: PhaseRun, where: OutputFiles, folder: P
                 _fetch(client.get_logged_model(model_id).artifact_location, "", fresh / _MODELS / name)
         except (MlflowException, OSError) as error:
             raise _unreachable(run.artifact_uri, error) from None
+        if faults := manifest.verify(fresh):  # What is damaged must not be kept: the store may be mended.
+            raise _damaged(run, faults)
         with suppress(OSError):  # Another process may have been first: its folder is as good.
             fresh.rename(folder)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 from mlflow_plugin import names
 from mlflow_plugin.accounting import describe_cost
+from mlflow_plugin.artifacts import missing as lost
+from mlflow_plugin.artifacts import remedy
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.evidence import Decision, Request, decide_phase, required
 from mlflow_plugin.heart import Heart
@@ -56,11 +58,11 @@ def settle_request(
     `make_run` gives the run to record on, made only when needed. Losses that were accepted already are not asked
     about again. On a PhaseError the run, if it was made by then, is ended with the reason on it.
     """
-    run_id = ""
+    run_id = request.own_run_id
     decision: Decision | None = None
     try:
         while True:
-            decision = decide_phase(replace(request, own_run_id=run_id or request.own_run_id))
+            decision = decide_phase(replace(request, own_run_id=run_id))
             run_id = run_id or make_run()
             verdict = decision.verdict
             if verdict.action == "wait":
@@ -115,6 +117,9 @@ def _ready(records: Records, run_id: str, decision: Decision, option: Option | N
     request = decision.request
     if missing := [need for need in request.phase.needs if need not in decision.inputs]:
         raise required(request.phase, missing)
+    for used in decision.inputs.values():
+        if faults := lost(request.client, used):
+            raise PhaseError(f"{used.phase} {used.short} lost its outputs: {faults[0]}. {remedy(used)}")
     if decision.verdict.estimate:
         expected = decision.verdict.estimate
         cost = f", {describe_cost(expected.cost_usd)}" if expected.cost_usd is not None else ""
