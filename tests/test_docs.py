@@ -11,7 +11,8 @@ from mlflow_plugin.accounting.prices import PACKAGE_TABLE
 from mlflow_plugin.decision import RULES
 from mlflow_plugin.mlproject import _PhaseKeys, _QualityKeys
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 
 
@@ -59,7 +60,7 @@ def test_every_name_that_is_written_to_the_store_is_explained() -> None:
 
 def test_every_kind_of_verdict_and_every_rule_is_explained() -> None:
     page = text_of("verdicts.md")
-    code = (DOCS.parent / "mlflow_plugin" / "decision.py").read_text(encoding="utf-8")
+    code = (ROOT / "mlflow_plugin" / "decision.py").read_text(encoding="utf-8")
     kinds = set(re.findall(r'kind="(\w+)"', code)) | set(re.findall(r'_ask\(evidence, "(\w+)"', code))
     assert {"same", "stale", "old", "downstream", "nothing"} <= kinds
     assert not {kind for kind in kinds if f"`{kind}`" not in page}
@@ -71,3 +72,12 @@ def test_every_kind_of_verdict_and_every_rule_is_explained() -> None:
 @pytest.mark.parametrize("key", [*_PhaseKeys.model_fields, *_QualityKeys.model_fields])
 def test_every_key_of_a_phase_is_explained(key: str) -> None:
     assert f"`{key}`" in text_of("mlproject_keys.md")
+
+
+def test_the_architecture_page_names_the_modules_that_there_are() -> None:
+    package = ROOT / "mlflow_plugin"
+    modules = {file.relative_to(package).as_posix() for file in package.rglob("*.py")}
+    documented = {module for module in modules if not module.endswith("/__init__.py")}
+    table = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## Where things are")[2]
+    named = re.findall(r"`([\w/]+\.py)`", table.partition("| elsewhere |")[0])
+    assert sorted(named) == sorted(documented)
