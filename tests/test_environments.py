@@ -72,7 +72,7 @@ def test_a_conda_entry_that_is_not_here_is_named(tmp_path, entry, phrase):
         ("pytest", []),
         ("PyTest >= 1  # the tests", []),
         ("# only a remark", []),
-        ("--extra-index-url nowhere", []),
+        ("--prefer-binary", []),
         ("-c constraints.txt", []),
         ("no-such-package; python_version < '3'", []),
         ("no-such-package; python_version > '3'", ["no-such-package is not installed"]),
