@@ -2,6 +2,7 @@
 it through.
 """
 
+import json
 import os
 import signal
 import sys
@@ -30,7 +31,8 @@ from mlflow_plugin.evidence import Request
 from mlflow_plugin.finish import complete_work
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import phase_run
-from mlflow_plugin.phase import DECIDED
+from mlflow_plugin.parameters import is_cut
+from mlflow_plugin.phase import DECIDED, LONG_VALUES
 from mlflow_plugin.records import Records
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.termination import Terminated
@@ -185,9 +187,11 @@ def _variables(attempt: Attempt) -> dict[str, str | None]:
         f"PHASE_INPUT_{''.join(c if c.isalnum() else '_' for c in need).upper()}": run.run_id
         for need, run in attempt.decision.inputs.items()
     }
+    given = attempt.decision.request.given
     return {
         **inputs,
         DECIDED: attempt.run_id,
+        LONG_VALUES: json.dumps({name: str(value) for name, value in given.items() if is_cut(value)}),
         "PYTHONUNBUFFERED": "1",
         # Beside the experiment id that MLflow hands down, a name is an error.
         "MLFLOW_EXPERIMENT_NAME": None,

@@ -92,6 +92,11 @@ def unquoted(text: str) -> str:
     return tokens[0] if len(tokens) == 1 else text
 
 
+def is_cut(value: object) -> bool:
+    """Whether MLflow cuts a value when it logs it."""
+    return len(shlex.quote(str(value))) >= TRUNCATED_AT
+
+
 def logged_value(text: str, argv: Sequence[str]) -> str:
     """A logged parameter as it was given; one that MLflow cut is recovered from the command line `argv`.
 

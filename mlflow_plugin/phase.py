@@ -3,6 +3,7 @@ already.
 """
 
 import io
+import json
 import os
 import sys
 import tempfile
@@ -32,6 +33,8 @@ from mlflow_plugin.termination import Terminated, orderly_termination
 
 DECIDED = "MLFLOW_PHASES_DECIDED"
 """Set to the run id by the backend, which has decided before it started this process."""
+LONG_VALUES = "MLFLOW_PHASES_LONG_VALUES"
+"""Parameters by name, as JSON, that MLflow cuts when it logs them."""
 
 
 @contextmanager
@@ -149,7 +152,10 @@ def _request(
     project = load_project(Path.cwd())
     name = tags.get("mlflow.project.entryPoint", "")
     phase = project.phase(name)
-    given: dict[str, object] = {key: logged_value(value, sys.argv) for key, value in params.items()}
+    handed = json.loads(os.environ.get(LONG_VALUES, "{}")) if os.environ.get(DECIDED) == run_id else {}
+    given: dict[str, object] = {
+        key: handed[key] if key in handed else logged_value(value, sys.argv) for key, value in params.items()
+    }
     asked_as = Invocation(
         project.directory, name, without_defaults(given, phase.parameters), experiment_id=experiment_id
     )
