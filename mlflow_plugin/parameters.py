@@ -1,7 +1,9 @@
 """Parameters as values, not text: MLflow keeps them shell-quoted and as strings, so `1e-3` must equal `0.001`."""
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,11 +38,12 @@ class Parameter:
         if raw is None:
             raise UsageError(f"parameter {self.name!r} has no default: pass -P {self.name}=VALUE.")
         try:
-            return _typed(raw, self.type)
+            return _typed(raw, self.type or _implied(self.default))
         except ValueError:
             raise UsageError(f"parameter {self.name!r} takes {_ARTICLE[self.type]}, not {_shown(str(raw))}.") from None
 
 
+_AS_IT_READS = "as it reads"
 _ARTICLE = {"int": "an integer", "float": "a number", "bool": "true or false"}
 
 
@@ -63,13 +66,17 @@ def _typed(raw: object, kind: str) -> Value:
         if text.lower() not in ("true", "false"):
             raise ValueError
         return text.lower() == "true"
-    if kind in ("", "number") and not isinstance(raw, bool):
-        # Without a declared type, a number is a number whatever way it is written.
-        try:
-            return float(text) if not text.lstrip("+-").isdigit() else int(text)
-        except ValueError:
-            return str(raw)
+    if kind in (_AS_IT_READS, "number"):
+        for stricter in ("int", "float", "bool"):
+            with suppress(ValueError):
+                return _typed(raw, stricter)
     return str(raw)
+
+
+def _implied(default: Value) -> str:
+    """What a parameter without a type is: text when its default is text, else whatever a value reads as."""
+    text = default is not None and isinstance(_typed(default, _AS_IT_READS), str)
+    return "string" if text else _AS_IT_READS
 
 
 def canonical(value: Value) -> str:
@@ -125,11 +132,19 @@ def without_defaults(given: Mapping[str, object], declared: Mapping[str, Paramet
 def local_path(text: str, base: Path, argv: Sequence[str] = ()) -> Path | None:
     """The file or folder that a `path` parameter names, or None when it is none on this machine.
 
-    MLflow resolves it against the folder of the caller and hands only the command line the absolute form.
+    MLflow resolves it against the folder of the caller and hands only the command line the absolute form. Raises
+    UsageError when that leaves several to choose from.
     """
-    for argument in argv:
-        if argument.startswith("/") and (argument == text or argument.endswith("/" + text.removeprefix("./"))):
-            return Path(argument) if Path(argument).exists() else None
+    ends = "/" + text.removeprefix("./")
+    named = {
+        argument for argument in argv if argument.startswith("/") and (argument == text or argument.endswith(ends))
+    }
+    here = os.path.normpath(base / text)
+    if here not in named and len(named) > 1:
+        raise UsageError(f"{text!r} could be any of {', '.join(sorted(named))}: pass it with its whole path.")
+    if named:
+        chosen = Path(here if here in named else named.pop())
+        return chosen if chosen.exists() else None
     try:
         found = (base / text).resolve()
         return found if found.exists() else None

@@ -148,3 +148,20 @@ def test_a_path_is_found_from_the_callers_folder_or_by_its_absolute_form_on_the_
 @pytest.mark.parametrize("text", ["s3://bucket/data.csv", "gone.csv", "a\0b", "x" * 5000])
 def test_a_path_that_names_nothing_here_is_no_local_path(tmp_path, text):
     assert local_path(text, tmp_path) is None
+
+
+def test_a_parameter_whose_default_is_text_is_compared_as_text() -> None:
+    version = Parameter.declared("version", {"default": "v1"})
+    assert canonical(version.value("1.10")) != canonical(version.value("1.1"))
+    rate = Parameter.declared("rate", {"default": "1e-3"})
+    assert canonical(rate.value("0.001")) == canonical(rate.value())
+
+
+def test_a_file_that_several_arguments_could_mean_is_not_guessed(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "data.csv").write_text(folder)
+    rendered = [str(tmp_path / "a/data.csv"), str(tmp_path / "b/data.csv")]
+    assert local_path("data.csv", tmp_path / "b", rendered) == tmp_path / "b/data.csv"
+    with pytest.raises(UsageError, match="whole path"):
+        local_path("data.csv", tmp_path, rendered)
