@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from projects.sentiment_steering.operators import LowRankUnitary
 
-
 START_ANGLE = 0.05
 """Size of the random start, in radians or so. Two operators trained from different starts need not be inverse to each other."""
 

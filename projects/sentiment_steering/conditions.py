@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from mlflow_plugin.errors import PhaseError
-from projects.sentiment_steering.encoding import Encoding
 from projects.sentiment_steering.operators import LowRankUnitary, random_like
-from projects.sentiment_steering.steering import Intervention, OperatorSteering, difference_of_means
+from projects.sentiment_steering.steering import IdentityRoundTrip, Intervention, OperatorSteering, difference_of_means
 from projects.sentiment_steering.storage import EncodedStates
 
 FAMILIES = ("operator", "random_unitary", "difference_of_means")
@@ -54,7 +51,7 @@ def make_conditions(
     scrambled = random_like(operators[0], seed)
     conditions = [
         Condition("none", "", 0.0, None),
-        Condition("identity", "", 1.0, identity_round_trip(encoding)),
+        Condition("identity", "", 1.0, IdentityRoundTrip(encoding)),
     ]
     for sign, direction, operator in zip((1, -1), DIRECTIONS, operators, strict=True):
         random = scrambled if sign == 1 else scrambled.adjoint()
@@ -67,11 +64,3 @@ def make_conditions(
                     Condition("difference_of_means", direction, strength, shift),
                 ]
     return conditions
-
-
-def identity_round_trip(encoding: Encoding) -> Intervention:
-    """Encodes and decodes, and does nothing in between: shows what the way there and back loses by itself."""
-    width = encoding.width
-    there_and_back = encoding.pull_back(encoding.matrix)
-    lost = (there_and_back - torch.eye(width, dtype=there_and_back.dtype)).mT.float().contiguous()
-    return Intervention(lost, torch.eye(width), torch.zeros(width))

@@ -55,7 +55,7 @@ def load_model(preset: str, device: str = "auto") -> LanguageModel:
     chosen = choose_device(device)
     if preset == "tiny":
         tokenizer = tiny_tokenizer()
-        return LanguageModel(tiny_model(len(tokenizer)).to(chosen), tokenizer, chosen)
+        return LanguageModel(tiny_model(tokenizer).to(chosen), tokenizer, chosen)
     source = str(smollm2_folder()) if preset == "smollm2" else HUB_PRESETS.get(preset, preset)
     transformers_logging.disable_progress_bar()
     try:

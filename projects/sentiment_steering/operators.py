@@ -4,9 +4,7 @@ Every operator has the form U = I + W (K - I) W^H. W, shape (d, r), is an orthon
 states, r <= 2N, and K is a unitary matrix of U(r): d r + r^2 numbers instead of d^2. Written as rows, states have shape (n, d).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor

@@ -9,7 +9,7 @@ from mlflow_plugin import start_phase
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--strengths", default="0,1,3", help="powers of the operator, 0 among them")
+    parser.add_argument("--strengths", default="0,2,6", help="powers of the operator, 0 among them")
     parser.add_argument("--openings", type=Path, default=Path("projects/sentiment_steering/openings.txt"))
     parser.add_argument("--new-tokens", type=int, default=24)
     parser.add_argument(

@@ -6,9 +6,9 @@ maximises the bound is a polar factor (orthogonal Procrustes, Schoenemann 1966),
 
     c_i = target_i^H U_k source_i,   U_{k+1} = polar((1/N) sum_i c_i target_i source_i^H + mu I),   U_0 = I.
 
-Directions that no training state has keep the identity, so all of it happens in the coordinates of the span: O(d N^2 + N^3).
-Source and target exchanged give the same objective for U^H. The operator of the other direction is therefore the adjoint,
-with the same mu.
+Directions that no training state has keep the identity, so all of it happens in the coordinates of the span, in
+O(d N^2 + N^3). Source and target exchanged give the same objective for U^H: the operator of the other direction is the
+adjoint, with the same mu.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,8 +19,7 @@ from torch import Tensor
 
 from projects.sentiment_steering.operators import LowRankUnitary, fidelity, polar_factor, span_basis
 
-MU_GRID = tuple(10.0 ** (-4 + 5 * step / 9) for step in range(10))
-"""Strengths of the pull, 1e-4 to 10. The pairs pull with a total of 1, so at 10 the operator is all but the identity."""
+GRID_SIZE = 10
 
 VALIDATION_TOLERANCE = 1e-5
 """Gain of fidelity at which a fit stops that only serves to choose mu."""
@@ -28,7 +27,7 @@ VALIDATION_TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class ProcrustesFit:
-    """The operator, its mu, the cross-validated fidelity of each mu that was tried, and the objective after each step."""
+    """The operator, its mu, the cross-validated fidelity of each mu tried, and the objective after each step."""
 
     operator: LowRankUnitary
     mu: float
@@ -47,7 +46,7 @@ def fit_procrustes(
 ) -> ProcrustesFit:
     """The operator that carries `source` to `target`, rows of unit length (N, d) complex, pair by pair.
 
-    Without `mu` it is chosen by `folds`-fold cross-validation over MU_GRID. `basis` (d, r) spares working out the span
+    Without `mu` it is chosen by `folds`-fold cross-validation over `mu_grid`. `basis` (d, r) spares working out the span
     again for a second operator. `progress` wraps the fold numbers.
     Raises ValueError for fewer than two pairs, sides of different shape, or mu not above 0.
     """
@@ -64,6 +63,16 @@ def fit_procrustes(
     return ProcrustesFit(LowRankUnitary(basis, core), mu, validation, objective)
 
 
+def mu_grid(pairs: int) -> list[float]:
+    """GRID_SIZE strengths of the pull, from 1/N to 10 in equal ratios.
+
+    All pairs together pull with 1, so at 10 the operator is all but the identity. One pair pulls with 1/N: below that a
+    single pair can turn a direction of little weight by any angle, which gains next to no fidelity and moves every state.
+    """
+    ratio = 10.0 * pairs
+    return [ratio ** (step / (GRID_SIZE - 1)) / pairs for step in range(GRID_SIZE)]
+
+
 def cross_validate(
     source: Tensor,
     target: Tensor,
@@ -71,23 +80,23 @@ def cross_validate(
     seed: int,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> dict[float, float]:
-    """Mean fidelity on left-out pairs for every mu of MU_GRID; `source` and `target` (N, r) in span coordinates."""
+    """Mean fidelity on left-out pairs for every mu of the grid; `source` and `target` (N, r) in span coordinates."""
     pairs = len(source)
     order = torch.randperm(pairs, generator=torch.Generator().manual_seed(seed))
     parts = order.chunk(min(folds, pairs))
-    totals = dict.fromkeys(MU_GRID, 0.0)
+    totals = dict.fromkeys(mu_grid(pairs), 0.0)
     unit = torch.eye(source.shape[1], dtype=source.dtype)
     for fold in progress(range(len(parts))):
         left_out = parts[fold]
         kept = torch.cat([part for other, part in enumerate(parts) if other != fold])
-        for mu in MU_GRID:
+        for mu in totals:
             core, _ = solve(source[kept], target[kept], mu, tolerance=VALIDATION_TOLERANCE)
             totals[mu] += float(fidelity(LowRankUnitary(unit, core), source[left_out], target[left_out]).sum())
     return {mu: total / pairs for mu, total in totals.items()}
 
 
 def best_mu(validation: dict[float, float]) -> float:
-    """The mu of the highest fidelity; among equals the largest, since it claims least."""
+    """The mu of the highest fidelity; among equals the largest, since its operator turns least."""
     return max(validation, key=lambda mu: (validation[mu], mu))
 
 
@@ -96,8 +105,8 @@ def solve(
 ) -> tuple[Tensor, list[float]]:
     """The core K (r, r) for pairs in span coordinates (N, r), and the objective after each step, which never falls.
 
-    Stops when a step gains less than `tolerance`. Raises ValueError when mu is not above 0: the polar factor would not be
-    unique.
+    Stops when a step gains less than `tolerance`. Raises ValueError when mu is not above 0, for then the polar factor
+    would not be unique.
     """
     if not mu > 0:
         raise ValueError(f"mu must be above 0, not {mu}")

@@ -11,8 +11,8 @@ O(r width) instead of O(dimension width). Strength s stands for U^s, a way along
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,18 @@ from projects.sentiment_steering.encoding import Encoding
 from projects.sentiment_steering.operators import LowRankUnitary
 
 
+class Intervention(Protocol):
+    """Something that changes hidden states."""
+
+    def shift(self, hidden: Tensor) -> Tensor:
+        """The change of hidden states (..., width) float32, before their length is restored."""
+
+    def to(self, device: torch.device) -> "Intervention":
+        """The same where the model is."""
+
+
 @dataclass(frozen=True)
-class Intervention:
+class LinearShift:
     """What is added to a hidden state: x @ down @ up + offset; `down` (width, k), `up` (k, width), `offset` (width,)."""
 
     down: Tensor
@@ -30,11 +40,10 @@ class Intervention:
     offset: Tensor
 
     def shift(self, hidden: Tensor) -> Tensor:
-        """The change of hidden states (..., width), before their length is restored."""
         return hidden @ self.down @ self.up + self.offset
 
-    def to(self, device: torch.device) -> "Intervention":
-        return Intervention(self.down.to(device), self.up.to(device), self.offset.to(device))
+    def to(self, device: torch.device) -> "LinearShift":
+        return LinearShift(self.down.to(device), self.up.to(device), self.offset.to(device))
 
 
 class OperatorSteering:
@@ -45,7 +54,7 @@ class OperatorSteering:
         real, imaginary = encoding.pull_back(basis), encoding.pull_back(-1j * basis)
         self.left = torch.complex(real, imaginary)
 
-    def intervention(self, operator: LowRankUnitary, strength: float) -> Intervention:
+    def intervention(self, operator: LowRankUnitary, strength: float) -> LinearShift:
         """U^strength on hidden states. The operator must have the basis that this was made with."""
         core = operator.power(strength).core
         left = self.left @ (core - torch.eye(operator.rank, dtype=core.dtype))
@@ -54,14 +63,29 @@ class OperatorSteering:
         if down.shape[1] >= down.shape[0]:
             down, up = down @ up, torch.eye(down.shape[0], dtype=up.dtype)
         width = down.shape[0]
-        return Intervention(down.float().contiguous(), up.float().contiguous(), torch.zeros(width))
+        return LinearShift(down.float().contiguous(), up.float().contiguous(), torch.zeros(width))
 
 
-def difference_of_means(source: Tensor, target: Tensor, strength: float) -> Intervention:
+def difference_of_means(source: Tensor, target: Tensor, strength: float) -> LinearShift:
     """The usual steering vector: strength times mean(target) - mean(source) of hidden states (n, width)."""
     width = source.shape[1]
     offset = strength * (target.mean(0) - source.mean(0))
-    return Intervention(torch.zeros(width, 0), torch.zeros(0, width), offset.float())
+    return LinearShift(torch.zeros(width, 0), torch.zeros(0, width), offset.float())
+
+
+@dataclass(frozen=True)
+class IdentityRoundTrip:
+    """Encodes and decodes, and does nothing in between: shows what the way there and back loses by itself."""
+
+    encoding: Encoding
+
+    def shift(self, hidden: Tensor) -> Tensor:
+        states = hidden.reshape(-1, hidden.shape[-1]).cpu()
+        back = self.encoding.decode(*self.encoding.encode(states))
+        return (back - states).reshape(hidden.shape).to(hidden.device)
+
+    def to(self, device: torch.device) -> "IdentityRoundTrip":
+        return self  # P stays on the CPU: for one control it is not worth the memory of an accelerator
 
 
 @dataclass

@@ -1,4 +1,8 @@
-"""A two-layer language model with random weights and a word tokenizer, made on the spot: the real code path in a second."""
+"""A two-layer language model with random weights, made on the spot: the real code path in a second, for tests.
+
+A model with nothing in it would have nothing to find, so one fact is planted: the embeddings of words that the bundled
+sentences use only for praise lie around one point, those used only for blame around the opposite one.
+"""
 
 from typing import Any
 
@@ -16,17 +20,18 @@ from projects.sentiment_steering.data import (
 
 SPECIAL_TOKENS = ("<pad>", "<end>", "<unknown>")
 WIDTH = 32
+EMBEDDING_SCALE = 0.3
+PLANTED_LENGTH = 3.0
+"""Length of the planted direction; that of a random embedding is about EMBEDDING_SCALE * sqrt(WIDTH) = 1.7."""
 
 
 def tiny_tokenizer() -> Any:
-    """One token for each word of the bundled sentences and openings."""
+    """One token for each word of the bundled sentences and openings, and for the words that a reading ends with."""
     sentences = read_prompt_file(BUNDLED_PROMPTS)
     texts = [*sentences.positive, *sentences.negative, *read_openings(BUNDLED_OPENINGS), READING_SUFFIX, "good bad"]
-    splitter = pre_tokenizers.Whitespace()
-    words = sorted({word for text in texts for word, _ in splitter.pre_tokenize_str(text)})
-    vocabulary = {word: index for index, word in enumerate((*SPECIAL_TOKENS, *words))}
+    vocabulary = {word: index for index, word in enumerate((*SPECIAL_TOKENS, *sorted(_words(texts))))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL_TOKENS[2]))
-    tokenizer.pre_tokenizer = splitter
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=SPECIAL_TOKENS[0],
@@ -35,10 +40,10 @@ def tiny_tokenizer() -> Any:
     )
 
 
-def tiny_model(vocabulary_size: int) -> Any:
+def tiny_model(tokenizer: Any) -> Any:
     """A Llama of two layers and width 32; the same weights each time, without touching the global random state."""
     config = LlamaConfig(
-        vocab_size=vocabulary_size,
+        vocab_size=len(tokenizer),
         hidden_size=WIDTH,
         intermediate_size=2 * WIDTH,
         num_hidden_layers=2,
@@ -49,8 +54,26 @@ def tiny_model(vocabulary_size: int) -> Any:
         bos_token_id=1,
         eos_token_id=1,
         tie_word_embeddings=True,
-        initializer_range=0.2,
+        initializer_range=0.1,
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        return LlamaForCausalLM(config).eval()
+        model = LlamaForCausalLM(config).eval()
+        embeddings = model.get_input_embeddings().weight
+        embeddings.normal_(std=EMBEDDING_SCALE)
+        planted = torch.nn.functional.normalize(torch.randn(WIDTH), dim=0) * PLANTED_LENGTH
+        for words, sign in zip(_class_words(), (1, -1), strict=True):
+            embeddings[tokenizer.convert_tokens_to_ids(sorted(words))] += sign * planted
+    return model
+
+
+def _class_words() -> tuple[set[str], set[str]]:
+    """Words of praise and words of blame."""
+    sentences = read_prompt_file(BUNDLED_PROMPTS)
+    praise, blame = _words(sentences.positive), _words(sentences.negative)
+    return (praise - blame) | {"good"}, (blame - praise) | {"bad"}
+
+
+def _words(texts: list[str]) -> set[str]:
+    splitter = pre_tokenizers.Whitespace()
+    return {word for text in texts for word, _ in splitter.pre_tokenize_str(text)}

@@ -36,7 +36,7 @@ def train(encoded: EncodedStates, arguments: argparse.Namespace, phase: Any) -> 
     """Both operators by the chosen method. Raises PhaseError for a mu that is no number above 0 (Cayley: below 0)."""
     source, target = encoded.pairs("train")
     basis = span_basis(source, target)
-    mu, validation = choose_mu(source, target, basis, arguments, phase)
+    mu, validation = settle_mu(source, target, basis, arguments, phase)
     if arguments.method == "procrustes":
         fits = [
             fit_procrustes(*encoded.pairs("train", direction), mu=mu, basis=basis)
@@ -50,7 +50,7 @@ def train(encoded: EncodedStates, arguments: argparse.Namespace, phase: Any) -> 
     return Trained(*training.operators(), mu, validation, training.history.figures)
 
 
-def choose_mu(
+def settle_mu(
     source: Tensor, target: Tensor, basis: Tensor, arguments: argparse.Namespace, phase: Any
 ) -> tuple[float, dict[float, float]]:
     """The mu that was given, or the best of the cross-validation on training pairs and all that it found."""
