@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
-from mlflow_plugin.names import SHORT_PATIENCE
+from mlflow_plugin.names import SHORT_PATIENCE, short
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -194,6 +194,10 @@ def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
         raise UsageError("give --reason WHY to quarantine a run, or --lift to allow its use again.")
     client = MlflowClient()
     run = _find_run(client, run_id)
+    if run.reused_run_id:
+        # What may be bad are the outputs, and those belong to the run that was reused.
+        click.echo(f"{run.phase} {run.short} reused the outputs of {short(run.reused_run_id)}: that run is meant")
+        run = _find_run(client, run.reused_run_id)
     records = Records(client)
     if lift:
         if not run.quarantined:

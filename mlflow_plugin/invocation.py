@@ -9,13 +9,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Invocation:
-    """`mlflow run PROJECT -e ENTRY_POINT -P ...`, with a backend and an experiment when they were named."""
+    """`mlflow run PROJECT -e ENTRY_POINT -P ...`, with a backend, an experiment and an environment manager when they
+    were named.
+    """
 
     project: Path
     entry_point: str
     parameters: Mapping[str, object] = field(default_factory=dict)
     backend: str = ""
     experiment_id: str = ""
+    env_manager: str = ""
 
     def command(self, entry_point: str = "", **parameters: object) -> str:
         """The command line with some parameters set anew; another entry point is called without this one's
@@ -28,7 +31,16 @@ class Invocation:
         words += ["--experiment-id", self.experiment_id] if self.experiment_id not in ("", "0") else []
         for name, value in given.items():
             words += ["-P", f"{name}={value}"]
+        words += ["--env-manager", self.env_manager] if self.env_manager else []
         return shlex.join(words)
+
+
+def env_manager_of(tags: Mapping[str, str]) -> str:
+    """What MLflow's local backend was given as `--env-manager`, from the tags of the run that it made: it tags every
+    environment that it builds, so none means `local`.
+    """
+    built = tags.get("mlflow.project.env", "local")
+    return "" if built == "docker" else built
 
 
 def _relative(folder: Path) -> str:

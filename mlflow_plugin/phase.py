@@ -24,7 +24,7 @@ from mlflow_plugin.evidence import Request
 from mlflow_plugin.finish import complete_work
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import History, phase_run
-from mlflow_plugin.invocation import Invocation
+from mlflow_plugin.invocation import Invocation, env_manager_of
 from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.parameters import logged_value, without_defaults
 from mlflow_plugin.records import Records, Work
@@ -56,7 +56,7 @@ def start_phase() -> Iterator[ActivePhase]:
         except KeyboardInterrupt:
             _leave(PhaseError("interrupted from the keyboard before anything was computed."))
         phase = work.request.phase
-        limit = f"{phase.name}: stopped after timeout_minutes = {phase.timeout_minutes or 0:g}"
+        limit = f"stopped after timeout_minutes = {phase.timeout_minutes or 0:g}"
         with termination.after((phase.timeout_minutes or 0) * 60, limit):
             yield from _computing(records, work, run, resumed_from)
 
@@ -81,12 +81,10 @@ def _computing(records: Records, work: Work, run: PhaseRun, resumed_from: PhaseR
                         raise
                     ended = error
                 complete_work(records, run.run_id, work, time.monotonic() - began, staged=staging)
-        except KeyboardInterrupt:
-            _fail(records, run.run_id, "interrupted from the keyboard", "KILLED")
-            _leave(PhaseError(f"{request.phase.name}: interrupted; what it logged is kept in run {run.run_id}."))
-        except Terminated as error:
-            _fail(records, run.run_id, str(error), "KILLED")
-            raise
+        except (KeyboardInterrupt, Terminated) as error:
+            reason = f"{request.phase.name}: {str(error) or 'interrupted from the keyboard'}"
+            _fail(records, run.run_id, reason, "KILLED")
+            _leave(PhaseError(f"{reason}; what it logged is kept in run {run.run_id}."))
         except SystemExit as error:
             _fail(records, run.run_id, f"the script ended itself with {error.code}")
             raise
@@ -157,7 +155,11 @@ def _request(
         key: handed[key] if key in handed else logged_value(value, sys.argv) for key, value in params.items()
     }
     asked_as = Invocation(
-        project.directory, name, without_defaults(given, phase.parameters), experiment_id=experiment_id
+        project.directory,
+        name,
+        without_defaults(given, phase.parameters),
+        experiment_id=experiment_id,
+        env_manager=env_manager_of(tags),
     )
     return Request(
         project, phase, given, client, experiment_id, argv=tuple(sys.argv), own_run_id=run_id, asked_as=asked_as

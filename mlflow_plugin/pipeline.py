@@ -15,7 +15,7 @@ from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.evidence import Request
 from mlflow_plugin.execution import Execution, Outcome, absolute_tracking_uri, carry_out
 from mlflow_plugin.history import phase_run
-from mlflow_plugin.invocation import Invocation
+from mlflow_plugin.invocation import Invocation, env_manager_of
 from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.parameters import logged_value, without_defaults
 from mlflow_plugin.project import PLUGIN_PARAMETERS, Phase, Pipeline, Project
@@ -116,7 +116,13 @@ def main() -> int:
             )
         given = {key: logged_value(value, sys.argv) for key, value in run.data.params.items()}
         typed = without_defaults(given, project.pipelines[name].parameters)
-        invocation = Invocation(project.directory, name, typed, experiment_id=run.info.experiment_id)
+        invocation = Invocation(
+            project.directory,
+            name,
+            typed,
+            experiment_id=run.info.experiment_id,
+            env_manager=env_manager_of(run.data.tags),
+        )
         # The environment for the pipeline was chosen when this process was started; its phases share it.
         execution = Execution({"ENV_MANAGER": "local"}, backend_name="local")
         with orderly_termination():

@@ -1,10 +1,11 @@
 import shlex
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_plugin.invocation import Invocation
+from mlflow_plugin.invocation import Invocation, env_manager_of
 
 
 def test_the_command_repeats_what_was_typed_with_some_parameters_set_anew():
@@ -33,3 +34,21 @@ def test_the_project_is_named_as_seen_from_here(tmp_path, monkeypatch):
 def test_a_shell_reads_back_any_value(value):
     words = shlex.split(Invocation(Path.cwd(), "train", {"prompt": value}).command())
     assert words[-2:] == ["-P", f"prompt={value}"]
+
+
+def test_an_environment_manager_that_was_named_is_named_again():
+    typed = Invocation(Path.cwd(), "train", env_manager="local")
+    assert typed.command(decide="reuse") == "mlflow run . -e train -P decide=reuse --env-manager local"
+
+
+@pytest.mark.parametrize(
+    ("tags", "manager"),
+    [
+        ({}, "local"),
+        ({"mlflow.project.env": "conda"}, "conda"),
+        ({"mlflow.project.env": "virtualenv"}, "virtualenv"),
+        ({"mlflow.project.env": "docker"}, ""),
+    ],
+)
+def test_what_mlflow_was_told_is_read_from_the_tags_that_it_writes(tags, manager):
+    assert env_manager_of(tags) == manager

@@ -10,6 +10,7 @@ import click
 from mlflow.exceptions import MlflowException
 from mlflow.projects.backend.abstract_backend import AbstractBackend
 from mlflow.projects.submitted_run import SubmittedRun
+from mlflow.projects.utils import PROJECT_ENV_MANAGER
 from mlflow.tracking import MlflowClient, get_tracking_uri
 
 from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
@@ -70,7 +71,8 @@ def _run(
     project: Project, entry_point: str, given: dict[str, object], config: Mapping[str, Any], experiment_id: str
 ) -> SubmittedRun:
     client = MlflowClient()
-    invocation = Invocation(project.directory, entry_point, given, "phases", experiment_id)
+    named = str(config.get(PROJECT_ENV_MANAGER) or "")
+    invocation = Invocation(project.directory, entry_point, given, "phases", experiment_id, named)
     if entry_point in project.pipelines:
         from mlflow_plugin.pipeline import run_pipeline
 
