@@ -1,0 +1,156 @@
+"""A phase that is killed, interrupted, timed out or doubled: its run says so, and no work is lost."""
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from processes import Started, run_words, started, wait_until
+from project_folder import LOCAL, PHASES, ROUTES, ProjectFolder
+
+pytestmark = pytest.mark.end_to_end
+
+MLPROJECT = """name: small
+entry_points:
+  train:
+    parameters:
+      every: {type: int, default: 1}
+      decide: {type: string, default: ask}
+    command: "python train.py {every}"
+    phase: {}
+"""
+# The state after n steps is 1 + 4 + ... + n*n. While the file `hold` exists, the fourth step does not end.
+SCRIPT = """import json, os, pathlib, sys, time
+from mlflow_plugin import start_phase
+with start_phase() as phase:
+    sums = {"total": 0}
+    for step in phase.steps(6, state={"sums": sums}, every=int(sys.argv[1])):
+        sums["total"] += (step + 1) ** 2
+        phase.log(total=sums["total"])
+        if step == 3:
+            pathlib.Path("reached.tmp").write_text(str(os.getpid()))
+            os.replace("reached.tmp", "reached")
+            while os.path.exists("hold"):
+                time.sleep(0.02)
+    phase.output("result.json", lambda path: path.write_text(json.dumps(sums["total"])))
+"""
+RESULT = 1 + 4 + 9 + 16 + 25 + 36
+NEVER = 1000
+# MLflow's local backend says FAILED over whatever the phase's process has said; the reason stays.
+KILLED = {PHASES: "KILLED", LOCAL: "FAILED"}
+
+
+@pytest.fixture
+def held(make_project: Callable[[Mapping[str, str]], ProjectFolder]) -> ProjectFolder:
+    """A project whose phase stops at its fourth step until the file `hold` is removed."""
+    return make_project({"MLproject": MLPROJECT, "train.py": SCRIPT, "hold": ""})
+
+
+def release(project: ProjectFolder) -> None:
+    (project.folder / "hold").unlink()
+
+
+def reached(project: ProjectFolder, running: Started) -> int:
+    """The id of the phase's own process, once it stands at its fourth step."""
+    file = project.folder / "reached"
+    wait_until(lambda: file.exists() or running.process.poll() is not None, "the fourth step")
+    assert file.exists(), running.text
+    return int(file.read_text())
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("whole", [False, True], ids=["phase_killed", "all_killed"])
+def test_a_killed_phase_goes_on_from_its_last_checkpoint(held: ProjectFolder, route: str, whole: bool) -> None:
+    with started(held, *run_words("train", route)) as running:
+        script = reached(held, running)
+        if whole:
+            running.signal_all(signal.SIGKILL)
+        else:
+            os.kill(script, signal.SIGKILL)
+            assert running.wait() == 1
+    killed = held.newest("train")
+    assert killed.info.status == ("RUNNING" if whole else "FAILED")
+    release(held)
+
+    result = held.run("train", route)
+
+    assert result.exit_code == 0, result.text
+    run = held.newest("train")
+    assert run.data.tags["phase.verdict"] == "resume"
+    assert run.data.tags["phase.resumed_from"] == killed.info.run_id
+    assert "goes on from step 3" in result.text
+    history = held.client.get_metric_history(run.info.run_id, "total")
+    assert [(one.step, one.value) for one in history] == [(0, 1), (1, 5), (2, 14), (3, 30), (4, 55), (5, 91)]
+    assert held.output(run) == RESULT
+
+
+def test_a_killed_phase_without_a_checkpoint_starts_anew_and_its_dead_run_is_not_waited_for(
+    held: ProjectFolder,
+) -> None:
+    with started(held, *run_words("train", PHASES, every=NEVER)) as running:
+        reached(held, running)
+        running.signal_all(signal.SIGKILL)
+    assert held.newest("train").info.status == "RUNNING"
+    release(held)
+
+    result = held.run("train", every=NEVER)
+
+    assert result.exit_code == 0, result.text
+    assert "wait" not in result.text
+    assert held.newest("train").data.tags["phase.verdict"] == "run"
+    assert held.output(held.newest("train")) == RESULT
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "ctrl_c"])
+def test_a_phase_that_is_told_to_end_leaves_a_killed_run_and_no_process(
+    held: ProjectFolder, route: str, number: signal.Signals
+) -> None:
+    with started(held, *run_words("train", route)) as running:
+        script = reached(held, running)
+        if number == signal.SIGINT:
+            running.signal_all(number)
+        elif route == PHASES:
+            running.process.send_signal(number)
+        else:
+            os.kill(script, number)
+        assert running.wait() != 0
+        wait_until(lambda: not Path(f"/proc/{script}").exists(), "the phase's process gone")
+        assert "Traceback" not in running.text
+    run = held.newest("train")
+    assert run.info.status == KILLED[route], running.text
+    assert run.data.tags["phase.reason"].endswith(
+        "interrupted from the keyboard" if number == signal.SIGINT else "terminated by a signal"
+    )
+    assert run.data.tags["mlflow.phase.checkpoint"] == "step-000003"
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_phase_is_stopped_when_its_time_is_over(held: ProjectFolder, route: str) -> None:
+    held.edit("MLproject", "phase: {}", "phase: {timeout_minutes: 0.05}")
+
+    result = held.run("train", route)
+
+    assert result.exit_code == 1, result.text
+    assert "stopped after timeout_minutes = 0.05" in result.text
+    assert "Traceback" not in result.text
+    run = held.newest("train")
+    assert (run.info.status, run.data.tags["phase.reason"]) == (
+        KILLED[route],
+        "train: stopped after timeout_minutes = 0.05",
+    )
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_twin_waits_for_the_one_that_runs_and_then_reuses_it(held: ProjectFolder, route: str) -> None:
+    with started(held, *run_words("train", route)) as first:
+        reached(held, first)
+        with started(held, *run_words("train", route)) as second:
+            second.wait_for("computes the same thing; waiting for it")
+            release(held)
+            assert (first.wait(), second.wait()) == (0, 0), second.text
+    waited, computed = held.runs("train")
+    assert computed.data.tags["phase.verdict"] == "run"
+    assert waited.data.tags["phase.reused_run_id"] == computed.info.run_id
+    assert held.output(computed) == RESULT
