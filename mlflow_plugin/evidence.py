@@ -85,8 +85,11 @@ def decide_phase(request: Request, history: History | None = None) -> Decision:
     history = history or History(request.client, request.experiment_id, request.project)
     collector = _Collector(request, history)
     evidence = collector.evidence()
+    verdict = decide(evidence)
     forced = request.decide == "rerun" and request.force_allowed and not evidence.missing_inputs
-    verdict = force(evidence) if forced else decide(evidence)
+    # An open question is answered by it instead, so that what the answer gives up is shown and written down.
+    if forced and not verdict.option("rerun"):
+        verdict = force(evidence)
     return Decision(request, verdict, collector.identity, collector.inputs, history)
 
 

@@ -52,7 +52,7 @@ def test_the_lookup_writes_nothing(demo):
     before = contents(demo)
     assert lookup(demo, "collect").action == "reuse"
     assert lookup(demo, "train").action == "ask"
-    assert lookup(demo, "train", {"decide": "rerun"}).kind == "forced"
+    assert lookup(demo, "collect", {"decide": "rerun"}).kind == "forced"
     assert len(plan(demo.folder).verdicts) == 3
     assert contents(demo) == before
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from project_folder import RECORD, ProjectFolder
+from project_folder import RECORD, ROUTES, ProjectFolder
 
 
 @pytest.fixture
@@ -31,3 +31,9 @@ def make_project(project: ProjectFolder) -> Callable[[Mapping[str, str]], Projec
         return project
 
     return make
+
+
+@pytest.fixture(params=ROUTES)
+def route(request: pytest.FixtureRequest) -> str:
+    """Return each way of running a phase in turn: MLflow's local backend, and the plugin's."""
+    return str(request.param)
