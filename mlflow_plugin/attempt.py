@@ -66,7 +66,9 @@ def settle_request(
             run_id = run_id or make_run()
             verdict = decision.verdict
             if verdict.action == "wait":
-                _wait_for_twin(decision.history, verdict.run_id or "", request.phase.name)
+                records.wait(run_id, decision)
+                with Heart(records, run_id):
+                    _wait_for_twin(decision.history, verdict.run_id or "", request.phase.name)
                 continue
             if verdict.action == "ask":
                 return _settle_question(request, records, run_id, decision, accepted_losses)

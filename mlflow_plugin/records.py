@@ -25,6 +25,7 @@ from mlflow_plugin.identity import Identity
 from mlflow_plugin.liveness import heartbeat
 from mlflow_plugin.project import Project
 from mlflow_plugin.question_record import question_json
+from mlflow_plugin.questions import option_commands
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.verdict import Option
 
@@ -129,6 +130,10 @@ class Records:
 
     # --- questions ---
 
+    def wait(self, run_id: str, decision: Decision) -> None:
+        """Marks a run as waiting for another that computes the same thing."""
+        self._tag(run_id, {**self._named(decision), names.VERDICT: "wait", names.HEARTBEAT: _dumps(heartbeat())})
+
     def ask(self, run_id: str, decision: Decision) -> None:
         """Marks a run as needing an answer, with the question and all its options."""
         self._tag(
@@ -136,7 +141,7 @@ class Records:
             {
                 **self._named(decision),
                 names.VERDICT: "ask",
-                names.QUESTION: question_json(decision.verdict),
+                names.QUESTION: question_json(decision.verdict, option_commands(decision.request, decision.verdict)),
                 names.HEARTBEAT: _dumps(heartbeat()),
             },
         )
