@@ -68,7 +68,7 @@ def _state(history: History, phase: Phase, latest: Mapping[str, PhaseRun | None]
 def _busy(phase: Phase, newest: list[PhaseRun]) -> PhaseState | None:
     """What is going on right now: a run that computes, asks, or has stopped breathing."""
     for run in newest:
-        if run.complete or run.status != "RUNNING":
+        if run.complete or run.status != "RUNNING" or run.verdict == "wait":
             continue
         alive = is_alive(run.heartbeat, time.time())
         age = describe_duration(max(0.0, time.time() - float(run.heartbeat.get("at", run.started_at.timestamp()))))
