@@ -1,7 +1,7 @@
 """Operators trained by gradient steps, as the original experiment did, but in the span of the data.
 
-The Cayley transform K = (I + iH)^-1 (I - iH) of a Hermitian H is unitary. H of size r is held as exactly r^2 real numbers:
-its diagonal, and the real and imaginary parts above it. None of them is dead, and no constraint has to be kept up.
+The Cayley transform K = (I + iH)^-1 (I - iH) of a Hermitian H is unitary. H of size r is held as exactly r^2 real
+numbers: its diagonal, and the real and imaginary parts above it. None is dead, and no constraint has to be kept up.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from projects.sentiment_steering.operators import LowRankUnitary
 
 START_ANGLE = 0.05
-"""Size of the random start, in radians or so. Two operators trained from different starts need not be inverse to each other."""
+"""Size of the random start, in radians or so. With different starts the operators need not be inverse to each other."""
 
 
 class CayleyCore(nn.Module):

@@ -52,7 +52,7 @@ def pick_layer(layers: Sequence[int], groups: Mapping[str, Tensor], seed: int) -
 
 
 def state_figures(encoded: EncodedStates, chosen: Mapping[str, Tensor], choice: LayerChoice) -> dict[str, float]:
-    """Metrics of phase 1. Class fidelities are means of |<a|b>|^2 over held-out sentences: how alike states are anyway."""
+    """Metrics of phase 1. Class fidelities, mean |<a|b>|^2 of held-out states, say how alike states are anyway."""
     positive, negative = encoded.states["held_out_positive"], encoded.states["held_out_negative"]
     train, held_out = ((chosen[f"{part}_positive"], chosen[f"{part}_negative"]) for part in ("train", "held_out"))
     encoding = encoded.origin.encoding

@@ -42,8 +42,9 @@ def make_conditions(
 ) -> list[Condition]:
     """All conditions, `none` first. Controls have no strength 0: it would be `none` again.
 
-    `random_unitary` turns by the same angles as the operator, about random directions of the same span: what a change of that
-    size does by itself. `difference_of_means` adds the difference of the training means, the usual steering vector.
+    `random_unitary` turns by the same angles as the operator, about random directions of the same span: what a change
+    of that size does by itself. `difference_of_means` adds the difference of the training means, the usual steering
+    vector.
     """
     encoding = encoded.origin.encoding
     positive, negative = encoded.hidden("train_positive"), encoded.hidden("train_negative")

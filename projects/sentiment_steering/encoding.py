@@ -5,7 +5,7 @@ A hidden state x of `width` real numbers becomes psi = P x / ||P x||, where P is
 The length ||P x|| is kept beside psi: without it there is no way back.
 
 P maps real vectors into a real subspace of C^dimension. A unitary operator leaves that subspace, so the way back is the
-real vector whose image lies nearest, min over real x of ||P x - z||: x = Re(P^H P)^-1 Re(P^H z). For z = P x that is x itself.
+real vector whose image lies nearest, min over real x of ||P x - z||: x = Re(P^H P)^-1 Re(P^H z). For z = P x it is x.
 """
 
 from dataclasses import dataclass

@@ -46,8 +46,8 @@ def operator_fidelities(
 ) -> dict[str, Tensor]:
     """Fidelity per held-out pair of the operator and its controls, and of the operator per training pair (`train`).
 
-    `train` and `held_out` are (source, target). Controls: the identity, the centroid rotation fitted on the training pairs,
-    and a unitary drawn evenly from those on the operator's span.
+    `train` and `held_out` are (source, target). Controls: the identity, the centroid rotation of the training pairs, and
+    a unitary drawn evenly from all on the operator's span.
     """
     random = LowRankUnitary(operator.basis, haar_unitary(operator.rank, seed))
     return {
@@ -69,7 +69,7 @@ class RoundTrip:
 
 
 def round_trip(first: LowRankUnitary, second: LowRankUnitary, states: Tensor) -> RoundTrip:
-    """`second` after `first` on states (n, d): |<psi|U2 U1|psi>|^2 each, and U2 U1 - I as largest entry and as mean length."""
+    """`second` after `first`: |<psi|U2 U1|psi>|^2 of states (n, d), and the size of U2 U1 - I in two measures."""
     product = second @ first
     error = (product.core - torch.eye(product.rank, dtype=product.core.dtype)).abs().max()
     return RoundTrip(fidelity(product, states, states), float(error), product.distance_from_identity())

@@ -1,7 +1,7 @@
 """Unitary operators that carry positive states to negative ones, exactly unitary and exactly the identity off the data.
 
 Every operator has the form U = I + W (K - I) W^H. W, shape (d, r), is an orthonormal basis of the span of the training
-states, r <= 2N, and K is a unitary matrix of U(r): d r + r^2 numbers instead of d^2. Written as rows, states have shape (n, d).
+states, r <= 2N, and K is a unitary matrix of U(r): d r + r^2 numbers instead of d^2. States are rows, shape (n, d).
 """
 
 from dataclasses import dataclass

@@ -63,7 +63,9 @@ def describe(phase: Any, encoded: Any, chosen: Any, layers: Any, choice: Any) ->
     phase.log(**figures)
     mlflow.log_figure(plots.layer_accuracy(layers, choice), "plots/layers.png")
     mlflow.log_figure(plots.state_map(chosen), "plots/states.png")
-    phase.describe(report.phase1(encoded.origin, figures, {name: len(part) for name, part in chosen.items()}))
+    phase.describe(
+        report.phase1(encoded.origin, figures, {name: len(part) for name, part in chosen.items()}, len(layers))
+    )
 
 
 if __name__ == "__main__":

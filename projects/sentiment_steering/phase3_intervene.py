@@ -31,8 +31,9 @@ def run(phase: Any, arguments: argparse.Namespace) -> None:
     """The work of the phase; nothing heavy is imported before the verdict is known."""
     from projects.sentiment_steering.conditions import make_conditions, parse_strengths
     from projects.sentiment_steering.data import read_openings
-    from projects.sentiment_steering.experiment import check_activations, run_condition
+    from projects.sentiment_steering.experiment import run_condition
     from projects.sentiment_steering.models import load_model
+    from projects.sentiment_steering.outcomes import check_activations
     from projects.sentiment_steering.storage import load_operators, load_states, write_json
 
     strengths = parse_strengths(arguments.strengths)
@@ -57,7 +58,7 @@ def describe(phase: Any, outcomes: Any, openings: list[str], seed: int) -> None:
     import mlflow
 
     from projects.sentiment_steering import plots, report
-    from projects.sentiment_steering.experiment import separations, steering_figures
+    from projects.sentiment_steering.outcomes import separations, steering_figures
 
     figures = steering_figures(outcomes, seed)
     phase.log(figures)

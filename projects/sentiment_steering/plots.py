@@ -1,6 +1,7 @@
 """The figures that each phase logs. Drawn without a display; every function returns a finished matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -8,9 +9,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from projects.sentiment_steering.evaluation import Interval, RoundTrip, bootstrap
-from projects.sentiment_steering.experiment import Outcome, perplexity_ratio
 from projects.sentiment_steering.operators import LowRankUnitary
-from projects.sentiment_steering.probe import LayerChoice
+from projects.sentiment_steering.outcomes import Outcome, perplexity_ratio
+
+if TYPE_CHECKING:  # the phases that fit no probe need not wait for scikit-learn
+    from projects.sentiment_steering.probe import LayerChoice
 
 COLOURS = {
     "operator": "tab:blue",
@@ -26,7 +29,7 @@ def _figure(width: float = 7, height: float = 4, columns: int = 1) -> tuple[Figu
     return figure, np.atleast_1d(figure.subplots(1, columns))
 
 
-def layer_accuracy(layers: Sequence[int], choice: LayerChoice) -> Figure:
+def layer_accuracy(layers: Sequence[int], choice: "LayerChoice") -> Figure:
     """Probe accuracy by layer with its standard error, and the layer that was chosen."""
     figure, (axes,) = _figure()
     axes.errorbar(layers, choice.accuracies, yerr=choice.standard_errors, marker="o", capsize=3)

@@ -21,9 +21,10 @@ class LayerChoice:
 
 
 def choose_layer(positive: Tensor, negative: Tensor, seed: int = 0) -> LayerChoice:
-    """The first layer whose probe is within one standard error of the best; training states (layers, n, width) of each class.
+    """The first layer whose probe is within one standard error of the best.
 
-    The first, because an early change still passes through the layers that follow. Nothing held out is looked at.
+    Takes training states (layers, n, width) of each class, and nothing held out. The first, because an early change
+    still passes through the layers that follow.
     """
     scores = [layer_accuracy(*sides, seed) for sides in zip(positive, negative, strict=True)]
     accuracies = [float(folds.mean()) for folds in scores]

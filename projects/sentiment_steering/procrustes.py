@@ -46,8 +46,8 @@ def fit_procrustes(
 ) -> ProcrustesFit:
     """The operator that carries `source` to `target`, rows of unit length (N, d) complex, pair by pair.
 
-    Without `mu` it is chosen by `folds`-fold cross-validation over `mu_grid`. `basis` (d, r) spares working out the span
-    again for a second operator. `progress` wraps the fold numbers.
+    Without `mu` it is chosen by `folds`-fold cross-validation over `mu_grid`. `basis` (d, r) spares working out the
+    span again for a second operator. `progress` wraps the fold numbers.
     Raises ValueError for fewer than two pairs, sides of different shape, or mu not above 0.
     """
     if source.shape != target.shape or len(source) < 2:
@@ -67,7 +67,8 @@ def mu_grid(pairs: int) -> list[float]:
     """GRID_SIZE strengths of the pull, from 1/N to 10 in equal ratios.
 
     All pairs together pull with 1, so at 10 the operator is all but the identity. One pair pulls with 1/N: below that a
-    single pair can turn a direction of little weight by any angle, which gains next to no fidelity and moves every state.
+    single pair can turn a direction of little weight by any angle, which gains next to no fidelity and moves every
+    state.
     """
     ratio = 10.0 * pairs
     return [ratio ** (step / (GRID_SIZE - 1)) / pairs for step in range(GRID_SIZE)]

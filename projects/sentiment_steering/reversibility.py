@@ -1,4 +1,4 @@
-"""What phase 4 does with the modules below it: there and back, in both directions, by the learned operator and by the adjoint."""
+"""What phase 4 does with the modules below it: there and back, by the learned operators and by the adjoint."""
 
 from collections.abc import Mapping
 from typing import Any

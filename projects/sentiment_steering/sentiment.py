@@ -15,7 +15,7 @@ PRAISE, BLAME = " good", " bad"
 
 @dataclass(frozen=True)
 class Reading:
-    """What the unsteered model makes of completed texts: log P(good) - log P(bad), and perplexity of the completions."""
+    """What the unsteered model makes of texts: log P(good) - log P(bad), and the perplexity of what was completed."""
 
     log_odds: list[float]
     perplexity: list[float]

@@ -22,8 +22,8 @@ def collect_states(
 ) -> Tensor:
     """One state per layer and text: float32, shape (len(layers), len(texts), width), on the CPU.
 
-    A layer's states are what it passes on. `last` is the state of the last token, `mean` the mean over all tokens but the
-    first, whose state is an attention sink many times longer than the others (a text of one token is that token).
+    A layer's states are what it passes on. `last` is the state of the last token, `mean` the mean over all tokens but
+    the first, whose state is an attention sink many times longer than the others (a text of one token is that token).
     Batches are padded on the right: no token attends to what follows it, and positions count from the first token, so a
     text gives the same states in any company. Texts of like length share a batch. `progress` wraps the batches.
     Raises PhaseError for an unknown pooling, a layer that does not exist, or a text without tokens.

@@ -33,7 +33,7 @@ class Intervention(Protocol):
 
 @dataclass(frozen=True)
 class LinearShift:
-    """What is added to a hidden state: x @ down @ up + offset; `down` (width, k), `up` (k, width), `offset` (width,)."""
+    """Adds x @ down @ up + offset to a hidden state x; `down` (width, k), `up` (k, width), `offset` (width,)."""
 
     down: Tensor
     up: Tensor

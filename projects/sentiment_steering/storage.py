@@ -1,4 +1,4 @@
-"""What the phases hand on: encoded states and operators as safetensors, everything else as JSON. Same content, same bytes."""
+"""What the phases hand on: states and operators as safetensors, everything else as JSON. Same content, same bytes."""
 
 import json
 from collections.abc import Mapping
@@ -94,7 +94,7 @@ def save_operators(to_negative: LowRankUnitary, to_positive: LowRankUnitary, fil
 
 
 def load_operators(folder: Path) -> tuple[LowRankUnitary, LowRankUnitary]:
-    """The operators to negative and to positive. Raises PhaseError when the file is missing or not what phase 2 writes."""
+    """The operators to negative and to positive. Raises PhaseError when the file is not there or not phase 2's."""
     tensors = _tensors(folder / "operators.safetensors")
     try:
         basis, *cores = (torch.view_as_complex(tensors[name]) for name in ("basis", "to_negative", "to_positive"))

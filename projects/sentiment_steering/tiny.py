@@ -1,7 +1,8 @@
 """A two-layer language model with random weights, made on the spot: the real code path in a second, for tests.
 
-A model with nothing in it would have nothing to find, so one fact is planted: the embeddings of words that the bundled
-sentences use only for praise lie around one point, those used only for blame around the opposite one.
+A model with nothing in it would have nothing to find, so two facts about real models are planted: all embeddings share
+a large common part, and those of words that the bundled sentences use only for praise, or only for blame, lie to either
+side of it.
 """
 
 from typing import Any
@@ -20,9 +21,10 @@ from projects.sentiment_steering.data import (
 
 SPECIAL_TOKENS = ("<pad>", "<end>", "<unknown>")
 WIDTH = 32
-EMBEDDING_SCALE = 0.3
-PLANTED_LENGTH = 3.0
-"""Length of the planted direction; that of a random embedding is about EMBEDDING_SCALE * sqrt(WIDTH) = 1.7."""
+EMBEDDING_SCALE = 0.2
+COMMON_LENGTH = 3.0
+PLANTED_LENGTH = 4.0
+"""Lengths of the planted parts; that of the random part is about EMBEDDING_SCALE * sqrt(WIDTH) = 1.1."""
 
 
 def tiny_tokenizer() -> Any:
@@ -61,9 +63,10 @@ def tiny_model(tokenizer: Any) -> Any:
         model = LlamaForCausalLM(config).eval()
         embeddings = model.get_input_embeddings().weight
         embeddings.normal_(std=EMBEDDING_SCALE)
-        planted = torch.nn.functional.normalize(torch.randn(WIDTH), dim=0) * PLANTED_LENGTH
+        common, planted = torch.linalg.qr(torch.randn(WIDTH, 2)).Q.mT
+        embeddings += COMMON_LENGTH * common
         for words, sign in zip(_class_words(), (1, -1), strict=True):
-            embeddings[tokenizer.convert_tokens_to_ids(sorted(words))] += sign * planted
+            embeddings[tokenizer.convert_tokens_to_ids(sorted(words))] += sign * PLANTED_LENGTH * planted
     return model
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mlflow_plugin.errors import PhaseError
@@ -96,7 +97,8 @@ def operator_figures(
         means = {direction: float(fidelities[direction][name].mean()) for direction in DIRECTIONS}
         figures |= {f"{name}_fidelity_{direction}": mean for direction, mean in means.items()}
         figures[f"{name}_fidelity"] = sum(means.values()) / len(means)
-    gained = fidelities["to_negative"]["held_out"] - fidelities["to_negative"]["identity"]
+    # Per pair, mean over both directions: the two fidelities of a pair are not independent.
+    gained = torch.stack([found["held_out"] - found["identity"] for found in fidelities.values()]).mean(0)
     lift = bootstrap(gained.numpy(), seed)
     return figures | {
         "final_fidelity": figures["held_out_fidelity"],

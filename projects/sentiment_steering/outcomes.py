@@ -1,0 +1,114 @@
+"""What came out under each condition, and what the conditions show side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlflow_plugin.errors import PhaseError
+from projects.sentiment_steering.conditions import FAMILIES, Condition
+from projects.sentiment_steering.evaluation import Interval, bootstrap
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was written under one condition, its scores per opening, and what the hook did."""
+
+    condition: Condition
+    texts: list[str]
+    scores: dict[str, list[float]]
+    perplexity: list[float]
+    activation_change: float
+    changed_share: float
+    norm_error: float
+
+    def document(self) -> dict[str, Any]:
+        """The outcome for results.json."""
+        return {
+            "condition": self.condition.name,
+            "family": self.condition.family,
+            "direction": self.condition.direction,
+            "strength": self.condition.strength,
+            "scores": self.scores,
+            "perplexity": self.perplexity,
+            "activation_change": self.activation_change,
+            "changed_share": self.changed_share,
+            "norm_error": self.norm_error,
+        }
+
+
+def check_activations(outcomes: Sequence[Outcome]) -> None:
+    """An intervention that changes nothing is no null result.
+
+    Raises PhaseError when one that should change states did not, or when one of strength 0 did.
+    """
+    plain = outcomes[0]
+    for outcome in outcomes:
+        condition = outcome.condition
+        if condition.family == "operator" and condition.strength == 0:
+            if outcome.changed_share > 0 or outcome.texts != plain.texts:
+                raise PhaseError(f"{condition.name} changed the model although its strength is 0: the hook is wrong.")
+        elif condition.family in FAMILIES and outcome.activation_change < 1e-6:
+            raise PhaseError(
+                f"{condition.name} changed no hidden state, so nothing can be concluded from it. "
+                "The operator is the identity: train phase 2 with a smaller mu, or choose another layer in phase 1."
+            )
+
+
+def separation(outcomes: Sequence[Outcome], family: str, strength: float, score: str, seed: int) -> Interval:
+    """Mean over openings of score(to_positive) - score(to_negative): above 0 when steering does what it is meant to."""
+    found = {
+        outcome.condition.direction: np.array(outcome.scores[score])
+        for outcome in outcomes
+        if (outcome.condition.family, outcome.condition.strength) == (family, strength)
+    }
+    return bootstrap(found["to_positive"] - found["to_negative"], seed)
+
+
+def separations(outcomes: Sequence[Outcome], seed: int) -> dict[tuple[str, str, float], Interval]:
+    """The separation for every score, family and strength above 0, in that order."""
+    strengths = sorted({outcome.condition.strength for outcome in outcomes if outcome.condition.family == "operator"})
+    return {
+        (score, family, strength): separation(outcomes, family, strength, score, seed)
+        for score in outcomes[0].scores
+        for family in FAMILIES
+        for strength in strengths
+        if strength > 0
+    }
+
+
+def perplexity_ratio(outcomes: Sequence[Outcome], family: str, strength: float) -> float:
+    """Geometric mean over openings and directions of perplexity over that of unsteered text: 1 is as fluent."""
+    plain = np.log(outcomes[0].perplexity)
+    logs = [
+        np.log(outcome.perplexity) - plain
+        for outcome in outcomes
+        if (outcome.condition.family, outcome.condition.strength) == (family, strength)
+    ]
+    return float(np.exp(np.mean(logs)))
+
+
+def steering_figures(outcomes: Sequence[Outcome], seed: int) -> dict[str, float]:
+    """Metrics of phase 3. The headline figures are those of the largest strength, whatever they came out as."""
+    found = separations(outcomes, seed)
+    largest = max(strength for _, _, strength in found)
+    steered = [outcome for outcome in outcomes if outcome.condition.family == "operator"]
+    strongest = [outcome for outcome in steered if outcome.condition.strength == largest]
+    figures = {
+        f"{score}_separation/{family}_x{strength:g}": each.mean for (score, family, strength), each in found.items()
+    }
+    for score in outcomes[0].scores:
+        each = found[score, "operator", largest]
+        figures |= {f"{score}_separation": each.mean, f"{score}_separation_low": each.low}
+        figures[f"{score}_separation_high"] = each.high
+    return figures | {
+        "activation_change": min(outcome.activation_change for outcome in strongest),
+        "activations_changed_at_zero": max(
+            outcome.changed_share for outcome in steered if outcome.condition.strength == 0
+        ),
+        "identity_round_trip_error": outcomes[1].activation_change,
+        "norm_error": max(outcome.norm_error for outcome in outcomes),
+        "perplexity": float(np.exp(np.mean(np.log(outcomes[0].perplexity)))),
+        "perplexity_ratio": perplexity_ratio(outcomes, "operator", largest),
+    }
