@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from projects.sentiment_steering.operators import LowRankUnitary
+from projects.sentiment_steering.threads import threads_for
 
 START_ANGLE = 0.05
 """Size of the random start, in radians or so. With different starts the operators need not be inverse to each other."""
@@ -68,6 +69,10 @@ class CayleyTraining:
 
     def step(self) -> dict[str, float]:
         """One gradient step on all pairs; loss and training fidelity of both directions, as they were before it."""
+        with threads_for(self.basis.shape[1]):
+            return self._step()
+
+    def _step(self) -> dict[str, float]:
         source, target = self.inner
         self.optimizer.zero_grad()
         losses, figures = [], {}

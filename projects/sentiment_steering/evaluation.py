@@ -46,7 +46,7 @@ def operator_fidelities(
 ) -> dict[str, Tensor]:
     """Fidelity per held-out pair of the operator and its controls, and of the operator per training pair (`train`).
 
-    `train` and `held_out` are (source, target). Controls: the identity, the centroid rotation of the training pairs, and
+    `train` and `held_out` are (source, target). Controls: the identity, the centroid rotation of the training pairs and
     a unitary drawn evenly from all on the operator's span.
     """
     random = LowRankUnitary(operator.basis, haar_unitary(operator.rank, seed))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from projects.sentiment_steering.threads import threads_for
+
 
 @dataclass(frozen=True)
 class LowRankUnitary:
@@ -73,7 +75,9 @@ def span_basis(source: Tensor, target: Tensor) -> Tensor:
 
     complex128 because unitarity is as exact as this basis, and at d = 9333 and N = 50 it takes 15 MB.
     """
-    return torch.linalg.qr(torch.cat([source, target]).to(torch.complex128).mT).Q
+    both = torch.cat([source, target]).to(torch.complex128)
+    with threads_for(len(both)):
+        return torch.linalg.qr(both.mT).Q
 
 
 def fidelity(operator: LowRankUnitary | None, source: Tensor, target: Tensor) -> Tensor:

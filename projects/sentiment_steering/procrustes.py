@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from projects.sentiment_steering.operators import LowRankUnitary, fidelity, polar_factor, span_basis
+from projects.sentiment_steering.threads import threads_for
 
 GRID_SIZE = 10
 
@@ -59,7 +60,8 @@ def fit_procrustes(
     if mu is None:
         validation = cross_validate(inner_source, inner_target, folds, seed, progress)
         mu = best_mu(validation)
-    core, objective = solve(inner_source, inner_target, mu)
+    with threads_for(basis.shape[1]):
+        core, objective = solve(inner_source, inner_target, mu)
     return ProcrustesFit(LowRankUnitary(basis, core), mu, validation, objective)
 
 
@@ -90,9 +92,10 @@ def cross_validate(
     for fold in progress(range(len(parts))):
         left_out = parts[fold]
         kept = torch.cat([part for other, part in enumerate(parts) if other != fold])
-        for mu in totals:
-            core, _ = solve(source[kept], target[kept], mu, tolerance=VALIDATION_TOLERANCE)
-            totals[mu] += float(fidelity(LowRankUnitary(unit, core), source[left_out], target[left_out]).sum())
+        with threads_for(len(unit)):
+            for mu in totals:
+                core, _ = solve(source[kept], target[kept], mu, tolerance=VALIDATION_TOLERANCE)
+                totals[mu] += float(fidelity(LowRankUnitary(unit, core), source[left_out], target[left_out]).sum())
     return {mu: total / pairs for mu, total in totals.items()}
 
 
