@@ -172,10 +172,9 @@ def answer(run_id: str, letter: str) -> None:
             f"{letter!r} is no option of it. Options: {', '.join(option['letter'] for option in options)}."
         )
     if run.status != "RUNNING" or not is_alive(run.heartbeat, time.time()):
-        raise UsageError(
-            f"{run_id} no longer waits. Start {run.phase} again with that answer: "
-            f"mlflow run . -e {run.phase} -P decide={chosen['decide']}"
-        )
+        commands = run.question.get("commands", {})
+        again = commands.get(chosen["letter"], f"mlflow run . -e {run.phase} -P decide={chosen['decide']}")
+        raise UsageError(f"{run_id} no longer waits. Start {run.phase} again with that answer: {again}")
     Records(client).answer_letter(run.run_id, chosen["letter"], user())
     click.echo(f"{run.phase} {run.short}: {chosen['letter']}) {chosen['title']}")
 

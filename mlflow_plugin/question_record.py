@@ -1,6 +1,7 @@
 """A question as JSON that fits into a tag, for those who answer from elsewhere."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,8 +9,12 @@ from mlflow_plugin.names import TAG_LENGTH
 from mlflow_plugin.verdict import Option, Verdict, finite, loss_dict
 
 
-def question_json(verdict: Verdict) -> str:
-    """A question as JSON that fits into a tag: the longest lists are cut first, and the cut is counted; then texts."""
+def question_json(verdict: Verdict, commands: Mapping[str, str] | None = None) -> str:
+    """A question as JSON that fits into a tag: the longest lists are cut first, and the cut is counted; then texts.
+
+    `commands` maps each letter to what to type for it; half a command is of no use, so they are all left out when they
+    do not fit.
+    """
     for at_most, longest in _CUTS:
         content = {
             "kind": verdict.kind,
@@ -20,7 +25,8 @@ def question_json(verdict: Verdict) -> str:
         text = json.dumps(content, separators=(",", ":"), allow_nan=False)
         if len(text) <= TAG_LENGTH:
             break
-    return text
+    complete = json.dumps({**content, "commands": dict(commands or {})}, separators=(",", ":"), allow_nan=False)
+    return complete if len(complete) <= TAG_LENGTH else text
 
 
 _REASONS = 5

@@ -34,15 +34,24 @@ def question_text(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
+def option_commands(request: Request, verdict: Verdict) -> dict[str, str]:
+    """What to type for each option, by its letter."""
+    return {
+        option.letter: _renewal(request, verdict)
+        if option.decide == "fail"
+        else request.invocation.command(decide=option.decide)
+        for option in verdict.options
+    }
+
+
 def commands_text(request: Request, verdict: Verdict, run_id: str) -> str:
     """The exact command for each option, for when nobody is there to answer."""
     invocation = request.invocation
+    commands = option_commands(request, verdict)
     lines = [
         f"Nobody is there to answer, so nothing was run or thrown away (run {short(run_id)} is marked). Choose one:"
     ]
-    for option in verdict.options:
-        command = _renewal(request, verdict) if option.decide == "fail" else invocation.command(decide=option.decide)
-        lines.append(f"  {option.letter}) {command}")
+    lines += [f"  {letter}) {command}" for letter, command in commands.items()]
     lines.append(f"  or let it wait for an answer from elsewhere: {invocation.command(decide='wait')}")
     return "\n".join(lines)
 

@@ -1,0 +1,175 @@
+"""Questions and their answers: at a terminal, by `decide=`, from elsewhere, and when nobody is there."""
+
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pexpect
+import pytest
+from four_phases import finished
+from processes import PATIENCE_SECONDS, run_words, started
+from project_folder import LOCAL, PHASES, ROUTES, ProjectFolder
+
+pytestmark = pytest.mark.end_to_end
+
+CHANGED = {"start": 5}
+"""What makes phase1 ask: its good run and all that was built on it would be thrown away."""
+
+
+@pytest.fixture
+def asking(project: ProjectFolder) -> ProjectFolder:
+    return finished(project)
+
+
+@contextmanager
+def at_a_terminal(project: ProjectFolder, route: str, **parameters: object) -> Iterator["pexpect.spawn[str]"]:
+    program, *words = run_words("phase1", route, **CHANGED, **parameters)
+    terminal = pexpect.spawn(
+        str(Path(sys.executable).parent / program),
+        words,
+        cwd=str(project.folder),
+        encoding="utf-8",
+        timeout=PATIENCE_SECONDS,
+        dimensions=(50, 400),
+    )
+    try:
+        yield terminal
+    finally:
+        terminal.close(force=True)
+
+
+def ended(terminal: "pexpect.spawn[str]") -> int | None:
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    return terminal.exitstatus
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_person_at_a_terminal_is_asked_again_until_the_answer_is_a_letter(asking: ProjectFolder, route: str) -> None:
+    kept = asking.newest("phase1").info.run_id
+    with at_a_terminal(asking, route) as terminal:
+        terminal.expect_exact("running phase1 would invalidate 3 good downstream runs")
+        terminal.expect_exact("A) Keep phase1")
+        terminal.expect_exact("B) Run phase1 again, then phase2, phase3, phase4")
+        terminal.expect_exact("Which one? [A/B]")
+        terminal.sendline("Z")
+        terminal.expect_exact("Please answer A or B.")
+        terminal.expect_exact("Which one? [A/B]")
+        terminal.sendline("a")
+        assert ended(terminal) == 0
+    tags = asking.newest("phase1").data.tags
+    assert (tags["phase.verdict"], tags["phase.reused_run_id"], tags["phase.answer"]) == ("reuse", kept, "A")
+    assert tags["phase.answered_by"]
+    assert asking.executed() == []
+
+
+def test_the_end_of_the_input_is_no_answer(asking: ProjectFolder) -> None:
+    with at_a_terminal(asking, PHASES) as terminal:
+        terminal.expect_exact("Which one? [A/B]")
+        terminal.sendeof()
+        terminal.expect_exact("the input ended without an answer; nothing was run or thrown away")
+        assert ended(terminal) == 3
+    assert asking.newest("phase1").data.tags["phase.verdict"] == "ask"
+    assert asking.executed() == []
+
+
+def test_ctrl_c_at_the_question_throws_nothing_away(asking: ProjectFolder) -> None:
+    with at_a_terminal(asking, PHASES) as terminal:
+        terminal.expect_exact("Which one? [A/B]")
+        terminal.sendintr()
+        assert ended(terminal) == 1
+    assert asking.newest("phase1").info.status == "KILLED"
+    assert asking.executed() == []
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize(
+    ("decide", "exit_code", "verdict", "executed"),
+    [("reuse", 0, "reuse", []), ("rerun", 0, "run", ["phase1"]), ("fail", 1, "ask", []), ("ask", 3, "ask", [])],
+)
+def test_a_caller_who_decides_beforehand_is_not_asked(
+    asking: ProjectFolder, route: str, decide: str, exit_code: int, verdict: str, executed: list[str]
+) -> None:
+    result = asking.run("phase1", route, **CHANGED, decide=decide)
+    assert (result.exit_code, asking.executed()) == (exit_code, executed), result.text
+    run = asking.newest("phase1")
+    assert run.data.tags["phase.verdict"] == verdict
+    assert run.info.status == ("FAILED" if exit_code else "FINISHED")
+    assert "Traceback" not in result.text
+
+
+def test_decide_needs_no_declaration_with_the_backend(asking: ProjectFolder) -> None:
+    asking.edit(
+        "MLproject",
+        "      start: {type: int, default: 1}\n      decide: {type: string, default: ask}\n",
+        "      start: {type: int, default: 1}\n",
+    )
+    result = asking.run("phase1", **CHANGED, decide="rerun")
+    assert (result.exit_code, asking.executed()) == (0, ["phase1"]), result.text
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_commands_printed_when_nobody_is_there_work_as_they_are(asking: ProjectFolder, route: str) -> None:
+    result = asking.run("phase1", route, **CHANGED)
+    assert result.exit_code == 3, result.text
+    commands = dict(re.findall(r"^  ([AB])\) (mlflow run .*)$", result.text, re.MULTILINE))
+    assert set(commands) == {"A", "B"}
+
+    for letter, verdict, executed in (("A", "reuse", []), ("B", "run", ["phase1"])):
+        pasted = asking.command(*shlex.split(commands[letter]))
+        assert (pasted.exit_code, asking.executed()) == (0, executed), pasted.text
+        assert asking.newest("phase1").data.tags["phase.verdict"] == verdict
+
+
+def test_the_mlflow_command_ends_with_3_with_the_backend_and_with_1_without(asking: ProjectFolder) -> None:
+    for route, exit_code in ((PHASES, 3), (LOCAL, 1)):
+        result = asking.command(*run_words("phase1", route, **CHANGED))
+        assert result.exit_code == exit_code, result.text
+        assert "Nobody is there to answer, so nothing was run or thrown away" in result.text
+        assert asking.newest("phase1").data.tags["phase.verdict"] == "ask"
+
+
+def test_an_answer_from_elsewhere_releases_a_waiting_run(asking: ProjectFolder) -> None:
+    with started(asking, *run_words("phase1", PHASES, **CHANGED, decide="wait")) as waiting:
+        waiting.wait_for("Waiting for: mlflow-phases answer")
+        run_id = asking.newest("phase1").info.run_id
+        assert f"mlflow-phases answer {run_id} A|B" in waiting.text
+
+        wrong = asking.command("mlflow-phases", "answer", run_id, "Z")
+        assert (wrong.exit_code, "'Z' is no option of it. Options: A, B" in wrong.text) == (2, True)
+        assert waiting.process.poll() is None
+
+        answered = asking.command("mlflow-phases", "answer", run_id, "a")
+        since = time.monotonic()
+        assert answered.exit_code == 0, answered.text
+        waiting.wait_for("A) Keep phase1")
+        waiting.wait_for("chosen by")
+        assert time.monotonic() - since < 2
+        assert waiting.wait() == 0
+    assert asking.newest("phase1").data.tags["phase.answer"] == "A"
+
+    second = asking.command("mlflow-phases", "answer", run_id, "B")
+    assert (second.exit_code, "A was answered before; the first answer counts" in second.text) == (2, True)
+
+
+def test_an_answer_that_comes_too_late_is_refused_with_what_to_type(asking: ProjectFolder) -> None:
+    asking.run("phase1", **CHANGED)
+    run_id = asking.newest("phase1").info.run_id
+
+    late = asking.command("mlflow-phases", "answer", run_id, "B")
+
+    assert (late.exit_code, "no longer waits" in late.text) == (2, True)
+    command = late.text.strip().rpartition("again with that answer: ")[2]
+    assert command == "mlflow run . -e phase1 -b phases -P start=5 -P decide=rerun"
+
+
+@pytest.mark.parametrize(
+    ("run_id", "said"), [("0" * 32, "there is no such run"), ("", "that run asked nothing")], ids=["unknown", "no_ask"]
+)
+def test_an_answer_to_a_run_that_asked_nothing_is_refused(asking: ProjectFolder, run_id: str, said: str) -> None:
+    result = asking.command("mlflow-phases", "answer", run_id or asking.newest("phase1").info.run_id, "A")
+    assert (result.exit_code, said in result.text) == (2, True), result.text
