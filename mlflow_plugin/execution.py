@@ -32,7 +32,7 @@ from mlflow_plugin.finish import complete_work
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.parameters import is_cut
-from mlflow_plugin.phase import DECIDED, LONG_VALUES
+from mlflow_plugin.phase import DECIDED, LONG_VALUES, input_variables
 from mlflow_plugin.records import Records
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.termination import Terminated
@@ -183,13 +183,9 @@ def _parameters(attempt: Attempt) -> dict[str, object]:
 
 
 def _variables(attempt: Attempt) -> dict[str, str | None]:
-    inputs = {
-        f"PHASE_INPUT_{''.join(c if c.isalnum() else '_' for c in need).upper()}": run.run_id
-        for need, run in attempt.decision.inputs.items()
-    }
     given = attempt.decision.request.given
     return {
-        **inputs,
+        **input_variables(attempt.decision.inputs),
         DECIDED: attempt.run_id,
         LONG_VALUES: json.dumps({name: str(value) for name, value in given.items() if is_cut(value)}),
         "PYTHONUNBUFFERED": "1",

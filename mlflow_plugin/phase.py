@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -37,6 +37,14 @@ LONG_VALUES = "MLFLOW_PHASES_LONG_VALUES"
 """Parameters by name, as JSON, that MLflow cuts when it logs them."""
 
 
+def input_variables(inputs: Mapping[str, PhaseRun]) -> dict[str, str]:
+    """Environment variables that name the run behind each need: `PHASE_INPUT_PHASE1` = run id."""
+    return {
+        f"PHASE_INPUT_{''.join(c if c.isalnum() else '_' for c in need).upper()}": run.run_id
+        for need, run in inputs.items()
+    }
+
+
 @contextmanager
 def start_phase() -> Iterator[ActivePhase]:
     """Holds the phase that this process was started for by `mlflow run`.
@@ -55,6 +63,8 @@ def start_phase() -> Iterator[ActivePhase]:
             _leave(store_trouble(error))
         except KeyboardInterrupt:
             _leave(PhaseError("interrupted from the keyboard before anything was computed."))
+        # The backend has set these already; under MLflow's own this is the first to know them.
+        os.environ.update(input_variables(work.inputs))
         phase = work.request.phase
         limit = f"stopped after timeout_minutes = {phase.timeout_minutes or 0:g}"
         with termination.after((phase.timeout_minutes or 0) * 60, limit):
