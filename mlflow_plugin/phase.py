@@ -103,6 +103,8 @@ def _computing(records: Records, work: Work, run: PhaseRun, resumed_from: PhaseR
             _leave(error)
         except BaseException as error:
             _fail(records, run.run_id, f"{type(error).__name__}: {error}")
+            if isinstance(error, MlflowException) and isinstance(error.__context__, OSError):
+                _leave(store_trouble(error))  # The server is gone: no fault of the script.
             raise
         if ended is not None:
             raise ended

@@ -1,0 +1,251 @@
+"""The main path against a real tracking server over HTTP, with its artifacts behind the server's own address."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import mlflow
+import pytest
+from four_phases import PHASE_NAMES, RESULT, WITH_PLUGIN, WITHOUT_PLUGIN
+from mlflow.tracking import MlflowClient
+from processes import PATIENCE_SECONDS, run_words, started, wait_until
+from project_folder import LOCAL, PHASES, ProjectFolder
+
+pytestmark = pytest.mark.end_to_end
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """`mlflow server` on sqlite, handing out the artifacts of `folder/artifacts` itself."""
+
+    def __init__(self, folder: Path, database: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        shutil.copyfile(database, folder / "mlflow.db")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        words = ["mlflow", "server", "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
+        words += ["--artifacts-destination", str(self.folder / "artifacts"), "--workers", "1"]
+        words += ["--host", "127.0.0.1", "--port", str(self.port)]
+        with (self.folder / "server.txt").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(Path(sys.executable).parent / words[0]), *words[1:]],
+                cwd=self.folder,
+                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        wait_until(self._answers, "the server answers")
+
+    def _answers(self) -> bool:
+        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{self.url}/health", timeout=2):
+            return True
+        return False
+
+    def stop(self) -> None:
+        if self._process:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def file(self, run_id: str, name: str) -> Path:
+        """Where the server keeps a file of a run."""
+        (found,) = (self.folder / "artifacts").rglob(f"{run_id}/artifacts/{name}")
+        return found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("server"), empty_database)
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def served(
+    project: ProjectFolder, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ProjectFolder]:
+    """A project of four phases in an experiment of its own on the server, with an empty cache for what it fetches."""
+    use(server.url, monkeypatch)
+    experiment = MlflowClient().create_experiment(tmp_path.name + str(time.time_ns()))
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    project.write(WITH_PLUGIN)
+    yield project
+    mlflow.set_tracking_uri(None)
+
+
+def use(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+    mlflow.set_tracking_uri(url)
+
+
+def run(project: ProjectFolder, entry_point: str, **parameters: object) -> tuple[int | None, str]:
+    """`mlflow run -b phases` as a command of its own: how it ended and what it said."""
+    with started(project, *run_words(entry_point, PHASES, **parameters)) as running:
+        code = running.wait()
+        return code, running.text
+
+
+def newest(phase: str) -> mlflow.entities.Run:
+    found = MlflowClient().search_runs(
+        [os.environ["MLFLOW_EXPERIMENT_ID"]],
+        f"tags.`mlflow.project.entryPoint` = '{phase}'",
+        order_by=["attributes.start_time DESC"],
+    )
+    return found[0]
+
+
+def test_the_main_path_works_over_http_with_artifacts_behind_the_server(served: ProjectFolder, server: Server) -> None:
+    code, text = run(served, "main")
+    assert (code, served.executed()) == (0, list(PHASE_NAMES)), text
+    last = newest("phase4")
+    assert last.info.artifact_uri.startswith("mlflow-artifacts:")
+    assert json.loads(server.file(last.info.run_id, "outputs/result.json").read_text()) == RESULT
+
+    code, text = run(served, "main")
+    assert (code, served.executed()) == (0, []), text
+    assert [newest(name).data.tags["phase.verdict"] for name in PHASE_NAMES] == ["reuse"] * 4
+    assert f"{server.url}/#/experiments/" in text
+
+    states = json.loads(served.command("mlflow-phases", "status", "--json").text)
+    assert [(one["phase"], one["state"]) for one in states] == [(name, "fresh") for name in PHASE_NAMES]
+
+    code, text = run(served, "phase1", start=5)
+    assert (code, served.executed()) == (3, []), text
+    planned = json.loads(served.command("mlflow-phases", "plan", "phase1", "-P", "start=5", "--json").text)
+    (verdict,) = planned["phases"]
+    assert verdict["action"] == "ask"
+    assert [loss["phase"] for loss in verdict["invalidates"]] == ["phase4", "phase3", "phase2"]
+
+    source = newest("phase2").data.tags["phase.reused_run_id"]
+    done = served.command("mlflow-phases", "quarantine", source, "--reason", "wrong labels")
+    assert done.exit_code == 0, done.text
+    planned = json.loads(served.command("mlflow-phases", "plan", "phase2", "--json").text)
+    assert planned["phases"][0]["action"] != "reuse"
+    assert "wrong labels" in planned["phases"][0]["reasons"][0]
+    assert served.command("mlflow-phases", "quarantine", source, "--lift").exit_code == 0
+    planned = json.loads(served.command("mlflow-phases", "plan", "phase2", "--json").text)
+    assert planned["phases"][0]["action"] == "reuse"
+
+
+def test_a_file_that_changed_on_the_server_is_refused_until_it_is_mended(served: ProjectFolder, server: Server) -> None:
+    assert run(served, "phase1")[0] == 0
+    upstream = newest("phase1").info.run_id
+    file = server.file(upstream, "outputs/result.json")
+    sound = file.read_bytes()
+    file.write_bytes(b"[9]")  # the same length: only its digest gives it away
+
+    code, text = run(served, "phase2")
+    assert code == 1, text
+    assert f"phase1 {upstream[:8]}: its outputs are damaged: result.json" in text
+    assert "Run `mlflow run . -e phase1` again, or choose another run" in text
+    assert "Traceback" not in text
+    assert newest("phase2").info.status == "FAILED"
+
+    file.write_bytes(sound)
+    code, text = run(served, "phase2")
+    assert code == 0, text
+
+
+def test_scripts_without_the_plugin_work_over_http_on_the_stock_route_and_by_the_backend(
+    served: ProjectFolder, server: Server
+) -> None:
+    served.write(WITHOUT_PLUGIN)
+    assert run(served, "main")[0] == 0
+    code, text = run(served, "main")
+    assert (code, served.executed()) == (0, list(PHASE_NAMES)), text
+    assert newest("phase4").data.tags["phase.verdict"] == "reuse"
+
+
+def test_the_stock_route_reuses_over_http_what_the_backend_made(served: ProjectFolder) -> None:
+    assert run(served, "phase1")[0] == 0
+    served.executed()
+    result = served.command(*run_words("phase1", LOCAL))
+    assert (result.exit_code, served.executed()) == (0, []), result.text
+    assert newest("phase1").data.tags["phase.verdict"] == "reuse"
+
+
+class SlowProxy:
+    """Hands every connection on to a server, each answer late by so many seconds."""
+
+    def __init__(self, port: int, delay_seconds: float) -> None:
+        self._port, self._delay = port, delay_seconds
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                client, _ = self._listener.accept()
+                upstream = socket.create_connection(("127.0.0.1", self._port))
+                threading.Thread(target=self._pump, args=(client, upstream, 0.0), daemon=True).start()
+                threading.Thread(target=self._pump, args=(upstream, client, self._delay), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket, delay: float) -> None:
+        with suppress(OSError):
+            while content := source.recv(65536):
+                time.sleep(delay)
+                target.sendall(content)
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def test_a_slow_server_makes_a_phase_slower_and_nothing_else(
+    served: ProjectFolder, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = SlowProxy(server.port, 0.3)
+    use(slow.url, monkeypatch)
+    code, text = run(served, "phase1")
+    assert code == 0, text
+    code, text = run(served, "phase1")
+    assert (code, served.executed()) == (0, ["phase1"]), text
+    assert served.command("mlflow-phases", "status").exit_code == 0
+    slow.close()
+
+
+def test_a_server_that_goes_away_while_a_phase_computes_ends_it_with_a_message(
+    served: ProjectFolder, tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own").mkdir()
+    own = Server(tmp_path / "own", empty_database)
+    own.start()
+    use(own.url, monkeypatch)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
+    served.edit(
+        "phase1.py",
+        "    result =",
+        "    open('reached', 'w').close()\n"
+        "    import os, time\n    while os.path.exists('hold'): time.sleep(0.05)\n    result =",
+    )
+    (served.folder / "hold").touch()
+    # Fewer attempts than MLflow's seven: a phase waits four minutes for its server, a test should not.
+    with started(served, *run_words("phase1", PHASES), MLFLOW_HTTP_REQUEST_MAX_RETRIES="1") as running:
+        wait_until((served.folder / "reached").exists, "the script at work", PATIENCE_SECONDS)
+        own.stop()
+        (served.folder / "hold").unlink()
+        assert running.wait() == 1
+        assert "the tracking store does not answer as it should" in running.text
+        assert "Traceback" not in running.text
