@@ -9,12 +9,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.errors import UsageError, store_trouble
-from mlflow_plugin.evidence import Request, decide_phase
+from mlflow_plugin.evidence import Request, decide_phase, estimate_phase
 from mlflow_plugin.history import NO_EXPERIMENT, History
 from mlflow_plugin.invocation import Invocation
 from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.pipeline import check_parameters, handed_down
-from mlflow_plugin.project import Phase, Project
+from mlflow_plugin.project import Project
 from mlflow_plugin.verdict import Plan, Verdict
 
 
@@ -84,19 +84,23 @@ def plan(
                 asked_as=asked_as,
                 force_allowed=False,
             )
-            verdicts[phase.name] = _in_sequence(phase, decide_phase(request, history).verdict, verdicts)
+            verdict = decide_phase(request, history).verdict
+            verdicts[phase.name] = _in_sequence(request, verdict, verdicts, history)
     except MlflowException as error:
         raise store_trouble(error) from None
     return Plan(entry_point, tuple(verdicts.values()), asked_as.command())
 
 
-def _in_sequence(phase: Phase, verdict: Verdict, before: Mapping[str, Verdict]) -> Verdict:
+def _in_sequence(request: Request, verdict: Verdict, before: Mapping[str, Verdict], history: History) -> Verdict:
+    phase = request.phase
     changing = [need for need in phase.needs if before[need].action not in ("reuse", "wait")]
     if not changing:
         return verdict
     later = " and ".join(changing)
     reason = f"decided after {later}: computed unless {later} gives the same bytes as before"
-    return Verdict(phase.name, "run", (reason,), kind="after", estimate=verdict.estimate, inputs=verdict.inputs)
+    # A verdict of reuse has no estimate, and it is this phase's own inputs that are about to change.
+    expected = verdict.estimate or estimate_phase(history, phase, request.values, request.price())
+    return Verdict(phase.name, "run", (reason,), kind="after", estimate=expected, inputs=verdict.inputs)
 
 
 def current_experiment(client: MlflowClient) -> str:
