@@ -1,5 +1,6 @@
 """The conditions that phase 3 compares: the operators at several strengths, and what they must beat."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ def parse_strengths(text: str) -> list[float]:
         strengths = sorted({float(part) for part in text.split(",")})
     except ValueError:
         strengths = []
-    if len(strengths) < 2 or strengths[0] != 0 or strengths[-1] == float("inf"):
+    if len(strengths) < 2 or strengths[0] != 0 or not all(map(math.isfinite, strengths)):
         raise PhaseError(f"strengths={text!r}: give numbers such as 0,1,3. 0 is the check that nothing then changes.")
     return strengths
 

@@ -45,7 +45,9 @@ class LowRankUnitary:
 
         triangle, vectors = (torch.from_numpy(part) for part in schur(self.core.numpy(), output="complex"))
         turned = torch.polar(torch.ones(self.rank, dtype=torch.float64), triangle.diagonal().angle() * exponent)
-        return LowRankUnitary(self.basis, (vectors * turned) @ vectors.mH)
+        # Written as a change, so that exponent 0 gives the identity to the last bit.
+        identity = torch.eye(self.rank, dtype=self.core.dtype)
+        return LowRankUnitary(self.basis, identity + (vectors * (turned - 1)) @ vectors.mH)
 
     def angles(self) -> Tensor:
         """How far each eigenvector is turned, in radians, ascending; float64, shape (r,)."""

@@ -1,0 +1,76 @@
+"""Models: by preset, by folder, from safetensors only."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mlflow_plugin.errors import PhaseError
+from projects.sentiment_steering import models
+from projects.sentiment_steering.models import LanguageModel, choose_device, load_model
+
+
+def test_the_tiny_model_is_the_same_each_time_and_leaves_the_random_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, second = load_model("tiny", "cpu"), load_model("tiny", "cpu")
+    assert torch.equal(torch.rand(1), expected)
+    ours, theirs = (model.model.state_dict() for model in (first, second))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert (len(first.blocks), first.width) == (2, 32)
+
+
+def test_a_folder_that_holds_no_model_is_refused_with_the_presets(tmp_path: Path) -> None:
+    with pytest.raises(PhaseError, match="Presets: tiny, smollm2, gpt2"):
+        load_model(str(tmp_path), "cpu")
+
+
+def test_weights_in_a_pickle_are_not_read(tiny: LanguageModel, tmp_path: Path) -> None:
+    tiny.model.config.save_pretrained(tmp_path)
+    tiny.tokenizer.save_pretrained(tmp_path)
+    torch.save(tiny.model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(PhaseError, match="cannot be loaded"):
+        load_model(str(tmp_path), "cpu")
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end_token(tiny: LanguageModel, tmp_path: Path) -> None:
+    tiny.model.save_pretrained(tmp_path)
+    tokenizer = models.AutoTokenizer.from_pretrained(_saved_tokenizer(tiny, tmp_path))
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path)
+    assert load_model(str(tmp_path), "cpu").tokenizer.pad_token == "<end>"
+
+
+def _saved_tokenizer(tiny: LanguageModel, folder: Path) -> str:
+    tiny.tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    assert choose_device("auto").type in {"cpu", "cuda", "mps", "xpu"}
+    with pytest.raises(PhaseError, match="device=cpu"):
+        choose_device("abacus")
+
+
+def test_the_conversion_is_done_once_and_again_when_a_file_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversions = []
+
+    def convert(gguf: Path, folder: Path) -> None:
+        conversions.append(gguf)
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"weights")
+        (folder / "sizes.json").write_text('{"model.safetensors": 7}')
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(models, "packaged_file", lambda wanted: tmp_path / "model.gguf")
+    monkeypatch.setattr(models, "_convert_gguf", convert)
+    folder = models.smollm2_folder()
+    assert models.smollm2_folder() == folder
+    assert len(conversions) == 1
+    (folder / "model.safetensors").write_bytes(b"wei")
+    assert (models.smollm2_folder() / "model.safetensors").read_bytes() == b"weights"
+    assert len(conversions) == 2
+    assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
