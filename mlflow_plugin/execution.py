@@ -250,8 +250,7 @@ def absolute_tracking_uri() -> None:
     """A relative sqlite store means another file in another folder: name it by its full path for all child
     processes.
     """
-    uri = get_tracking_uri()
-    for prefix in ("sqlite:///",):
-        path = uri.removeprefix(prefix)
-        if path != uri and not path.startswith("/") and path:
-            set_tracking_uri(prefix + os.path.abspath(path))
+    uri, prefix = get_tracking_uri(), "sqlite:///"
+    path = uri.removeprefix(prefix)
+    if path not in (uri, "") and not path.startswith("/"):
+        set_tracking_uri(prefix + os.path.abspath(path))
