@@ -216,7 +216,7 @@ class SlowProxy:
 def test_a_slow_server_makes_a_phase_slower_and_nothing_else(
     served: ProjectFolder, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = SlowProxy(server.port, 0.3)
+    slow = SlowProxy(server.port, 0.1)
     use(slow.url, monkeypatch)
     code, text = run(served, "phase1")
     assert code == 0, text
