@@ -172,6 +172,7 @@ def _request(
         without_defaults(given, phase.parameters),
         experiment_id=experiment_id,
         env_manager=env_manager_of(tags),
+        typed_elsewhere=True,
     )
     return Request(
         project, phase, given, client, experiment_id, argv=tuple(sys.argv), own_run_id=run_id, asked_as=asked_as

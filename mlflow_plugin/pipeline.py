@@ -122,6 +122,7 @@ def main() -> int:
             typed,
             experiment_id=run.info.experiment_id,
             env_manager=env_manager_of(run.data.tags),
+            typed_elsewhere=True,
         )
         # The environment for the pipeline was chosen when this process was started; its phases share it.
         execution = Execution({"ENV_MANAGER": "local"}, backend_name="local")

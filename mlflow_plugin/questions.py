@@ -12,7 +12,7 @@ from mlflow_plugin.evidence import Request
 from mlflow_plugin.names import short
 from mlflow_plugin.verdict import Option, Verdict
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.5
 _SAY_EVERY_SECONDS = 30.0
 
 

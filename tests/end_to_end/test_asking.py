@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -123,6 +124,19 @@ def test_the_commands_printed_when_nobody_is_there_work_as_they_are(asking: Proj
         pasted = asking.command(*shlex.split(commands[letter]))
         assert (pasted.exit_code, asking.executed()) == (0, executed), pasted.text
         assert asking.newest("phase1").data.tags["phase.verdict"] == verdict
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_printed_commands_name_the_project_as_seen_from_where_the_person_stands(
+    asking: ProjectFolder, route: str
+) -> None:
+    words = run_words("phase1", route, **CHANGED)
+    words[words.index(".")] = asking.folder.name
+    program = Path(sys.executable).parent / words[0]
+    result = subprocess.run(
+        [program, *words[1:]], cwd=asking.folder.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert f"A) mlflow run {asking.folder.name} -e phase1 " in result.stderr
 
 
 def test_the_mlflow_command_ends_with_3_with_the_backend_and_with_1_without(asking: ProjectFolder) -> None:
