@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from mlflow.entities import Run
 from project_folder import LOCAL, PHASES, ProjectFolder
-from three_phases import WITH_PLUGIN, WITHOUT_PLUGIN
+from three_phases import WITH_PLUGIN, WITHOUT_PLUGIN, kind, run_well
 
 pytestmark = pytest.mark.end_to_end
 
@@ -37,36 +37,55 @@ class Evening:
 
 def _run_at(project: ProjectFolder, phase: str, time: str, **parameters: str) -> None:
     """Runs a phase and then makes it look as if it had ended at that time and taken as long as the real one."""
-    result = project.run(phase, **parameters)
-    assert result.exit_code == 0, result.text
-    run_id, seconds = project.newest(phase).info.run_id, MINUTES[phase] * 60
+    run_id, seconds = run_well(project, phase, **parameters).info.run_id, MINUTES[phase] * 60
     project.client.set_tag(run_id, "phase.completed_at", time)
     project.client.log_metric(run_id, "phase.duration_seconds", seconds)
     project.client.log_metric(run_id, "phase.cost_usd", seconds / 3600 * PRICE_PER_HOUR)
 
 
-@pytest.fixture(params=WAYS.values(), ids=WAYS)
-def at_2315(request: pytest.FixtureRequest, project: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> Evening:
-    """Return the evening when the model has been trained."""
-    route, files = request.param
-    monkeypatch.setenv("MLFLOW_PHASES_PRICE_PER_HOUR", str(PRICE_PER_HOUR))
+def _until_2315(project: ProjectFolder, files: dict[str, str]) -> None:
+    """Data are collected and a model is trained on them."""
 
     def build(empty: ProjectFolder) -> None:
         empty.write(files)
         _run_at(empty, "collect", COLLECTED)
         _run_at(empty, "train", TRAINED)
 
-    project.prepare(f"incident-{'with' if files is WITH_PLUGIN else 'without'}-plugin", build)
-    return Evening(project, route, project.newest("collect"), project.newest("train"))
+    project.prepare(f"at-2315-{kind(files)}", build)
+
+
+def _until_2320(project: ProjectFolder, files: dict[str, str]) -> None:
+    """Other data are collected as well, by force."""
+
+    def build(empty: ProjectFolder) -> None:
+        _until_2315(empty, files)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("WORLD", "with diverse prompts")
+            _run_at(empty, "collect", COLLECTED_AGAIN, decide="rerun")
+
+    project.prepare(f"at-2320-{kind(files)}", build)
+
+
+@pytest.fixture(params=WAYS.values(), ids=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, str]]:
+    """Return a route and the files of the project to go it with."""
+    monkeypatch.setenv("MLFLOW_PHASES_PRICE_PER_HOUR", str(PRICE_PER_HOUR))
+    route, files = request.param
+    return route, files
 
 
 @pytest.fixture
-def at_2320(at_2315: Evening, monkeypatch: pytest.MonkeyPatch) -> Evening:
-    """Return the evening when other data have been collected as well, by force."""
-    monkeypatch.setenv("WORLD", "with diverse prompts")
-    _run_at(at_2315.project, "collect", COLLECTED_AGAIN, decide="rerun")
-    at_2315.project.executed()
-    return Evening(at_2315.project, at_2315.route, at_2315.project.newest("collect"), at_2315.model)
+def at_2315(project: ProjectFolder, way: tuple[str, dict[str, str]]) -> Evening:
+    """Return the evening when the model has been trained."""
+    _until_2315(project, way[1])
+    return Evening(project, way[0], project.newest("collect"), project.newest("train"))
+
+
+@pytest.fixture
+def at_2320(project: ProjectFolder, way: tuple[str, dict[str, str]]) -> Evening:
+    """Return the evening when the data no longer match the model."""
+    _until_2320(project, way[1])
+    return Evening(project, way[0], project.newest("collect"), project.newest("train"))
 
 
 def test_collecting_again_is_asked_about_while_a_good_model_hangs_on_the_data(at_2315: Evening) -> None:

@@ -1,17 +1,14 @@
 """Each row of the verdict table, as a user meets it: through MLflow's local backend and through the plugin's."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mlflow.entities import Run
 from project_folder import LOCAL, PHASES, ProjectFolder
-from three_phases import WITH_PLUGIN, WITHOUT_PLUGIN, backdate, collected, finished
+from three_phases import WITH_PLUGIN, WITHOUT_PLUGIN, backdate, collected, finished, trained
 
 pytestmark = pytest.mark.end_to_end
-
-Training = Callable[..., Run]
 
 WAYS = [
     pytest.param((LOCAL, WITH_PLUGIN), id="local"),
@@ -29,23 +26,6 @@ def invalidated(project: ProjectFolder) -> dict[str, str]:
     """Entry point -> the run that took its place, of all runs marked as thrown away."""
     tags = [run.data.tags for run in project.runs()]
     return {one["mlflow.project.entryPoint"]: by for one in tags if (by := one.get("phase.invalidated_by"))}
-
-
-@pytest.fixture
-def train(project: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> Training:
-    """Return a function that trains on collected data with the result that the test needs."""
-
-    def do(route: str, fidelity: str, identity_fidelity: str = "0.5", files: dict[str, str] = WITH_PLUGIN) -> Run:
-        collected(project, files)
-        monkeypatch.setenv("FIDELITY", fidelity)
-        monkeypatch.setenv("IDENTITY_FIDELITY", identity_fidelity)
-        result = project.run("train", route)
-        assert (result.exit_code, project.executed()) == (0, ["train"]), result.text
-        monkeypatch.delenv("FIDELITY")
-        monkeypatch.delenv("IDENTITY_FIDELITY")
-        return project.newest("train")
-
-    return do
 
 
 # --- run ---
@@ -74,29 +54,17 @@ def test_a_phase_that_was_never_run_is_run_and_recorded(
     assert 0 < metrics["phase.duration_seconds"] < 120
     assert metrics["phase.cost_usd"] > 0
     assert (Path(run.info.artifact_uri) / "outputs" / "manifest.json").is_file()
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_script_finds_its_upstream_run_in_the_environment(
-    project: ProjectFolder, way: tuple[str, dict[str, str]]
-) -> None:
-    route, files = way
-    collected(project, files)
-    assert project.run("train", route).exit_code == 0
-
-    upstream, seen = project.newest("collect").info.run_id, project.newest("train").data.tags
-
-    assert seen["environment"] == upstream
-    # MLflow's own backend fills in what was given; the plugin's knows the run.
-    assert seen["argument"] == ("latest" if route == LOCAL else upstream)
+    assert tags["environment"] == upstream, "PHASE_INPUT_COLLECT as the script saw it"
+    # What {collect_run_id} held: MLflow's own backend fills in what was given, the plugin's knows the run.
+    assert tags["argument"] == ("latest" if route == LOCAL else upstream)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_poor_result_is_computed_anew_without_a_question(
-    train: Training, project: ProjectFolder, way: tuple[str, dict[str, str]]
+    project: ProjectFolder, way: tuple[str, dict[str, str]]
 ) -> None:
     route, files = way
-    poor = train(route, "0.6", files=files)
+    poor = trained(project, "0.6", files=files)
 
     result = project.run("train", route)
 
@@ -172,12 +140,8 @@ def test_a_reused_pipeline_nests_a_run_for_each_phase_below_its_own(project: Pro
 # --- ask: the quality leaves it open ---
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_result_between_poor_and_good_is_asked_about(
-    train: Training, project: ProjectFolder, way: tuple[str, dict[str, str]]
-) -> None:
-    route, files = way
-    middling = train(route, "0.8", files=files)
+def test_a_result_between_poor_and_good_is_asked_about(project: ProjectFolder, route: str) -> None:
+    middling = trained(project, "0.8")
 
     result = project.run("train", route)
 
@@ -191,9 +155,9 @@ def test_a_result_between_poor_and_good_is_asked_about(
 
 
 def test_a_middling_result_that_somebody_accepts_is_kept_and_feeds_what_follows(
-    train: Training, project: ProjectFolder, route: str
+    project: ProjectFolder, route: str
 ) -> None:
-    middling = train(route, "0.8")
+    middling = trained(project, "0.8")
 
     kept = project.run("train", route, decide="reuse")
 
@@ -208,10 +172,8 @@ def test_a_middling_result_that_somebody_accepts_is_kept_and_feeds_what_follows(
     assert project.newest("report").data.tags["phase.input.train"] == middling.info.run_id
 
 
-def test_a_middling_result_that_somebody_rejects_is_marked_as_thrown_away(
-    train: Training, project: ProjectFolder, route: str
-) -> None:
-    train(route, "0.8")
+def test_a_middling_result_that_somebody_rejects_is_marked_as_thrown_away(project: ProjectFolder, route: str) -> None:
+    trained(project, "0.8")
 
     result = project.run("main", route, decide="rerun")
 
@@ -222,8 +184,8 @@ def test_a_middling_result_that_somebody_rejects_is_marked_as_thrown_away(
     assert invalidated(project) == {"train": again.info.run_id}
 
 
-def test_a_failed_gate_is_asked_about(train: Training, project: ProjectFolder, route: str) -> None:
-    train(route, "0.989", identity_fidelity="0.996")
+def test_a_failed_gate_is_asked_about(project: ProjectFolder, route: str) -> None:
+    trained(project, "0.989", identity_fidelity="0.996")
 
     result = project.run("train", route)
 
@@ -232,11 +194,9 @@ def test_a_failed_gate_is_asked_about(train: Training, project: ProjectFolder, r
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_metric_that_was_never_logged_is_asked_about(
-    train: Training, project: ProjectFolder, way: tuple[str, dict[str, str]]
-) -> None:
+def test_a_metric_that_was_never_logged_is_asked_about(project: ProjectFolder, way: tuple[str, dict[str, str]]) -> None:
     route, files = way
-    run = train(route, "never", files=files)
+    run = trained(project, "never", files=files)
 
     result = project.run("train", route)
 
@@ -249,12 +209,8 @@ def test_a_metric_that_was_never_logged_is_asked_about(
     assert project.newest("train").data.tags["phase.reused_run_id"] == run.info.run_id
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_metric_that_is_no_number_is_asked_about(
-    train: Training, project: ProjectFolder, way: tuple[str, dict[str, str]]
-) -> None:
-    route, files = way
-    run = train(route, "nan", files=files)
+def test_a_metric_that_is_no_number_is_asked_about(project: ProjectFolder, route: str) -> None:
+    run = trained(project, "nan")
 
     result = project.run("train", route)
 

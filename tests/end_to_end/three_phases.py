@@ -2,9 +2,9 @@
 needs without changing what makes two runs the same.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from mlflow.entities import Run
 from project_folder import ProjectFolder, recording
 
@@ -109,24 +109,50 @@ WITHOUT_PLUGIN = {
 
 def collected(project: ProjectFolder, files: dict[str, str] = WITH_PLUGIN) -> ProjectFolder:
     """The project with its first phase done."""
-    return _prepared(project, files, "collect")
+
+    def build(empty: ProjectFolder) -> None:
+        empty.write(files)
+        run_well(empty, "collect")
+
+    return project.prepare(f"three-phases-collected-{kind(files)}", build)
+
+
+def trained(
+    project: ProjectFolder, fidelity: str, identity_fidelity: str = "0.5", files: dict[str, str] = WITH_PLUGIN
+) -> Run:
+    """The run of the second phase in a project whose first two are done; a fidelity may be `nan` or `never` logged."""
+
+    def build(empty: ProjectFolder) -> None:
+        collected(empty, files)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FIDELITY", fidelity)
+            patch.setenv("IDENTITY_FIDELITY", identity_fidelity)
+            run_well(empty, "train")
+
+    project.prepare(f"three-phases-trained-{fidelity}-{identity_fidelity}-{kind(files)}", build)
+    return project.newest("train")
 
 
 def finished(project: ProjectFolder, files: dict[str, str] = WITH_PLUGIN) -> ProjectFolder:
     """The project with all three phases done, and done well."""
-    return _prepared(project, files, "main")
-
-
-def _prepared(project: ProjectFolder, files: dict[str, str], entry_point: str) -> ProjectFolder:
-    build: Callable[[ProjectFolder], None]
 
     def build(empty: ProjectFolder) -> None:
-        empty.write(files)
-        result = empty.run(entry_point)
-        assert result.exit_code == 0, result.text
+        trained(empty, "0.989", files=files)
+        run_well(empty, "report")
 
-    kind = "with" if files is WITH_PLUGIN else "without"
-    return project.prepare(f"three-phases-{kind}-plugin-{entry_point}", build)
+    return project.prepare(f"three-phases-finished-{kind(files)}", build)
+
+
+def run_well(project: ProjectFolder, phase: str, **parameters: object) -> Run:
+    """Runs a phase by `-b phases`, which has to succeed, and returns its run."""
+    result = project.run(phase, **parameters)
+    assert result.exit_code == 0, result.text
+    return project.newest(phase)
+
+
+def kind(files: dict[str, str]) -> str:
+    """A name for a set of files."""
+    return "with-plugin" if files is WITH_PLUGIN else "without-plugin"
 
 
 def backdate(project: ProjectFolder, run: Run, days: float) -> None:
