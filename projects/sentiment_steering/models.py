@@ -14,6 +14,7 @@ from transformers import logging as transformers_logging
 
 from mlflow_plugin.errors import PhaseError
 from projects.sentiment_steering.downloads import SMOLLM2_GGUF, cache_folder, packaged_file, scratch_folder
+from projects.sentiment_steering.threads import leave_busy_cores_alone
 from projects.sentiment_steering.tiny import tiny_model, tiny_tokenizer
 
 HUB_PRESETS = {
@@ -71,6 +72,8 @@ def load_model(preset: str, device: str = "auto") -> LanguageModel:
         ) from None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if chosen.type == "cpu":
+        leave_busy_cores_alone()
     return LanguageModel(model.to(chosen).eval(), tokenizer, chosen)
 
 
