@@ -1,19 +1,21 @@
 """After each of seven changes exactly the right phases are computed by `-b phases`."""
 
 import pytest
-from four_phases import PHASE_NAMES, WITH_PLUGIN, WITHOUT_PLUGIN, finished
-from project_folder import PHASES, ProjectFolder
+from four_phases import PHASE_NAMES, WITHOUT_PLUGIN, finished
+from project_folder import PHASES, ROUTES, ProjectFolder
 from seven_changes import CHANGES, Change, check
 
 pytestmark = pytest.mark.end_to_end
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
-@pytest.mark.parametrize("files", [WITH_PLUGIN, WITHOUT_PLUGIN], ids=["with_plugin", "without_plugin"])
-def test_exactly_what_a_change_affects_is_computed(
-    project: ProjectFolder, files: dict[str, str], change: Change
-) -> None:
-    check(finished(project, files), PHASES, change)
+def test_exactly_what_a_change_affects_is_computed(project: ProjectFolder, change: Change) -> None:
+    check(finished(project), PHASES, change)
+
+
+@pytest.mark.parametrize("name", ["comment", "helper_module", "deleted_output", "forced_rerun_with_the_same_bytes"])
+def test_the_same_holds_for_scripts_that_do_not_import_the_plugin(project: ProjectFolder, name: str) -> None:
+    check(finished(project, WITHOUT_PLUGIN), PHASES, next(change for change in CHANGES if change.name == name))
 
 
 def test_a_pipeline_whose_phases_were_run_again_is_finished_again(project: ProjectFolder) -> None:
@@ -24,6 +26,22 @@ def test_a_pipeline_whose_phases_were_run_again_is_finished_again(project: Proje
     assert project.run("main").exit_code == 0
     assert project.executed() == []
     assert [project.newest(name).data.tags["phase.verdict"] for name in PHASE_NAMES] == ["reuse"] * 4
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_single_phase_is_asked_about_when_the_one_before_it_has_new_bytes(project: ProjectFolder, route: str) -> None:
+    finished(project).edit("helper.py", "x + 1", "x + 100")
+    assert project.run("phase2", decide="rerun").exit_code == 0
+    assert project.executed() == ["phase2"]
+
+    asked = project.run("phase3", route)
+    assert (asked.exit_code, project.executed()) == (3, []), asked.text
+    assert "was made from phase2" in asked.text
+    assert "its output differs" in asked.text
+
+    assert project.run("phase3", route, decide="rerun").exit_code == 0
+    assert project.executed() == ["phase3"]
+    assert project.output(project.newest("phase3")) == [1, 104, 3]
 
 
 def test_going_back_to_the_code_before_an_edit_finds_its_results_again(project: ProjectFolder) -> None:
