@@ -25,10 +25,10 @@ LOOK := open your tracking server (MLFLOW_TRACKING_URI)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench bench-peers lock clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
 demo: $(ENVIRONMENT) ## Steer a real language model through four phases; again: everything is reused
@@ -46,6 +46,10 @@ check: $(ENVIRONMENT) ## Lint, formatting and types
 
 bench: $(ENVIRONMENT) ## Measure the speed of verdicts, of a finished pipeline and of phase 2
 	@$(BIN)/python -m benchmarks $(BENCHFLAGS)
+
+# Apart from `bench`: it installs four other tools, about 1 GB, and takes half an hour.
+bench-peers: $(ENVIRONMENT) ## Measure what other tools need on a finished pipeline (installs them; half an hour)
+	@$(BIN)/python -m benchmarks.peers $(BENCHFLAGS)
 
 lock: ## Resolve every dependency afresh and rewrite constraints.txt
 	$(require_python)
