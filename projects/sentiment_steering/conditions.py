@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from mlflow_plugin.errors import PhaseError
 from projects.sentiment_steering.operators import LowRankUnitary, random_like
 from projects.sentiment_steering.steering import IdentityRoundTrip, Intervention, OperatorSteering, difference_of_means
@@ -43,14 +45,14 @@ def make_conditions(
 ) -> list[Condition]:
     """All conditions, `none` first. Controls have no strength 0: it would be `none` again.
 
-    `random_unitary` turns by the same angles as the operator, about random directions of the same span: what a change
-    of that size does by itself. `difference_of_means` adds the difference of the training means, the usual steering
-    vector.
+    `random_unitary` turns by the same angles as the operator and moves the mean state as far, to a random place in the
+    same span: what a change of that size does by itself. `difference_of_means` adds the difference of the training
+    means, the usual steering vector.
     """
     encoding = encoded.origin.encoding
     positive, negative = encoded.hidden("train_positive"), encoded.hidden("train_negative")
     steering = OperatorSteering(encoding, operators[0].basis)
-    scrambled = random_like(operators[0], seed)
+    scrambled = random_like(operators[0], torch.cat(encoded.pairs("train")), seed)
     conditions = [
         Condition("none", "", 0.0, None),
         Condition("identity", "", 1.0, IdentityRoundTrip(encoding)),

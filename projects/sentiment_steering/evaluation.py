@@ -71,5 +71,6 @@ class RoundTrip:
 def round_trip(first: LowRankUnitary, second: LowRankUnitary, states: Tensor) -> RoundTrip:
     """`second` after `first`: |<psi|U2 U1|psi>|^2 of states (n, d), and the size of U2 U1 - I in two measures."""
     product = second @ first
+    states = torch.nn.functional.normalize(states.to(torch.complex128), dim=1)
     error = (product.core - torch.eye(product.rank, dtype=product.core.dtype)).abs().max()
     return RoundTrip(fidelity(product, states, states), float(error), product.distance_from_identity())

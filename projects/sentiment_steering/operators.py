@@ -115,7 +115,16 @@ def centroid_rotation(source: Tensor, target: Tensor) -> LowRankUnitary:
     return LowRankUnitary(torch.stack([start, across / sine], dim=1), core)
 
 
-def random_like(operator: LowRankUnitary, seed: int) -> LowRankUnitary:
-    """An operator that turns by the same angles in the same span, but about random directions."""
-    frame = haar_unitary(operator.rank, seed)
+def random_like(operator: LowRankUnitary, states: Tensor, seed: int) -> LowRankUnitary:
+    """An operator that turns by the same angles in the same span, about random directions but for the mean of `states`.
+
+    The mean (of rows (n, d)) is carried as far as by the operator itself, to a random place. Without that the control
+    would be too easy to beat: hidden states lie close to their mean, and a random frame hardly moves it.
+    """
+    mean = states.to(torch.complex128).mean(0) @ operator.basis.conj()
+    first = torch.cat([mean[:, None], torch.eye(operator.rank, dtype=mean.dtype)[:, 1:]], dim=1)
+    axes = torch.linalg.qr(first).Q
+    frame = torch.eye(operator.rank, dtype=mean.dtype)
+    frame[1:, 1:] = haar_unitary(operator.rank - 1, seed)
+    frame = axes @ frame @ axes.mH
     return LowRankUnitary(operator.basis, frame @ operator.core @ frame.mH)

@@ -58,11 +58,7 @@ def check_activations(outcomes: Sequence[Outcome]) -> None:
 
 def separation(outcomes: Sequence[Outcome], family: str, strength: float, score: str, seed: int) -> Interval:
     """Mean over openings of score(to_positive) - score(to_negative): above 0 when steering does what it is meant to."""
-    found = {
-        outcome.condition.direction: np.array(outcome.scores[score])
-        for outcome in outcomes
-        if (outcome.condition.family, outcome.condition.strength) == (family, strength)
-    }
+    found = {each.condition.direction: np.array(each.scores[score]) for each in members(outcomes, family, strength)}
     return bootstrap(found["to_positive"] - found["to_negative"], seed)
 
 
@@ -78,15 +74,20 @@ def separations(outcomes: Sequence[Outcome], seed: int) -> dict[tuple[str, str, 
     }
 
 
+def members(outcomes: Sequence[Outcome], family: str, strength: float) -> list[Outcome]:
+    """The outcomes of a family at a strength, one for each direction."""
+    return [each for each in outcomes if (each.condition.family, each.condition.strength) == (family, strength)]
+
+
 def perplexity_ratio(outcomes: Sequence[Outcome], family: str, strength: float) -> float:
     """Geometric mean over openings and directions of perplexity over that of unsteered text: 1 is as fluent."""
     plain = np.log(outcomes[0].perplexity)
-    logs = [
-        np.log(outcome.perplexity) - plain
-        for outcome in outcomes
-        if (outcome.condition.family, outcome.condition.strength) == (family, strength)
-    ]
-    return float(np.exp(np.mean(logs)))
+    return float(np.exp(np.mean([np.log(each.perplexity) - plain for each in members(outcomes, family, strength)])))
+
+
+def activation_change(outcomes: Sequence[Outcome], family: str, strength: float) -> float:
+    """Mean over both directions of how far hidden states moved, relative to their length."""
+    return float(np.mean([each.activation_change for each in members(outcomes, family, strength)]))
 
 
 def steering_figures(outcomes: Sequence[Outcome], seed: int) -> dict[str, float]:
@@ -94,7 +95,6 @@ def steering_figures(outcomes: Sequence[Outcome], seed: int) -> dict[str, float]
     found = separations(outcomes, seed)
     largest = max(strength for _, _, strength in found)
     steered = [outcome for outcome in outcomes if outcome.condition.family == "operator"]
-    strongest = [outcome for outcome in steered if outcome.condition.strength == largest]
     figures = {
         f"{score}_separation/{family}_x{strength:g}": each.mean for (score, family, strength), each in found.items()
     }
@@ -103,7 +103,7 @@ def steering_figures(outcomes: Sequence[Outcome], seed: int) -> dict[str, float]
         figures |= {f"{score}_separation": each.mean, f"{score}_separation_low": each.low}
         figures[f"{score}_separation_high"] = each.high
     return figures | {
-        "activation_change": min(outcome.activation_change for outcome in strongest),
+        "activation_change": min(each.activation_change for each in members(outcomes, "operator", largest)),
         "activations_changed_at_zero": max(
             outcome.changed_share for outcome in steered if outcome.condition.strength == 0
         ),

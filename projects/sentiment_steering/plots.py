@@ -58,16 +58,23 @@ def state_map(hidden: Mapping[str, Tensor]) -> Figure:
 
 
 def held_out_fidelities(fidelities: Mapping[str, Mapping[str, Tensor]]) -> Figure:
-    """Held-out fidelity of the operators beside their controls, with bootstrap intervals."""
-    figure, panels = _figure(9, 4, len(fidelities))
-    for axes, (direction, found) in zip(panels, fidelities.items(), strict=True):
+    """Held-out fidelity beside the controls, and, since the differences are small, what is gained over the identity."""
+    figure, (left, right) = _figure(11, 4, 2)
+    for place, (direction, found) in enumerate(fidelities.items()):
+        label, shift = direction.replace("_", " "), 0.2 * (2 * place - 1)
         names = [name for name in found if name != "train"]
-        intervals = [bootstrap(found[name].numpy()) for name in names]
-        means = np.array([interval.mean for interval in intervals])
-        spread = np.abs(np.array([[interval.low, interval.high] for interval in intervals]).T - means)
-        axes.bar(names, means, yerr=spread, capsize=4, color=["tab:blue", "tab:gray", "tab:gray", "tab:gray"])
-        axes.set(title=direction.replace("_", " "), ylabel="held-out fidelity", ylim=(0, 1))
-        axes.tick_params(axis="x", rotation=20)
+        means = [float(found[name].mean()) for name in names]
+        left.bar(np.arange(len(names)) + shift, means, width=0.38, label=label)
+        left.set_xticks(range(len(names)), [name.replace("_", " ") for name in names])
+        gains = [bootstrap((found[name] - found["identity"]).numpy()) for name in ("held_out", "centroid")]
+        middle = np.array([gain.mean for gain in gains])
+        spread = np.abs(np.array([[gain.low, gain.high] for gain in gains]).T - middle)
+        right.errorbar(np.arange(2) + shift / 2, middle, yerr=spread, fmt="o", capsize=4, label=label)
+    left.set(ylabel="fidelity", ylim=(0, 1), title="Held-out fidelity")
+    left.legend(loc="lower left")
+    right.axhline(0, linestyle=":", color="black")
+    right.set_xticks(range(2), ["held out", "centroid"])
+    right.set(ylabel="fidelity - fidelity of the identity", xlim=(-0.5, 1.5), title="Gain over doing nothing, 95%")
     return figure
 
 
@@ -121,17 +128,17 @@ def scores_and_fluency(outcomes: Sequence[Outcome]) -> Figure:
     figure, (left, right) = _figure(11, 4, 2)
     plain = float(np.mean(outcomes[0].scores["log_odds"]))
     for family in ("operator", "random_unitary", "difference_of_means"):
-        members = [outcome for outcome in outcomes if outcome.condition.family == family]
+        drawn = [outcome for outcome in outcomes if outcome.condition.family == family]
         signed = sorted(
             (
                 each.condition.strength * (1 if each.condition.direction == "to_positive" else -1),
                 float(np.mean(each.scores["log_odds"])),
             )
-            for each in members
+            for each in drawn
             if each.condition.strength > 0
         )
         left.plot(*zip(*signed, strict=True), marker="o", color=COLOURS[family], label=family.replace("_", " "))
-        strengths = sorted({each.condition.strength for each in members} - {0.0})
+        strengths = sorted({each.condition.strength for each in drawn} - {0.0})
         ratios = [perplexity_ratio(outcomes, family, strength) for strength in strengths]
         right.plot(strengths, ratios, marker="o", color=COLOURS[family])
     left.axhline(plain, linestyle=":", color="black", label="unsteered")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from projects.sentiment_steering.evaluation import Interval
-from projects.sentiment_steering.outcomes import Outcome, perplexity_ratio
+from projects.sentiment_steering.outcomes import Outcome, activation_change, members, perplexity_ratio
 from projects.sentiment_steering.storage import Origin
 
 Figures = Mapping[str, float]
@@ -94,6 +94,7 @@ def phase3(outcomes: Sequence[Outcome], openings: Sequence[str], found: Separati
             f"{strength:g}",
             *(str(found[score, family, strength]) for score in scores),
             f"{perplexity_ratio(outcomes, family, strength):.2f}",
+            f"{activation_change(outcomes, family, strength):.1%}",
         ]
         for score_of, family, strength in found
         if score_of == scores[0]
@@ -101,10 +102,10 @@ def phase3(outcomes: Sequence[Outcome], openings: Sequence[str], found: Separati
     verdicts = "\n".join(f"- {_separation_verdict(score, found, largest)}" for score in scores)
     return f"""### Steering {len(openings)} openings
 
-To positive minus to negative, mean over openings with 95% bootstrap intervals, and perplexity over that of unsteered
-text:
+To positive minus to negative, mean over openings with 95% bootstrap intervals; perplexity over that of unsteered text;
+and how far hidden states were moved, relative to their length:
 
-{_table(["family", "strength", *scores, "perplexity"], rows)}
+{_table(["family", "strength", *scores, "perplexity", "moved"], rows)}
 
 At strength {largest:g}:
 {verdicts}
@@ -127,16 +128,13 @@ def _separation_verdict(score: str, found: Separations, strength: float) -> str:
         return f"{score}: {operator}. The text moved **against** the intended direction."
     beside = "more than" if operator.low > random.high else "**not clearly more** than"
     return (
-        f"{score}: {operator}. The text moved as intended, {beside} by a random unitary of the same angles ({random}); "
-        f"the difference of means moved it by {means}."
+        f"{score}: {operator}. The text moved as intended, {beside} by a random unitary that moves states as far "
+        f"({random}); the difference of means moved it by {means}."
     )
 
 
 def _examples(outcomes: Sequence[Outcome], openings: Sequence[str], strength: float) -> str:
-    shown = [
-        outcomes[0],
-        *(each for each in outcomes if (each.condition.family, each.condition.strength) == ("operator", strength)),
-    ]
+    shown = [outcomes[0], *members(outcomes, "operator", strength)]
     rows = [
         [openings[index], *(" ".join(each.texts[index].split()).replace("|", "/") for each in shown)]
         for index in range(min(3, len(openings)))

@@ -100,11 +100,15 @@ def test_the_centroid_rotation_of_equal_means_is_the_identity() -> None:
     torch.testing.assert_close(centroid_rotation(states, states).apply(states), states, rtol=0, atol=1e-6)
 
 
-def test_a_random_operator_like_another_turns_by_the_same_angles() -> None:
-    operator = some_operator(5)
-    scrambled = random_like(operator, seed=1)
+def test_a_random_operator_like_another_turns_by_the_same_angles_and_moves_the_mean_as_far() -> None:
+    operator, states = some_operator(5), unit_states(4, 5)
+    scrambled = random_like(operator, states, seed=1)
     torch.testing.assert_close(scrambled.angles(), operator.angles(), rtol=0, atol=1e-9)
-    assert not torch.allclose(scrambled.core, operator.core, atol=0.1)
+    mean = states.mean(0, keepdim=True)
+    ours, theirs = (torch.linalg.vector_norm(each.apply(mean) - mean) for each in (scrambled, operator))
+    torch.testing.assert_close(ours, theirs)
+    assert float(torch.linalg.vector_norm(scrambled.apply(mean) - operator.apply(mean))) > 0.1 * float(theirs)
+    assert scrambled.unitarity_error() < 1e-12
 
 
 def test_fidelity_without_an_operator_is_the_squared_overlap_and_ignores_phase() -> None:
