@@ -56,17 +56,23 @@ def check_activations(outcomes: Sequence[Outcome]) -> None:
             )
 
 
-def separation(outcomes: Sequence[Outcome], family: str, strength: float, score: str, seed: int) -> Interval:
-    """Mean over openings of score(to_positive) - score(to_negative): above 0 when steering does what it is meant to."""
+def separation(outcomes: Sequence[Outcome], family: str, strength: float, score: str) -> np.ndarray:
+    """score(to_positive) - score(to_negative) per opening: above 0 when steering does what it is meant to."""
     found = {each.condition.direction: np.array(each.scores[score]) for each in members(outcomes, family, strength)}
-    return bootstrap(found["to_positive"] - found["to_negative"], seed)
+    return found["to_positive"] - found["to_negative"]
+
+
+def advantage(outcomes: Sequence[Outcome], control: str, strength: float, score: str, seed: int) -> Interval:
+    """How much further apart the operator moves the texts of an opening than a control does at the same strength."""
+    ours, theirs = (separation(outcomes, family, strength, score) for family in ("operator", control))
+    return bootstrap(ours - theirs, seed)
 
 
 def separations(outcomes: Sequence[Outcome], seed: int) -> dict[tuple[str, str, float], Interval]:
-    """The separation for every score, family and strength above 0, in that order."""
+    """The mean separation for every score, family and strength above 0, in that order."""
     strengths = sorted({outcome.condition.strength for outcome in outcomes if outcome.condition.family == "operator"})
     return {
-        (score, family, strength): separation(outcomes, family, strength, score, seed)
+        (score, family, strength): bootstrap(separation(outcomes, family, strength, score), seed)
         for score in outcomes[0].scores
         for family in FAMILIES
         for strength in strengths
@@ -102,6 +108,10 @@ def steering_figures(outcomes: Sequence[Outcome], seed: int) -> dict[str, float]
         each = found[score, "operator", largest]
         figures |= {f"{score}_separation": each.mean, f"{score}_separation_low": each.low}
         figures[f"{score}_separation_high"] = each.high
+        for control in ("random_unitary", "difference_of_means"):
+            over = advantage(outcomes, control, largest, score, seed)
+            name = f"{score}_advantage_over_{control}"
+            figures |= {name: over.mean, f"{name}_low": over.low, f"{name}_high": over.high}
     return figures | {
         "activation_change": min(each.activation_change for each in members(outcomes, "operator", largest)),
         "activations_changed_at_zero": max(

@@ -99,7 +99,9 @@ def phase3(outcomes: Sequence[Outcome], openings: Sequence[str], found: Separati
         for score_of, family, strength in found
         if score_of == scores[0]
     ]
-    verdicts = "\n".join(f"- {_separation_verdict(score, found, largest)}" for score in scores)
+    verdicts = "\n".join(
+        f"- {_separation_verdict(score, found[score, 'operator', largest], figures)}" for score in scores
+    )
     return f"""### Steering {len(openings)} openings
 
 To positive minus to negative, mean over openings with 95% bootstrap intervals; perplexity over that of unsteered text;
@@ -118,19 +120,23 @@ them by {figures["identity_round_trip_error"]:.0e}.
 """
 
 
-def _separation_verdict(score: str, found: Separations, strength: float) -> str:
-    operator, random, means = (
-        found[score, family, strength] for family in ("operator", "random_unitary", "difference_of_means")
-    )
+def _separation_verdict(score: str, operator: Interval, figures: Figures) -> str:
     if not operator.excludes_zero:
         return f"{score}: {operator}. The interval holds 0: **no effect on the text is shown**."
     if operator.high < 0:
         return f"{score}: {operator}. The text moved **against** the intended direction."
-    beside = "more than" if operator.low > random.high else "**not clearly more** than"
     return (
-        f"{score}: {operator}. The text moved as intended, {beside} by a random unitary that moves states as far "
-        f"({random}); the difference of means moved it by {means}."
+        f"{score}: {operator}. The text moved as intended; "
+        f"{_beside(score, 'random_unitary', 'a random unitary that moves states about as far', figures)}; "
+        f"{_beside(score, 'difference_of_means', 'the difference of means', figures)}."
     )
+
+
+def _beside(score: str, control: str, label: str, figures: Figures) -> str:
+    name = f"{score}_advantage_over_{control}"
+    over = Interval(figures[name], figures[f"{name}_low"], figures[f"{name}_high"])
+    relation = "**not shown to differ** from that" if not over.excludes_zero else "more" if over.low > 0 else "**less**"
+    return f"{relation} {'by' if relation.startswith('**not') else 'than by'} {label} ({over})"
 
 
 def _examples(outcomes: Sequence[Outcome], openings: Sequence[str], strength: float) -> str:

@@ -52,6 +52,12 @@ def test_separation_is_positive_when_each_direction_moves_the_text_its_own_way()
     assert found["vader", "operator", 2].mean == 0
 
 
+def test_the_advantage_over_a_control_is_judged_opening_by_opening() -> None:
+    figures = steering_figures(outcomes(effect=0.001), seed=0)
+    # The texts of an opening differ by 0.002 between directions, and by up to 0.07 between openings.
+    assert figures["log_odds_advantage_over_random_unitary_low"] == pytest.approx(0.002)
+
+
 def test_the_gates_have_their_figures() -> None:
     figures = steering_figures(outcomes(), seed=0)
     assert figures["activation_change"] == 0.1
@@ -62,7 +68,11 @@ def test_the_gates_have_their_figures() -> None:
 
 @pytest.mark.parametrize(
     ("effect", "said"),
-    [(1.0, "moved as intended, more than"), (0.0, "no effect on the text is shown"), (-1.0, "against")],
+    [
+        (1.0, "moved as intended; more than by a random unitary"),
+        (0.0, "no effect on the text is shown"),
+        (-1.0, "against"),
+    ],
 )
 def test_the_description_says_what_the_interval_allows(effect: float, said: str) -> None:
     found = outcomes(effect)
