@@ -1,10 +1,11 @@
 """Gradient training: no dead numbers, unitary all the way, and to be resumed exactly."""
 
-import copy
+from pathlib import Path
 
 import pytest
 import torch
 
+from mlflow_plugin.checkpoints.state import collect, load_state, restore, save_state
 from projects.sentiment_steering.cayley import CayleyCore, CayleyTraining
 from projects.sentiment_steering.operators import span_basis
 from projects.sentiment_steering.procrustes import solve
@@ -54,14 +55,14 @@ def test_it_approaches_what_the_closed_form_finds() -> None:
     assert reached == pytest.approx(objective[-1], abs=1e-4)
 
 
-def test_a_resumed_training_ends_in_the_same_bits() -> None:
+def test_a_training_resumed_from_a_checkpoint_ends_in_the_same_bits(tmp_path: Path) -> None:
     whole, interrupted, resumed = make_training(), make_training(), make_training(seed=9)
     for _ in range(12):
         whole.step()
     for _ in range(5):
         interrupted.step()
-    for name, part in interrupted.state.items():
-        resumed.state[name].load_state_dict(copy.deepcopy(part.state_dict()))
+    save_state(collect(interrupted.state), tmp_path)
+    restore(resumed.state, load_state(tmp_path))
     for _ in range(7):
         resumed.step()
     for ours, theirs in zip(resumed.operators(), whole.operators(), strict=True):
