@@ -93,7 +93,7 @@ def plan(
 
 def _in_sequence(request: Request, verdict: Verdict, before: Mapping[str, Verdict], history: History) -> Verdict:
     phase = request.phase
-    changing = [need for need in phase.needs if before[need].action not in ("reuse", "wait")]
+    changing = [need for need in phase.needs if before[need].action != "reuse"]
     if not changing:
         return verdict
     later = " and ".join(changing)

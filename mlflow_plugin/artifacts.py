@@ -48,11 +48,11 @@ class OutputFiles:
     def of(cls, run: PhaseRun) -> "OutputFiles":
         raw = run.outputs or {}
         models, sizes = raw.get("models"), raw.get("sizes")
-        return cls(
-            str(raw.get("folder", names.OUTPUTS_FOLDER)),
-            models if isinstance(models, dict) else {},
-            sizes if isinstance(sizes, dict) else None,
-        )
+        folder = str(raw.get("folder", names.OUTPUTS_FOLDER))
+        # Anybody who may write to the store can write this tag, and files are written to disk by it.
+        for name in filter(None, [folder, *(models if isinstance(models, dict) else {})]):
+            safe_relative_path(name)
+        return cls(folder, models if isinstance(models, dict) else {}, sizes if isinstance(sizes, dict) else None)
 
 
 def local_folder(artifact_uri: str) -> Path | None:

@@ -12,10 +12,9 @@ from mlflow_plugin.accounting import describe_cost
 from mlflow_plugin.artifacts import missing as lost
 from mlflow_plugin.artifacts import remedy
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.evidence import Decision, Request, decide_phase, required
+from mlflow_plugin.evidence import Decision, Request, decide_phase, is_computing, required
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import History
-from mlflow_plugin.liveness import is_alive
 from mlflow_plugin.names import short
 from mlflow_plugin.questions import Answer, settle
 from mlflow_plugin.records import Records, Work, superseded_runs, user
@@ -71,7 +70,13 @@ def settle_request(
                     _wait_for_twin(decision.history, verdict.run_id or "", request.phase.name)
                 continue
             if verdict.action == "ask":
-                return _settle_question(request, records, run_id, decision, accepted_losses)
+                answer = _answer(request, records, run_id, decision, accepted_losses)
+                now = decide_phase(replace(request, own_run_id=run_id))
+                if _same_question(now, decision):
+                    return _carry_on(request, records, run_id, now, answer)
+                say(f"{request.phase.name}: things changed while the question was open, so it is asked anew")
+                records.withdraw_answer(run_id)
+                continue
             say(f"{request.phase.name}: {verdict.action} - {'; '.join(verdict.reasons)}")
             if verdict.action == "reuse":
                 source = decision.history.run(verdict.run_id or "")
@@ -89,9 +94,9 @@ def settle_request(
         raise
 
 
-def _settle_question(
+def _answer(
     request: Request, records: Records, run_id: str, decision: Decision, accepted_losses: frozenset[str]
-) -> Attempt:
+) -> Answer:
     verdict = decision.verdict
     losses = {loss.run_id for loss in verdict.invalidates}
     again = verdict.option("rerun")
@@ -103,8 +108,26 @@ def _settle_question(
             answer = settle(request, verdict, run_id, lambda: recorded_answer(records, run_id), user())
     records.answer(run_id, answer.option, answer.by)
     say(f"{request.phase.name}: {answer.option.letter}) {answer.option.title} - chosen by {answer.by}")
+    return answer
+
+
+def _same_question(now: Decision, before: Decision) -> bool:
+    """Whether an answer still fits: hours may have passed, and code or store may have changed, before it was given."""
+    one, other = now.verdict, before.verdict
+    losses = [{loss.run_id for loss in verdict.invalidates} for verdict in (one, other)]
+    same = (one.action, one.kind, one.run_id) == (other.action, other.kind, other.run_id)
+    return same and losses[0] == losses[1] and now.identity == before.identity
+
+
+def _carry_on(request: Request, records: Records, run_id: str, decision: Decision, answer: Answer) -> Attempt:
+    verdict = decision.verdict
     kept = decision.history.run(verdict.run_id or "")
-    if answer.option.decide == "reuse" and kept is not None:
+    forced = request.decide == "rerun" and answer.option.decide != "rerun"  # A question about age has no such option.
+    if answer.option.decide == "reuse" and kept is not None and not forced:
+        if faults := lost(request.client, kept):
+            raise PhaseError(
+                f"{kept.phase} {kept.short} cannot be kept, it lost its outputs: {faults[0]}. {remedy(kept)}"
+            )
         reasons = (*verdict.reasons, f"kept by {answer.by}")
         kept_decision = replace(decision, verdict=replace(verdict, reasons=reasons))
         records.reuse(run_id, kept_decision, kept, answer.option)
@@ -143,7 +166,7 @@ def _wait_for_twin(history: History, twin_id: str, phase: str) -> None:
     while True:
         time.sleep(1.0)
         twin = History(history.client, history.experiment_id, history.project).run(twin_id)
-        if twin is None or twin.complete or twin.status != "RUNNING" or not is_alive(twin.heartbeat, time.time()):
+        if twin is None or not is_computing(twin, time.time()):
             return
         if time.monotonic() - said > _SAY_EVERY_SECONDS:
             said = time.monotonic()

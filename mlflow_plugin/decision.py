@@ -205,9 +205,15 @@ def _stale(evidence: Evidence) -> Verdict | None:
         reasons = []
         for need, used in run.inputs.items():
             latest = evidence.inputs.get(need)
-            if latest is None or latest.run_id == used:
-                continue
             before = evidence.input_runs(used)
+            same_bytes = (
+                before is not None
+                and bool(before.output_digest)
+                and latest is not None
+                and before.output_digest == latest.output_digest
+            )
+            if latest is None or latest.run_id == used or same_bytes:
+                continue
             made = f" of {clock(before.when)}" if before else ""
             newest = "latest" if before is None or latest.when >= before.when else "chosen"
             reasons.append(
@@ -241,12 +247,13 @@ def _old(evidence: Evidence) -> Verdict | None:
 
 
 def _would_invalidate(evidence: Evidence) -> Verdict | None:
-    if any(one.run.complete and one.faults and not one.tainted for one in evidence.same):
-        return None  # A repair: the same thing is computed again because its files are gone.
     losses = evidence.downstream()
     current = evidence.current()
     if not losses or current is None:
         return None
+    damaged = [one.run for one in evidence.same if one.run.complete and one.faults and not one.tainted]
+    if any(run.output_digest == current.output_digest for run in damaged):
+        return None  # A repair: what all that was made from is computed again, because its files are gone.
     count = f"{len(losses)} good downstream run{'s' if len(losses) > 1 else ''}"
     reasons = (f"running {evidence.phase.name} would invalidate {count} made from {current.short}", evidence.nearest())
     return _ask(evidence, "downstream", current, tuple(reason for reason in reasons if reason))

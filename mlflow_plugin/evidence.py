@@ -163,8 +163,7 @@ class _Collector:
                 continue
             tainted = self.history.taint(run)
             faults = missing(self.request.client, run) if run.complete and not tainted else ()
-            live = not run.complete and run.status == "RUNNING" and is_alive(run.heartbeat, now)
-            found.append(Candidate(run, live, bool(run.checkpoint), tainted, faults))
+            found.append(Candidate(run, is_computing(run, now), bool(run.checkpoint), tainted, faults))
             if self._settles(found[-1]):
                 break  # The newest good run settles it; older ones need no look.
         return found
@@ -208,10 +207,17 @@ class _Collector:
         """How the recent run that comes nearest to what is asked for differs from it; the newest of several."""
         if self.identity is None:
             return ""
-        complete = [run for run in self.history.recent(self.phase.name) if run.complete and not run.reused_run_id]
+        complete = [run for run in self.history.computed(self.phase.name) if run.complete]
         compared = [(run, self.identity.differences(run.fingerprint)) for run in complete]
         run, differences = min(compared, key=lambda pair: len(pair[1]), default=(None, []))
         return f"{self.phase.name} {run.short} differs in {'; '.join(differences)}" if run and differences else ""
+
+
+def is_computing(run: PhaseRun, now: float) -> bool:
+    """Whether a run is on its way to completion. A script can end its MLflow run before its outputs are digested, so
+    FINISHED without the completion marker is on its way too.
+    """
+    return not run.complete and run.status in ("RUNNING", "FINISHED") and is_alive(run.heartbeat, now)
 
 
 def good_downstream(history: History, run: PhaseRun) -> list[Loss]:
@@ -227,8 +233,8 @@ def good_downstream(history: History, run: PhaseRun) -> list[Loss]:
 def estimate_phase(history: History, phase: Phase, values: Mapping[str, Value], price: Price) -> Estimate | None:
     """What the phase will take here, from earlier runs; a size that is not given counts as the newest run's."""
     past = []
-    for run in history.recent(phase.name):
-        if run.complete and not run.reused_run_id and run.duration_seconds is not None:
+    for run in history.computed(phase.name):
+        if run.complete and run.duration_seconds is not None:
             past.append(PastRun(run.duration_seconds, run.hardware_key, _sizes(phase, run.parameters), run.cost_usd))
     if not past:
         return None

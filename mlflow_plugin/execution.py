@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,6 +122,11 @@ def _compute(records: Records, attempt: Attempt, execution: Execution) -> None:
             # The process may have said more exactly what was wrong.
             records.end_failed(phase_run(records.client.get_run(run_id)), str(error))
             raise
+        except Exception as error:
+            # A full disk or a store of any make: whatever it is, the run must not look alive.
+            message = f"{phase.name}: its result could not be recorded: {type(error).__name__}: {error}"
+            records.fail(run_id, message)
+            raise PhaseError(f"{message}. What it logged is kept in run {run_id}.") from error
 
 
 def _ending(exit_code: int) -> str:
@@ -241,9 +246,11 @@ def _stop(pid: int) -> None:
     except psutil.NoSuchProcess:
         return
     for member in family:
-        member.terminate()
+        with suppress(psutil.NoSuchProcess):
+            member.terminate()
     for member in psutil.wait_procs(family, timeout=10)[1]:
-        member.kill()
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
 
 
 def absolute_tracking_uri() -> None:

@@ -10,6 +10,7 @@ from mlflow_plugin.accounting import describe_duration
 from mlflow_plugin.artifacts import gather_outputs
 from mlflow_plugin.attempt import say
 from mlflow_plugin.decision import middling
+from mlflow_plugin.digests import value_digest
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.manifest import Manifest
@@ -54,7 +55,12 @@ def complete_work(
             _log_manifest(records.client, run_id, held)
     price = work.request.price()
     grade = phase.grade(run.metrics)
-    records.complete(run_id, work, Completion(held.digest, outputs, duration_seconds, price, grade))
+    digest = held.digest
+    if not held.files:
+        # What it made lies elsewhere, out of sight. Made otherwise, it must not look the same to the phases after it.
+        digest = value_digest(["no outputs", run.fingerprint])
+        say(f"{phase.name}: attention: it left no outputs in the store; later phases go by how it was made")
+    records.complete(run_id, work, Completion(digest, outputs, duration_seconds, price, grade))
     _report(work, run, grade, duration_seconds)
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -55,6 +55,7 @@ def phase_run(run: Run) -> PhaseRun:
     return PhaseRun(
         run_id=info.run_id,
         phase=tags.get(names.NAME, ""),
+        project=tags.get(names.PROJECT, ""),
         experiment_id=info.experiment_id,
         artifact_uri=info.artifact_uri or "",
         status=info.status,
@@ -132,15 +133,17 @@ class History:
     def run(self, run_id: str) -> PhaseRun | None:
         return self.runs([run_id]).get(run_id) if run_id else None
 
-    def search(self, filter_string: str, max_results: int = _AT_MOST, experiment_id: str = "") -> list[PhaseRun]:
-        """Active runs that match, newest first (the order that MLflow gives unasked)."""
+    def search(
+        self, filter_string: str, max_results: int = _AT_MOST, experiment_id: str = "", *, deleted_too: bool = False
+    ) -> list[PhaseRun]:
+        """Runs that match, newest first (the order that MLflow gives unasked); active ones unless said otherwise."""
         where = experiment_id or self.experiment_id
         if where == NO_EXPERIMENT:
             return []
-        found = self.client.search_runs([where], filter_string, max_results=max_results)
-        runs = [phase_run(run) for run in found]
-        self._runs.update({run.run_id: run for run in runs})
-        return runs
+        view = ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY
+        found = self.client.search_runs([where], filter_string, view, max_results)
+        self._runs.update({run.info.run_id: phase_run(run) for run in found if run.info.lifecycle_stage == "active"})
+        return [phase_run(run) for run in found]
 
     # --- the newest run of a phase ---
 
@@ -199,6 +202,10 @@ class History:
         """The newest runs of a phase, whatever became of them."""
         return self.search(f"tags.`{names.RUNS_INDEX}{names.phase_key(self.project.name, phase)}` = '1'", at_most)
 
+    def computed(self, phase: str, at_most: int = _AT_MOST) -> list[PhaseRun]:
+        """The newest runs of a phase that computed something, whatever became of them; reuses do not count."""
+        return self.search(f"tags.`{names.COMPUTED_INDEX}{names.phase_key(self.project.name, phase)}` = '1'", at_most)
+
     def pinned(self, phase: Phase, run_id: str) -> PhaseRun:
         """The run that the caller chose to feed a phase. Raises UsageError: it does not exist, is of another phase,
         ...
@@ -209,6 +216,8 @@ class History:
         if run.phase != phase.name:
             what = f"a run of {run.phase}" if run.phase else "no phase run"
             raise UsageError(f"{phase.name}_run_id={run_id}: that is {what}, not of {phase.name}.")
+        if run.project != self.project.name:
+            raise UsageError(f"{phase.name}_run_id={run_id}: that is a run of the project {run.project!r}.")
         if run.reused_run_id:
             run = self.pinned(phase, run.reused_run_id)
         if not run.complete:
@@ -248,10 +257,10 @@ class History:
 
     def quarantined(self, experiment_id: str) -> Mapping[str, PhaseRun]:
         """All quarantined runs of an experiment by id. They are few, and one look at them is cheaper than reading
-        every ancestor of a run.
+        every ancestor of a run. A deleted run stays quarantined.
         """
         if experiment_id not in self._quarantined:
-            found = self.search(f"tags.`{names.QUARANTINED}` LIKE '%'", _ALL, experiment_id)
+            found = self.search(f"tags.`{names.QUARANTINED}` LIKE '%'", _ALL, experiment_id, deleted_too=True)
             self._quarantined[experiment_id] = {run.run_id: run for run in found}
         return self._quarantined[experiment_id]
 

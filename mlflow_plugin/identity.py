@@ -22,7 +22,8 @@ class Recipe:
     """How a phase is computed, apart from its inputs: what it does to what parameters with which code.
 
     `parameters` maps a name to (canonical value or content digest, how the command uses it).
-    `defaults` maps a name to the canonical declared default, None where there is none.
+    `defaults` maps a name to the canonical declared default, None where there is none. `ignored` are names that do not
+    count.
     """
 
     project: str
@@ -32,6 +33,7 @@ class Recipe:
     files: Mapping[str, str]
     parameters: Mapping[str, tuple[str, str]]
     defaults: Mapping[str, str | None]
+    ignored: frozenset[str] = frozenset()
 
     def digest(self, *, sparse: bool = False) -> str:
         """sha256 hex. The sparse one leaves out parameters at their default, so that a new parameter orphans no old
@@ -108,6 +110,7 @@ class Identity:
         if inputs:
             before = fingerprint.get("inputs", {})
             found += [f"the output of {need}" for need, digest in self.inputs.items() if before.get(need) != digest]
+            found += [f"{need}, which is no longer needed" for need in before if need not in self.inputs]
         return found
 
     def _parameter_differences(self, old: Mapping[str, Sequence[str]]) -> list[str]:
@@ -118,6 +121,8 @@ class Identity:
                 found.append(f"{name} ({_readable(before)} -> {_readable(_clipped(value))})")
             elif used != _clipped(use):
                 found.append(f"how the command uses {name}")
+        gone = set(old) - set(self.recipe.parameters) - self.recipe.ignored
+        found += [f"{name}, which is no longer a parameter" for name in sorted(gone)]
         return found
 
 
@@ -154,7 +159,8 @@ def recipe_of(
             usage.get(parameter.name, ""),
         )
         defaults[parameter.name] = _default(parameter, folder, argv)
-    return Recipe(project.name, phase.name, literal, code.digest, code.files, parameters, defaults)
+    ignored = phase.ignore | phase.steering_parameters
+    return Recipe(project.name, phase.name, literal, code.digest, code.files, parameters, defaults, ignored)
 
 
 def _default(parameter: Parameter, base: Path, argv: Sequence[str]) -> str | None:

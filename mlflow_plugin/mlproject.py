@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.parameters import Parameter
-from mlflow_plugin.project import Gate, Phase, Pipeline, Project, Quality
+from mlflow_plugin.project import PLUGIN_PARAMETERS, Gate, Phase, Pipeline, Project, Quality
 
 # The C loader reads the same, ten times faster; it is missing where PyYAML was built without libyaml.
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -189,6 +189,18 @@ class _Reader:
             raise self.fault(
                 cycle[0], "phase.needs", f"the phases need each other in a circle: {' -> '.join(reversed(cycle))}"
             ) from None
+        for pipeline in project.pipelines.values():
+            self._check_handed_down(project, pipeline)
+
+    def _check_handed_down(self, project: Project, pipeline: Pipeline) -> None:
+        taken = set(PLUGIN_PARAMETERS)
+        for phase in project.order(pipeline.targets):
+            taken |= {*phase.parameters, *phase.steering_parameters}
+        if unknown := sorted(set(pipeline.parameters) - taken):
+            raise UsageError(
+                f"{self.file}: entry point {pipeline.name!r}, key `parameters`: none of its phases has a parameter "
+                f"{unknown[0]!r}. Allowed: {', '.join(sorted(taken))}."
+            )
 
 
 def load_project(directory: str | Path) -> Project:

@@ -44,6 +44,7 @@ CONFIG_INDEX = "mlflow.phase.config."
 INPUT_INDEX = "mlflow.phase.input."
 INPUT_BYTES_INDEX = "mlflow.phase.input_bytes."
 RUNS_INDEX = "mlflow.phase.runs."
+COMPUTED_INDEX = "mlflow.phase.computed."
 LATEST = "mlflow.phase.latest."
 
 OUTPUTS_FOLDER = "outputs"

@@ -136,9 +136,8 @@ def local_path(text: str, base: Path, argv: Sequence[str] = ()) -> Path | None:
     UsageError when that leaves several to choose from.
     """
     ends = "/" + text.removeprefix("./")
-    named = {
-        argument for argument in argv if argument.startswith("/") and (argument == text or argument.endswith(ends))
-    }
+    parts = [part for argument in argv for part in (argument, argument.partition("=")[2]) if part.startswith("/")]
+    named = {part for part in parts if part == text or part.endswith(ends)}
     here = os.path.normpath(base / text)
     if here not in named and len(named) > 1:
         raise UsageError(f"{text!r} could be any of {', '.join(sorted(named))}: pass it with its whole path.")

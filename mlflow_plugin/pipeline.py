@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.attempt import say
-from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
+from mlflow_plugin.decision import middling
+from mlflow_plugin.errors import NeedsAnswer, PhaseError, UsageError, store_trouble
 from mlflow_plugin.evidence import Request
 from mlflow_plugin.execution import Execution, Outcome, absolute_tracking_uri, carry_out
 from mlflow_plugin.history import phase_run
@@ -20,7 +21,7 @@ from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.parameters import logged_value, without_defaults
 from mlflow_plugin.project import PLUGIN_PARAMETERS, Phase, Pipeline, Project
 from mlflow_plugin.records import Records
-from mlflow_plugin.tables import outcome_table
+from mlflow_plugin.tables import outcome_table, quality_cell
 from mlflow_plugin.termination import orderly_termination
 
 
@@ -83,6 +84,7 @@ def run_pipeline(
                 request, replace(execution, parent_run_id=parent, accepted_losses=accepted)
             )
             accepted |= outcomes[phase.name].accepted_losses
+            _check_usable(phase, outcomes[phase.name], phases[number:], invocation)
     except BaseException as error:
         reason = str(error) or "interrupted from the keyboard"
         records.fail(parent, reason, status="FAILED" if isinstance(error, Exception) else "KILLED")
@@ -96,6 +98,21 @@ def run_pipeline(
             print(outcome_table(rows, time.monotonic() - began), flush=True)
     records.end_pipeline(parent, [outcome.run_id for outcome in outcomes.values()])
     return parent
+
+
+def _check_usable(phase: Phase, outcome: Outcome, later: Sequence[Phase], invocation: Invocation) -> None:
+    """Raises NeedsAnswer before anything is built on a result that was just computed and is not good enough for it."""
+    computed = outcome.run_id == outcome.source.run_id
+    grade = phase.grade(outcome.source.metrics)
+    needing = [other for other in later if phase.name in other.needs]
+    if not computed or grade in ("good", "between") or not needing:
+        return
+    reasons = "; ".join(middling(phase, outcome.source)) or quality_cell(phase, outcome.source)
+    pin = {f"{phase.name}_run_id": outcome.source.run_id}
+    raise NeedsAnswer(
+        f"{phase.name} was computed, and nothing was built on it: {reasons}. Mend it, or go on with it all the same: "
+        f"{invocation.command(needing[0].name, **pin)}"
+    )
 
 
 def main() -> int:

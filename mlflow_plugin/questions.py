@@ -65,7 +65,7 @@ def settle(request: Request, verdict: Verdict, run_id: str, read_answer: Callabl
     if request.decide == "fail":
         raise PhaseError(f"{text}\n\ndecide=fail: stopped without running or throwing away anything.")
     if request.decide in ("reuse", "rerun"):
-        # A question without a re-run is about the inputs' age alone: going on with them is what is left.
+        # A question without a re-run is about the inputs' age alone: `rerun` computes with them as they are.
         answer = Answer(verdict.option(request.decide) or verdict.options[0], f"{user} (decide={request.decide})")
     else:
         answer = _ask_somebody(request, verdict, run_id, text, read_answer, user)
@@ -85,18 +85,20 @@ def _ask_somebody(
     if request.decide == "wait":
         return _wait(verdict, run_id, text, read_answer)
     if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
-        return Answer(_prompt(verdict, text), user)
+        return Answer(_prompt(request, verdict, run_id, text), user)
     raise NeedsAnswer(f"{text}\n\n{commands_text(request, verdict, run_id)}")
 
 
-def _prompt(verdict: Verdict, text: str) -> Option:
+def _prompt(request: Request, verdict: Verdict, run_id: str, text: str) -> Option:
     letters = [option.letter for option in verdict.options]
     print(f"\n{text}\n", file=sys.stderr, flush=True)
     while True:
         print(f"Which one? [{'/'.join(letters)}] ", end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
         if not line:
-            raise NeedsAnswer(f"{verdict.phase}: the input ended without an answer; nothing was run or thrown away.")
+            raise NeedsAnswer(
+                f"{verdict.phase}: the input ended without an answer. {commands_text(request, verdict, run_id)}"
+            )
         if option := verdict.option(line.strip().upper()):
             return option
         print(f"Please answer {_either(letters)}.", file=sys.stderr, flush=True)

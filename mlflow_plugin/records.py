@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin import names
 from mlflow_plugin.accounting import Price, cost_usd, detect_hardware
 from mlflow_plugin.artifacts import OutputFiles
+from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.evidence import Decision, Request, good_downstream
 from mlflow_plugin.history import History
 from mlflow_plugin.identity import Identity
@@ -103,7 +104,13 @@ class Records:
     def start(self, run_id: str, decision: Decision) -> None:
         """Marks a run as computing this phase, findable by its identity, alive from now on."""
         verdict = decision.verdict
-        tags = {**self._named(decision), names.VERDICT: verdict.action, names.HEARTBEAT: _dumps(heartbeat())}
+        computed = names.COMPUTED_INDEX + names.phase_key(decision.request.project.name, decision.request.phase.name)
+        tags = {
+            **self._named(decision),
+            computed: "1",
+            names.VERDICT: verdict.action,
+            names.HEARTBEAT: _dumps(heartbeat()),
+        }
         if verdict.action == "resume" and verdict.run_id:
             tags[names.RESUMED_FROM] = verdict.run_id
             interrupted = decision.history.run(verdict.run_id)
@@ -154,6 +161,11 @@ class Records:
         self._tag(run_id, {names.ANSWERED_BY: by})
         self._tag(run_id, {names.ANSWER: letter})
 
+    def withdraw_answer(self, run_id: str) -> None:
+        """Takes an answer back that no longer fits the question."""
+        for name in (names.ANSWER, names.ANSWERED_BY):
+            self.client.delete_tag(run_id, name)
+
     # --- ending ---
 
     def complete(self, run_id: str, work: Work, completion: Completion) -> None:
@@ -163,7 +175,7 @@ class Records:
         phase = work.request.phase
         # Hours may have passed since the verdict: what counts is what the store says now.
         history = History(self.client, work.request.experiment_id, work.request.project)
-        before = history.latest(phase)
+        before = _readable(lambda: history.latest(phase))
         self.metrics(
             run_id,
             {
@@ -171,7 +183,7 @@ class Records:
                 names.COST_USD: cost_usd(completion.duration_seconds, completion.price),
             },
         )
-        self._point(work.request, run_id, completion.grade, before)
+        moved = self._point(work.request, run_id, completion.grade, before)
         self._tag(
             run_id,
             {
@@ -180,7 +192,7 @@ class Records:
                 names.COMPLETED_AT: now(),
             },
         )
-        if before is not None and before.output_digest != completion.output_digest:
+        if moved and before is not None and before.output_digest != completion.output_digest:
             lost = {loss.run_id for loss in good_downstream(history, before)}
             self.invalidate(lost | set(work.supersedes), run_id)
         self.end(run_id, "FINISHED")
@@ -190,6 +202,8 @@ class Records:
         phase = decision.request.phase
         kept = {gate_metric for gate in phase.gates for gate_metric in (gate.left, gate.right)}
         kept |= {phase.quality.metric} if phase.quality else set()
+        if decision.verdict.kind == "downstream":
+            kept = set()  # It was made with other parameters than this run shows, so its figures would mislead here.
         self.metrics(
             run_id,
             {
@@ -219,14 +233,18 @@ class Records:
                 self.client.delete_tag(source.run_id, names.INVALIDATED_BY)
         self.end(run_id, "FINISHED")
 
-    def _point(self, request: Request, run_id: str, grade: str, before: PhaseRun | None) -> None:
+    def _point(self, request: Request, run_id: str, grade: str, before: PhaseRun | None) -> bool:
         """Moves the experiment's pointer to the phase's newest usable run. Written before the completion marker: a
-        pointer to a run without one is passed over, whereas a complete run without a pointer would not be seen."""
+        pointer to a run without one is passed over, whereas a complete run without a pointer would not be seen.
+
+        False when the run is not good enough for that.
+        """
         if grade not in ("good", "accepted") and (grade != "between" or before is not None):
-            return
+            return False
         key = names.LATEST + names.phase_key(request.project.name, request.phase.name)
         content = {"phase": request.phase.name, "run_id": run_id, "grade": grade}
         self.client.set_experiment_tag(request.experiment_id, key, _dumps(content))
+        return True
 
     def fail(self, run_id: str, reason: str, decision: Decision | None = None, status: str = "FAILED") -> None:
         """Ends a run without a result. Nothing that it made is removed."""
@@ -311,6 +329,14 @@ def superseded_runs(decision: Decision) -> set[str]:
     """The runs of the same phase that a new one takes the place of, as the question said."""
     phase = decision.request.phase.name
     return {loss.run_id for loss in decision.verdict.invalidates if loss.phase == phase}
+
+
+def _readable(look: Callable[[], PhaseRun | None]) -> PhaseRun | None:
+    """What a look into the store finds. Runs that this version cannot read must not cost the one that just ended."""
+    try:
+        return look()
+    except PhaseError:
+        return None
 
 
 def clipped(text: str) -> str:

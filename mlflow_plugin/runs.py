@@ -18,6 +18,7 @@ class PhaseRun:
 
     run_id: str
     phase: str
+    project: str = ""
     experiment_id: str = "0"
     artifact_uri: str = ""
     status: str = "RUNNING"

@@ -56,27 +56,37 @@ def code_digest(project_dir: Path, command: str, code: list[str] | None) -> Code
     return CodeDigest(value_digest(ordered), {name: digest[:_SHORT_DIGEST] for name, digest in ordered.items()})
 
 
+_SEPARATORS = ("&&", "||", "|", ";", "&")
+
+
 def command_usage(command: str, parameters: Iterable[str]) -> tuple[str, dict[str, str]]:
     """Split a command template into its literal part and, per parameter, the tokens that use it.
 
     A token with `{name}` belongs to that parameter, and so does the option before it when the placeholder is a token of
     its own: `train.py --epochs {epochs}` has the literal part `train.py` and uses epochs as `--epochs {epochs}`. So a
-    parameter can be added to a command and the literal part stays. `{{` and `}}` are literal braces. Unused
-    parameters have no entry.
+    parameter can be added to a command and the literal part stays. One without an option counts with its place. What
+    follows `&&`, `;` or `|` is another command, and the use is told to be that command's.
+    `{{` and `}}` are literal braces. Unused parameters have no entry.
     """
     known = set(parameters)
     literal: list[str] = []
     usage: dict[str, list[str]] = {}
     option: str | None = None
+    number = positional = 0
     for token in _COMMAND_TOKEN.findall(command.replace("\\\n", " ").strip()):
         names = [name for name in dict.fromkeys(_placeholders(token)) if name in known]
         if not names:
             literal.append(token)
             option = token if token.startswith("-") else None
+            number += token in _SEPARATORS or token.endswith(";")
             continue
         alone = re.fullmatch(r"\{\w+[^{}]*\}", token.strip("\"'")) is not None
         if alone and option is not None:
             token = f"{literal.pop()} {token}"
+        elif not token.startswith("-"):
+            place, positional = len(literal) + positional, positional + 1
+            token = f"@{place} {token}"
+        token = f"{token} of command {number}" if number else token
         for name in names:
             usage.setdefault(name, []).append(token)
         option = None

@@ -51,6 +51,7 @@ def pipeline_state(project: Project, history: History) -> list[PhaseState]:
 
 def _state(history: History, phase: Phase, latest: Mapping[str, PhaseRun | None]) -> PhaseState:
     newest = [run for run in history.recent(phase.name, 10) if not run.reused_run_id]
+    newest = newest or history.computed(phase.name, 10)
     busy = _busy(phase, newest[:3])
     chosen = latest[phase.name]
     if chosen is None:

@@ -412,7 +412,9 @@ def test_containers_are_restored_in_place():
     assert live["epoch"] == 7
 
 
-@pytest.mark.parametrize("value", [{1}, object(), lambda: 0, torch.nn.Linear, Path("x")], ids=str)
+@pytest.mark.parametrize(
+    "value", [{1}, object(), lambda: 0, torch.nn.Linear, Path("x")], ids=lambda one: type(one).__name__
+)
 def test_value_that_cannot_be_kept_is_named(value):
     with pytest.raises(PhaseError, match=r"helpers\.1 can neither be saved nor restored"):
         collect({"helpers": [1, value]})
