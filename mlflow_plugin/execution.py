@@ -184,6 +184,11 @@ def _parameters(attempt: Attempt) -> dict[str, object]:
     declared = request.phase.parameters
     resolved = {f"{need}_run_id": run.run_id for need, run in attempt.decision.inputs.items()}
     given = {name: value for name, value in request.given.items() if name in declared}
+    # MLflow looks for a default path in the caller's folder too; the project means its own.
+    for name, parameter in declared.items():
+        own = request.project.directory / str(parameter.default)
+        if parameter.type == "path" and parameter.default and name not in given and own.exists():
+            given[name] = str(own)
     return {**given, **{name: run_id for name, run_id in resolved.items() if name in declared}}
 
 

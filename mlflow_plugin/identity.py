@@ -147,18 +147,19 @@ def _canonical_parameter(parameter: Parameter, value: Value, base: Path, argv: S
 def recipe_of(
     project: Project, phase: Phase, values: Mapping[str, Value], base: Path | None = None, argv: Sequence[str] = ()
 ) -> Recipe:
-    """The recipe of a phase with these values; `base` is the folder that relative path parameters start from."""
+    """The recipe of a phase with these values; `base` is the folder that relative path parameters start from;
+    those of a default start from the project's.
+    """
     folder = base or Path.cwd()
     code = code_digest(project.directory, phase.command, None if phase.code is None else list(phase.code))
     literal, usage = command_usage(phase.command, phase.parameters)
     parameters, defaults = {}, {}
     for parameter in phase.result_parameters:
         value = values[parameter.name]
-        parameters[parameter.name] = (
-            _canonical_parameter(parameter, value, folder, argv),
-            usage.get(parameter.name, ""),
-        )
-        defaults[parameter.name] = _default(parameter, folder, argv)
+        own = project.directory if value == parameter.default else folder
+        canonical_value = _canonical_parameter(parameter, value, own, argv)
+        parameters[parameter.name] = (canonical_value, usage.get(parameter.name, ""))
+        defaults[parameter.name] = _default(parameter, project.directory, argv)
     ignored = phase.ignore | phase.steering_parameters
     return Recipe(project.name, phase.name, literal, code.digest, code.files, parameters, defaults, ignored)
 
