@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -31,6 +31,7 @@ from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.verdict import Option
 
 _BATCH = 100
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -193,8 +194,8 @@ class Records:
             },
         )
         if moved and before is not None and before.output_digest != completion.output_digest:
-            lost = {loss.run_id for loss in good_downstream(history, before)}
-            self.invalidate(lost | set(work.supersedes), run_id)
+            losses = _readable(lambda: good_downstream(history, before)) or []
+            self.invalidate({*(loss.run_id for loss in losses), *work.supersedes}, run_id)
         self.end(run_id, "FINISHED")
 
     def reuse(self, run_id: str, decision: Decision, source: PhaseRun, answer: Option | None = None) -> None:
@@ -331,7 +332,7 @@ def superseded_runs(decision: Decision) -> set[str]:
     return {loss.run_id for loss in decision.verdict.invalidates if loss.phase == phase}
 
 
-def _readable(look: Callable[[], PhaseRun | None]) -> PhaseRun | None:
+def _readable(look: Callable[[], _Found]) -> _Found | None:
     """What a look into the store finds. Runs that this version cannot read must not cost the one that just ended."""
     try:
         return look()

@@ -132,6 +132,26 @@ def test_a_poor_run_does_not_move_the_pointer(demo):
     assert demo.latest("train") == good
 
 
+@pytest.mark.parametrize("metrics", [{"fidelity": 0.1, "held_out": 0.8}, {"fidelity": 0.9, "held_out": 0.1}, {}])
+def test_a_run_that_nothing_will_be_built_on_invalidates_nothing(demo, metrics):
+    demo.compute("collect")
+    good, evaluated = demo.compute("train", "good"), demo.compute("evaluate")
+    demo.compute("train", "unusable", metrics)
+    assert [demo.run(run_id).invalidated_by for run_id in (good, evaluated)] == ["", ""]
+    assert demo.action("evaluate") == ("reuse", "same")
+
+
+@pytest.mark.parametrize("newer", ["of the same phase", "downstream"])
+def test_a_run_that_a_newer_version_wrote_meanwhile_does_not_cost_the_one_that_ends(demo, newer):
+    collected, _ = demo.compute("collect", "one"), demo.compute("train")
+    run_id, decision = demo.start("collect", seed=1)
+    written = collected if newer == "of the same phase" else demo.compute("evaluate")
+    demo.client.set_tag(written, names.FORMAT, "99")
+    demo.finish(run_id, decision, {"result.txt": "two"}, {}, 1.0)
+    run = demo.run(run_id)
+    assert (run.complete, run.status) == (True, "FINISHED")
+
+
 def test_runs_built_on_other_bytes_are_marked_as_invalidated_and_those_on_the_same_bytes_are_not(demo):
     demo.compute("collect", "bytes")
     trained, evaluated = demo.compute("train"), demo.compute("evaluate")
