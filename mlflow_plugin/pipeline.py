@@ -84,7 +84,7 @@ def run_pipeline(
                 request, replace(execution, parent_run_id=parent, accepted_losses=accepted)
             )
             accepted |= outcomes[phase.name].accepted_losses
-            _check_usable(phase, outcomes[phase.name], phases[number:], invocation)
+            _check_usable(phase, outcomes[phase.name], phases[number:], pipeline, invocation)
     except BaseException as error:
         reason = str(error) or "interrupted from the keyboard"
         records.fail(parent, reason, status="FAILED" if isinstance(error, Exception) else "KILLED")
@@ -100,7 +100,9 @@ def run_pipeline(
     return parent
 
 
-def _check_usable(phase: Phase, outcome: Outcome, later: Sequence[Phase], invocation: Invocation) -> None:
+def _check_usable(
+    phase: Phase, outcome: Outcome, later: Sequence[Phase], pipeline: Pipeline, invocation: Invocation
+) -> None:
     """Raises NeedsAnswer before anything is built on a result that was just computed and is not good enough for it."""
     computed = outcome.run_id == outcome.source.run_id
     grade = phase.grade(outcome.source.metrics)
@@ -108,10 +110,11 @@ def _check_usable(phase: Phase, outcome: Outcome, later: Sequence[Phase], invoca
     if not computed or grade in ("good", "between") or not needing:
         return
     reasons = "; ".join(middling(phase, outcome.source)) or quality_cell(phase, outcome.source)
-    pin = {f"{phase.name}_run_id": outcome.source.run_id}
+    handed = handed_down(pipeline, needing[0], invocation.parameters)
+    given = without_defaults(handed, needing[0].parameters) | {f"{phase.name}_run_id": outcome.source.run_id}
     raise NeedsAnswer(
         f"{phase.name} was computed, and nothing was built on it: {reasons}. Mend it, or go on with it all the same: "
-        f"{invocation.command(needing[0].name, **pin)}"
+        f"{invocation.command(needing[0].name, **given)}"
     )
 
 

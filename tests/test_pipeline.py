@@ -1,10 +1,14 @@
-"""What a pipeline hands down to its phases."""
+"""What a pipeline hands down to its phases, and the results that it does not build on."""
 
 import pytest
 
-from mlflow_plugin.errors import UsageError
+from mlflow_plugin import pipeline
+from mlflow_plugin.errors import NeedsAnswer, UsageError
+from mlflow_plugin.execution import Execution, Outcome
+from mlflow_plugin.invocation import Invocation
 from mlflow_plugin.mlproject import load_project
-from mlflow_plugin.pipeline import check_parameters, handed_down
+from mlflow_plugin.pipeline import check_parameters, handed_down, run_pipeline
+from mlflow_plugin.verdict import Verdict
 
 MLPROJECT = """
 entry_points:
@@ -37,3 +41,86 @@ def test_a_phase_is_handed_its_own_parameters_its_pins_and_the_plugins(project, 
 def test_a_parameter_that_no_phase_has_is_refused_with_those_there_are(project):
     with pytest.raises(UsageError, match=r"main has no parameter 'row'\. Its parameters: collect_run_id, decide"):
         check_parameters(project, project.pipelines["main"], {"row": 1})
+
+
+GRADES = {
+    "good": {"fidelity": 0.9, "held_out": 0.8},
+    "between": {"fidelity": 0.8, "held_out": 0.8},
+    "poor": {"fidelity": 0.1, "held_out": 0.8},
+    "gate": {"fidelity": 0.9, "held_out": 0.1},
+    "unknown": {"held_out": 0.8},
+}
+
+
+@pytest.fixture
+def run_demo(demo, monkeypatch):
+    """Return a function that runs the pipeline, in which every phase is computed at once and `train` comes out with
+    these metrics; it returns the parent run's id.
+    """
+
+    def run(metrics: dict, **given: object) -> str:
+        def compute(request, execution) -> Outcome:
+            phase = request.phase.name
+            run_id = demo.compute(phase, metrics=metrics if phase == "train" else {})
+            return Outcome(Verdict(phase, "run", ("changed",)), run_id, demo.run(run_id))
+
+        monkeypatch.setattr(pipeline, "carry_out", compute)
+        invocation = Invocation(demo.folder, "main", given)
+        return run_pipeline(load_project(demo.folder), "main", given, demo.client, "0", Execution(), invocation)
+
+    return run
+
+
+@pytest.mark.parametrize("grade", ["good", "between"])
+def test_a_pipeline_goes_on_with_a_result_that_is_good_enough(demo, run_demo, grade):
+    parent = run_demo(GRADES[grade])
+    assert demo.client.get_run(parent).info.status == "FINISHED"
+    assert demo.history().recent("evaluate", 1)[0].complete
+
+
+@pytest.mark.parametrize(
+    ("grade", "why"),
+    [
+        ("poor", "fidelity 0.1 (poor)"),
+        ("gate", "gate 'held_out > 0.5' failed: 0.1 against 0.5"),
+        ("unknown", "metric 'fidelity' was never logged"),
+    ],
+)
+def test_a_pipeline_builds_nothing_on_a_result_that_just_came_out_unusable(demo, run_demo, grade, why):
+    with pytest.raises(NeedsAnswer) as error:
+        run_demo(GRADES[grade])
+    trained = demo.history().recent("train", 1)[0].run_id
+    message = str(error.value)
+    assert message.startswith("train was computed, and nothing was built on it: ")
+    assert why in message
+    assert message.endswith(f"-e evaluate -P train_run_id={trained}")
+    assert demo.history().recent("evaluate", 1) == []
+    parent = demo.client.search_runs(["0"], "tags.`mlflow.project.entryPoint` = 'main'")[0]
+    assert (parent.info.status, parent.data.tags["phase.reason"]) == ("FAILED", message)
+
+
+def test_the_command_to_go_on_with_an_unusable_result_keeps_what_the_next_phase_was_given(demo, run_demo):
+    demo.edit("MLproject", 'command: "python evaluate.py"', PARAMETERS_OF_EVALUATE)
+    with pytest.raises(NeedsAnswer, match=r"-e evaluate -P depth=3 -P train_run_id=\w{32}$"):
+        run_demo(GRADES["poor"], epochs=10, depth=3)
+
+
+PARAMETERS_OF_EVALUATE = """parameters:
+      depth: {type: int, default: 1}
+    command: "python evaluate.py --depth {depth}\""""
+
+
+def test_the_last_phase_of_a_pipeline_may_come_out_as_it_likes(demo, run_demo):
+    demo.edit("MLproject", "pipeline: [evaluate]", "pipeline: [train]")
+    parent = run_demo(GRADES["poor"])
+    assert demo.client.get_run(parent).info.status == "FINISHED"
+
+
+def test_an_unusable_result_that_was_reused_because_a_person_kept_it_is_built_on(demo):
+    project, kept = demo.request("train").project, demo.run(demo.compute("collect"))
+    train, evaluate, main = project.phases["train"], project.phases["evaluate"], project.pipelines["main"]
+    assert train.grade(kept.metrics) == "unknown"
+    verdict, invocation = Verdict("train", "reuse", ("kept by ada",)), Invocation(demo.folder, "main")
+    pipeline._check_usable(train, Outcome(verdict, "0" * 32, kept), [evaluate], main, invocation)
+    with pytest.raises(NeedsAnswer):
+        pipeline._check_usable(train, Outcome(verdict, kept.run_id, kept), [evaluate], main, invocation)
