@@ -126,6 +126,35 @@ def test_using_a_parameter_in_another_way_is_another_identity(identity):
     assert differences(new, old) == ["how the command uses epochs"]
 
 
+def test_arguments_that_changed_places_are_another_identity(identity):
+    declared = "{epochs: {type: int, default: 10}, batch: {type: int, default: 10}}"
+    old = identity({}, declared, "python train.py {epochs} {batch}")
+    new = identity({}, declared, "python train.py {batch} {epochs}")
+    assert not found_by(new, old)
+    assert differences(new, old) == ["how the command uses batch", "how the command uses epochs"]
+
+
+def test_an_option_of_another_command_of_the_line_is_another_identity(identity):
+    old = identity(command="python train.py --epochs {epochs} && python helper.py")
+    new = identity(command="python train.py && python helper.py --epochs {epochs}")
+    assert not found_by(new, old)
+    assert differences(new, old) == ["how the command uses epochs"]
+
+
+def test_a_parameter_or_an_input_that_was_removed_is_a_difference(identity):
+    declared = "{epochs: {type: int, default: 10}, batch: {type: int, default: 8}}"
+    old = identity({}, declared, f"{COMMAND} --batch {{batch}}", inputs={"collect": DIGEST, "label": DIGEST})
+    assert differences(identity(), old) == ["batch, which is no longer a parameter", "label, which is no longer needed"]
+    assert differences(identity(), old, inputs=False) == ["batch, which is no longer a parameter"]
+
+
+def test_a_parameter_that_was_added_to_those_ignored_is_no_difference(identity):
+    declared = "{epochs: {type: int, default: 10}, device: {default: cpu}}"
+    command = f"{COMMAND} --device {{device}}"
+    old = identity({"device": "cuda"}, declared, command)
+    assert differences(identity({}, declared, command, "{needs: [collect], ignore: [device]}"), old) == []
+
+
 def test_another_command_is_another_identity(identity):
     old, new = identity(), identity(command=f"{COMMAND} --fast")
     assert not found_by(new, old)

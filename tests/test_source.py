@@ -381,3 +381,18 @@ def test_no_command_raises(command):
     literal, usage = command_usage(command, ["a"])
     assert isinstance(literal, str)
     assert set(usage) <= {"a"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("train.py {a} {b}", "train.py {b} {a}"),
+        ("train.py {a} fast", "train.py fast {a}"),
+        ("train.py {a} {b} fast", "train.py {a} fast {b}"),
+        ("one.py --x {a} && two.py {b}", "one.py {b} && two.py --x {a}"),
+        ("one.py --x={a} ; two.py", "one.py ; two.py --x={a}"),
+        ("one.py --x {a}\n| two.py", "one.py\n| two.py --x {a}"),
+    ],
+)
+def test_the_same_words_in_other_places_are_another_use(one, other):
+    assert command_usage(one, "ab") != command_usage(other, "ab")
