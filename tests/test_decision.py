@@ -274,6 +274,14 @@ def test_lost_outputs_are_made_again_without_asking_although_good_runs_hang_on_t
     assert (verdict.action, verdict.options) == ("run", ())
 
 
+def test_lost_outputs_that_nothing_good_was_made_from_are_no_reason_to_throw_good_runs_away():
+    given_now = evidence(("good, outputs lost",), downstream=True)
+    current = replace(given_now.current(), output_digest="ab" * 32)
+    for digest, kind in (("ab" * 32, "nothing"), ("cd" * 32, "downstream")):
+        damaged = replace(given_now.same[0], run=replace(given_now.same[0].run, output_digest=digest))
+        assert decide(replace(given_now, same=[damaged], current=lambda: current)).kind == kind
+
+
 def test_a_quarantined_run_with_lost_outputs_is_no_repair():
     given_now = evidence(("good, outputs lost",), downstream=True)
     both = replace(given_now.same[0], tainted="train c0ffee is quarantined: wrong data")

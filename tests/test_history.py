@@ -201,6 +201,17 @@ def test_a_quarantine_reaches_a_run_of_another_experiment_that_was_built_on_it(d
     assert demo.latest("train") is None
 
 
+def test_a_quarantined_run_that_was_deleted_still_taints_what_was_made_from_it(demo):
+    collected, trained, evaluated = (demo.compute(phase) for phase in ("collect", "train", "evaluate"))
+    demo.records.quarantine(collected, "wrong data")
+    demo.client.delete_run(collected)
+    history = demo.history()
+    for run_id in (trained, evaluated):
+        assert f"collect {collected[:8]} upstream of it is quarantined: wrong data" in history.taint(demo.run(run_id))
+    assert history.run(collected) is None
+    assert [demo.latest(phase) for phase in ("collect", "train", "evaluate")] == [None, None, None]
+
+
 def test_downstream_is_transitive_and_leaves_out_reuses(demo):
     collected, trained, evaluated = (demo.compute(phase) for phase in ("collect", "train", "evaluate"))
     demo.settle("train")
