@@ -169,6 +169,18 @@ def test_what_comes_after_a_computed_phase_is_said_to_be_decided_after_it(demo):
     assert found.seconds == 120.0
 
 
+def test_what_comes_after_a_phase_that_is_waited_for_is_decided_after_it(demo):
+    for phase in ("collect", "train", "evaluate"):
+        demo.compute(phase)
+    demo.start("train", epochs=20)
+    found = plan(demo.folder, parameters={"epochs": 20})
+    assert [(verdict.action, verdict.kind) for verdict in found.verdicts] == [
+        ("reuse", "same"),
+        ("wait", "live"),
+        ("run", "after"),
+    ]
+
+
 def test_a_plan_of_one_phase_is_its_verdict(demo):
     demo.compute("collect")
     assert plan(demo.folder, "collect").verdicts == (lookup(demo, "collect"),)

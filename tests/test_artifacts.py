@@ -163,3 +163,17 @@ def test_the_models_that_a_run_logged_are_outputs_too(demo, tmp_path):
 )
 def test_only_a_local_store_has_a_folder(uri, folder):
     assert local_folder(uri) == folder
+
+
+HOSTILE = ["../x", "/etc/cron.d", "a/../../x", "..", "C:/x", "a\\..\\..\\x", "a\0b"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_outputs_that_would_lie_outside_their_folder_are_refused(demo, run, name, tmp_path):
+    for outputs in ({"folder": name}, {"models": {name: "m-0"}}):
+        hostile = replace(run, outputs={**run.outputs, **outputs})
+        with pytest.raises(PhaseError):
+            OutputFiles.of(hostile)
+        with pytest.raises(PhaseError):
+            fetch_outputs(demo.client, hostile, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()

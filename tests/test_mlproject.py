@@ -204,3 +204,9 @@ def test_a_missing_project_says_where_to_look(tmp_path):
 def test_the_name_of_the_file_may_be_written_in_any_case_as_mlflow_allows(tmp_path):
     (tmp_path / "mlproject").write_text(f"entry_points:{COLLECT}")
     assert "collect" in load_project(tmp_path).phases
+
+
+def test_a_parameter_of_a_pipeline_that_none_of_its_phases_takes_is_refused(tmp_path):
+    pipeline = "  main:\n    parameters: {rows: int, decide: string}\n    command: x\n    pipeline: [collect]\n"
+    message = refusal(write(tmp_path, f"entry_points:{COLLECT}{pipeline}"))
+    assert "entry point 'main', key `parameters`: none of its phases has a parameter 'rows'" in message

@@ -165,3 +165,12 @@ def test_a_file_that_several_arguments_could_mean_is_not_guessed(tmp_path: Path)
     assert local_path("data.csv", tmp_path / "b", rendered) == tmp_path / "b/data.csv"
     with pytest.raises(UsageError, match="whole path"):
         local_path("data.csv", tmp_path, rendered)
+
+
+@pytest.mark.parametrize("argument", ["--prompts={}", "{}", "prompts={}"])
+def test_a_path_is_found_in_an_option_that_holds_it(tmp_path, argument):
+    file = tmp_path / "d.tsv"
+    file.write_text("a")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert local_path("d.tsv", elsewhere, ["train.py", argument.format(file)]) == file
