@@ -132,7 +132,7 @@ def test_what_is_no_option_is_asked_again(typing, capsys):
 
 def test_input_that_ends_is_no_answer(typing):
     typing("")
-    with pytest.raises(NeedsAnswer, match="the input ended without an answer(.|\n)*nothing was run(.|\n)*decide=rerun"):
+    with pytest.raises(NeedsAnswer, match=r"ended without an answer(.|\n)*nothing was run(.|\n)*decide=rerun"):
         ask()
 
 
