@@ -61,7 +61,7 @@ def finish_pipeline(folder: Path, tracking_uri: str, experiment_id: str = "0") -
 
 
 def add_other_runs(database: Path, runs: int) -> None:
-    """Copies the finished runs until there are `runs`, each copy with identity and inputs of its own, started earlier."""
+    """Copies the finished runs until there are `runs`, each with an identity and inputs of its own, started earlier."""
     db = sqlite3.connect(database)
     db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-500000;")
     originals = [row[0] for row in db.execute("select run_uuid from runs order by start_time")]
