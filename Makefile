@@ -47,8 +47,8 @@ check: $(ENVIRONMENT) ## Lint, formatting and types
 bench: $(ENVIRONMENT) ## Measure the speed of verdicts, of a finished pipeline and of phase 2
 	@$(BIN)/python -m benchmarks $(BENCHFLAGS)
 
-# Apart from `bench`: it installs four other tools, about 1 GB, and takes half an hour.
-bench-peers: $(ENVIRONMENT) ## Measure what other tools need on a finished pipeline (installs them; half an hour)
+# Apart from `bench`: it installs four other tools, about 700 MB, and takes 20 minutes.
+bench-peers: $(ENVIRONMENT) ## Measure what other tools need on a finished pipeline (installs them; 20 minutes)
 	@$(BIN)/python -m benchmarks.peers $(BENCHFLAGS)
 
 lock: ## Resolve every dependency afresh and rewrite constraints.txt

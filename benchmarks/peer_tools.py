@@ -74,7 +74,7 @@ TOOLS = (
         "scale.py",
         lambda home: home / "scaled.json",
         {"dvc repro": "dvc repro", "dvc status": "dvc status"},
-        setup=("git init --quiet", "dvc init --quiet"),
+        setup=("git init --quiet", "dvc init --quiet", "dvc config core.check_update false"),
     ),
     Tool(
         "redun",
