@@ -55,6 +55,15 @@ def test_code_that_was_edited_while_a_question_was_open_is_asked_about_anew(demo
     assert "things changed while the question was open" in capsys.readouterr().err
 
 
+def test_a_question_that_looks_the_same_about_other_code_is_asked_anew(demo, asked):
+    demo.compute("collect")
+    demo.compute("train")
+    questions = asked(lambda: demo.edit("collect.py", "print(1)", "print(10)"), decide="rerun")
+    found = demo.settle("collect", seed=1)
+    assert questions == [("downstream", ""), ("downstream", "")]
+    assert found.decision.identity == demo.decide("collect", seed=1).identity
+
+
 def test_a_run_that_was_quarantined_while_the_question_was_open_is_not_kept(demo, asked):
     demo.compute("collect")
     kept = demo.compute("train", metrics=BETWEEN)
