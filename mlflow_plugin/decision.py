@@ -4,7 +4,6 @@ in order.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from mlflow_plugin.accounting.estimate import Estimate, describe_duration
 from mlflow_plugin.names import short
@@ -29,7 +28,6 @@ class Evidence:
     """All that a verdict rests on. The callables are asked only when the rules before them have not decided."""
 
     phase: Phase
-    now: datetime
     same: Sequence[Candidate] = ()
     missing_inputs: Sequence[str] = ()
     inputs: Mapping[str, PhaseRun] = field(default_factory=dict)

@@ -109,7 +109,6 @@ class _Collector:
             same = self._same()
         return Evidence(
             phase=self.phase,
-            now=datetime.now(UTC),
             same=same,
             missing_inputs=self.missing,
             inputs=self.inputs,

@@ -83,7 +83,6 @@ def evidence(
     current = PhaseRun("beef000000", phase.name, completed_at=NOON, metrics=GOOD)
     return Evidence(
         phase=phase,
-        now=NOON,
         same=[candidate(state, number, phase) for number, state in enumerate(states)],
         missing_inputs=["collect"] if missing else [],
         inputs={} if missing else {"collect": COLLECT},
@@ -187,7 +186,7 @@ def test_a_run_is_reused_when_good_run_again_when_poor_and_asked_about_between(v
     poor, good = sorted(bounds) if higher_is_better else sorted(bounds, reverse=True)
     phase = Phase("train", "python train.py", {}, quality=Quality("loss", good, poor, higher_is_better))
     run = PhaseRun("c0ffee12", "train", completed_at=NOON, metrics={} if value is None else {"loss": value})
-    verdict = decide(Evidence(phase, NOON, same=[Candidate(run)]))
+    verdict = decide(Evidence(phase, same=[Candidate(run)]))
     if value is None or not math.isfinite(value):
         assert (verdict.action, verdict.kind) == ("ask", "unknown")
     elif (value >= good) if higher_is_better else (value <= good):
@@ -200,7 +199,7 @@ def test_a_run_is_reused_when_good_run_again_when_poor_and_asked_about_between(v
 
 def test_a_phase_without_quality_is_reused_when_complete_however_small_its_result():
     phase = replace(TRAIN, quality=None, gates=())
-    verdict = decide(Evidence(phase, NOON, same=[Candidate(PhaseRun("c0ffee12", "train", completed_at=NOON))]))
+    verdict = decide(Evidence(phase, same=[Candidate(PhaseRun("c0ffee12", "train", completed_at=NOON))]))
     assert (verdict.action, verdict.run_id, verdict.quality) == ("reuse", "c0ffee12", None)
 
 
