@@ -30,7 +30,8 @@ def server(database: Path, folder: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{database}", "--host", "127.0.0.1"]
+    words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    words += ["--backend-store-uri", f"sqlite:///{database}"]
     words += ["--artifacts-destination", str(folder / "served"), "--port", str(port), "--workers", "1"]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     environment.pop("MLFLOW_TRACKING_URI", None)
