@@ -65,15 +65,16 @@ def held_out_fidelities(fidelities: Mapping[str, Mapping[str, Tensor]]) -> Figur
         names = [name for name in found if name != "train"]
         means = [float(found[name].mean()) for name in names]
         left.bar(np.arange(len(names)) + shift, means, width=0.38, label=label)
-        left.set_xticks(range(len(names)), [name.replace("_", " ") for name in names])
+        shown = ["operator" if name == "held_out" else name.replace("_", " ") for name in names]
+        left.set_xticks(range(len(names)), shown)
         gains = [bootstrap((found[name] - found["identity"]).numpy()) for name in ("held_out", "centroid")]
         middle = np.array([gain.mean for gain in gains])
         spread = np.abs(np.array([[gain.low, gain.high] for gain in gains]).T - middle)
         right.errorbar(np.arange(2) + shift / 2, middle, yerr=spread, fmt="o", capsize=4, label=label)
     left.set(ylabel="fidelity", ylim=(0, 1), title="Held-out fidelity")
-    left.legend(loc="lower left")
+    left.legend(loc="upper right")
     right.axhline(0, linestyle=":", color="black")
-    right.set_xticks(range(2), ["held out", "centroid"])
+    right.set_xticks(range(2), ["operator", "centroid"])
     right.set(ylabel="fidelity - fidelity of the identity", xlim=(-0.5, 1.5), title="Gain over doing nothing, 95%")
     return figure
 
