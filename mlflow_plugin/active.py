@@ -13,13 +13,12 @@ from mlflow.tracking import MlflowClient
 
 from mlflow_plugin import names
 from mlflow_plugin.artifacts import fetch_outputs
-from mlflow_plugin.attempt import say
 from mlflow_plugin.errors import PhaseError, UsageError
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.manifest import safe_relative_path
 from mlflow_plugin.parameters import Value
-from mlflow_plugin.progress import Progress, progress
+from mlflow_plugin.progress import Progress, progress, say
 from mlflow_plugin.records import Records
 from mlflow_plugin.runs import PhaseRun
 

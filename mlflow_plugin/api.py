@@ -2,6 +2,7 @@
 never write.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -105,8 +106,6 @@ def _in_sequence(request: Request, verdict: Verdict, before: Mapping[str, Verdic
 
 def current_experiment(client: MlflowClient) -> str:
     """The id of the experiment that MLflow would log to; `NO_EXPERIMENT` when the first run has yet to create it."""
-    import os
-
     if name := os.environ.get("MLFLOW_EXPERIMENT_NAME"):
         experiment = client.get_experiment_by_name(name)
         return str(experiment.experiment_id) if experiment else NO_EXPERIMENT

@@ -2,7 +2,6 @@
 takes.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from mlflow_plugin.evidence import Decision, Request, decide_phase, is_computing
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import History
 from mlflow_plugin.names import short
+from mlflow_plugin.progress import say
 from mlflow_plugin.questions import Answer, settle
 from mlflow_plugin.records import Records, Work, superseded_runs, user
 from mlflow_plugin.runs import PhaseRun
@@ -42,11 +42,6 @@ class Attempt:
     def resumed_from(self) -> PhaseRun | None:
         verdict = self.decision.verdict
         return self.decision.history.run(verdict.run_id or "") if verdict.action == "resume" else None
-
-
-def say(text: str) -> None:
-    """One line to the person, at once, also over SSH and in a log file."""
-    print(f"[phases] {text}", file=sys.stderr, flush=True)
 
 
 def settle_request(

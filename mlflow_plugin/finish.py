@@ -8,12 +8,12 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin import names
 from mlflow_plugin.accounting import describe_duration
 from mlflow_plugin.artifacts import gather_outputs
-from mlflow_plugin.attempt import say
 from mlflow_plugin.decision import middling
 from mlflow_plugin.digests import value_digest
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.manifest import Manifest
+from mlflow_plugin.progress import say
 from mlflow_plugin.records import Completion, Records, Work
 from mlflow_plugin.runs import PhaseRun
 

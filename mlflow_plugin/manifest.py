@@ -77,10 +77,6 @@ class Manifest:
         """sha256 over names and contents alone: equal for equal files, whatever the step, the metrics or the run."""
         return value_digest(sorted([name, entry.content or entry.sha256] for name, entry in self.files.items()))
 
-    @property
-    def total_bytes(self) -> int:
-        return sum(entry.size for entry in self.files.values())
-
     def to_json(self) -> str:
         """Text that `from_json` reads back as an equal manifest. NaN and infinities are written by name, as text."""
         files = {
@@ -118,11 +114,6 @@ class Manifest:
         Files that the manifest does not name are no faults. Raises PhaseError for a file that cannot be read.
         """
         return [fault for name, entry in self.files.items() if (fault := _fault(name, entry, Path(folder, name)))]
-
-    def same_sizes(self, listing: dict[str, int]) -> list[str]:
-        """Faults of a listing, relative path -> bytes, as a store gives it: whatever is missing or of another size."""
-        faults = (_size_fault(name, entry, listing.get(name)) for name, entry in self.files.items())
-        return [fault for fault in faults if fault]
 
 
 def safe_relative_path(name: str) -> PurePosixPath:

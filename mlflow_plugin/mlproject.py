@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.parameters import Parameter
-from mlflow_plugin.project import PLUGIN_PARAMETERS, Gate, Phase, Pipeline, Project, Quality
+from mlflow_plugin.project import Gate, Phase, Pipeline, Project, Quality
 
 # The C loader reads the same, ten times faster; it is missing where PyYAML was built without libyaml.
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -193,9 +193,7 @@ class _Reader:
             self._check_handed_down(project, pipeline)
 
     def _check_handed_down(self, project: Project, pipeline: Pipeline) -> None:
-        taken = set(PLUGIN_PARAMETERS)
-        for phase in project.order(pipeline.targets):
-            taken |= {*phase.parameters, *phase.steering_parameters}
+        taken = project.pipeline_parameters(pipeline)
         if unknown := sorted(set(pipeline.parameters) - taken):
             raise UsageError(
                 f"{self.file}: entry point {pipeline.name!r}, key `parameters`: none of its phases has a parameter "

@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from mlflow_plugin import names
 from mlflow_plugin.active import ActivePhase
-from mlflow_plugin.attempt import say, settle_request
+from mlflow_plugin.attempt import settle_request
 from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.evidence import Request
 from mlflow_plugin.finish import complete_work
@@ -27,6 +27,7 @@ from mlflow_plugin.history import History, phase_run
 from mlflow_plugin.invocation import Invocation, env_manager_of
 from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.parameters import logged_value, without_defaults
+from mlflow_plugin.progress import say
 from mlflow_plugin.records import Records, Work
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.termination import Terminated, orderly_termination

@@ -10,7 +10,6 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.attempt import say
 from mlflow_plugin.decision import middling
 from mlflow_plugin.errors import NeedsAnswer, PhaseError, UsageError, store_trouble
 from mlflow_plugin.evidence import Request
@@ -19,7 +18,8 @@ from mlflow_plugin.history import phase_run
 from mlflow_plugin.invocation import Invocation, env_manager_of
 from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.parameters import logged_value, without_defaults
-from mlflow_plugin.project import PLUGIN_PARAMETERS, Phase, Pipeline, Project
+from mlflow_plugin.progress import say
+from mlflow_plugin.project import Phase, Pipeline, Project
 from mlflow_plugin.records import Records
 from mlflow_plugin.tables import outcome_table, quality_cell
 from mlflow_plugin.termination import orderly_termination
@@ -35,10 +35,8 @@ def handed_down(pipeline: Pipeline, phase: Phase, given: Mapping[str, object]) -
 
 
 def check_parameters(project: Project, pipeline: Pipeline, given: Mapping[str, object]) -> None:
-    """Raises UsageError for a parameter that neither the pipeline nor any of its phases has."""
-    known = {*pipeline.parameters, *PLUGIN_PARAMETERS}
-    for phase in project.order(pipeline.targets):
-        known |= {*phase.parameters, *phase.steering_parameters}
+    """Raises UsageError for a parameter that none of the pipeline's phases has."""
+    known = project.pipeline_parameters(pipeline)
     if unknown := sorted(set(given) - known):
         raise UsageError(
             f"{pipeline.name} has no parameter {unknown[0]!r}. Its parameters: {', '.join(sorted(known))}."

@@ -14,6 +14,11 @@ _EVERY_SECONDS_TERMINAL = 0.2
 _EVERY_SECONDS_FILE = 5.0
 
 
+def say(text: str) -> None:
+    """One line to the person, at once, also over SSH and in a log file."""
+    print(f"[phases] {text}", file=sys.stderr, flush=True)
+
+
 class Progress:
     """Says how far a loop of `total` steps is, at most every few seconds."""
 

@@ -170,6 +170,11 @@ class Project:
                 reached.add(other)
         return [self.phases[other] for other in self._sorted if other in reached - {name}]
 
+    def pipeline_parameters(self, pipeline: Pipeline) -> frozenset[str]:
+        """All parameters that some phase of a pipeline takes: its own, its pins, the plugin's."""
+        phases = self.order(pipeline.targets)
+        return frozenset({name for phase in phases for name in (*phase.parameters, *phase.steering_parameters)})
+
     @cached_property
     def _sorted(self) -> list[str]:
         return list(TopologicalSorter({phase.name: phase.needs for phase in self.phases.values()}).static_order())
