@@ -2,7 +2,8 @@
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import pairwise
 from statistics import fmean, median, pvariance
 
 _NORMAL = 1.4826
@@ -27,13 +28,13 @@ class SpikeDetector:
 
     def see(self, value: float) -> str:
         """Why a value is a spike, or an empty text."""
-        usual = self._judge(value)
+        usual, before = self._judge(value), len(self._recent)
         self._recent.append(value)
         self._quiet = max(0, self._quiet - 1)
         if usual is None or self._quiet:
             return ""
         self._quiet = self._recent.maxlen or 0
-        return f"a spike; the {len(self._recent) - 1} values before were around {usual:.4g}"
+        return f"a spike; the {before} values before were around {usual:.4g}"
 
     def _judge(self, value: float) -> float | None:
         """The usual value when this one is a spike, else None."""
@@ -60,9 +61,9 @@ class PlateauDetector:
     The stream is kept as the means of at most 64 equal stretches. Whenever one is full, the last quarter of the whole
     stream is compared with the quarter before it. It is a plateau when the improvement lies below `least` of the value
     even with its standard error added three times, and neither above a tenth of that nor above zero by as much: slow
-    but certain progress is none, and where noise hides what happens, nothing is said. Many a healthy curve begins flat, so that at least 128 values
-    and a quarter of all steps must have passed, or 1,000 values where the number of steps is not known. One alarm until
-    there is certain progress above `least` again.
+    but certain progress is none, and where noise hides what happens, nothing is said. Many a healthy curve begins
+    flat, so that at least 128 values and a quarter of all steps must have passed, or 1,000 values where the number of
+    steps is not known. One alarm until there is certain progress above `least` again.
     """
 
     _STRETCHES = 64
@@ -146,7 +147,6 @@ class OverfittingDetector:
         return f"overfitting; it was {self._lowest:.4g} at its lowest, and the training loss has fallen since"
 
 
-def _noise(values: Sequence[float] | deque[float]) -> float:
+def _noise(values: Iterable[float]) -> float:
     """Standard deviation of what neighbours differ by, trend apart; robust against single leaps."""
-    ordered = list(values)
-    return _NORMAL * median(abs(late - early) for early, late in zip(ordered, ordered[1:], strict=False)) / 2**0.5
+    return _NORMAL * median(abs(late - early) for early, late in pairwise(values)) / 2**0.5

@@ -8,7 +8,7 @@
 | plateau (`detectors.PlateauDetector`) | losses and the quality metric | warning, once until it improves again |
 | validation loss rises while training loss falls (`detectors.OverfittingDetector`) | pairs of losses | warning |
 
-A metric is a loss or a gradient when one of the words of its name says so: `train/loss`, `eval_loss`, `nll`, `gradNorm`.
+A metric is a loss or a gradient when a word of its name says so: `train/loss`, `eval_loss`, `nll`, `gradNorm`.
 Perplexity is none: it overflows where the loss it is made of is still sound. Nor is the scale of a loss scaler.
 """
 
