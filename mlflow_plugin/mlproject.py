@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.parameters import Parameter
-from mlflow_plugin.project import Gate, Phase, Pipeline, Project, Quality
+from mlflow_plugin.project import CheckpointPolicy, Gate, Phase, Pipeline, Project, Quality
 
 # The C loader reads the same, ten times faster; it is missing where PyYAML was built without libyaml.
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -25,6 +25,14 @@ class _QualityKeys(BaseModel):
     higher_is_better: bool = True
 
 
+class _CheckpointKeys(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    every: int | None = Field(default=None, ge=1)
+    keep_last: int = Field(default=CheckpointPolicy.keep_last, ge=1)
+    keep_best: int = Field(default=CheckpointPolicy.keep_best, ge=0)
+    keep_every: int | None = Field(default=None, ge=1)
+
+
 class _PhaseKeys(BaseModel):
     model_config = ConfigDict(extra="forbid")
     needs: list[str] = []
@@ -35,6 +43,7 @@ class _PhaseKeys(BaseModel):
     code: list[str] | None = None
     timeout_minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     size: list[str] = []
+    checkpoints: _CheckpointKeys = _CheckpointKeys()
 
 
 _ALLOWED = {
@@ -46,6 +55,8 @@ _ALLOWED = {
     "code": "a list of files and folders inside the project",
     "timeout_minutes": "a number above 0",
     "size": "a list of this entry point's numeric parameters that scale its duration",
+    "checkpoints": "{every: STEPS, keep_last: COUNT, keep_best: COUNT, keep_every: STEPS}, whole numbers from 1; "
+    "keep_best may be 0",
 }
 
 
@@ -144,6 +155,7 @@ class _Reader:
             code=None if keys.code is None else tuple(keys.code),
             timeout_minutes=keys.timeout_minutes,
             size=tuple(keys.size),
+            checkpoints=CheckpointPolicy(**keys.checkpoints.model_dump()),
         )
 
     def _gates(self, name: str, texts: list[str]) -> tuple[Gate, ...]:

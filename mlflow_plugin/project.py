@@ -36,6 +36,18 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class CheckpointPolicy:
+    """How often a phase saves a checkpoint (`every` so many steps, None: by its expected duration), and which of them
+    stay: the last `keep_last`, the best `keep_best` by quality, and one for every `keep_every` steps.
+    """
+
+    every: int | None = None
+    keep_last: int = 3
+    keep_best: int = 1
+    keep_every: int | None = None
+
+
+@dataclass(frozen=True)
 class Gate:
     """A condition on logged metrics: `metric OPERATOR metric-or-number`."""
 
@@ -90,6 +102,7 @@ class Phase:
     code: tuple[str, ...] | None = None
     timeout_minutes: float | None = None
     size: tuple[str, ...] = ()
+    checkpoints: CheckpointPolicy = CheckpointPolicy()
 
     @property
     def steering_parameters(self) -> frozenset[str]:

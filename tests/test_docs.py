@@ -9,7 +9,7 @@ import pytest
 from mlflow_plugin import names
 from mlflow_plugin.accounting.prices import PACKAGE_TABLE
 from mlflow_plugin.decision import RULES
-from mlflow_plugin.mlproject import _PhaseKeys, _QualityKeys
+from mlflow_plugin.mlproject import _CheckpointKeys, _PhaseKeys, _QualityKeys
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -69,7 +69,7 @@ def test_every_kind_of_verdict_and_every_rule_is_explained() -> None:
     assert numbered == set(range(1, len(RULES) + 2))  # the last one is for when no rule speaks
 
 
-@pytest.mark.parametrize("key", [*_PhaseKeys.model_fields, *_QualityKeys.model_fields])
+@pytest.mark.parametrize("key", [*_PhaseKeys.model_fields, *_QualityKeys.model_fields, *_CheckpointKeys.model_fields])
 def test_every_key_of_a_phase_is_explained(key: str) -> None:
     assert f"`{key}`" in text_of("mlproject_keys.md")
 

@@ -6,7 +6,7 @@ import pytest
 
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.mlproject import load_project
-from mlflow_plugin.project import Gate, Quality
+from mlflow_plugin.project import CheckpointPolicy, Gate, Quality
 
 COLLECT = """
   collect:
@@ -50,6 +50,7 @@ def test_everything_that_can_be_declared_is_read(tmp_path):
         code: [src]
         timeout_minutes: 2
         size: [epochs]
+        checkpoints: {every: 5, keep_last: 2, keep_best: 0, keep_every: 100}
         """,
         "{epochs: {type: int, default: 3}, device: string}",
     )
@@ -61,6 +62,8 @@ def test_everything_that_can_be_declared_is_read(tmp_path):
     assert (train.needs, train.ignore, train.code, train.size) == (("collect",), {"device"}, ("src",), ("epochs",))
     assert (train.max_age_seconds, train.timeout_minutes) == (1.5 * 86400, 2.0)
     assert train.parameters["device"].type == "string"
+    assert train.checkpoints == CheckpointPolicy(every=5, keep_last=2, keep_best=0, keep_every=100)
+    assert project.phase("collect").checkpoints == CheckpointPolicy(None, 3, 1, None)
 
 
 def test_an_existing_project_without_phases_is_read_as_it_is(tmp_path):
@@ -112,6 +115,13 @@ def test_a_pipeline_and_an_empty_phase_key_are_enough(tmp_path):
         ("code: src", "phase.code", "Allowed: a list of files and folders inside the project"),
         ("timeout_minutes: 0", "phase.timeout_minutes", "greater than 0"),
         ("timeout_minutes: .inf", "phase.timeout_minutes", "Allowed: a number above 0"),
+        ("checkpoints: 5", "phase.checkpoints", "5 is no mapping. Allowed: {every: STEPS, keep_last: COUNT"),
+        ("checkpoints: {keep: 5}", "phase.checkpoints.keep", "there is no such key. Allowed: {every: STEPS"),
+        ("checkpoints: {every: 0}", "phase.checkpoints.every", "greater than or equal to 1, got 0. Allowed: {every"),
+        ("checkpoints: {every: 2.5}", "phase.checkpoints.every", "valid integer, got 2.5. Allowed: {every: STEPS"),
+        ("checkpoints: {keep_last: 0}", "phase.checkpoints.keep_last", "greater than or equal to 1, got 0"),
+        ("checkpoints: {keep_best: -1}", "phase.checkpoints.keep_best", "greater than or equal to 0, got -1"),
+        ("checkpoints: {keep_every: true}", "phase.checkpoints.keep_every", "valid integer, got True"),
         ("timeout_minutes: soon", "phase.timeout_minutes", "got 'soon'. Allowed: a number above 0"),
     ],
 )
