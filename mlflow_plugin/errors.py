@@ -19,6 +19,14 @@ class NeedsAnswer(PhaseError):
     exit_code = 3
 
 
+class NewerFormatError(PhaseError):
+    """Something in the store was written by a newer version of this package. It is not damaged."""
+
+
+class TakenOverError(PhaseError):
+    """Another run has taken this work over while this process stood still; it must not write any more."""
+
+
 def store_trouble(error: Exception) -> PhaseError:
     """What to tell of a tracking store that does not answer, or not as it should."""
     return PhaseError(

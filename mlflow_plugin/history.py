@@ -64,6 +64,8 @@ def phase_run(run: Run) -> PhaseRun:
         verdict=tags.get(names.VERDICT, ""),
         reason=tags.get(names.REASON, ""),
         reused_run_id=tags.get(names.REUSED_RUN_ID, ""),
+        resumed_from=tags.get(names.RESUMED_FROM, ""),
+        heir=tags.get(names.HEIR, ""),
         inputs={
             key.removeprefix(names.INPUT_PREFIX): value
             for key, value in tags.items()
@@ -80,6 +82,7 @@ def phase_run(run: Run) -> PhaseRun:
         invalidated_by=tags.get(names.INVALIDATED_BY, ""),
         heartbeat=_mapping(tags.get(names.HEARTBEAT)),
         checkpoint=tags.get(names.CHECKPOINT, ""),
+        bad_checkpoints=_mapping(tags.get(names.BAD_CHECKPOINTS)),
         question=_mapping(tags.get(names.QUESTION)),
         answer=tags.get(names.ANSWER, ""),
         hardware=tags.get(names.HARDWARE, ""),

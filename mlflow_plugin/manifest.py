@@ -15,7 +15,7 @@ from typing import Any
 
 from mlflow_plugin.contents import content_digest
 from mlflow_plugin.digests import file_digest, read_digest, value_digest, walk_files
-from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.errors import NewerFormatError, PhaseError
 
 __all__ = ["FORMAT_VERSION", "MANIFEST_NAME", "FileEntry", "Manifest", "content_digest", "safe_relative_path"]
 
@@ -41,6 +41,7 @@ class FileEntry:
 class Manifest:
     """Files of a folder by relative posix path, with the training step and metrics they stand for.
 
+    `references` are files beside the folder that it needs as well, such as those of an earlier checkpoint.
     Raises PhaseError when made with a file name that is not safe in every store and file system.
     """
 
@@ -48,9 +49,10 @@ class Manifest:
     step: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+    references: dict[str, FileEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in self.files:
+        for name in (*self.files, *self.references):
             if str(safe_relative_path(name)) != name:
                 raise PhaseError(f"{_shown(name)} is no plain file name: write it without '.' and doubled slashes.")
 
@@ -79,12 +81,11 @@ class Manifest:
 
     def to_json(self) -> str:
         """Text that `from_json` reads back as an equal manifest. NaN and infinities are written by name, as text."""
-        files = {
-            name: {"sha256": entry.sha256, "size": entry.size} | ({"content": entry.content} if entry.content else {})
-            for name, entry in self.files.items()
-        }
         metrics = {name: value if math.isfinite(value) else str(value) for name, value in self.metrics.items()}
-        described = {"format_version": self.format_version, "step": self.step, "metrics": metrics, "files": files}
+        described: dict[str, object] = {"format_version": self.format_version, "step": self.step, "metrics": metrics}
+        described["files"] = _described(self.files)
+        if self.references:
+            described["references"] = _described(self.references)
         return json.dumps(described, indent=1, allow_nan=False) + "\n"
 
     @classmethod
@@ -94,19 +95,21 @@ class Manifest:
             described = json.loads(text)
             version = _checked_int(described["format_version"], "format_version")
             if version > FORMAT_VERSION:
-                raise PhaseError(
+                raise NewerFormatError(
                     f"This manifest has format {version}, written by a newer mlflow-phases; this one reads up to "
                     f"{FORMAT_VERSION}. Upgrade mlflow-phases."
                 )
             if version < 1:
                 raise ValueError(f"format_version {version}")
             files = {name: _read_entry(name, entry) for name, entry in described["files"].items()}
+            elsewhere = described.get("references", {})
+            references = {name: _read_entry(name, entry) for name, entry in elsewhere.items()}
             step = None if described["step"] is None else _checked_int(described["step"], "step")
             metrics = {name: float(value) for name, value in described["metrics"].items()}
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             what = f"{type(error).__name__}: {error}"
             raise PhaseError(f"This manifest is damaged ({what}). Do not use the files beside it.") from error
-        return cls(files, step, metrics, version)
+        return cls(files, step, metrics, version, references)
 
     def verify(self, folder: Path) -> list[str]:
         """Faults of a folder against this manifest, one sentence each; empty when it is sound. Reads every byte.
@@ -150,6 +153,13 @@ def _shown(name: str) -> str:
 def _entry(path: Path) -> FileEntry:
     sha256, content = file_digest(path), content_digest(path)
     return FileEntry(sha256, path.stat().st_size, content if content != sha256 else None)
+
+
+def _described(files: Mapping[str, FileEntry]) -> dict[str, dict[str, object]]:
+    return {
+        name: {"sha256": entry.sha256, "size": entry.size} | ({"content": entry.content} if entry.content else {})
+        for name, entry in files.items()
+    }
 
 
 def _read_entry(name: str, entry: dict[str, Any]) -> FileEntry:

@@ -19,9 +19,9 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin import names
 from mlflow_plugin.accounting import Price, cost_usd, detect_hardware
 from mlflow_plugin.artifacts import OutputFiles
-from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.errors import PhaseError, TakenOverError
 from mlflow_plugin.evidence import Decision, Request, good_downstream
-from mlflow_plugin.history import History
+from mlflow_plugin.history import History, phase_run
 from mlflow_plugin.identity import Identity
 from mlflow_plugin.liveness import heartbeat
 from mlflow_plugin.project import Project
@@ -291,6 +291,20 @@ class Records:
 
     def checkpoint(self, run_id: str, name: str) -> None:
         self.client.set_tag(run_id, names.CHECKPOINT, name)
+
+    def bad_checkpoint(self, run_id: str, name: str, why: str) -> None:
+        """Remembers that a checkpoint is damaged, so that nobody reads it again."""
+        with suppress(MlflowException):  # Whoever may only read finds it damaged again.
+            known = dict(phase_run(self.client.get_run(run_id)).bad_checkpoints)
+            self.client.set_tag(run_id, names.BAD_CHECKPOINTS, clipped(_dumps({**known, name: why[:200]})))
+
+    def check_owner(self, run_id: str) -> None:
+        """Raises TakenOverError when another run has taken a run's work over."""
+        if heir := self.client.get_run(run_id).data.tags.get(names.HEIR):
+            raise TakenOverError(
+                f"run {heir} has taken over the work of run {run_id}, whose process had stood still. It goes on from the "
+                "last complete checkpoint; nothing of it was overwritten, and this process ends here."
+            )
 
     def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
         stamp = int(time.time() * 1000)

@@ -13,7 +13,7 @@ BEGINNING = datetime.fromtimestamp(0, UTC)
 @dataclass(frozen=True)
 class PhaseRun:
     """One recorded execution of a phase. Times are UTC; `outputs` is what `artifacts.OutputFiles` reads; `experiments`
-    are those of its ancestors.
+    are those of its ancestors; `heir` is the run that took its work over; `bad_checkpoints` says what is wrong by name.
     """
 
     run_id: str
@@ -27,6 +27,8 @@ class PhaseRun:
     verdict: str = ""
     reason: str = ""
     reused_run_id: str = ""
+    resumed_from: str = ""
+    heir: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
     ancestors: frozenset[str] = frozenset()
     experiments: frozenset[str] = frozenset()
@@ -39,6 +41,7 @@ class PhaseRun:
     invalidated_by: str = ""
     heartbeat: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str = ""
+    bad_checkpoints: Mapping[str, str] = field(default_factory=dict)
     question: Mapping[str, Any] = field(default_factory=dict)
     answer: str = ""
     hardware: str = ""
