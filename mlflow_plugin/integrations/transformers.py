@@ -1,0 +1,216 @@
+"""A phase around the Hugging Face `Trainer`: `PhaseCallback(phase).train(trainer)`."""
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations import MLflowCallback
+from transformers.trainer_utils import TrainOutput
+
+from mlflow_plugin.active import ActivePhase
+from mlflow_plugin.checkpoints.state import capture_random_state, collect, restore, restore_random_state
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.guardrails.memory import free_memory, is_out_of_memory
+from mlflow_plugin.integrations.trainer_state import LoopState, ModelWeights, set_batch_size, write_resume_folder
+from mlflow_plugin.progress import say
+
+
+class PhaseCallback(TrainerCallback):
+    """Saves checkpoints of a `Trainer`'s training, goes on from them, logs its metrics and watches over it.
+
+    `PhaseCallback(phase).train(trainer)` stands where `trainer.train()` stood. What the interrupted run had is put back
+    exactly: weights, optimizer, schedule, random states, the order of the examples, losses not yet logged, the states
+    of other callbacks. Checkpoints are those of the phase, so `save_strategy="no"` spares the Trainer's own.
+    """
+
+    def __init__(self, phase: ActivePhase) -> None:
+        self._phase = phase
+        self._trainer: Trainer | None = None
+        self._starting = False
+        self._carried: dict[str, Any] | None = None
+        self._resume_random: dict[str, Any] | None = None
+        self._considered = 0
+        self._in_batch = False
+        self._first_step = 0
+
+    def train(self, trainer: Trainer, **arguments: Any) -> TrainOutput:
+        """`trainer.train(**arguments)`, from where the interrupted run stopped.
+
+        When the memory does not suffice for a batch, the batch is halved (or divided by its smallest factor), the
+        accumulation multiplied alike, and training goes on from the step it was in. Raises PhaseError when it does not
+        even suffice for single examples, when training breaks (NaN, Inf), for several processes, and for a checkpoint
+        of another model; `termination.Terminated` after a signal, once a checkpoint is saved.
+        """
+        self._prepare(trainer)
+        checkpoint = self._phase.resumed_checkpoint()
+        if checkpoint is not None and "loop" not in checkpoint.state:
+            raise PhaseError(
+                f"{self._phase.name}: the checkpoint at step {checkpoint.step} was not made by PhaseCallback. Start "
+                "from the beginning with decide=rerun, or go back to the script that saved it."
+            )
+        saved: Mapping[str, Any] | None = checkpoint.state["loop"] if checkpoint else None
+        while True:
+            try:
+                return self._train(trainer, saved, arguments)
+            except Exception as error:
+                if not (self._in_batch and is_out_of_memory(error)):
+                    raise
+            # Outside the except clause: the error holds on to what filled the memory.
+            saved = self._shrink(trainer)
+
+    def _prepare(self, trainer: Trainer) -> None:
+        """Makes this callback the Trainer's, and what would spoil a resume or hide a NaN ineffective."""
+        args, name = trainer.args, self._phase.name
+        if args.world_size > 1 or trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
+            raise PhaseError(f"{name}: a phase trains in one process; start it without torchrun, DeepSpeed or FSDP.")
+        if self not in trainer.callback_handler.callbacks:
+            trainer.add_callback(self)
+        if any(isinstance(callback, MLflowCallback) for callback in trainer.callback_handler.callbacks):
+            trainer.remove_callback(MLflowCallback)
+            say(f"{name}: the phase logs the metrics; report_to mlflow is left out, or each would be there twice")
+        if args.auto_find_batch_size:
+            args.auto_find_batch_size = False
+            say(f"{name}: auto_find_batch_size is off: the phase halves the batch and keeps the steps done")
+        # These hide a NaN behind the mean loss, and train again on what was seen before the interruption.
+        args.logging_nan_inf_filter = args.ignore_data_skip = False
+        if args.save_strategy != "no":
+            say(f"{name}: the Trainer saves checkpoints of its own to {args.output_dir}; save_strategy='no' spares them")
+        self._trainer, self._loop = trainer, LoopState(trainer)
+
+    def _train(self, trainer: Trainer, saved: Mapping[str, Any] | None, arguments: Mapping[str, Any]) -> TrainOutput:
+        self._starting, self._in_batch = True, False
+        if saved is None:
+            return trainer.train(**arguments)
+        set_batch_size(trainer, saved["batch_size"], saved["accumulation_steps"])
+        trainer.args.eval_on_start = False  # It was done when the training really started.
+        with tempfile.TemporaryDirectory(prefix="mlflow-phases-") as folder:
+            write_resume_folder(trainer, saved, Path(folder))
+            return trainer.train(resume_from_checkpoint=folder, **arguments)
+
+    def _shrink(self, trainer: Trainer) -> Mapping[str, Any]:
+        """Divides the batch after a step that failed before it changed anything; the state to go on from."""
+        args, step = trainer.args, trainer.state.global_step
+        batch = args.per_device_train_batch_size
+        factor = next((number for number in range(2, batch + 1) if batch % number == 0), None)
+        if factor is None:
+            raise PhaseError(
+                f"{self._phase.name}: out of memory at step {step + 1} with single examples. Shorten them, set "
+                "gradient_checkpointing=True, or take a smaller model."
+            )
+        set_batch_size(trainer, batch // factor, args.gradient_accumulation_steps * factor)
+        trainer.model_init = None  # It would make a new model where the trained one is to go on.
+        trainer.model.zero_grad(set_to_none=True)
+        free_memory()
+        now = {"batch size": batch // factor, "accumulation": args.gradient_accumulation_steps}
+        say(
+            f"{self._phase.name}: out of memory at step {step + 1}; goes on with {now['batch size']} examples at a "
+            f"time instead of {batch}, {now['accumulation']} times a step"
+        )
+        figures = {
+            "per_device_train_batch_size": float(now["batch size"]),
+            "gradient_accumulation_steps": float(now["accumulation"]),
+        }
+        self._phase.log(figures, step=step)
+        self._carried = collect({name: part for name, part in self._state.items() if name not in ("model", "optimizer")})
+        loop: Mapping[str, Any] = self._carried["loop"]
+        return loop
+
+    # --- what the Trainer calls ---
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        trainer = self._trainer
+        if trainer is None or not self._starting:
+            raise PhaseError(
+                f"{self._phase.name}: start the training with PhaseCallback(phase).train(trainer) instead of "
+                "trainer.train(), which cannot go on from where an interrupted run stopped."
+            )
+        self._starting = False
+        self._weights = ModelWeights(trainer.model)
+        self._state: dict[str, Any] = {
+            "model": self._weights,
+            "optimizer": trainer.optimizer,
+            "scheduler": trainer.lr_scheduler,
+            "loop": self._loop,
+        }
+        if trainer.accelerator.scaler is not None:
+            self._state["scaler"] = trainer.accelerator.scaler
+        if self._carried is not None:
+            restore({name: self._state[name] for name in self._carried}, self._carried)
+            self._carried, self._resume_random = None, {}
+        elif state.global_step:
+            self._phase.restore(self._state)
+            self._resume_random = capture_random_state()
+            # What was logged at this very step, after it and before the checkpoint.
+            for entry in [entry for entry in state.log_history if entry.get("step") == state.global_step]:
+                self._log(entry, state.global_step)
+        self._considered = self._first_step = state.global_step
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self._resume_random is not None:
+            restore_random_state(self._loop.epoch_random)
+            if self._loop.between_epochs:
+                self._resume_random = None
+            return
+        self._loop.epoch_random = capture_random_state()
+        self._after_step(state, between_epochs=True)
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self._resume_random:
+            restore_random_state(self._resume_random)
+        self._resume_random = None
+        self._after_step(state, between_epochs=False)
+        self._in_batch = True
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # From here on the weights change: a step that fails now cannot be repeated.
+        self._in_batch = False
+        loss = self._loop.loss_since_log()
+        if not math.isfinite(loss):
+            self._phase.log(loss=loss, step=state.global_step + 1)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        logs = logs if logs is not None else {}
+        if "train_runtime" in logs and state.global_step:
+            # Its duration is that of this process, its steps are those of all.
+            for name in ("train_samples_per_second", "train_steps_per_second"):
+                logs[name] *= (state.global_step - self._first_step) / state.global_step
+        self._log(logs, state.global_step)
+
+    def _log(self, logs: Mapping[str, Any], step: int) -> None:
+        numbers = {name: value for name, value in logs.items() if type(value) in (int, float) and name != "step"}
+        self._phase.log(numbers, step=step)
+
+    def _after_step(self, state: TrainerState, *, between_epochs: bool) -> None:
+        """Saves when it is due. Called before the next step, when all that belongs to the last one (its log, an
+        evaluation) is done.
+        """
+        done = state.global_step
+        if done == self._considered:
+            return
+        self._considered = done
+        if self._phase.checkpoint_due(done, state.max_steps):
+            if not torch.isfinite(torch.nn.utils.get_total_norm(self._weights.trained(), math.inf)):
+                raise PhaseError(
+                    f"{self._phase.name}: the weights are not finite any more after step {done}; they are not saved."
+                )
+            self._loop.between_epochs = between_epochs
+            self._phase.checkpoint(self._state, done)
