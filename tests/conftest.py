@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.servers.fixtures import bucket, postgres, postgres_uri, s3, stores  # noqa: F401
+
 if TYPE_CHECKING:
     from simulation import Simulation
 
@@ -48,22 +50,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the session's cache folder."""
+    """End the session's servers and remove its cache folder."""
     if _CACHE in config.stash:
+        if Path(config.stash[_CACHE], "servers").exists():
+            from tests.servers.shared import end_shared
+
+            end_shared()
         shutil.rmtree(config.stash[_CACHE], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def empty_database() -> Path:
     """Return an sqlite tracking database without runs. Making one takes more than a second, copying it nothing."""
-    template = Path(os.environ["XDG_CACHE_HOME"]) / "template.db"
-    if not template.exists():
-        from mlflow import MlflowClient
+    from tests.servers.stores import make_empty_database
 
-        unfinished = template.with_suffix(f".{os.getpid()}")
-        MlflowClient(f"sqlite:///{unfinished}").search_experiments()
-        unfinished.replace(template)  # whichever parallel worker comes last wins; the databases are alike
-    return template
+    return make_empty_database(Path(os.environ["XDG_CACHE_HOME"]) / "template.db")
 
 
 @pytest.fixture

@@ -4,24 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 from project_folder import LOCAL, ProjectFolder
 
-PATIENCE_SECONDS = 90.0
-"""Long enough for a machine that is busy with other tests; nothing here sleeps that long when all is well."""
-
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Returns as soon as the condition holds. Raises AssertionError after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"after {seconds:.0f} s still not: {what}"
-        time.sleep(0.05)
+from tests.servers.process import PATIENCE_SECONDS, wait_until
 
 
 class Started:

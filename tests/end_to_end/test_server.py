@@ -2,17 +2,8 @@
 
 import json
 import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, suppress
 from pathlib import Path
 
 import mlflow
@@ -22,59 +13,15 @@ from mlflow.tracking import MlflowClient
 from processes import PATIENCE_SECONDS, run_words, started, wait_until
 from project_folder import LOCAL, PHASES, ProjectFolder
 
+from tests.servers.proxy import Proxy
+from tests.servers.tracking import TrackingServer
+
 pytestmark = pytest.mark.end_to_end
 
 
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Server:
-    """`mlflow server` on sqlite, handing out the artifacts of `folder/artifacts` itself."""
-
-    def __init__(self, folder: Path, database: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        shutil.copyfile(database, folder / "mlflow.db")
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        words = ["mlflow", "server", "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
-        words += ["--artifacts-destination", str(self.folder / "artifacts"), "--workers", "1"]
-        words += ["--host", "127.0.0.1", "--port", str(self.port)]
-        with (self.folder / "server.txt").open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(Path(sys.executable).parent / words[0]), *words[1:]],
-                cwd=self.folder,
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        wait_until(self._answers, "the server answers")
-
-    def _answers(self) -> bool:
-        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{self.url}/health", timeout=2):
-            return True
-        return False
-
-    def stop(self) -> None:
-        if self._process:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-
-    def file(self, run_id: str, name: str) -> Path:
-        """Where the server keeps a file of a run."""
-        (found,) = (self.folder / "artifacts").rglob(f"{run_id}/artifacts/{name}")
-        return found
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("server"), empty_database)
+def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[TrackingServer]:
+    running = TrackingServer(tmp_path_factory.mktemp("server"), empty_database)
     running.start()
     yield running
     running.stop()
@@ -82,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> It
 
 @pytest.fixture
 def served(
-    project: ProjectFolder, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: ProjectFolder, server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ProjectFolder]:
     """A project of four phases in an experiment of its own on the server, with an empty cache for what it fetches."""
     use(server.url, monkeypatch)
@@ -115,7 +62,9 @@ def newest(phase: str) -> mlflow.entities.Run:
     return found[0]
 
 
-def test_the_main_path_works_over_http_with_artifacts_behind_the_server(served: ProjectFolder, server: Server) -> None:
+def test_the_main_path_works_over_http_with_artifacts_behind_the_server(
+    served: ProjectFolder, server: TrackingServer
+) -> None:
     code, text = run(served, "main")
     assert (code, served.executed()) == (0, list(PHASE_NAMES)), text
     last = newest("phase4")
@@ -148,7 +97,9 @@ def test_the_main_path_works_over_http_with_artifacts_behind_the_server(served: 
     assert planned["phases"][0]["action"] == "reuse"
 
 
-def test_a_file_that_changed_on_the_server_is_refused_until_it_is_mended(served: ProjectFolder, server: Server) -> None:
+def test_a_file_that_changed_on_the_server_is_refused_until_it_is_mended(
+    served: ProjectFolder, server: TrackingServer
+) -> None:
     assert run(served, "phase1")[0] == 0
     upstream = newest("phase1").info.run_id
     file = server.file(upstream, "outputs/result.json")
@@ -168,7 +119,7 @@ def test_a_file_that_changed_on_the_server_is_refused_until_it_is_mended(served:
 
 
 def test_scripts_without_the_plugin_work_over_http_on_the_stock_route_and_by_the_backend(
-    served: ProjectFolder, server: Server
+    served: ProjectFolder, server: TrackingServer
 ) -> None:
     served.write(WITHOUT_PLUGIN)
     assert run(served, "main")[0] == 0
@@ -185,38 +136,10 @@ def test_the_stock_route_reuses_over_http_what_the_backend_made(served: ProjectF
     assert newest("phase1").data.tags["phase.verdict"] == "reuse"
 
 
-class SlowProxy:
-    """Hands every connection on to a server, each answer late by so many seconds."""
-
-    def __init__(self, port: int, delay_seconds: float) -> None:
-        self._port, self._delay = port, delay_seconds
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):  # closed
-            while True:
-                client, _ = self._listener.accept()
-                upstream = socket.create_connection(("127.0.0.1", self._port))
-                threading.Thread(target=self._pump, args=(client, upstream, 0.0), daemon=True).start()
-                threading.Thread(target=self._pump, args=(upstream, client, self._delay), daemon=True).start()
-
-    def _pump(self, source: socket.socket, target: socket.socket, delay: float) -> None:
-        with suppress(OSError):
-            while content := source.recv(65536):
-                time.sleep(delay)
-                target.sendall(content)
-            target.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        self._listener.close()
-
-
 def test_a_slow_server_makes_a_phase_slower_and_nothing_else(
-    served: ProjectFolder, server: Server, monkeypatch: pytest.MonkeyPatch
+    served: ProjectFolder, server: TrackingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = SlowProxy(server.port, 0.1)
+    slow = Proxy(server.port, 0.1)
     use(slow.url, monkeypatch)
     code, text = run(served, "phase1")
     assert code == 0, text
@@ -229,8 +152,7 @@ def test_a_slow_server_makes_a_phase_slower_and_nothing_else(
 def test_a_server_that_goes_away_while_a_phase_computes_ends_it_with_a_message(
     served: ProjectFolder, tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "own").mkdir()
-    own = Server(tmp_path / "own", empty_database)
+    own = TrackingServer(tmp_path / "own", empty_database)
     own.start()
     use(own.url, monkeypatch)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
