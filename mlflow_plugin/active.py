@@ -1,24 +1,22 @@
 """What a phase's script holds while it runs: its inputs, outputs, metrics, steps and checkpoints."""
 
-import math
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-
 from mlflow_plugin import names
 from mlflow_plugin.artifacts import fetch_outputs
+from mlflow_plugin.checkpoints.resume import LoadedCheckpoint
+from mlflow_plugin.checkpoints.session import CheckpointSession
 from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.guardrails.watch import MetricWatch
 from mlflow_plugin.heart import Heart
-from mlflow_plugin.history import phase_run
 from mlflow_plugin.manifest import safe_relative_path
 from mlflow_plugin.parameters import Value
 from mlflow_plugin.progress import Progress, progress, say
+from mlflow_plugin.project import Phase
 from mlflow_plugin.records import Records
 from mlflow_plugin.runs import PhaseRun
 
@@ -37,23 +35,28 @@ class ActivePhase:
         self,
         records: Records,
         run_id: str,
-        name: str,
+        phase: Phase,
         parameters: Mapping[str, Value],
         inputs: Mapping[str, PhaseRun],
-        resumed_from: PhaseRun | None,
         staging: Path,
         heart: Heart,
+        checkpoints: CheckpointSession,
     ) -> None:
         self.run_id = run_id
-        self.name = name
+        self.name = phase.name
         self.parameters = dict(parameters)
         self._records, self._client = records, records.client
-        self._inputs, self._resumed_from = inputs, resumed_from
-        self._staging, self._heart = staging, heart
+        self._inputs, self._staging = inputs, staging
+        self._heart, self._checkpoints = heart, checkpoints
         self._folders: dict[str, Path] = {}
         self._latest: dict[str, float] = {}
         self._step: int | None = None
-        self._warned: set[str] = set()
+        self._total: int | None = None
+        quality = phase.quality
+        vital = {metric for gate in phase.gates for metric in (gate.left, gate.right)}
+        self._watch = MetricWatch(
+            quality.metric if quality else None, quality.higher_is_better if quality else True, vital
+        )
 
     # --- inputs and outputs ---
 
@@ -92,17 +95,25 @@ class ActivePhase:
     # --- metrics and description ---
 
     def log(self, values: Mapping[str, float] | None = None, /, *, step: int | None = None, **metrics: float) -> None:
-        """Logs metrics, at the loop's current step unless another is given. A NaN or Inf is pointed out once per
-        metric.
+        """Logs metrics, at the loop's current step unless another is given, and watches them.
+
+        Raises PhaseError when a loss, a gradient, the quality metric or a gate's is NaN or Inf, naming the last good
+        checkpoint; points out other such values, spikes, plateaus and overfitting.
         """
-        logged = {**(values or {}), **metrics}
+        logged = {name: float(value) for name, value in {**(values or {}), **metrics}.items()}
         at = step if step is not None else self._step
-        for name, value in logged.items():
-            if not math.isfinite(value) and name not in self._warned:
-                self._warned.add(name)
-                say(f"{self.name}: attention: {name} is {value}" + (f" at step {at}" if at is not None else ""))
-        self._latest.update({name: float(value) for name, value in logged.items()})
         self._records.metrics(self.run_id, logged, at or 0)
+        for name, value in logged.items():
+            for alarm in self._watch.see(name, value, at, self._total):
+                if alarm.kind == "stop":
+                    raise PhaseError(f"{self.name}: {alarm.text}. {self._advice()}")
+                say(f"{self.name}: attention: {alarm.text}")
+        self._latest.update(logged)
+
+    def _advice(self) -> str:
+        newest = self._checkpoints.settled()
+        kept = f"The last good checkpoint is {newest} of run {self.run_id}" if newest else "There is no checkpoint yet"
+        return f"{kept}. With other parameters it starts anew; with the same ones it goes on from the last checkpoint."
 
     def describe(self, markdown: str) -> None:
         """Sets the run's description in the MLflow UI."""
@@ -126,77 +137,49 @@ class ActivePhase:
 
         `state` maps names to objects with `state_dict()` and `load_state_dict()`, or to dicts, lists or tensors that
         are restored in place. Random states are kept along with it. How often is decided by the expected duration, or
-        `every`.
+        `every`, in steps. A signal is obeyed at the end of a step, once the state is saved.
         """
-        from mlflow_plugin.checkpoints.schedule import CheckpointSchedule
-
-        first = self._restore(state) if state is not None else 0
+        first = self.restore(state) if state is not None else 0
         meter = Progress(f"{self.name} {description}".strip(), total, first)
-        began = saved_at = time.monotonic()
-        cost = 0.0
+        self._total = total
         try:
             for step in range(first, total):
                 self._step = step
                 yield step
                 self._heart.step = step + 1
                 meter.advance(self._remark())
-                now, done = time.monotonic(), step + 1
-                schedule = CheckpointSchedule((now - began) / (done - first) * total, every)
-                if state is not None and done < total and schedule.due(done, now, saved_at, cost):
-                    self.checkpoint(state, done)
-                    saved_at = time.monotonic()
-                    cost = saved_at - now
+                if state is not None and self.checkpoint_due(step + 1, total, every=every):
+                    self.checkpoint(state, step + 1)
         finally:
-            self._step = None
+            self._step = self._total = None
+            self._checkpoints.pause()
             meter.close()
 
     def checkpoint(self, state: Mapping[str, Any], step: int) -> None:
-        """Saves a state now, as the state after `step` steps; a later run of the same identity goes on from it."""
-        from mlflow_plugin.checkpoints.state import capture_random_state, collect
-        from mlflow_plugin.checkpoints.store import write_checkpoint
+        """Saves a state as the one after `step` steps; a later run of the same identity goes on from the newest.
 
-        began = time.monotonic()
-        content = {"state": collect(state), "random": capture_random_state()}
-        name = write_checkpoint(self._client, self.run_id, step, content, dict(self._latest))
-        self._records.checkpoint(self.run_id, name)
-        self._records.metrics(self.run_id, {names.STALL_MS: (time.monotonic() - began) * 1000}, step)
+        Returns once the state is copied; it is written and uploaded beside what follows. When a signal asked this run
+        to end, it is waited for, and the run ends here. Raises PhaseError naming what cannot be saved, and for an
+        earlier checkpoint that could not be.
+        """
+        self._heart.step = step
+        self._checkpoints.save(state, step, self._latest)
 
-    def _restore(self, state: Mapping[str, Any]) -> int:
-        from mlflow_plugin.checkpoints.state import restore, restore_random_state
-        from mlflow_plugin.checkpoints.store import newest_sound
+    def checkpoint_due(self, done: int, total: int | None = None, *, every: int | None = None) -> bool:
+        """Whether to save after `done` steps (of `total`, if known): by the expected duration and what saving costs, or
+        each `every` steps; or because a signal asks this run to end.
+        """
+        return self._checkpoints.due(done, total, every)
 
-        if self._resumed_from is None:
-            return 0
-        found = newest_sound(self._resumed_from)
-        if found is None:
-            say(f"{self.name}: no checkpoint of {self._resumed_from.short} verifies; starting from the beginning")
-            return 0
-        step, content, skipped = found
-        for sentence in skipped:
-            say(f"{self.name}: passed over {sentence}")
-        if not isinstance(content, dict):
-            raise PhaseError(
-                f"{self.name}: the checkpoint at step {step} of {self._resumed_from.short} is of another form."
-            )
-        restore(state, content["state"])
-        restore_random_state(content["random"])
-        copy_metrics(self._client, self._resumed_from.run_id, self.run_id, step)
-        say(f"{self.name}: goes on from step {step} of {self._resumed_from.short}")
-        return step
+    def resumed_checkpoint(self) -> LoadedCheckpoint | None:
+        """The newest sound checkpoint of the interrupted run that this one goes on from; None when there is none."""
+        return self._checkpoints.resumed
+
+    def restore(self, state: Mapping[str, Any]) -> int:
+        """Puts what `checkpoint` saved back into the same objects, with the random states; returns the number of steps
+        done, 0 without a checkpoint. Raises PhaseError when the two do not fit.
+        """
+        return self._checkpoints.restore(state)
 
     def _remark(self) -> str:
         return ", ".join(f"{name} {value:.4g}" for name, value in list(self._latest.items())[:3])
-
-
-def copy_metrics(client: MlflowClient, source_id: str, target_id: str, before_step: int) -> None:
-    """Takes over the interrupted run's metrics of earlier steps, so that the MLflow UI shows one curve."""
-    source = phase_run(client.get_run(source_id))
-    for name in source.metrics:
-        if name.startswith("phase."):
-            continue
-        try:
-            kept = [metric for metric in client.get_metric_history(source_id, name) if metric.step < before_step]
-        except MlflowException:
-            continue
-        for start in range(0, len(kept), 1000):
-            client.log_batch(target_id, metrics=kept[start : start + 1000])

@@ -33,10 +33,16 @@ from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.parameters import is_cut
 from mlflow_plugin.phase import DECIDED, LONG_VALUES, input_variables
+from mlflow_plugin.progress import say
 from mlflow_plugin.records import Records
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.termination import Terminated
 from mlflow_plugin.verdict import Verdict
+
+_ORDERLY_END_SECONDS = 600.0
+"""A phase that was told to end may still have a large checkpoint to upload; whoever cannot wait sends SIGKILL."""
+_TIMEOUT_END_SECONDS = 60.0
+_CTRL_C_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -116,11 +122,13 @@ def _compute(records: Records, attempt: Attempt, execution: Execution) -> None:
                 # A script that knows nothing of the plugin: all that it logged are its outputs.
                 complete_work(records, run_id, attempt.work(), time.monotonic() - began)
         except (KeyboardInterrupt, Terminated) as error:
-            records.fail(run_id, str(error) or "interrupted from the keyboard", status="KILLED")
+            # The process may have said more exactly how it ended, and what it saved.
+            reason = str(error) or "interrupted from the keyboard"
+            records.end_unfinished(phase_run(records.client.get_run(run_id)), f"{phase.name}: {reason}", "KILLED")
             raise
         except PhaseError as error:
             # The process may have said more exactly what was wrong.
-            records.end_failed(phase_run(records.client.get_run(run_id)), str(error))
+            records.end_unfinished(phase_run(records.client.get_run(run_id)), str(error))
             raise
         except Exception as error:
             # A full disk or a store of any make: whatever it is, the run must not look alive.
@@ -146,6 +154,10 @@ def _run_command(attempt: Attempt, execution: Execution) -> int | None:
         raise PhaseError(f"{phase.name}: its process could not be started: {error}") from error
     try:
         return _wait(process, phase.timeout_minutes)
+    except (KeyboardInterrupt, Terminated) as error:
+        say(f"{phase.name}: {str(error) or 'interrupted'}; waiting for its process to end in order")
+        _stop(process.command_proc.pid, _ORDERLY_END_SECONDS, getattr(error, "number", signal.SIGTERM))
+        raise
     except BaseException:
         _stop(process.command_proc.pid)
         raise
@@ -239,23 +251,31 @@ def _wait(process: LocalSubmittedRun, timeout_minutes: float | None) -> int | No
         if exit_code is not None:
             return exit_code
         if deadline and time.monotonic() > deadline:
-            _stop(child.pid)
+            _stop(child.pid, _TIMEOUT_END_SECONDS)
             child.wait()
             return None
         time.sleep(0.02 if deadline is None or deadline - time.monotonic() < 1 else 0.1)
 
 
-def _stop(pid: int) -> None:
+def _stop(pid: int, patience_seconds: float = 10.0, number: signal.Signals = signal.SIGTERM) -> None:
+    """Asks a process and all that it started to end, and kills what has not by then; at once on a second Ctrl-C."""
     try:
         family = [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]
     except psutil.NoSuchProcess:
         return
-    for member in family:
+    try:
+        # Ctrl-C has reached them as well, and is told from other signals when it comes first.
+        psutil.wait_procs(family, timeout=_CTRL_C_SECONDS)
+        _signal(family, number)
+        psutil.wait_procs(family, timeout=patience_seconds)
+    finally:
+        _signal(family, signal.SIGKILL)
+
+
+def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
-            member.terminate()
-    for member in psutil.wait_procs(family, timeout=10)[1]:
-        with suppress(psutil.NoSuchProcess):
-            member.kill()
+            process.send_signal(number)
 
 
 def absolute_tracking_uri() -> None:

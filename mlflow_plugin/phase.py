@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin import names
 from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.attempt import settle_request
+from mlflow_plugin.checkpoints.session import CheckpointSession
 from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.evidence import Request
 from mlflow_plugin.finish import complete_work
@@ -30,7 +31,7 @@ from mlflow_plugin.parameters import logged_value, without_defaults
 from mlflow_plugin.progress import say
 from mlflow_plugin.records import Records, Work
 from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.termination import Terminated, orderly_termination
+from mlflow_plugin.termination import Terminated, Termination, orderly_termination
 
 DECIDED = "MLFLOW_PHASES_DECIDED"
 """Set to the run id by the backend, which has decided before it started this process."""
@@ -69,28 +70,36 @@ def start_phase() -> Iterator[ActivePhase]:
         phase = work.request.phase
         limit = f"stopped after timeout_minutes = {phase.timeout_minutes or 0:g}"
         with termination.after((phase.timeout_minutes or 0) * 60, limit):
-            yield from _computing(records, work, run, resumed_from)
+            yield from _computing(records, work, run, resumed_from, termination)
 
 
-def _computing(records: Records, work: Work, run: PhaseRun, resumed_from: PhaseRun | None) -> Iterator[ActivePhase]:
+def _computing(
+    records: Records, work: Work, run: PhaseRun, resumed_from: PhaseRun | None, termination: Termination
+) -> Iterator[ActivePhase]:
     """The block of `start_phase`: whatever ends it is recorded on the run."""
     import mlflow
 
     began, request = time.monotonic(), work.request
     with tempfile.TemporaryDirectory() as folder, Heart(records, run.run_id) as heart:
         staging = Path(folder)
+        checkpoints = CheckpointSession(records, run, request.phase, resumed_from, termination)
         active = ActivePhase(
-            records, run.run_id, request.phase.name, request.values, work.inputs, resumed_from, staging, heart
+            records, run.run_id, request.phase, request.values, work.inputs, staging, heart, checkpoints
         )
         ended: SystemExit | None = None
         try:
             with mlflow.start_run(run_id=run.run_id):
                 try:
                     yield active
+                    checkpoints.finish()
                 except SystemExit as error:
                     if error.code not in (None, 0):
                         raise
                     ended = error
+                    checkpoints.finish()
+                except Exception:
+                    checkpoints.settled()  # What is being saved is what the next run goes on from.
+                    raise
                 complete_work(records, run.run_id, work, time.monotonic() - began, staged=staging)
         except (KeyboardInterrupt, Terminated) as error:
             reason = f"{request.phase.name}: {str(error) or 'interrupted from the keyboard'}"

@@ -263,10 +263,10 @@ class Records:
         self.metrics(run_id, total)
         self.end(run_id, "FINISHED")
 
-    def end_failed(self, run: PhaseRun, reason: str) -> None:
-        """Ends a run as failed, keeping the reason and status that its own process may have recorded."""
+    def end_unfinished(self, run: PhaseRun, reason: str, status: str = "FAILED") -> None:
+        """Ends a run without a result, keeping the reason and status that its own process may have recorded."""
         if run.status == "RUNNING":
-            self.fail(run.run_id, reason)
+            self.fail(run.run_id, reason, status=status)
 
     def end(self, run_id: str, status: str) -> None:
         self.client.set_terminated(run_id, status)
@@ -302,8 +302,8 @@ class Records:
         """Raises TakenOverError when another run has taken a run's work over."""
         if heir := self.client.get_run(run_id).data.tags.get(names.HEIR):
             raise TakenOverError(
-                f"run {heir} has taken over the work of run {run_id}, whose process had stood still. It goes on from the "
-                "last complete checkpoint; nothing of it was overwritten, and this process ends here."
+                f"run {heir} has taken over the work of run {run_id}, whose process had stood still. It goes on from "
+                "the last complete checkpoint; nothing of it was overwritten, and this process ends here."
             )
 
     def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:

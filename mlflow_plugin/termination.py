@@ -1,4 +1,6 @@
-"""An orderly end: SIGTERM, Ctrl-C and a timeout are raised where the run can still be recorded as killed."""
+"""An orderly end: SIGTERM, Ctrl-C, a cluster's warning (SIGUSR1) and a timeout are raised where the run can still be
+recorded as killed; while a loop keeps checkpoints, at the end of a step.
+"""
 
 import os
 import signal
@@ -8,34 +10,97 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_GRACE_SECONDS = 10.0
+from mlflow_plugin.progress import say
+
+GRACE_SECONDS = "MLFLOW_PHASES_GRACE_SECONDS"
+"""Environment variable: how long after SIGTERM or a timeout a loop may take to end its step; 25 by default, since
+clusters kill 30 seconds after it."""
+_SAME_SIGNAL_SECONDS = 10.0
 
 
 class Terminated(SystemExit):
-    """This process was told to end; the text says by what."""
+    """This process was told to end; the text says by what, `number` is the signal to hand on to a child."""
+
+    number = signal.SIGTERM
+
+
+class Warned(Terminated):
+    """A cluster has announced that it will end this process before long."""
+
+    number = signal.SIGUSR1
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, obeyed at the end of a step."""
 
 
 class Termination:
-    """What the signals raise. A SIGTERM soon after a first signal is passed over: MLflow sends one to the process that
-    Ctrl-C has already reached, and it must not cut short what is being recorded then.
+    """What signals lead to. While deferred they wait in `pending` for the end of a step, and a second Ctrl-C is raised
+    at once. A SIGTERM soon after a first signal is passed over: MLflow sends one to the process that Ctrl-C has already
+    reached, and it must not cut short what is being saved then.
     """
 
     def __init__(self, *, installed: bool) -> None:
         self.reason = "terminated by a signal"
+        self.pending: BaseException | None = None
         self._installed = installed
+        self._deferred = False
         self._first = float("-inf")
+        self._interrupts = 0
+
+    def defer(self, deferred: bool = True) -> None:
+        """Whether from now on a loop looks at `pending` after each step."""
+        self._deferred = deferred
+
+    def obey_at_once(self) -> None:
+        """No loop looks at `pending` any more. Raises it when there is one."""
+        self._deferred = False
+        if pending := self.take():
+            raise pending
+
+    def take(self) -> BaseException | None:
+        """What is pending, for who obeys it now."""
+        pending, self.pending = self.pending, None
+        return pending
 
     def on_terminate(self, number: int, frame: FrameType | None) -> None:
         if not self._recent():
-            raise Terminated(self.reason)
+            self._end(Terminated(self.reason), limited=True)
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
         self._recent()
-        raise KeyboardInterrupt
+        self._interrupts += 1
+        if self._interrupts > 2:
+            os._exit(130)  # Even what is being recorded is not waited for.
+        if self._interrupts > 1 or not self._deferred:
+            raise KeyboardInterrupt
+        self._end(Interrupted("interrupted from the keyboard"), limited=False)
+
+    def on_warning(self, number: int, frame: FrameType | None) -> None:
+        if not self._recent():
+            self._end(Warned("warned by SIGUSR1 that its time is nearly over"), limited=False)
+
+    def _end(self, how: BaseException, *, limited: bool) -> None:
+        if not self._deferred:
+            raise how
+        if self.pending is None or isinstance(how, KeyboardInterrupt):
+            self.pending = how
+            again = "; Ctrl-C again leaves at once" if isinstance(how, KeyboardInterrupt) else ""
+            say(f"{how}: saving a checkpoint after this step{again}")
+        if limited:
+            timer = threading.Timer(_grace(), self._expire)
+            timer.daemon = True
+            timer.start()
+
+    def _expire(self) -> None:
+        """The step did not end in time."""
+        if self.pending is not None:
+            self._deferred, self._first = False, float("-inf")
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _recent(self) -> bool:
         now = time.monotonic()
-        recent = now - self._first < _GRACE_SECONDS
+        recent = now - self._first < _SAME_SIGNAL_SECONDS
         self._first = self._first if recent else now
         return recent
 
@@ -59,21 +124,30 @@ class Termination:
             timer.cancel()
 
 
+def _grace() -> float:
+    try:
+        return max(0.0, float(os.environ.get(GRACE_SECONDS, "25")))
+    except ValueError:
+        return 25.0
+
+
 @contextmanager
 def orderly_termination() -> Iterator[Termination]:
-    """Inside the block SIGTERM raises Terminated and Ctrl-C KeyboardInterrupt. Signals reach only the main thread; in
-    another nothing is changed.
+    """Inside the block SIGTERM and SIGUSR1 raise Terminated and Ctrl-C KeyboardInterrupt. Signals reach only the main
+    thread; in another nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield Termination(installed=False)
         return
     termination = Termination(installed=True)
-    before = (
-        signal.signal(signal.SIGTERM, termination.on_terminate),
-        signal.signal(signal.SIGINT, termination.on_interrupt),
-    )
+    handlers = {
+        signal.SIGTERM: termination.on_terminate,
+        signal.SIGINT: termination.on_interrupt,
+        signal.SIGUSR1: termination.on_warning,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield termination
     finally:
-        signal.signal(signal.SIGTERM, before[0])
-        signal.signal(signal.SIGINT, before[1])
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -264,7 +264,7 @@ def test_a_failed_run_keeps_what_it_logged_and_says_why(demo):
 def test_the_reason_that_a_process_recorded_itself_is_not_overwritten(demo):
     run_id, _ = demo.start("collect")
     demo.records.fail(run_id, "the real reason")
-    demo.records.end_failed(demo.run(run_id), "exit code 1")
+    demo.records.end_unfinished(demo.run(run_id), "exit code 1")
     assert demo.run(run_id).reason == "the real reason"
 
 

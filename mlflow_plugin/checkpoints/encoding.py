@@ -35,13 +35,15 @@ def can_encode(value: object) -> bool:
 
 
 class Encoder:
-    """Encodes values; `tensors` and `arrays` (of bytes) are then to be stored beside the JSON, by the same names."""
+    """Encodes values; `tensors` and `arrays` (of bytes) are then to be stored beside the JSON, by the same names.
+
+    The tensors are views of the live ones, on any device and with any strides: copy them before they change.
+    """
 
     def __init__(self) -> None:
         self.tensors: dict[str, torch.Tensor] = {}
         self.arrays: dict[str, np.ndarray[Any, np.dtype[np.uint8]]] = {}
         self._names: dict[object, str] = {}
-        self._storages: set[int] = set()
 
     def encode(self, value: object, path: tuple[str, ...] = ()) -> object:
         """A value as JSON. Raises PhaseError naming the key path and type of whatever is not supported."""
@@ -100,14 +102,8 @@ class Encoder:
         identity = (storage, tensor.device, *layout) if tensor.numel() else object()
         if identity not in self._names:
             plain = tensor.resolve_conj().resolve_neg()
-            plain = (torch.view_as_real(plain) if plain.is_complex() else plain).to("cpu").contiguous()
-            place = plain.untyped_storage()
-            # safetensors takes no two tensors of one storage; a part would keep the whole in the file.
-            if place.data_ptr() in self._storages or place.nbytes() != plain.nbytes:
-                plain = plain.clone()
-            self._storages.add(plain.untyped_storage().data_ptr())
             self._names[identity] = _unused_name(path, self.tensors)
-            self.tensors[self._names[identity]] = plain
+            self.tensors[self._names[identity]] = torch.view_as_real(plain) if plain.is_complex() else plain
         return self._names[identity]
 
     def _encode_numpy(self, value: Any, path: tuple[str, ...]) -> object:

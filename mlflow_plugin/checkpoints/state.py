@@ -1,76 +1,18 @@
-"""The state of a training loop: collected from live objects, saved to a folder, loaded, and put back exactly.
+"""The state of a training loop: collected from live objects, and put back exactly.
 
-A folder holds `state.json`, and `tensors.safetensors` and `arrays.safetensors` when there are such values. Nothing
-in it is ever unpickled. torch, NumPy and safetensors are imported only when a state has use for them.
+torch and NumPy are looked at only when something else has imported them.
 """
 
-import json
-import os
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from mlflow_plugin.checkpoints.encoding import Decoder, Encoder, can_encode
+from mlflow_plugin.checkpoints.encoding import can_encode
 from mlflow_plugin.errors import PhaseError
 
-_FORMAT_VERSION = 1
-_STATE_FILE = "state.json"
-_TENSORS_FILE = "tensors.safetensors"
-_ARRAYS_FILE = "arrays.safetensors"
 _SAVE_AND_LOAD = (("state_dict", "load_state_dict"), ("get_state", "set_state"), ("getstate", "setstate"))
-
-
-def save_state(state: object, folder: Path) -> None:
-    """Write a state into a folder, which is made when missing. `load_state` gives an equal one, bit for bit.
-
-    Supported: dictionaries (keys of plain values or tuples), OrderedDict, lists, tuples, None, bool, int, float, str,
-    bytes, strided torch tensors of any dtype and device, torch.Size, dtype and device, NumPy arrays and scalars
-    without Python objects. Tensors come back on the CPU, contiguous and without gradients; equal tensors that share
-    their memory are stored once. Sets, subclasses and everything else: PhaseError naming the key path and the type.
-    Raises PhaseError when the folder cannot be written.
-    """
-    encoder = Encoder()
-    text = json.dumps({"format_version": _FORMAT_VERSION, "state": encoder.encode(state)}, allow_nan=False)
-    folder = Path(folder)
-    with _explained(f"The checkpoint in {folder} cannot be written", "Check its permissions and the free disk space."):
-        folder.mkdir(parents=True, exist_ok=True)
-        if encoder.tensors:
-            from safetensors.torch import save_file
-
-            _replace(folder / _TENSORS_FILE, lambda path: save_file(encoder.tensors, path))
-        if encoder.arrays:
-            from safetensors.numpy import save_file as save_arrays
-
-            _replace(folder / _ARRAYS_FILE, lambda path: save_arrays(encoder.arrays, path))
-        # Last, since a folder without it is no state.
-        _replace(folder / _STATE_FILE, lambda path: path.write_text(text, encoding="ascii"))
-
-
-def load_state(folder: Path) -> Any:
-    """Read a state that `save_state` wrote. Raises PhaseError when it is missing, damaged or of a newer version."""
-    folder = Path(folder)
-    with _explained(f"The checkpoint in {folder} is damaged", "Use an older one, or start from the beginning."):
-        saved = json.loads((folder / _STATE_FILE).read_text(encoding="ascii"))
-        version = saved["format_version"]
-        if version != _FORMAT_VERSION:
-            raise PhaseError(
-                f"The checkpoint in {folder} has format {version}, and this mlflow-phases reads format "
-                f"{_FORMAT_VERSION}. Upgrade mlflow-phases."
-            )
-        tensors: Mapping[str, Any] = {}
-        arrays: Mapping[str, Any] = {}
-        if (folder / _TENSORS_FILE).exists():
-            from safetensors.torch import load_file
-
-            tensors = load_file(folder / _TENSORS_FILE)
-        if (folder / _ARRAYS_FILE).exists():
-            from safetensors.numpy import load_file as load_arrays
-
-            arrays = load_arrays(folder / _ARRAYS_FILE)
-        return Decoder(tensors, arrays).decode(saved["state"])
 
 
 def capture_random_state() -> dict[str, Any]:
@@ -94,7 +36,7 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
 
     Raises PhaseError when the state is not one that `capture_random_state` gave.
     """
-    with _explained("The saved random state cannot be restored", "Start from the beginning to have exact results."):
+    with explained("The saved random state cannot be restored", "Start from the beginning to have exact results."):
         random.setstate(state["python"])
         if "numpy" in state:
             import numpy as np
@@ -113,8 +55,8 @@ def collect(state: Mapping[str, object]) -> dict[str, Any]:
     """What `save_state` can save of live objects, by the same keys.
 
     Objects with `state_dict()` give that (models, optimizers, schedulers, scalers), random generators their state;
-    plain
-    values, tensors, arrays, dictionaries and lists, of such objects too, give themselves: save before they change.
+    plain values,
+    tensors, arrays, dictionaries and lists, of such objects too, give themselves: save before they change.
     Raises PhaseError naming a value that can neither be saved nor restored.
     """
     return {key: _collected(value, key) for key, value in state.items()}
@@ -170,7 +112,7 @@ def _collected(value: Any, path: str) -> Any:
 def _restored(live: Any, saved: Any, path: str) -> Any:
     """What shall stand where `live` stands: `live` itself, filled, wherever it can be filled."""
     holder = _holder(live)
-    with _explained(f"The checkpoint does not fit the state at {path}", "Start from the beginning."):
+    with explained(f"The checkpoint does not fit the state at {path}", "Start from the beginning."):
         if holder:
             holder[1](saved)
             return live
@@ -228,19 +170,9 @@ def _is_tensor(value: object) -> bool:
     return (torch is not None and isinstance(value, torch.Tensor)) or (np is not None and isinstance(value, np.ndarray))
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name first: a state loaded from the old file may still be mapped into memory."""
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        write(unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 @contextmanager
-def _explained(what: str, advice: str) -> Iterator[None]:
-    """Turn whatever other libraries raise here into one message."""
+def explained(what: str, advice: str) -> Iterator[None]:
+    """Turns whatever other libraries raise here into one message."""
     try:
         yield
     except PhaseError:

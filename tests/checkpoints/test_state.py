@@ -13,14 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlflow_plugin.checkpoints.state import (
-    capture_random_state,
-    collect,
-    load_state,
-    restore,
-    restore_random_state,
-    save_state,
-)
+from mlflow_plugin.checkpoints.files import load_state, save_state
+from mlflow_plugin.checkpoints.state import capture_random_state, collect, restore, restore_random_state
 from mlflow_plugin.errors import PhaseError
 
 np = pytest.importorskip("numpy")
@@ -296,9 +290,9 @@ def test_unwritable_folder_is_named(tmp_path):
 
 def test_plain_states_need_neither_torch_nor_numpy(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from mlflow_plugin.checkpoints import schedule, state\n"
-        "state.save_state(state.collect({'a': [1, 2.5], 'random': state.capture_random_state()}), Path(sys.argv[1]))\n"
-        "state.restore_random_state(state.load_state(Path(sys.argv[1]))['random'])\n"
+        "import sys; from pathlib import Path; from mlflow_plugin.checkpoints import files, schedule, state\n"
+        "files.save_state(state.collect({'a': [1, 2.5], 'random': state.capture_random_state()}), Path(sys.argv[1]))\n"
+        "state.restore_random_state(files.load_state(Path(sys.argv[1]))['random'])\n"
         "assert not {'torch', 'numpy', 'mlflow', 'safetensors'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=False)

@@ -51,11 +51,17 @@ def release(project: ProjectFolder) -> None:
     (project.folder / "hold").unlink()
 
 
-def reached(project: ProjectFolder, running: Started) -> int:
-    """The id of the phase's own process, once it stands at its fourth step."""
+def checkpoint_of(project: ProjectFolder) -> str:
+    return str(project.newest("train").data.tags.get("mlflow.phase.checkpoint"))
+
+
+def reached(project: ProjectFolder, running: Started, saved: str | None = "step-000003") -> int:
+    """The id of the phase's own process, once it stands at its fourth step and the step before it is saved."""
     file = project.folder / "reached"
     wait_until(lambda: file.exists() or running.process.poll() is not None, "the fourth step")
     assert file.exists(), running.text
+    if saved:
+        wait_until(lambda: checkpoint_of(project) == saved, f"{saved} saved")
     return int(file.read_text())
 
 
@@ -89,7 +95,7 @@ def test_a_killed_phase_without_a_checkpoint_starts_anew_and_its_dead_run_is_not
     held: ProjectFolder,
 ) -> None:
     with started(held, *run_words("train", PHASES, every=NEVER)) as running:
-        reached(held, running)
+        reached(held, running, saved=None)
         running.signal_all(signal.SIGKILL)
     assert held.newest("train").info.status == "RUNNING"
     release(held)
@@ -102,32 +108,81 @@ def test_a_killed_phase_without_a_checkpoint_starts_anew_and_its_dead_run_is_not
     assert held.output(held.newest("train")) == RESULT
 
 
+SIGNALS = {
+    signal.SIGTERM: "terminated by a signal",
+    signal.SIGINT: "interrupted from the keyboard",
+    signal.SIGUSR1: "warned by SIGUSR1 that its time is nearly over",
+}
+
+
+def send(running: Started, script: int, route: str, number: signal.Signals) -> None:
+    """As people and clusters do: Ctrl-C to all, others to the command, or to the phase where that passes none on."""
+    if number == signal.SIGINT:
+        running.signal_all(number)
+    elif route == PHASES:
+        running.process.send_signal(number)
+    else:
+        os.kill(script, number)
+
+
 @pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "ctrl_c"])
-def test_a_phase_that_is_told_to_end_leaves_a_killed_run_and_no_process(
+@pytest.mark.parametrize("number", SIGNALS, ids=["sigterm", "ctrl_c", "sigusr1"])
+def test_a_phase_that_is_told_to_end_saves_its_state_first_and_goes_on_later(
     held: ProjectFolder, route: str, number: signal.Signals
 ) -> None:
-    with started(held, *run_words("train", route)) as running:
-        script = reached(held, running)
-        if number == signal.SIGINT:
-            running.signal_all(number)
-        elif route == PHASES:
-            running.process.send_signal(number)
-        else:
-            os.kill(script, number)
+    with started(held, *run_words("train", route, every=NEVER)) as running:
+        script = reached(held, running, saved=None)
+        send(running, script, route, number)
+        running.wait_for("saving a checkpoint after this step")
+        release(held)
         assert running.wait() != 0
         wait_until(lambda: not Path(f"/proc/{script}").exists(), "the phase's process gone")
         assert "Traceback" not in running.text
     run = held.newest("train")
     assert run.info.status == KILLED[route], running.text
-    assert run.data.tags["phase.reason"].endswith(
-        "interrupted from the keyboard" if number == signal.SIGINT else "terminated by a signal"
-    )
-    assert run.data.tags["mlflow.phase.checkpoint"] == "step-000003"
+    assert run.data.tags["phase.reason"] == f"train: {SIGNALS[number]}; step-000004 is saved"
+
+    result = held.run("train", route, every=NEVER)
+
+    assert result.exit_code == 0, result.text
+    assert "goes on from step 4" in result.text
+    assert held.output(held.newest("train")) == RESULT
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_phase_is_stopped_when_its_time_is_over(held: ProjectFolder, route: str) -> None:
+def test_a_second_ctrl_c_leaves_at_once_and_keeps_what_was_saved(held: ProjectFolder, route: str) -> None:
+    with started(held, *run_words("train", route)) as running:
+        script = reached(held, running)
+        running.signal_all(signal.SIGINT)
+        running.wait_for("Ctrl-C again leaves at once")
+        running.signal_all(signal.SIGINT)
+        assert running.wait() != 0
+        wait_until(lambda: not Path(f"/proc/{script}").exists(), "the phase's process gone")
+    run = held.newest("train")
+    assert run.info.status == KILLED[route], running.text
+    assert run.data.tags["mlflow.phase.checkpoint"] == "step-000003"
+    release(held)
+    assert "goes on from step 3" in held.run("train", route).text
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_step_that_does_not_end_in_time_after_sigterm_is_left(held: ProjectFolder, route: str) -> None:
+    with started(held, *run_words("train", route), MLFLOW_PHASES_GRACE_SECONDS="0.5") as running:
+        script = reached(held, running)
+        send(running, script, route, signal.SIGTERM)
+        assert running.wait() != 0
+        wait_until(lambda: not Path(f"/proc/{script}").exists(), "the phase's process gone")
+        assert "Traceback" not in running.text
+    run = held.newest("train")
+    assert (run.info.status, checkpoint_of(held)) == (KILLED[route], "step-000003")
+    assert run.data.tags["phase.reason"] == "train: terminated by a signal"
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_phase_is_stopped_when_its_time_is_over(
+    held: ProjectFolder, route: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_PHASES_GRACE_SECONDS", "0.5")
     held.edit("MLproject", "phase: {}", "phase: {timeout_minutes: 0.05}")
 
     result = held.run("train", route)

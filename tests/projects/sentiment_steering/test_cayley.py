@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mlflow_plugin.checkpoints.state import collect, load_state, restore, save_state
+from mlflow_plugin.checkpoints.files import load_state, save_state
+from mlflow_plugin.checkpoints.state import collect, restore
 from projects.sentiment_steering.cayley import CayleyCore, CayleyTraining
 from projects.sentiment_steering.operators import span_basis
 from projects.sentiment_steering.procrustes import solve

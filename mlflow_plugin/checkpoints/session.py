@@ -1,0 +1,193 @@
+"""The checkpoints of a phase while it runs: where it goes on from, when the next is due, saving it, and which stay."""
+
+import time
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+
+from mlflow_plugin import names
+from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_sound
+from mlflow_plugin.checkpoints.retention import StoredCheckpoint, plan_removal
+from mlflow_plugin.checkpoints.schedule import CheckpointSchedule
+from mlflow_plugin.checkpoints.state import capture_random_state, collect, restore, restore_random_state
+from mlflow_plugin.checkpoints.store import CheckpointStore
+from mlflow_plugin.checkpoints.writer import CheckpointWriter
+from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.history import phase_run
+from mlflow_plugin.manifest import Manifest
+from mlflow_plugin.progress import say
+from mlflow_plugin.project import Phase
+from mlflow_plugin.records import Records
+from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.termination import Termination
+
+
+class CheckpointSession:
+    """Everything about the checkpoints of one run of a phase."""
+
+    def __init__(
+        self, records: Records, run: PhaseRun, phase: Phase, resumed_from: PhaseRun | None, termination: Termination
+    ) -> None:
+        self._records, self._run, self._phase = records, run, phase
+        self._resumed_from, self._termination = resumed_from, termination
+        self._store = CheckpointStore(run.artifact_uri)
+        self._writer = CheckpointWriter(self._store, self._saved, self._check_owner, phase.name)
+        self._stored: dict[str, StoredCheckpoint] = {}
+        self._began = self._saved_at = time.monotonic()
+        self._first_step = self._newest_step = 0
+
+    # --- going on from an earlier run ---
+
+    @cached_property
+    def resumed(self) -> LoadedCheckpoint | None:
+        """The newest sound checkpoint to go on from, None when there is none. Raises PhaseError when the store does not
+        answer.
+        """
+        if self._resumed_from is None:
+            return None
+        found = newest_sound(self._chain(self._resumed_from), self._records.bad_checkpoint)
+        for sentence in found if isinstance(found, list) else found.skipped:
+            say(f"{self._phase.name}: passed over {sentence}")
+        if isinstance(found, list):
+            say(
+                f"{self._phase.name}: no checkpoint of {self._resumed_from.short} verifies; starting from the beginning"
+            )
+            return None
+        return found
+
+    def _chain(self, run: PhaseRun) -> Iterator[PhaseRun]:
+        """A run, the run that it had gone on from, and so on."""
+        seen: set[str] = set()
+        while run.run_id not in seen:
+            yield run
+            seen.add(run.run_id)
+            if not run.resumed_from:
+                return
+            try:
+                run = phase_run(self._records.client.get_run(run.resumed_from))
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return
+                raise
+
+    def restore(self, state: Mapping[str, Any]) -> int:
+        """Puts the interrupted run's state and random states back; returns the step to go on from, 0 without one.
+
+        Raises PhaseError when the checkpoint does not fit the objects in `state`.
+        """
+        self.begin()
+        loaded = self.resumed
+        if loaded is None:
+            return 0
+        try:
+            restore(state, loaded.state)
+        except PhaseError as error:
+            raise PhaseError(
+                f"{self._phase.name}: {loaded.name} of run {loaded.run_id} is sound and does not fit: {error} To start "
+                "anew on purpose: -P decide=rerun."
+            ) from error
+        restore_random_state(loaded.random)
+        self.take_over(loaded)
+        return loaded.step
+
+    def take_over(self, loaded: LoadedCheckpoint) -> None:
+        """Makes an interrupted run's history this one's: the metrics of the steps before the checkpoint."""
+        copy_metrics(self._records, loaded.run_id, self._run.run_id, loaded.step)
+        self._first_step = self._newest_step = loaded.step
+        say(f"{self._phase.name}: goes on from step {loaded.step} of {names.short(loaded.run_id)}")
+
+    # --- saving ---
+
+    def begin(self) -> None:
+        """From here on signals wait for the end of a step, and time is counted for the schedule."""
+        self._termination.defer()
+        self._began = self._saved_at = time.monotonic()
+
+    def due(self, done: int, total: int | None, every: int | None = None) -> bool:
+        """Whether to save after `done` of `total` steps: by the schedule, or because a signal asks this run to end."""
+        if self._termination.pending:
+            return True
+        every = every or self._phase.checkpoints.every
+        if (every is None and self._writer.busy) or (total is not None and done >= total):
+            return False
+        now = time.monotonic()
+        steps = max(1, done - self._first_step)
+        expected = (now - self._began) / steps * total if total else None
+        return CheckpointSchedule(expected, every).due(done, now, self._saved_at, self._writer.cost_seconds)
+
+    def save(self, state: Mapping[str, Any], step: int, metrics: Mapping[str, float]) -> None:
+        """Copies a state as the one after `step` steps and has it saved behind the loop. When a signal asked this run
+        to end, returns no more: waits until it is saved, and raises what the signal means.
+
+        Raises PhaseError when the state or an earlier checkpoint cannot be saved; UsageError when steps go backwards.
+        """
+        self._termination.defer()
+        if step < self._newest_step:
+            raise UsageError(
+                f"{self._phase.name}: a checkpoint after step {step} cannot follow the one after step "
+                f"{self._newest_step}: `step` counts the steps done, so it only grows."
+            )
+        if step > self._newest_step or not (self._newest_step or self._resumed_from):
+            content = {"state": collect(state), "random": capture_random_state()}
+            self._writer.save(content, step, dict(metrics))
+            self._newest_step, self._saved_at = step, time.monotonic()
+        self.obey()
+
+    def obey(self) -> None:
+        """Ends this run in order when a signal asked for that: waits for what is being saved, and raises."""
+        if self._termination.pending is None:
+            return
+        self._writer.flush()
+        if pending := self._termination.take():
+            kept = f"; {self._writer.newest} is saved" if self._writer.newest else ""
+            raise type(pending)(f"{pending}{kept}")
+
+    def pause(self) -> None:
+        """No loop looks for signals any more: the next is obeyed at once."""
+        self._termination.defer(False)
+
+    def finish(self) -> None:
+        """The end of the phase's work: obeys a signal that still waits, and waits for what is being saved."""
+        self._termination.obey_at_once()
+        self.settled()
+
+    def settled(self) -> str:
+        """Waits for what is being saved, and tells what could not be. The name of the newest complete checkpoint of
+        this run, else of the one it went on from; empty without.
+        """
+        try:
+            self._writer.flush()
+        except PhaseError as error:
+            say(f"attention: {error}")
+        return self._writer.newest or (self.resumed.name if self.resumed else "")
+
+    # --- in the writer's thread ---
+
+    def _check_owner(self) -> None:
+        self._records.check_owner(self._run.run_id)
+
+    def _saved(self, name: str, manifest: Manifest, stall_seconds: float) -> None:
+        run_id = self._run.run_id
+        self._records.checkpoint(run_id, name)
+        self._records.metrics(run_id, {names.STALL_MS: stall_seconds * 1000}, manifest.step or 0)
+        self._stored[name] = StoredCheckpoint.of(name, manifest)
+        removal = plan_removal(list(self._stored.values()), self._phase.checkpoints, self._phase.quality)
+        self._store.remove(removal.files)
+        for gone in removal.checkpoints:
+            left = {path: size for path, size in self._stored[gone].files.items() if path not in removal.files}
+            del self._stored[gone]
+            if left:
+                self._stored[gone] = StoredCheckpoint(gone, 0, left, complete=False)
+
+
+def copy_metrics(records: Records, source_id: str, target_id: str, before_step: int) -> None:
+    """Takes over an interrupted run's metrics of earlier steps, so that the MLflow UI shows one curve."""
+    client = records.client
+    for name in phase_run(client.get_run(source_id)).metrics:
+        if name.startswith("phase."):
+            continue
+        kept = [metric for metric in client.get_metric_history(source_id, name) if metric.step < before_step]
+        for start in range(0, len(kept), 1000):
+            client.log_batch(target_id, metrics=kept[start : start + 1000])

@@ -1,0 +1,159 @@
+"""A state copied into host memory in the time that the copying takes; the copies are kept from one checkpoint to the
+next, so that nothing is allocated twice and what did not change is known.
+"""
+
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow_plugin.checkpoints.encoding import Encoder
+from mlflow_plugin.checkpoints.tensorfile import Block
+
+TENSORS_FILE = "tensors.safetensors"
+ARRAYS_FILE = "arrays.safetensors"
+
+
+@dataclass
+class _Copy:
+    """One tensor's or array's copy. `version` counts its changes; `stored_in` names the file that holds this version
+    (`step-000020/tensors.safetensors`), empty when none does.
+    """
+
+    buffer: Any
+    version: int = 0
+    stored_in: str = ""
+    changes: bool = False
+
+
+@dataclass
+class Snapshot:
+    """A state at one moment: `tree` is its JSON, and what it names lies in the copies, by file and name.
+
+    Valid until the next `Snapshots.take`, so what is to be written must be written before.
+    """
+
+    tree: object
+    _copies: dict[str, dict[str, _Copy]]
+    _versions: dict[tuple[str, str], int]
+    _lock: threading.Lock = field(repr=False)
+
+    def unstored(self, file: str) -> list[Block]:
+        """The blocks of a file (`TENSORS_FILE` or `ARRAYS_FILE`) that no earlier checkpoint holds."""
+        with self._lock:
+            fresh = {name: copy for name, copy in self._copies[file].items() if not copy.stored_in}
+        return [_block(name, copy.buffer) for name, copy in fresh.items()]
+
+    def elsewhere(self) -> dict[str, dict[str, str]]:
+        """By file and name: the file of an earlier checkpoint that holds what is not written again."""
+        with self._lock:
+            return {
+                file: {name: copy.stored_in for name, copy in copies.items() if copy.stored_in}
+                for file, copies in self._copies.items()
+            }
+
+    def mark_stored(self, written: Mapping[str, list[Block]], folder: str) -> None:
+        """Says that these blocks are safely stored below `folder`; later snapshots refer to them there."""
+        with self._lock:
+            for file, blocks in written.items():
+                for block in blocks:
+                    copy = self._copies[file][block.name]
+                    # The next snapshot may have changed it since.
+                    if copy.version == self._versions[file, block.name]:
+                        copy.stored_in = f"{folder}/{file}"
+
+
+class Snapshots:
+    """Takes snapshots of one state, over and over, into the same memory: as much as the state's tensors and arrays.
+
+    What is found unchanged is neither copied nor stored again. What changed once is taken to change always and is not
+    compared any more, so comparing costs only where it saves.
+    """
+
+    def __init__(self) -> None:
+        self._copies: dict[str, dict[str, _Copy]] = {TENSORS_FILE: {}, ARRAYS_FILE: {}}
+        self._lock = threading.Lock()
+
+    def take(self, state: object) -> Snapshot:
+        """Copies a state of plain values, tensors and arrays. Raises PhaseError naming what cannot be saved."""
+        encoder = Encoder()
+        tree = encoder.encode(state)
+        copies = {
+            TENSORS_FILE: self._update(TENSORS_FILE, encoder.tensors, _TorchMemory),
+            ARRAYS_FILE: self._update(ARRAYS_FILE, encoder.arrays, _NumpyMemory),
+        }
+        if any(tensor.is_cuda for tensor in encoder.tensors.values()):
+            sys.modules["torch"].cuda.synchronize()
+        self._copies = copies
+        versions = {(file, name): copy.version for file, held in copies.items() for name, copy in held.items()}
+        return Snapshot(tree, copies, versions, self._lock)
+
+    def _update(
+        self, file: str, live: Mapping[str, Any], memory: "type[_TorchMemory | _NumpyMemory]"
+    ) -> dict[str, _Copy]:
+        held, copies = self._copies[file], {}
+        for name, value in live.items():
+            copy = held.get(name)
+            if copy is None or not memory.fits(copy.buffer, value):
+                copy = _Copy(memory.allocate(value))
+            copies[name] = copy
+            if copy.version and not copy.changes:
+                if memory.same(copy.buffer, value):
+                    continue
+                copy.changes = True
+            memory.fill(copy.buffer, value)
+            with self._lock:
+                copy.version += 1
+                copy.stored_in = ""
+        return copies
+
+
+class _TorchMemory:
+    @staticmethod
+    def fits(buffer: Any, live: Any) -> bool:
+        return bool(buffer.shape == live.shape and buffer.dtype == live.dtype)
+
+    @staticmethod
+    def allocate(live: Any) -> Any:
+        # Pinned memory lets a GPU copy at full speed.
+        return sys.modules["torch"].empty(live.shape, dtype=live.dtype, pin_memory=live.is_cuda)
+
+    @staticmethod
+    def same(buffer: Any, live: Any) -> bool:
+        torch = sys.modules["torch"]
+        # As whole numbers: -0.0 and 0.0 are equal but not the same, a NaN is the same but not equal.
+        kind = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[live.element_size()]
+        return bool(torch.equal(live.view(kind), buffer.to(live.device).view(kind)))
+
+    @staticmethod
+    def fill(buffer: Any, live: Any) -> None:
+        buffer.copy_(live, non_blocking=True)
+
+
+class _NumpyMemory:
+    @staticmethod
+    def fits(buffer: Any, live: Any) -> bool:
+        return bool(buffer.shape == live.shape)
+
+    @staticmethod
+    def allocate(live: Any) -> Any:
+        return live.copy()
+
+    @staticmethod
+    def same(buffer: Any, live: Any) -> bool:
+        return bool((buffer == live).all())
+
+    @staticmethod
+    def fill(buffer: Any, live: Any) -> None:
+        buffer[...] = live
+
+
+def _block(name: str, buffer: Any) -> Block:
+    """A copy as bytes, without copying it again."""
+    dtype, shape = str(buffer.dtype).removeprefix("torch."), tuple(buffer.shape)
+    if hasattr(buffer, "element_size"):
+        flat = buffer.reshape(-1).view(sys.modules["torch"].uint8).numpy()
+    else:
+        flat = buffer.reshape(-1)
+    return Block(name, dtype, shape, buffer.itemsize, memoryview(flat).cast("B") if flat.size else memoryview(b""))
