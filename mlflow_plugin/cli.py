@@ -209,6 +209,41 @@ def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
 
 
 @main.command()
+@click.option("--delete", is_flag=True, help="Remove it. Without, it is only shown.")
+@click.option("--keep-last", type=click.IntRange(1), default=1, show_default=True, help="Of complete runs: the newest.")
+@click.option("--keep-best", type=click.IntRange(0), default=1, show_default=True, help="Of complete runs: the best.")
+@click.option("--keep-every", type=click.IntRange(1), help="Of complete runs: one every so many steps.")
+@click.option("--also-used", is_flag=True, help="Also of runs that others were made from or that others name.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_project_options
+def gc(delete: bool, also_used: bool, as_json: bool, project: str, **keep: int | None) -> None:
+    """Which checkpoints nobody will go on from, and how many bytes they take. Removes them with --delete.
+
+    Of interrupted runs those stay that the MLproject file says. Running and quarantined runs are left alone. Outputs
+    are never touched.
+    """
+    from mlflow.tracking import MlflowClient
+
+    from mlflow_plugin.api import current_experiment
+    from mlflow_plugin.garbage_collection import GarbageCollection
+    from mlflow_plugin.history import History
+    from mlflow_plugin.mlproject import load_project
+    from mlflow_plugin.project import CheckpointPolicy
+    from mlflow_plugin.records import Records
+    from mlflow_plugin.tables import garbage_table
+
+    declared, client = load_project(project), MlflowClient()
+    history = History(client, current_experiment(client), declared)
+    collection = GarbageCollection(history, CheckpointPolicy(**keep), also_used=also_used)  # type: ignore[arg-type]
+    found = list(collection.collect(Records(client)) if delete else collection.look())
+    click.echo(
+        json.dumps([one.to_dict() for one in found], indent=2) if as_json else garbage_table(found, deleted=delete)
+    )
+    if troubles := [one.trouble for one in found if one.trouble]:
+        raise PhaseError("; ".join(troubles))
+
+
+@main.command()
 @_project_options
 def doctor(project: str) -> None:
     """What is missing on this machine for running the project's phases. Ends with 1 when something is."""

@@ -12,6 +12,7 @@ from mlflow_plugin.verdict import Plan, Verdict, approximately, clock
 
 if TYPE_CHECKING:
     from mlflow_plugin.execution import Outcome
+    from mlflow_plugin.garbage_collection import RunGarbage
     from mlflow_plugin.status import PhaseState
 
 
@@ -120,3 +121,37 @@ def status_table(states: Sequence["PhaseState"]) -> str:
     table = aligned(("phase", "state", "completed at", "quality", "matches upstream", "duration", "cost", "run"), rows)
     remarks = [f"{state.phase.name}: {remark}" for state in states for remark in state.remarks]
     return "\n".join([table, *([""] if remarks else []), *remarks])
+
+
+def bytes_text(count: int) -> str:
+    """A size as people read it: `12.4 MiB`."""
+    size, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def garbage_table(garbage: Sequence["RunGarbage"], *, deleted: bool) -> str:
+    """What `gc` found or removed: one line a run, and the sum."""
+    if not garbage:
+        return "no run of this project's phases holds a checkpoint"
+    rows = [
+        (
+            one.run.phase,
+            one.run.short,
+            str(one.checkpoints),
+            bytes_text(one.held_bytes),
+            ", ".join(one.removal.kept) or "none" if one.removal else "all",
+            bytes_text(one.freed_bytes),
+            one.why,
+        )
+        for one in garbage
+    ]
+    table = aligned(("phase", "run", "checkpoints", "size", "kept", "removed" if deleted else "to remove", "why"), rows)
+    freed = sum(one.freed_bytes for one in garbage)
+    total = f"{bytes_text(freed)} ({freed:,} bytes)"
+    if deleted:
+        return f"{table}\n{total} removed"
+    return f"{table}\n" + (f"{total} can be removed: add --delete" if freed else "nothing to remove")

@@ -63,14 +63,28 @@ def plan_removal(
     sound = sorted((one for one in checkpoints if _is_sound(one, present)), key=lambda one: one.step)
     kept = {one.name: one for one in (*_last(sound, policy), *_best(sound, policy, quality), *_spread(sound, policy))}
     needed = {path for one in kept.values() for path in (*one.needs, f"{one.name}/{MANIFEST_NAME}")}
-    going = [path for one in checkpoints if one.name not in kept for path in one.files if path not in needed]
-    # A folder of which only needed files are left was dealt with before.
-    touched = {path.split("/", 1)[0] for path in going}
+    return _removal(checkpoints, [one.name for one in sound if one.name in kept], needed)
+
+
+def remove_all(checkpoints: Collection[StoredCheckpoint]) -> Removal:
+    """What goes when nothing is to stay."""
+    return _removal(checkpoints, (), ())
+
+
+def _removal(checkpoints: Collection[StoredCheckpoint], kept: Sequence[str], needed: Collection[str]) -> Removal:
+    going = {
+        path: size
+        for one in checkpoints
+        if one.name not in kept
+        for path, size in one.files.items()
+        if path not in needed
+    }
     return Removal(
-        kept=tuple(one.name for one in sound if one.name in kept),
-        checkpoints=tuple(sorted(touched)),
+        kept=tuple(kept),
+        # A folder of which only needed files are left was dealt with before.
+        checkpoints=tuple(sorted({path.split("/", 1)[0] for path in going})),
         files=tuple(sorted(going, key=lambda path: (not _is_manifest(path), path))),
-        bytes=sum(present[path] for path in going),
+        bytes=sum(going.values()),
     )
 
 
