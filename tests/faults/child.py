@@ -3,6 +3,7 @@
 """
 
 import ctypes
+import faulthandler
 import os
 import runpy
 import sys
@@ -23,8 +24,7 @@ _PRELOADED += ["mlflow_plugin.active", "boto3", "tests.faults.child"]
 class Settings:
     """How the script is executed. `folder` gets its report and what it prints; with `counting` also `points.json`.
 
-    `file_size` in bytes, 0 for no limit: no file may become larger, as on a disk that is full. An `ordinary` user is
-    subject to the permissions of files, also when this is root.
+    `ordinary` makes it subject to the permissions of files, also when this is root.
     """
 
     folder: Path
@@ -49,6 +49,7 @@ def execute(settings: Settings) -> None:
     output = os.open(settings.folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number in (1, 2):
         os.dup2(output, number)
+    faulthandler.enable()
     os.environ.clear()
     os.environ.update(settings.variables, REPORT=str(settings.folder / "report.jsonl"))
     os.chdir(PROJECT)
