@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from transformers import Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
-from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from mlflow_plugin.errors import PhaseError
 
@@ -35,7 +35,9 @@ class ModelWeights:
         tensors: dict[str, torch.Tensor] = model.state_dict(keep_vars=True)
         whole = not getattr(model, "peft_config", None)
         buffers = {name for name, _ in model.named_buffers(remove_duplicate=False)}
-        self._live = {name: tensor for name, tensor in tensors.items() if whole or tensor.requires_grad or name in buffers}
+        self._live = {
+            name: tensor for name, tensor in tensors.items() if whole or tensor.requires_grad or name in buffers
+        }
         self._base = _fingerprint({name: tensor for name, tensor in tensors.items() if name not in self._live})
 
     def trained(self) -> Iterator[torch.Tensor]:
@@ -49,7 +51,9 @@ class ModelWeights:
         """Raises PhaseError when the weights are of another model, or of an adapter for another base model."""
         tensors = saved["tensors"]
         if other := sorted(set(tensors) ^ set(self._live)):
-            raise PhaseError(f"The checkpoint is of another model: {len(other)} weights, such as {other[0]}, do not match.")
+            raise PhaseError(
+                f"The checkpoint is of another model: {len(other)} weights, such as {other[0]}, do not match."
+            )
         for name, live in self._live.items():
             if (live.shape, live.dtype) != (tensors[name].shape, tensors[name].dtype):
                 raise PhaseError(
@@ -115,7 +119,9 @@ class LoopState:
         return float(getattr(self._trainer, _LOSS_SINCE_LOG, 0.0))
 
     def _stateful(self) -> list[Any]:
-        return [callback for callback in self._trainer.callback_handler.callbacks if isinstance(callback, ExportableState)]
+        return [
+            callback for callback in self._trainer.callback_handler.callbacks if isinstance(callback, ExportableState)
+        ]
 
 
 def set_batch_size(trainer: Trainer, batch_size: int, accumulation_steps: int) -> None:
@@ -139,7 +145,10 @@ def write_resume_folder(trainer: Trainer, saved: Mapping[str, Any], folder: Path
     if peft is not None and isinstance(model, peft.PeftModel | peft.PeftMixedModel):
         name = model.active_adapters[0]
         adapter = peft.get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
-        save_file({name: tensor.contiguous() for name, tensor in adapter.items()}, folder / ADAPTER_SAFE_WEIGHTS_NAME)
+        save_file(
+            {name: tensor.contiguous() for name, tensor in adapter.items()},
+            folder / peft.utils.SAFETENSORS_WEIGHTS_NAME,
+        )
         return
     # An index that names every weight, so that none is missed, and one file of them all in which none is.
     nothing = "nothing.safetensors"

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.integrations import MLflowCallback
+from transformers.integrations.integration_utils import MLflowCallback
 from transformers.trainer_utils import TrainOutput
 
 from mlflow_plugin.active import ActivePhase
@@ -78,7 +78,9 @@ class PhaseCallback(TrainerCallback):
         # These hide a NaN behind the mean loss, and train again on what was seen before the interruption.
         args.logging_nan_inf_filter = args.ignore_data_skip = False
         if args.save_strategy != "no":
-            say(f"{name}: the Trainer saves checkpoints of its own to {args.output_dir}; save_strategy='no' spares them")
+            say(
+                f"{name}: the Trainer saves checkpoints of its own to {args.output_dir}; save_strategy='no' spares them"
+            )
         self._trainer, self._loop = trainer, LoopState(trainer)
 
     def _train(self, trainer: Trainer, saved: Mapping[str, Any] | None, arguments: Mapping[str, Any]) -> TrainOutput:
@@ -91,7 +93,7 @@ class PhaseCallback(TrainerCallback):
             write_resume_folder(trainer, saved, Path(folder))
             return trainer.train(resume_from_checkpoint=folder, **arguments)
 
-    def _shrink(self, trainer: Trainer) -> Mapping[str, Any]:
+    def _shrink(self, trainer: Any) -> Mapping[str, Any]:
         """Divides the batch after a step that failed before it changed anything; the state to go on from."""
         args, step = trainer.args, trainer.state.global_step
         batch = args.per_device_train_batch_size
@@ -105,17 +107,14 @@ class PhaseCallback(TrainerCallback):
         trainer.model_init = None  # It would make a new model where the trained one is to go on.
         trainer.model.zero_grad(set_to_none=True)
         free_memory()
-        now = {"batch size": batch // factor, "accumulation": args.gradient_accumulation_steps}
+        changed = ("per_device_train_batch_size", "gradient_accumulation_steps")
+        self._phase.log({name: getattr(args, name) for name in changed}, step=step)
         say(
-            f"{self._phase.name}: out of memory at step {step + 1}; goes on with {now['batch size']} examples at a "
-            f"time instead of {batch}, {now['accumulation']} times a step"
+            f"{self._phase.name}: out of memory at step {step + 1}; goes on with {batch // factor} examples at a time "
+            f"instead of {batch}, {args.gradient_accumulation_steps} times a step"
         )
-        figures = {
-            "per_device_train_batch_size": float(now["batch size"]),
-            "gradient_accumulation_steps": float(now["accumulation"]),
-        }
-        self._phase.log(figures, step=step)
-        self._carried = collect({name: part for name, part in self._state.items() if name not in ("model", "optimizer")})
+        # With the optimizer: its tensors stay where they are, but a new schedule would reset its learning rate.
+        self._carried = collect({name: part for name, part in self._state.items() if name != "model"})
         loop: Mapping[str, Any] = self._carried["loop"]
         return loop
 
@@ -143,8 +142,7 @@ class PhaseCallback(TrainerCallback):
         if self._carried is not None:
             restore({name: self._state[name] for name in self._carried}, self._carried)
             self._carried, self._resume_random = None, {}
-        elif state.global_step:
-            self._phase.restore(self._state)
+        elif self._phase.restore(self._state):
             self._resume_random = capture_random_state()
             # What was logged at this very step, after it and before the checkpoint.
             for entry in [entry for entry in state.log_history if entry.get("step") == state.global_step]:
