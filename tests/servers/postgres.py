@@ -37,7 +37,7 @@ class Postgres:
         programs, data = _programs(), self.folder / "data"
         data.mkdir()
         if options:
-            for folder in (self.folder, self.folder.parent):
+            for folder in (self.folder, *self.folder.parents[:3]):  # up to the session's own, which is private
                 folder.chmod(folder.stat().st_mode | 0o011)
             programs = _copied(programs, self.folder / "programs")
             shutil.chown(data, "nobody")
