@@ -22,7 +22,7 @@ from mlflow_plugin.history import History
 from mlflow_plugin.liveness import age, dead_after, whereabouts
 from mlflow_plugin.names import MANIFEST_FILE, short
 from mlflow_plugin.progress import progress
-from mlflow_plugin.project import CheckpointPolicy
+from mlflow_plugin.project import CheckpointPolicy, Quality
 from mlflow_plugin.records import Records
 from mlflow_plugin.runs import PhaseRun
 
@@ -137,13 +137,13 @@ class GarbageCollection:
         phase = self._history.project.phases[run.phase]
         if run.complete:
             removal = plan_removal(found.stored, self._complete_runs, phase.quality)
-            why = f"complete: {_described(self._complete_runs)}"
+            why = f"complete: {_described(self._complete_runs, phase.quality)}"
         elif heir := self._heir_that_is_ahead(run, found, verify=records is not None):
             removal, why = remove_all(found.stored), f"interrupted: {heir.short} went on from it"
         else:
             found = self._verified(found) if records else found
             removal = plan_removal(found.stored, phase.checkpoints, phase.quality)
-            why = f"interrupted, can be resumed: {_described(phase.checkpoints)}"
+            why = f"interrupted, can be resumed: {_described(phase.checkpoints, phase.quality)}"
         if records is not None and removal.files:
             # First the tag: whoever looks meanwhile must not be sent to what is about to go.
             records.newest_checkpoint(run, removal.kept[-1] if removal.kept else "")
@@ -246,9 +246,9 @@ def _newest_step(stored: Sequence[StoredCheckpoint]) -> int | None:
     return newest.step if newest else None
 
 
-def _described(policy: CheckpointPolicy) -> str:
+def _described(policy: CheckpointPolicy, quality: Quality | None) -> str:
     kept = [f"the last {policy.keep_last}"]
-    kept += [f"the best {policy.keep_best}"] if policy.keep_best else []
+    kept += [f"the best {policy.keep_best}"] if policy.keep_best and quality else []
     kept += [f"one every {policy.keep_every} steps"] if policy.keep_every else []
     return f"{', '.join(kept)} stay"
 

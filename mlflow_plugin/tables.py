@@ -133,6 +133,10 @@ def bytes_text(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
+def _some(names: Sequence[str]) -> str:
+    return (", ".join(names) or "none") if len(names) <= 3 else f"{len(names)}, newest {names[-1]}"
+
+
 def garbage_table(garbage: Sequence["RunGarbage"], *, deleted: bool) -> str:
     """What `gc` found or removed: one line a run, and the sum."""
     if not garbage:
@@ -143,7 +147,7 @@ def garbage_table(garbage: Sequence["RunGarbage"], *, deleted: bool) -> str:
             one.run.short,
             str(one.checkpoints),
             bytes_text(one.held_bytes),
-            ", ".join(one.removal.kept) or "none" if one.removal else "all",
+            _some(one.removal.kept) if one.removal else "all",
             bytes_text(one.freed_bytes),
             one.why,
         )

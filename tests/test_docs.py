@@ -43,6 +43,10 @@ def test_the_examples_of_the_cost_page_run(tmp_path: Path) -> None:
     assert run_examples("costs.md", tmp_path) == 1
 
 
+def test_the_examples_of_the_guardrails_page_run(tmp_path: Path) -> None:
+    assert run_examples("guardrails.md", tmp_path) == 1
+
+
 def test_the_cost_page_shows_the_price_table_of_the_package() -> None:
     table = json.loads(PACKAGE_TABLE.read_text(encoding="utf-8"))
     rows = [*table["gpus"], {"name": "one CPU core (no GPU)", **table["cpu_core"]}]
