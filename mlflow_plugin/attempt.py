@@ -1,19 +1,25 @@
-"""From a request to either a recorded reuse or a run that is ready to compute: decide, ask, wait, as often as it
-takes.
+"""From a request to either a recorded reuse or a run that is ready to compute: decide, ask, wait, contend with twins,
+as often as it takes.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from mlflow.exceptions import MlflowException
+
 from mlflow_plugin import names
-from mlflow_plugin.accounting import describe_cost
+from mlflow_plugin.accounting import describe_cost, describe_duration
+from mlflow_plugin.activity import how_to_go_on
 from mlflow_plugin.artifacts import missing as lost
 from mlflow_plugin.artifacts import remedy
+from mlflow_plugin.claims import WITHDRAWN, Claim, claim_number, contend
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.evidence import Decision, Request, decide_phase, is_computing, required
+from mlflow_plugin.evidence import Decision, Request, decide_phase, is_computing, is_open, required
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import History
+from mlflow_plugin.liveness import BEAT_SECONDS, Watch
 from mlflow_plugin.names import short
 from mlflow_plugin.progress import say
 from mlflow_plugin.questions import Answer, settle
@@ -23,6 +29,8 @@ from mlflow_plugin.termination import Terminated
 from mlflow_plugin.verdict import Option, approximately
 
 _SAY_EVERY_SECONDS = 10.0
+_LOOK_EVERY_SECONDS = min(1.0, BEAT_SECONDS / 4)
+_STORE_AWAY_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -49,103 +57,195 @@ def settle_request(
 ) -> Attempt:
     """Decides until a phase is either reused (and that recorded) or ready to compute (and that recorded).
 
-    `make_run` gives the run to record on, made only when needed. Losses that were accepted already are not asked
-    about again. On a PhaseError the run, if it was made by then, is ended with the reason on it.
+    Of several that settle the same request at once, one is given it to compute; the others wait for that one.
+    `make_run` gives the run to record on, made only when needed. Losses that were accepted already are not asked about
+    again. On a PhaseError the run, if it was made by then, is ended with the reason on it.
     """
-    run_id = request.own_run_id
-    decision: Decision | None = None
+    settling = _Settling(request, records, make_run, accepted_losses)
     try:
         while True:
-            decision = decide_phase(replace(request, own_run_id=run_id))
-            run_id = run_id or make_run()
-            verdict = decision.verdict
-            if verdict.action == "wait":
-                records.wait(run_id, decision)
-                with Heart(records, run_id):
-                    _wait_for_twin(decision.history, verdict.run_id or "", request.phase.name)
-                continue
-            if verdict.action == "ask":
-                answer = _answer(request, records, run_id, decision, accepted_losses)
-                now = decide_phase(replace(request, own_run_id=run_id))
-                if _same_question(now, decision):
-                    return _carry_on(request, records, run_id, now, answer)
-                say(f"{request.phase.name}: things changed while the question was open, so it is asked anew")
-                records.withdraw_answer(run_id)
-                continue
-            say(f"{request.phase.name}: {verdict.action} - {'; '.join(verdict.reasons)}")
-            if verdict.action == "reuse":
-                source = decision.history.run(verdict.run_id or "")
-                assert source is not None
-                records.reuse(run_id, decision, source)
-                return Attempt(run_id, decision, source)
-            return _ready(records, run_id, decision)
+            if attempt := settling.attempt():
+                return attempt
     except PhaseError as error:
-        if run_id:  # A request that is wrong in itself leaves no run behind.
-            records.fail(run_id, str(error), decision)
+        settling.end(str(error))
         raise
     except (KeyboardInterrupt, Terminated) as error:
-        if run_id:
-            records.fail(run_id, str(error) or "interrupted from the keyboard", decision, "KILLED")
+        settling.end(str(error) or "interrupted from the keyboard", "KILLED")
         raise
 
 
-def _answer(
-    request: Request, records: Records, run_id: str, decision: Decision, accepted_losses: frozenset[str]
-) -> Answer:
-    verdict = decision.verdict
-    losses = {loss.run_id for loss in verdict.invalidates}
-    again = verdict.option("rerun")
-    if losses and losses <= accepted_losses and again:
-        answer = Answer(again, "the answer given for the phase before it")
-    else:
-        records.ask(run_id, decision)
-        with Heart(records, run_id):
-            answer = settle(request, verdict, run_id, lambda: recorded_answer(records, run_id), user())
-    records.answer(run_id, answer.option, answer.by)
-    say(f"{request.phase.name}: {answer.option.letter}) {answer.option.title} - chosen by {answer.by}")
-    return answer
+class _Settling:
+    def __init__(
+        self, request: Request, records: Records, make_run: Callable[[], str], accepted_losses: frozenset[str]
+    ) -> None:
+        self.request, self.records = request, records
+        self.make_run, self.accepted_losses = make_run, accepted_losses
+        self.run_id = request.own_run_id
+        self.phase = request.phase.name
+        self.watch = Watch()
+        self.decision: Decision | None = None
+
+    def attempt(self) -> Attempt | None:
+        """Decides and carries that on; None when it has to be decided anew."""
+        self.decision = decision = self._decide()
+        self.run_id = self.run_id or self.make_run()
+        for run in decision.abandoned:
+            if run.status != "KILLED":
+                with suppress(MlflowException):  # It was deleted meanwhile, or is somebody else's.
+                    self.records.presume_dead(run, how_to_go_on(run, self.request.invocation.command()))
+        verdict = decision.verdict
+        if verdict.action == "wait":
+            self._wait(decision, verdict.run_id or "")
+            return None
+        if verdict.action == "ask":
+            answer = self._answer(decision)
+            now = self._decide()
+            if _same_question(now, decision):
+                return self._carry_on(now, answer)
+            say(f"{self.phase}: things changed while the question was open, so it is asked anew")
+            self.records.withdraw_answer(self.run_id)
+            return None
+        if verdict.action == "reuse":
+            say(f"{self.phase}: reuse - {'; '.join(verdict.reasons)}")
+            source = decision.history.run(verdict.run_id or "")
+            assert source is not None
+            self.records.reuse(self.run_id, decision, source)
+            return Attempt(self.run_id, decision, source)
+        return self._compute(decision, decision)
+
+    def end(self, reason: str, status: str = "FAILED") -> None:
+        """Ends the run; a request that is wrong in itself has left none behind."""
+        if self.run_id:
+            self.records.fail(self.run_id, reason, self.decision, status)
+
+    def _decide(self) -> Decision:
+        return decide_phase(replace(self.request, own_run_id=self.run_id), watch=self.watch)
+
+    # --- questions ---
+
+    def _answer(self, decision: Decision) -> Answer:
+        verdict, run_id = decision.verdict, self.run_id
+        losses = {loss.run_id for loss in verdict.invalidates}
+        again = verdict.option("rerun")
+        if losses and losses <= self.accepted_losses and again:
+            answer = Answer(again, "the answer given for the phase before it")
+        else:
+            self.records.ask(run_id, decision)
+            with Heart(self.records, run_id):
+                answer = settle(self.request, verdict, run_id, lambda: recorded_answer(self.records, run_id), user())
+        self.records.answer(run_id, answer.option, answer.by)
+        say(f"{self.phase}: {answer.option.letter}) {answer.option.title} - chosen by {answer.by}")
+        return answer
+
+    def _carry_on(self, decision: Decision, answer: Answer) -> Attempt | None:
+        verdict = decision.verdict
+        kept = decision.history.run(verdict.run_id or "")
+        # A question about age has no such option.
+        forced = self.request.decide == "rerun" and answer.option.decide != "rerun"
+        if answer.option.decide == "reuse" and kept is not None and not forced:
+            if faults := lost(self.request.client, kept):
+                raise PhaseError(
+                    f"{kept.phase} {kept.short} cannot be kept, it lost its outputs: {faults[0]}. {remedy(kept)}"
+                )
+            reasons = (*verdict.reasons, f"kept by {answer.by}")
+            kept_decision = replace(decision, verdict=replace(verdict, reasons=reasons))
+            self.records.reuse(self.run_id, kept_decision, kept, answer.option)
+            return Attempt(self.run_id, kept_decision, kept, answer.option)
+        reasons = (*verdict.reasons, f"chosen by {answer.by}")
+        chosen = replace(decision, verdict=replace(verdict, action="run", reasons=reasons))
+        return self._compute(decision, chosen, answer.option)
+
+    # --- computing, one at a time ---
+
+    def _compute(self, decided: Decision, chosen: Decision, option: Option | None = None) -> Attempt | None:
+        """Starts to compute what was chosen upon a decision; None when a twin came first or things have changed."""
+        _check_inputs(decided)
+        first = self._contend(decided)
+        now = self._decide() if first == self.run_id else decided
+        # A twin may have ended between the decision and the claim.
+        if first == self.run_id and _same_question(now, decided) and self._inherit(now):
+            verdict = chosen.verdict
+            say(f"{self.phase}: {verdict.action} - {'; '.join(verdict.reasons)}")
+            if expected := verdict.estimate:
+                cost = f", {describe_cost(expected.cost_usd)}" if expected.cost_usd is not None else ""
+                say(f"{self.phase}: expected to take {approximately(expected.seconds)}{cost}")
+            self.records.start(self.run_id, chosen)
+            return Attempt(self.run_id, chosen, None, option)
+        self.records.claim(self.run_id, decided, WITHDRAWN)
+        if option is not None:
+            self.records.withdraw_answer(self.run_id)
+        if first != self.run_id:
+            self._wait(decided, first)
+        return None
+
+    def _contend(self, decision: Decision) -> str:
+        """The id of the run that comes first among those that want to compute the same thing now; see `claims`."""
+        contest, began = contend(self.run_id), time.monotonic()
+        move, pause, said = next(contest), 0.02, False
+        with Heart(self.records, self.run_id, at_once=False):
+            while True:
+                if move is not None:
+                    self.records.claim(self.run_id, decision, move)
+                try:
+                    following = contest.send(self._rivals(decision) if move is None else ())
+                except StopIteration as end:
+                    return str(end.value)
+                if move is None and following is None:
+                    if not said and time.monotonic() - began > 2:
+                        said = True
+                        say(f"{self.phase}: another run starts the same thing now; seeing which of the two comes first")
+                    time.sleep(pause)
+                    pause = min(2 * pause, _LOOK_EVERY_SECONDS)
+                move = following
+
+    def _claims(self, decision: Decision) -> list[PhaseRun]:
+        assert decision.identity is not None
+        return [run for run in decision.history.claims(decision.identity) if run.run_id != self.run_id]
+
+    def _rivals(self, decision: Decision) -> Sequence[Claim]:
+        live = [run for run in self._claims(decision) if is_computing(run, self.watch)]
+        return [Claim(run.run_id, claim_number(run.claim)) for run in live]
+
+    def _inherit(self, decision: Decision) -> bool:
+        """Takes over from those that died on the same work. False when one of them had completed it by then."""
+        dead = [run for run in self._claims(decision) if is_open(run) and not is_computing(run, self.watch)]
+        for run in {run.run_id: run for run in (*dead, *decision.abandoned)}.values():
+            if not self.records.inherit(run, self.run_id):
+                return False
+        return True
+
+    # --- waiting ---
+
+    def _wait(self, decision: Decision, twin_id: str) -> None:
+        """Returns when the run that computes the same thing has completed, ended or died."""
+        say(f"{self.phase}: wait - {self.phase} {short(twin_id)} computes the same thing; waiting for it")
+        reason = f"{self.phase} {short(twin_id)} is computing the same thing now; it is waited for and then reused"
+        verdict = replace(decision.verdict, action="wait", run_id=twin_id, reasons=(reason,))
+        self.records.wait(self.run_id, replace(decision, verdict=verdict))
+        with Heart(self.records, self.run_id, at_once=False):
+            twin = _wait_for_twin(decision.history, self.watch, twin_id, self.phase)
+        if twin is not None and twin.complete:
+            # It was computed anew while this run asked for that: once is enough.
+            self.request = replace(self.request, force_allowed=False)
 
 
-def _same_question(now: Decision, before: Decision) -> bool:
-    """Whether an answer still fits: hours may have passed, and code or store may have changed, before it was given."""
-    one, other = now.verdict, before.verdict
-    losses = [{loss.run_id for loss in verdict.invalidates} for verdict in (one, other)]
-    same = (one.action, one.kind, one.run_id) == (other.action, other.kind, other.run_id)
-    return same and losses[0] == losses[1] and now.identity == before.identity
-
-
-def _carry_on(request: Request, records: Records, run_id: str, decision: Decision, answer: Answer) -> Attempt:
-    verdict = decision.verdict
-    kept = decision.history.run(verdict.run_id or "")
-    forced = request.decide == "rerun" and answer.option.decide != "rerun"  # A question about age has no such option.
-    if answer.option.decide == "reuse" and kept is not None and not forced:
-        if faults := lost(request.client, kept):
-            raise PhaseError(
-                f"{kept.phase} {kept.short} cannot be kept, it lost its outputs: {faults[0]}. {remedy(kept)}"
-            )
-        reasons = (*verdict.reasons, f"kept by {answer.by}")
-        kept_decision = replace(decision, verdict=replace(verdict, reasons=reasons))
-        records.reuse(run_id, kept_decision, kept, answer.option)
-        return Attempt(run_id, kept_decision, kept, answer.option)
-    chosen = replace(
-        decision, verdict=replace(verdict, action="run", reasons=(*verdict.reasons, f"chosen by {answer.by}"))
-    )
-    return _ready(records, run_id, chosen, answer.option)
-
-
-def _ready(records: Records, run_id: str, decision: Decision, option: Option | None = None) -> Attempt:
+def _check_inputs(decision: Decision) -> None:
     request = decision.request
     if missing := [need for need in request.phase.needs if need not in decision.inputs]:
         raise required(request.phase, missing)
     for used in decision.inputs.values():
         if faults := lost(request.client, used):
             raise PhaseError(f"{used.phase} {used.short} lost its outputs: {faults[0]}. {remedy(used)}")
-    if decision.verdict.estimate:
-        expected = decision.verdict.estimate
-        cost = f", {describe_cost(expected.cost_usd)}" if expected.cost_usd is not None else ""
-        say(f"{request.phase.name}: expected to take {approximately(expected.seconds)}{cost}")
-    records.start(run_id, decision)
-    return Attempt(run_id, decision, None, option)
+
+
+def _same_question(now: Decision, before: Decision) -> bool:
+    """Whether a decision still fits: hours may have passed, and code or store may have changed, before it is carried
+    out.
+    """
+    one, other = now.verdict, before.verdict
+    losses = [{loss.run_id for loss in verdict.invalidates} for verdict in (one, other)]
+    same = (one.action, one.kind, one.run_id) == (other.action, other.kind, other.run_id)
+    return same and losses[0] == losses[1] and now.identity == before.identity
 
 
 def recorded_answer(records: Records, run_id: str) -> str:
@@ -154,17 +254,42 @@ def recorded_answer(records: Records, run_id: str) -> str:
     return f"{tags.get(names.ANSWER, '')}\n{tags.get(names.ANSWERED_BY, '')}"
 
 
-def _wait_for_twin(history: History, twin_id: str, phase: str) -> None:
-    """Returns when the run that computes the same thing has completed, ended or died."""
-    say(f"{phase}: wait - {phase} {short(twin_id)} computes the same thing; waiting for it")
-    began = said = time.monotonic()
+def _wait_for_twin(history: History, watch: Watch, twin_id: str, phase: str) -> PhaseRun | None:
+    """The run that computes the same thing, once it has completed, ended or died; None when it was deleted."""
+    began = said = answered = time.monotonic()
+    doubted = False
     while True:
-        time.sleep(1.0)
-        twin = History(history.client, history.experiment_id, history.project).run(twin_id)
-        if twin is None or not is_computing(twin, time.time()):
-            return
-        if time.monotonic() - said > _SAY_EVERY_SECONDS:
-            said = time.monotonic()
-            step = twin.heartbeat.get("step")
-            at = f" at step {step}" if step is not None else ""
-            say(f"{phase}: still waiting for {short(twin_id)}{at} ({said - began:.0f} s)")
+        now = time.monotonic()
+        try:
+            twin = _read(history, twin_id)
+            answered = now
+        except MlflowException:
+            if now - answered > _STORE_AWAY_SECONDS:
+                raise
+            if now - said > _SAY_EVERY_SECONDS:
+                said = now
+                say(f"{phase}: the tracking store does not answer; trying again ({describe_duration(now - answered)})")
+            time.sleep(_LOOK_EVERY_SECONDS)
+            continue
+        if twin is None or not is_computing(twin, watch):
+            return _read(history, twin_id)  # It may have completed between the look at its tags and at its process.
+        watched = watch.doubtful(twin_id, twin.heartbeat)
+        if watched and not doubted:
+            doubted = True
+            where = twin.heartbeat.get("host")
+            say(f"{phase}: {twin.short} of {where} looks dead; watching it for {watched:.0f} s more")
+        elif now - said > _SAY_EVERY_SECONDS:
+            said = now
+            say(f"{phase}: still waiting for {twin.short}{_progress(twin)} ({describe_duration(now - began)})")
+        time.sleep(_LOOK_EVERY_SECONDS)
+
+
+def _read(history: History, run_id: str) -> PhaseRun | None:
+    return History(history.client, history.experiment_id, history.project).run(run_id)
+
+
+def _progress(run: PhaseRun) -> str:
+    step, total = run.heartbeat.get("step"), run.heartbeat.get("total")
+    if step is None:
+        return ""
+    return f", at step {step} of {total}" if total else f", at step {step}"

@@ -119,12 +119,14 @@ def status(as_json: bool, project: str) -> None:
     from mlflow_plugin.api import current_experiment
     from mlflow_plugin.history import History
     from mlflow_plugin.mlproject import load_project
-    from mlflow_plugin.status import pipeline_state
+    from mlflow_plugin.records import Records
+    from mlflow_plugin.status import end_dead, pipeline_state
     from mlflow_plugin.tables import status_table
 
     declared = load_project(project)
     client = MlflowClient()
     states = pipeline_state(declared, History(client, current_experiment(client), declared))
+    end_dead(Records(client), declared, states)
     if as_json:
         click.echo(json.dumps([state.to_dict() for state in states], indent=2))
     else:

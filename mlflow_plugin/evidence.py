@@ -14,12 +14,13 @@ from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.accounting import Estimate, PastRun, Price, cost_usd, detect_hardware, estimate, price_per_hour
 from mlflow_plugin.artifacts import missing
+from mlflow_plugin.claims import WITHDRAWN
 from mlflow_plugin.decision import Candidate, Evidence, decide, force, loss_of
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.history import History
 from mlflow_plugin.identity import Identity, recipe_of
 from mlflow_plugin.invocation import Invocation
-from mlflow_plugin.liveness import is_alive
+from mlflow_plugin.liveness import Watch, is_alive
 from mlflow_plugin.parameters import Value, local_path, unquoted
 from mlflow_plugin.project import Phase, Project
 from mlflow_plugin.runs import PhaseRun
@@ -68,34 +69,40 @@ class Request:
 
 @dataclass(frozen=True)
 class Decision:
-    """A verdict with what it was made from, for those who carry it out. `identity` is None when an input is missing."""
+    """A verdict with what it was made from, for those who carry it out. `identity` is None when an input is missing;
+    `abandoned` are runs of this identity whose heart stopped before they had ended.
+    """
 
     request: Request
     verdict: Verdict
     identity: Identity | None
     inputs: Mapping[str, PhaseRun]
     history: History
+    abandoned: Sequence[PhaseRun] = ()
 
 
-def decide_phase(request: Request, history: History | None = None) -> Decision:
+def decide_phase(request: Request, history: History | None = None, watch: Watch | None = None) -> Decision:
     """The verdict on a phase. Raises UsageError for wrong parameters or a wrong pin; MLflow's errors pass through.
 
-    A `history` that was read a moment ago may be handed in by a caller that writes nothing in between.
+    A `history` that was read a moment ago may be handed in by a caller that writes nothing in between. Who is going to
+    act on the verdict hands in its `watch`: then a run of another machine is waited for until it was seen to be dead.
     """
     history = history or History(request.client, request.experiment_id, request.project)
-    collector = _Collector(request, history)
+    collector = _Collector(request, history, watch)
     evidence = collector.evidence()
     verdict = decide(evidence)
     forced = request.decide == "rerun" and request.force_allowed and not evidence.missing_inputs
-    # An open question is answered by it instead, so that what the answer gives up is shown and written down.
-    if forced and not verdict.option("rerun"):
+    # An open question is answered by it instead, so that what the answer gives up is shown and written down. A run
+    # that computes the same thing now is the re-run.
+    if forced and not verdict.option("rerun") and verdict.action != "wait":
         verdict = force(evidence)
-    return Decision(request, verdict, collector.identity, collector.inputs, history)
+    return Decision(request, verdict, collector.identity, collector.inputs, history, tuple(collector.abandoned))
 
 
 class _Collector:
-    def __init__(self, request: Request, history: History) -> None:
-        self.request, self.history, self.phase = request, history, request.phase
+    def __init__(self, request: Request, history: History, watch: Watch | None) -> None:
+        self.request, self.history, self.phase, self.watch = request, history, request.phase, watch
+        self.abandoned: list[PhaseRun] = []
         self.inputs: dict[str, PhaseRun] = {}
         self.missing: list[str] = []
         self.identity: Identity | None = None
@@ -156,13 +163,16 @@ class _Collector:
         return self.request.inputs.get(need, "")
 
     def _candidates(self, runs: Sequence[PhaseRun]) -> list[Candidate]:
-        now, found = time.time(), []
+        found = []
         for run in runs:
             if run.run_id == self.request.own_run_id or run.reused_run_id:
                 continue
             tainted = self.history.taint(run)
             faults = missing(self.request.client, run) if run.complete and not tainted else ()
-            found.append(Candidate(run, is_computing(run, now), bool(run.checkpoint), tainted, faults))
+            computing = is_computing(run, self.watch)
+            if is_open(run) and not computing:
+                self.abandoned.append(run)
+            found.append(Candidate(run, computing, bool(run.checkpoint), tainted, faults))
             if self._settles(found[-1]):
                 break  # The newest good run settles it; older ones need no look.
         return found
@@ -212,11 +222,22 @@ class _Collector:
         return f"{self.phase.name} {run.short} differs in {'; '.join(differences)}" if run and differences else ""
 
 
-def is_computing(run: PhaseRun, now: float) -> bool:
-    """Whether a run is on its way to completion. A script can end its MLflow run before its outputs are digested, so
-    FINISHED without the completion marker is on its way too.
+def is_open(run: PhaseRun) -> bool:
+    """Whether a run is on its way to completion as far as the store knows. A script can end its MLflow run before its
+    outputs are digested, so FINISHED without the completion marker is on its way too; and who was taken for dead may
+    live.
     """
-    return not run.complete and run.status in ("RUNNING", "FINISHED") and is_alive(run.heartbeat, now)
+    on_its_way = run.status in ("RUNNING", "FINISHED") or (run.status == "KILLED" and run.presumed_dead)
+    return bool(on_its_way) and not run.complete and run.claim != WITHDRAWN
+
+
+def is_computing(run: PhaseRun, watch: Watch | None = None) -> bool:
+    """Whether a run is on its way to completion and its process lives: as this process has watched it, or, for those
+    who only look, by its last heartbeat. What another has taken over counts no more.
+    """
+    if not is_open(run) or run.heir:
+        return False
+    return watch.is_alive(run.run_id, run.heartbeat) if watch else is_alive(run.heartbeat, time.time())
 
 
 def good_downstream(history: History, run: PhaseRun) -> list[Loss]:

@@ -105,9 +105,9 @@ def carry_out(request: Request, execution: Execution) -> Outcome:
 def _compute(records: Records, attempt: Attempt, execution: Execution) -> None:
     run_id, phase = attempt.run_id, attempt.decision.request.phase
     began = time.monotonic()
-    with Heart(records, run_id):
+    with Heart(records, run_id, at_once=False) as heart:
         try:
-            exit_code = _run_command(attempt, execution)
+            exit_code = _run_command(attempt, execution, heart)
             run = phase_run(records.client.get_run(run_id))
             if exit_code is None:
                 message = f"{phase.name}: stopped after timeout_minutes = {phase.timeout_minutes:g}"
@@ -145,13 +145,14 @@ def _ending(exit_code: int) -> str:
         return f"ended with exit code {exit_code}"
 
 
-def _run_command(attempt: Attempt, execution: Execution) -> int | None:
+def _run_command(attempt: Attempt, execution: Execution, heart: Heart) -> int | None:
     """The exit code of the phase's command, None when its time ran out. Whatever ends this ends the command."""
     phase = attempt.decision.request.phase
     try:
         process = _start(attempt, execution)
     except Exception as error:
         raise PhaseError(f"{phase.name}: its process could not be started: {error}") from error
+    heart.pid = process.command_proc.pid
     try:
         return _wait(process, phase.timeout_minutes)
     except (KeyboardInterrupt, Terminated) as error:

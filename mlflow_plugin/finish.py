@@ -40,6 +40,7 @@ def complete_work(
     outputs.
     """
     phase = work.request.phase
+    records.check_owner(run_id)
     run = phase_run(records.client.get_run(run_id))
     with tempfile.TemporaryDirectory() as folder:
         if staged is not None:

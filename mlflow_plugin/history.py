@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin import names
+from mlflow_plugin.claims import CHOOSING, WITHDRAWN
 from mlflow_plugin.errors import PhaseError, UsageError
 from mlflow_plugin.identity import Identity
 from mlflow_plugin.project import Phase, Project
@@ -88,7 +89,17 @@ def phase_run(run: Run) -> PhaseRun:
         hardware=tags.get(names.HARDWARE, ""),
         hardware_key=tags.get(names.HARDWARE_KEY, ""),
         user=tags.get("mlflow.user", ""),
+        claim=_claim(tags),
+        presumed_dead=tags.get(names.PRESUMED_DEAD, ""),
     )
+
+
+def _claim(tags: Mapping[str, str]) -> str:
+    """What a run wrote of its claim, under each of its identity's digests. A store of single files may show a write
+    half done: then the claim is still being chosen.
+    """
+    written = {value for key, value in tags.items() if key.startswith(names.CLAIM_INDEX)}
+    return next(iter(written)) if len(written) == 1 else CHOOSING if written else ""
 
 
 class History:
@@ -245,6 +256,14 @@ class History:
         same = [run for run in found.values() if not identity.differences(run.fingerprint, inputs=inputs)]
         return sorted(same, key=lambda run: run.started_at, reverse=True)
 
+    def claims(self, identity: Identity) -> list[PhaseRun]:
+        """Runs that contend, or contended, to compute this very identity and did not withdraw. Always read anew."""
+        found: dict[str, PhaseRun] = {}
+        for digest in dict.fromkeys(identity.digests()):
+            filter_string = f"tags.`{names.CLAIM_INDEX}{digest}` != '{WITHDRAWN}'"
+            found |= {run.run_id: run for run in self.search(filter_string, _ALL)}
+        return [run for run in found.values() if not identity.differences(run.fingerprint)]
+
     # --- lineage ---
 
     def taint(self, run: PhaseRun) -> str:
@@ -266,6 +285,14 @@ class History:
             found = self.search(f"tags.`{names.QUARANTINED}` LIKE '%'", _ALL, experiment_id, deleted_too=True)
             self._quarantined[experiment_id] = {run.run_id: run for run in found}
         return self._quarantined[experiment_id]
+
+    def used_by(self, run: PhaseRun) -> list[PhaseRun]:
+        """Runs that have a run as an input, in whatever experiment, deleted ones too; some of them when many."""
+        filter_string = f"tags.`{names.INPUT_INDEX}{run.run_id}` = '1'"
+        experiments = self.client.search_experiments(ViewType.ALL, max_results=_ALL)
+        places = [experiment.experiment_id for experiment in experiments]
+        found = self.client.search_runs(places, filter_string, ViewType.ALL, _AT_MOST)
+        return [phase_run(one) for one in found]
 
     def downstream(self, run: PhaseRun) -> list[PhaseRun]:
         """The runs that were made from a run's output bytes, directly or not, newest first; reuses of others left out.

@@ -18,7 +18,9 @@ from mlflow.tracking import MlflowClient
 
 from mlflow_plugin import names
 from mlflow_plugin.accounting import Price, cost_usd, detect_hardware
+from mlflow_plugin.activity import last_beat
 from mlflow_plugin.artifacts import OutputFiles
+from mlflow_plugin.claims import CHOOSING
 from mlflow_plugin.errors import PhaseError, TakenOverError
 from mlflow_plugin.evidence import Decision, Request, good_downstream
 from mlflow_plugin.history import History, phase_run
@@ -102,6 +104,21 @@ class Records:
         for start in range(0, len(params), _BATCH):
             self.client.log_batch(run_id, params=params[start : start + _BATCH])
 
+    def claim(self, run_id: str, decision: Decision, claim: str) -> None:
+        """Writes a run's claim to compute an identity, in one request, so that it is seen whole or not at all."""
+        assert decision.identity is not None
+        request = decision.request
+        tags = {f"{names.CLAIM_INDEX}{digest}": claim for digest in decision.identity.digests()}
+        if claim == CHOOSING:
+            tags |= {
+                names.FORMAT: str(names.FORMAT_VERSION),
+                names.NAME: request.phase.name,
+                names.PROJECT: request.project.name,
+                names.FINGERPRINT: decision.identity.fingerprint(),
+                names.HEARTBEAT: _dumps(heartbeat()),
+            }
+        self._tag(run_id, tags)
+
     def start(self, run_id: str, decision: Decision) -> None:
         """Marks a run as computing this phase, findable by its identity, alive from now on."""
         verdict = decision.verdict
@@ -114,9 +131,6 @@ class Records:
         }
         if verdict.action == "resume" and verdict.run_id:
             tags[names.RESUMED_FROM] = verdict.run_id
-            interrupted = decision.history.run(verdict.run_id)
-            if interrupted is not None and interrupted.status == "RUNNING":
-                self.fail(interrupted.run_id, f"its process died; run {run_id} goes on from it", status="KILLED")
         if superseded := superseded_runs(decision):
             tags[names.SUPERSEDES] = ",".join(sorted(superseded))
         if decision.identity:
@@ -271,6 +285,29 @@ class Records:
     def end(self, run_id: str, status: str) -> None:
         self.client.set_terminated(run_id, status)
 
+    # --- the dead ---
+
+    def presume_dead(self, run: PhaseRun, what_next: str) -> None:
+        """Ends a run whose heart stopped. It stays resumable; should it live after all, its next beat undoes this."""
+        # It may have ended well between the look at its tags and the look at its process.
+        found = phase_run(self.client.get_run(run.run_id))
+        if found.status == run.status and not found.complete:
+            reason = clipped(f"{last_beat(run)}; {what_next}")
+            self._tag(run.run_id, {names.REASON: reason, names.PRESUMED_DEAD: now()})
+            self.end(run.run_id, "KILLED")
+
+    def inherit(self, run: PhaseRun, heir_id: str) -> bool:
+        """Takes a dead run's work over: from now on it publishes nothing, should it wake. False when it had completed
+        by then; it is then left as it was.
+        """
+        self._tag(run.run_id, {names.HEIR: heir_id})
+        # Read after the write: whichever of the two is done first, the other is seen.
+        if phase_run(self.client.get_run(run.run_id)).complete:
+            self.client.delete_tag(run.run_id, names.HEIR)
+            return False
+        self.fail(run.run_id, f"{last_beat(run)}; run {heir_id} took its work over", status="KILLED")
+        return True
+
     # --- marks on other runs ---
 
     def invalidate(self, run_ids: Iterable[str], by_run_id: str) -> None:
@@ -286,11 +323,23 @@ class Records:
 
     # --- small things ---
 
-    def beat(self, run_id: str, step: int | None, usage: Mapping[str, Any]) -> None:
-        self.client.set_tag(run_id, names.HEARTBEAT, _dumps(heartbeat(step, usage)))
+    def beat(self, run: PhaseRun, beat: Mapping[str, Any]) -> None:
+        """Writes a heartbeat. It proves wrong whoever took the run for dead meanwhile."""
+        self.client.set_tag(run.run_id, names.HEARTBEAT, _dumps(beat))
+        if run.presumed_dead and run.status == "KILLED":
+            self._tag(run.run_id, {names.REASON: f"it lives, although its heart was silent at {run.presumed_dead}"})
+            self.client.update_run(run.run_id, status="RUNNING")
+            self.client.delete_tag(run.run_id, names.PRESUMED_DEAD)
 
     def checkpoint(self, run_id: str, name: str) -> None:
         self.client.set_tag(run_id, names.CHECKPOINT, name)
+
+    def newest_checkpoint(self, run: PhaseRun, name: str) -> None:
+        """Corrects which checkpoint of a run is its newest; none for an empty name."""
+        if name and name != run.checkpoint:
+            self.checkpoint(run.run_id, name)
+        elif run.checkpoint and not name:
+            self.client.delete_tag(run.run_id, names.CHECKPOINT)
 
     def bad_checkpoint(self, run_id: str, name: str, why: str) -> None:
         """Remembers that a checkpoint is damaged, so that nobody reads it again."""

@@ -13,7 +13,8 @@ BEGINNING = datetime.fromtimestamp(0, UTC)
 @dataclass(frozen=True)
 class PhaseRun:
     """One recorded execution of a phase. Times are UTC; `outputs` is what `artifacts.OutputFiles` reads; `experiments`
-    are those of its ancestors; `heir` is the run that took its work over; `bad_checkpoints` says what is wrong by name.
+    are those of its ancestors; `heir` is the run that took its work over; `bad_checkpoints` says what is wrong by name;
+    `claim` is what it wrote when it contended to compute; `presumed_dead` when its heart was found to have stopped.
     """
 
     run_id: str
@@ -47,6 +48,8 @@ class PhaseRun:
     hardware: str = ""
     hardware_key: str = ""
     user: str = ""
+    claim: str = ""
+    presumed_dead: str = ""
 
     @property
     def complete(self) -> bool:

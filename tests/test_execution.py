@@ -11,7 +11,7 @@ def test_a_result_that_cannot_be_recorded_ends_the_run_as_failed(demo, monkeypat
     def refuse(*args: object, **named: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(execution, "_run_command", lambda attempt, settings: 0)
+    monkeypatch.setattr(execution, "_run_command", lambda attempt, settings, heart: 0)
     monkeypatch.setattr(execution, "complete_work", refuse)
     with pytest.raises(PhaseError) as error:
         carry_out(demo.request("collect"), Execution())
