@@ -111,9 +111,9 @@ class ActivePhase:
         self._latest.update(logged)
 
     def _advice(self) -> str:
-        newest = self._checkpoints.settled()
-        kept = f"The last good checkpoint is {newest} of run {self.run_id}" if newest else "There is no checkpoint yet"
-        return f"{kept}. With other parameters it starts anew; with the same ones it goes on from the last checkpoint."
+        if good := self._checkpoints.last_good():
+            return f"The last good checkpoint is {good}. Mend the cause and run it again to go on from there."
+        return "There is no good checkpoint. Mend the cause and start anew with -P decide=rerun."
 
     def describe(self, markdown: str) -> None:
         """Sets the run's description in the MLflow UI."""

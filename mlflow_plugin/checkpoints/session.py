@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from mlflow.exceptions import MlflowException
@@ -15,6 +16,7 @@ from mlflow_plugin.checkpoints.state import capture_random_state, collect, resto
 from mlflow_plugin.checkpoints.store import CheckpointStore
 from mlflow_plugin.checkpoints.writer import CheckpointWriter
 from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.guardrails.last_good import newest_finite
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.manifest import Manifest
 from mlflow_plugin.progress import say
@@ -162,6 +164,21 @@ class CheckpointSession:
         except PhaseError as error:
             say(f"attention: {error}")
         return self._writer.newest or (self.resumed.name if self.resumed else "")
+
+    def last_good(self) -> str:
+        """After training broke down: `step-000100 of run ID`, the newest checkpoint from before that. Nobody goes on
+        from those after it. Empty without one.
+        """
+        newest = self.settled()
+        earlier = self._chain(self._resumed_from) if self._resumed_from else ()
+        try:
+            found, passed_over = newest_finite(chain([self._run], earlier), self._records.bad_checkpoint)
+        except PhaseError as error:
+            say(f"{self._phase.name}: attention: {error}")
+            return newest
+        for sentence in passed_over:
+            say(f"{self._phase.name}: no good checkpoint: {sentence}")
+        return f"{found.name} of run {found.run_id}" if found else ""
 
     # --- in the writer's thread ---
 

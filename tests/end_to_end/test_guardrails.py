@@ -1,0 +1,60 @@
+"""A phase whose training breaks down stops, says from where to go on, and does go on from there."""
+
+from collections.abc import Callable, Mapping
+
+import pytest
+from project_folder import ProjectFolder
+
+pytestmark = pytest.mark.end_to_end
+
+MLPROJECT = """name: small
+entry_points:
+  train:
+    parameters:
+      broken_at: {type: int, default: -1}
+    command: "python train.py {broken_at}"
+    phase: {ignore: [broken_at], checkpoints: {every: 1, keep_last: 10}, quality: {metric: score, good: 0, poor: 0}}
+"""
+# The weights break in one step, are saved, and the loss shows it only in the next.
+SCRIPT = """import sys
+import numpy as np
+from mlflow_plugin import start_phase
+with start_phase() as phase:
+    state = {"weights": np.ones(4)}
+    for step in phase.steps(8, state=state):
+        phase.log(loss=float((state["weights"] ** 2).mean()), weird=float("nan"))
+        state["weights"] *= 0.5
+        if step == int(sys.argv[1]):
+            state["weights"][0] = np.nan
+    phase.log(score=float(1 - state["weights"].mean()))
+    phase.output("result.txt", lambda path: path.write_text(repr(state["weights"].tolist())))
+"""
+
+
+def test_nan_stops_a_phase_and_it_goes_on_from_before_the_weights_broke(
+    make_project: Callable[[Mapping[str, str]], ProjectFolder],
+) -> None:
+    project = make_project({"MLproject": MLPROJECT, "train.py": SCRIPT})
+
+    broken = project.run("train", broken_at=4)
+
+    run = project.newest("train")
+    assert broken.exit_code == 1, broken.text
+    assert "Traceback" not in broken.text
+    assert "train: attention: weird is nan at step 0\n" in broken.text
+    assert broken.text.count("weird is nan") == 1
+    assert "no good checkpoint: step-000005: state.weights is not finite" in broken.text
+    assert run.info.status == "FAILED"
+    assert run.data.tags["phase.reason"].startswith(
+        "train: loss is nan at step 5: the training has broken down. "
+        f"The last good checkpoint is step-000004 of run {run.info.run_id}. "
+    )
+
+    mended = project.run("train")
+
+    assert mended.exit_code == 0, mended.text
+    assert "goes on from step 4" in mended.text
+    run = project.newest("train")
+    assert project.output_file(run, "result.txt").read_text() == str([0.5**8] * 4)
+    losses = project.client.get_metric_history(run.info.run_id, "loss")
+    assert [(one.step, one.value) for one in losses] == [(step, 0.25**step) for step in range(8)]
