@@ -11,6 +11,7 @@ from mlflow_plugin.artifacts import fetch_outputs
 from mlflow_plugin.checkpoints.resume import LoadedCheckpoint
 from mlflow_plugin.checkpoints.session import CheckpointSession
 from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.guardrails.memory import BatchSize
 from mlflow_plugin.guardrails.watch import MetricWatch
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.manifest import safe_relative_path
@@ -180,6 +181,16 @@ class ActivePhase:
         done, 0 without a checkpoint. Raises PhaseError when the two do not fit.
         """
         return self._checkpoints.restore(state)
+
+    def batch_size(self, size: int, accumulation: int = 1) -> BatchSize:
+        """A batch that is halved, with twice the accumulation, when a step runs out of memory; see `BatchSize.fit`. Put
+        it into the state of the loop. What it comes to is logged. Raises UsageError for sizes below 1.
+        """
+
+        def changed(batch: BatchSize) -> None:
+            self.log({names.BATCH_SIZE: batch.size, names.BATCH_ACCUMULATION: batch.accumulation})
+
+        return BatchSize(size, accumulation, changed, self.name)
 
     def _remark(self) -> str:
         return ", ".join(f"{name} {value:.4g}" for name, value in list(self._latest.items())[:3])

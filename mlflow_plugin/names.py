@@ -28,6 +28,8 @@ COST_USD = "phase.cost_usd"
 SAVED_SECONDS = "phase.saved_seconds"
 SAVED_USD = "phase.saved_usd"
 STALL_MS = "checkpoint.stall_ms"
+BATCH_SIZE = "batch.size"
+BATCH_ACCUMULATION = "batch.accumulation"
 
 FORMAT = "mlflow.phase.format"
 FINGERPRINT = "mlflow.phase.fingerprint"

@@ -58,3 +58,41 @@ def test_nan_stops_a_phase_and_it_goes_on_from_before_the_weights_broke(
     assert project.output_file(run, "result.txt").read_text() == str([0.5**8] * 4)
     losses = project.client.get_metric_history(run.info.run_id, "loss")
     assert [(one.step, one.value) for one in losses] == [(step, 0.25**step) for step in range(8)]
+
+
+OUT_OF_MEMORY = """import os
+from mlflow_plugin import start_phase
+with start_phase() as phase:
+    batch, seen = phase.batch_size(8), []
+    def step(size, accumulation):
+        if size > 2:
+            raise MemoryError("no memory for so many")
+        return [size, accumulation]
+    for number in phase.steps(4, state={"batch": batch, "seen": seen}):
+        seen.append(batch.fit(step))
+        if number == 2 and os.path.exists("interrupted"):
+            os.remove("interrupted")
+            raise RuntimeError("interrupted")
+    phase.log(score=1.0)
+    phase.output("result.txt", lambda path: path.write_text(repr(seen)))
+"""
+
+
+def test_a_batch_that_did_not_fit_stays_smaller_also_after_a_resume(
+    make_project: Callable[[Mapping[str, str]], ProjectFolder],
+) -> None:
+    project = make_project({"MLproject": MLPROJECT, "train.py": OUT_OF_MEMORY, "interrupted": ""})
+
+    interrupted = project.run("train")
+    assert interrupted.exit_code == 1
+    assert interrupted.text.count("train: out of memory; going on with") == 2, interrupted.text
+    assert "train: out of memory; going on with 2 samples at once, 4 times a step (no memory for" in interrupted.text
+
+    resumed = project.run("train")
+
+    assert resumed.exit_code == 0, resumed.text
+    assert "out of memory" not in resumed.text
+    run = project.newest("train")
+    assert project.output_file(run, "result.txt").read_text() == str([[2, 4]] * 4)
+    for name, values in (("batch.size", [4, 2]), ("batch.accumulation", [2, 4])):
+        assert [one.value for one in project.client.get_metric_history(run.info.run_id, name)] == values
