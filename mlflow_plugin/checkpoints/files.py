@@ -44,7 +44,7 @@ class WrittenState:
     references: set[str]
 
 
-def write_snapshot(snapshot: Snapshot, folder: Path) -> WrittenState:
+def write_snapshot(snapshot: Snapshot, folder: Path, *, past_cache: bool = False) -> WrittenState:
     """Writes what no earlier checkpoint holds into a folder. Not yet synced. Raises PhaseError."""
     elsewhere = snapshot.elsewhere()
     written = {file: snapshot.unstored(file) for file in (TENSORS_FILE, ARRAYS_FILE)}
@@ -53,7 +53,7 @@ def write_snapshot(snapshot: Snapshot, folder: Path) -> WrittenState:
         folder.mkdir(parents=True, exist_ok=True)
         for file, blocks in written.items():
             if blocks:
-                files[file] = _replaced(folder / file, blocks)
+                files[file] = _replaced(folder / file, blocks, past_cache)
         described = {"format_version": _FORMAT_VERSION, "state": snapshot.tree, "elsewhere": elsewhere}
         # Last, since a folder without it is no state.
         part = folder / f"{STATE_FILE}.part"
@@ -63,11 +63,11 @@ def write_snapshot(snapshot: Snapshot, folder: Path) -> WrittenState:
     return WrittenState(files, written, {place for places in elsewhere.values() for place in places.values()})
 
 
-def _replaced(path: Path, blocks: list[Block]) -> FileEntry:
+def _replaced(path: Path, blocks: list[Block], past_cache: bool) -> FileEntry:
     """Writes under another name first: a state loaded from the old file may still be mapped into memory."""
     part = path.with_name(path.name + ".part")
     try:
-        entry = write_blocks(part, blocks)
+        entry = write_blocks(part, blocks, past_cache=past_cache)
         os.replace(part, path)
         return entry
     except BaseException:

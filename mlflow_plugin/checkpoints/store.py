@@ -55,9 +55,15 @@ class CheckpointStore:
         self._opened = self._opened or get_artifact_repository(self.artifact_uri)
         return self._opened
 
-    def is_local_error(self, error: Exception) -> bool:
-        """Whether an error is one of this machine's disk, which does not go away by itself."""
-        return self._local is not None and isinstance(error, OSError)
+    @property
+    def is_local(self) -> bool:
+        """Whether the artifacts lie in a folder of this machine."""
+        return self._local is not None
+
+    @property
+    def exists(self) -> bool:
+        """False when the artifacts lie in a local folder that is not there."""
+        return self._local is None or self._local.parent.is_dir()
 
     # --- writing ---
 

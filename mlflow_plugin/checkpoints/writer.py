@@ -30,6 +30,8 @@ class _Job:
     snapshot: Snapshot
     metrics: dict[str, float]
     stall_seconds: float
+    copied_out: threading.Event
+    """Set once the snapshot lies in files, so that its memory can be used again."""
 
 
 class CheckpointWriter:
@@ -79,11 +81,12 @@ class CheckpointWriter:
         self._wait(self._copied_out.is_set, lambda seconds: self._copied_out.wait(seconds))
         self.raise_error()
         snapshot = self._snapshots.take(state)
-        self._copied_out.clear()
+        # One for each job: an earlier job that ends now says nothing about this one's copy.
+        self._copied_out = threading.Event()
         stall = time.monotonic() - began
         with self._idle:
             self._pending += 1
-        self._jobs.put(_Job(step, snapshot, metrics, stall))
+        self._jobs.put(_Job(step, snapshot, metrics, stall, self._copied_out))
         if self._thread is None:
             # A daemon: whoever is told to leave at once does not wait for it, and half a checkpoint is none.
             self._thread = threading.Thread(target=self._work, name=f"checkpoints {self._label}", daemon=True)
@@ -122,7 +125,7 @@ class CheckpointWriter:
             except Exception as error:
                 self._error = self._explained(job, error)
             finally:
-                self._copied_out.set()
+                job.copied_out.set()
                 with self._idle:
                     self._pending -= 1
                     self._idle.notify_all()
@@ -131,8 +134,9 @@ class CheckpointWriter:
         name = checkpoint_name(job.step)
         with self._store.staging(name) as folder:
             try:
-                written = write_snapshot(job.snapshot, folder)
-                self._copied_out.set()
+                # What goes to a remote store is read again at once.
+                written = write_snapshot(job.snapshot, folder, past_cache=self._store.is_local)
+                job.copied_out.set()
                 references = {path: self._files[path] for path in sorted(written.references)}
                 manifest = Manifest(written.files, job.step, job.metrics, references=references)
                 self._patiently(name, lambda: self._store.publish(name, folder, manifest.files))
@@ -157,7 +161,9 @@ class CheckpointWriter:
             except TakenOverError:
                 raise
             except Exception as error:
-                if self._store.is_local_error(error) or time.monotonic() + pause > deadline:
+                # An error of this machine's disk does not go away by itself.
+                lasting = self._store.is_local and isinstance(error, OSError)
+                if lasting or time.monotonic() + pause > deadline:
                     raise
                 if pause > _FIRST_PAUSE_SECONDS * 2:
                     left = deadline - time.monotonic()
