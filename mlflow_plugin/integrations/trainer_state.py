@@ -17,10 +17,11 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from mlflow_plugin.errors import PhaseError
 
-# The loss since the last log, the step of that log, the loss of all logs. The Trainer keeps them nowhere else, and
-# its checkpoints lose them; a version without one of them goes on with what it has.
+# The summed loss since the last log, the step of that log, the summed loss of all logs. The Trainer keeps them nowhere
+# else, and its own checkpoints lose them. Without one of them the first loss after a resume is the mean of fewer steps,
+# and that is all.
 _LOSS_SINCE_LOG = "_tr_loss"
-_LOSS_COUNTERS = ("_globalstep_last_logged", "_total_loss_scalar")
+_LOSSES = (_LOSS_SINCE_LOG, "_globalstep_last_logged", "_total_loss_scalar")
 _FIRST_STEP = "_initial_global_step"
 
 
@@ -81,15 +82,13 @@ class LoopState:
 
     def state_dict(self) -> dict[str, Any]:
         trainer = self._trainer
-        kept = {name: getattr(trainer, name) for name in _LOSS_COUNTERS if hasattr(trainer, name)}
-        if hasattr(trainer, _LOSS_SINCE_LOG):
-            kept[_LOSS_SINCE_LOG] = self.loss_since_log()
+        losses = {name: getattr(trainer, name, None) for name in _LOSSES}
         return {
             # Through JSON, since that is how the Trainer reads it; what JSON cannot hold is told here and not then.
             "trainer_state": json.loads(json.dumps(asdict(trainer.state), default=float)),
             "batch_size": trainer.args.per_device_train_batch_size,
             "accumulation_steps": trainer.args.gradient_accumulation_steps,
-            "losses": kept,
+            "losses": {} if None in losses.values() else losses | {_LOSS_SINCE_LOG: self.loss_since_log()},
             "current_flos": trainer.current_flos,
             "callbacks": [[type(callback).__name__, callback.state()] for callback in self._stateful()],
             "epoch_random": self.epoch_random,
@@ -102,7 +101,7 @@ class LoopState:
         for name, value in saved["losses"].items():
             old = getattr(trainer, name, None)
             setattr(trainer, name, torch.full_like(old, value) if isinstance(old, torch.Tensor) else value)
-        if hasattr(trainer, _FIRST_STEP):
+        if saved["losses"] and hasattr(trainer, _FIRST_STEP):
             setattr(trainer, _FIRST_STEP, 0)  # The mean loss is then that of all steps, as are the losses.
         trainer.current_flos = saved["current_flos"]
         states = list(saved["callbacks"])

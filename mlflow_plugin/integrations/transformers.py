@@ -1,6 +1,7 @@
 """A phase around the Hugging Face `Trainer`: `PhaseCallback(phase).train(trainer)`."""
 
 import math
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations.integration_utils import MLflowCallback
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer_utils import TrainOutput, has_length
 
 from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.checkpoints.state import capture_random_state, collect, restore, restore_random_state
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.guardrails.memory import free_memory, is_out_of_memory
 from mlflow_plugin.integrations.trainer_state import LoopState, ModelWeights, set_batch_size, write_resume_folder
+from mlflow_plugin.names import BATCH_ACCUMULATION, BATCH_SIZE
 from mlflow_plugin.progress import say
 
 
@@ -33,9 +35,7 @@ class PhaseCallback(TrainerCallback):
         self._starting = False
         self._carried: dict[str, Any] | None = None
         self._resume_random: dict[str, Any] | None = None
-        self._considered = 0
         self._in_batch = False
-        self._first_step = 0
 
     def train(self, trainer: Trainer, **arguments: Any) -> TrainOutput:
         """`trainer.train(**arguments)`, from where the interrupted run stopped.
@@ -107,8 +107,7 @@ class PhaseCallback(TrainerCallback):
         trainer.model_init = None  # It would make a new model where the trained one is to go on.
         trainer.model.zero_grad(set_to_none=True)
         free_memory()
-        changed = ("per_device_train_batch_size", "gradient_accumulation_steps")
-        self._phase.log({name: getattr(args, name) for name in changed}, step=step)
+        self._phase.log({BATCH_SIZE: batch // factor, BATCH_ACCUMULATION: args.gradient_accumulation_steps}, step=step)
         say(
             f"{self._phase.name}: out of memory at step {step + 1}; goes on with {batch // factor} examples at a time "
             f"instead of {batch}, {args.gradient_accumulation_steps} times a step"
@@ -143,22 +142,29 @@ class PhaseCallback(TrainerCallback):
             restore({name: self._state[name] for name in self._carried}, self._carried)
             self._carried, self._resume_random = None, {}
         elif self._phase.restore(self._state):
-            self._resume_random = capture_random_state()
+            self._resume_random = {} if self._loop.between_epochs else capture_random_state()
             # What was logged at this very step, after it and before the checkpoint.
             for entry in [entry for entry in state.log_history if entry.get("step") == state.global_step]:
                 self._log(entry, state.global_step)
         self._considered = self._first_step = state.global_step
+        self._epochs_begun = 0
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if self._resume_random is not None:
+        if self._resume_random is None:
+            self._loop.epoch_random = capture_random_state()
+            self._after_step(state, between_epochs=True)
+        else:
             restore_random_state(self._loop.epoch_random)
-            if self._loop.between_epochs:
-                self._resume_random = None
-            return
-        self._loop.epoch_random = capture_random_state()
-        self._after_step(state, between_epochs=True)
+        self._epochs_begun += 1
+        if self._epochs_begun == 2 and not has_length(kwargs["train_dataloader"]):
+            # The Trainer passes over as many batches as there were steps, and would find too few of them.
+            self._considered = sys.maxsize
+            say(
+                f"{self._phase.name}: attention: the data has no length and is read again, so no checkpoint is saved "
+                "from here on. Give it __len__, or let it go on for as many examples as max_steps needs."
+            )
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -187,10 +193,9 @@ class PhaseCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         logs = logs if logs is not None else {}
-        if "train_runtime" in logs and state.global_step:
-            # Its duration is that of this process, its steps are those of all.
-            for name in ("train_samples_per_second", "train_steps_per_second"):
-                logs[name] *= (state.global_step - self._first_step) / state.global_step
+        for name in {"train_samples_per_second", "train_steps_per_second"} & logs.keys():
+            # The duration in it is that of this process, the steps are those of all.
+            logs[name] *= (state.global_step - self._first_step) / max(1, state.global_step)
         self._log(logs, state.global_step)
 
     def _log(self, logs: Mapping[str, Any], step: int) -> None:
@@ -202,13 +207,14 @@ class PhaseCallback(TrainerCallback):
         evaluation) is done.
         """
         done = state.global_step
-        if done == self._considered:
+        if done <= self._considered:
             return
         self._considered = done
         if self._phase.checkpoint_due(done, state.max_steps):
             if not torch.isfinite(torch.nn.utils.get_total_norm(self._weights.trained(), math.inf)):
                 raise PhaseError(
-                    f"{self._phase.name}: the weights are not finite any more after step {done}; they are not saved."
+                    f"{self._phase.name}: after step {done} the weights are not finite any more; they are not saved. "
+                    "Mend the cause and run it again to go on from the checkpoint before."
                 )
             self._loop.between_epochs = between_epochs
             self._phase.checkpoint(self._state, done)

@@ -113,9 +113,8 @@ class Training:
         (folder / "train.py").write_text("")
 
     def trainer(self, *callbacks: TrainerCallback, **changed: Any) -> Trainer:
-        model = changed.pop("model", None) or tiny_llama()
+        model, data = changed.pop("model", None) or tiny_llama(), changed.pop("data", None) or examples(10)
         args = TrainingArguments(**(self.settings | changed))
-        data = examples(10)
         return Trainer(model, args, padded, data, examples(4), callbacks=list(callbacks))
 
     def phase(self, script: Callable[[ActivePhase], Trainer]) -> Trainer:
@@ -337,6 +336,32 @@ def test_the_speed_of_a_resumed_training_counts_the_steps_of_its_own_process(
     assert figures["train_steps_per_second"] * figures["train_runtime"] == pytest.approx(3, rel=0.05)
 
 
+class Endless(torch.utils.data.IterableDataset[dict[str, list[int]]]):
+    """Examples in a row, read again when they are used up; the Trainer cannot know how many there are."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __iter__(self) -> Iterator[dict[str, list[int]]]:
+        return iter(examples(self._count))
+
+
+@pytest.mark.parametrize("count", [30, 10])
+def test_data_without_a_length_is_gone_on_with_and_never_from_the_wrong_place(
+    make_training: Callable[..., Training], capsys: pytest.CaptureFixture[str], count: int
+) -> None:
+    whole, resumed = make_training("whole", max_steps=9), make_training("resumed", max_steps=9)
+    uninterrupted = whole.run(data=Endless(count))
+    assert ("the data has no length and is read again" in capsys.readouterr().err) == (count == 10)
+    for step in (4, 8):
+        resumed.crash("on_step_end", step, data=Endless(count))
+    trainer = resumed.run(data=Endless(count))
+    assert f"goes on from step {7 if count == 30 else 5}" in capsys.readouterr().err
+    assert all(
+        torch.equal(*pair) for pair in zip(trainer.model.parameters(), uninterrupted.model.parameters(), strict=True)
+    )
+
+
 # --- NaN and Inf ---
 
 
@@ -378,7 +403,7 @@ def test_weights_that_are_not_finite_are_not_saved(
     training = make_training("inf", logging_steps=1000)
     with pytest.raises(SystemExit):
         training.run(Poison(4))
-    assert "not finite any more after step 4" in capsys.readouterr().err
+    assert "after step 4 the weights are not finite any more" in capsys.readouterr().err
     assert training.tags()["mlflow.phase.checkpoint"] == "step-000003"
 
 
@@ -422,8 +447,8 @@ def test_out_of_memory_divides_the_batch_and_goes_on_from_the_same_step(make_tra
     whole, trainer = starved(ample, 6), starved(scarce, 1)
     assert (trainer.args.per_device_train_batch_size, trainer.args.gradient_accumulation_steps) == (1, 6)
     history = scarce.history()
-    assert history.pop("per_device_train_batch_size") == [(3, 1.0), (3, 3.0)]
-    assert history.pop("gradient_accumulation_steps") == [(3, 2.0), (3, 6.0)]
+    assert history.pop("batch.size") == [(3, 1.0), (3, 3.0)]
+    assert history.pop("batch.accumulation") == [(3, 2.0), (3, 6.0)]
     assert history.keys() == ample.history().keys()
     for name, values in ample.history().items():
         if name != "total_flos":  # rounded up to whole batches
