@@ -29,6 +29,7 @@ from mlflow_plugin.invocation import Invocation, env_manager_of
 from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.parameters import logged_value, without_defaults
 from mlflow_plugin.progress import say
+from mlflow_plugin.randomness import reserve_random_state
 from mlflow_plugin.records import Records, Work
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.termination import Terminated, Termination, orderly_termination
@@ -79,6 +80,7 @@ def _computing(
     """The block of `start_phase`: whatever ends it is recorded on the run."""
     import mlflow
 
+    reserve_random_state(run.artifact_uri)
     began, request = time.monotonic(), work.request
     with tempfile.TemporaryDirectory() as folder, Heart(records, run.run_id) as heart:
         staging = Path(folder)

@@ -1,0 +1,38 @@
+import random
+from collections.abc import Callable
+
+import pytest
+from urllib3.util.retry import Retry
+
+from mlflow_plugin.randomness import reserve_random_state
+
+
+def pauses_of_urllib3() -> float:
+    retry = Retry(total=3, backoff_factor=0.001, backoff_jitter=1.0)
+    for _ in range(2):
+        retry = retry.increment(method="GET", url="/", error=OSError("refused"))
+    return retry.get_backoff_time()
+
+
+def pauses_of_botocore() -> float:
+    retryhandler = pytest.importorskip("botocore.retryhandler")
+    return float(retryhandler.create_exponential_delay_function("rand", 2)(attempts=1))
+
+
+def pauses_of_boto3() -> float:
+    standard = pytest.importorskip("botocore.retries.standard")
+    request = {"ResponseMetadata": {}}
+    context = standard.RetryContext(attempt_number=1, parsed_response=request, http_response=None)
+    return float(standard.ExponentialBackoff().delay_amount(context))
+
+
+@pytest.mark.parametrize("pause", [pauses_of_urllib3, pauses_of_botocore, pauses_of_boto3])
+def test_retries_of_requests_leave_the_scripts_random_numbers_alone(
+    pause: Callable[[], float],
+) -> None:
+    reserve_random_state("s3://bucket")
+    random.seed(1)
+    undisturbed = random.getstate()
+    first, second = pause(), pause()
+    assert random.getstate() == undisturbed
+    assert first != second  # the jitter is still there
