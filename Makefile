@@ -1,6 +1,6 @@
 # Everything runs in one environment, .venv, which any target builds on its first use.
 
-EXTRAS := torch,steering,sweeps,s3,test,dev
+EXTRAS := torch,steering,trainer,sweeps,s3,test,dev
 TORCH := 2.13.0
 BIN := .venv/bin
 

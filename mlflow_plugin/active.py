@@ -152,8 +152,7 @@ class ActivePhase:
                 if state is not None and self.checkpoint_due(step + 1, total, every=every):
                     self.checkpoint(state, step + 1)
         finally:
-            self._step = self._total = None
-            self._checkpoints.pause()
+            self.end_of_steps()
             meter.close()
 
     def checkpoint(self, state: Mapping[str, Any], step: int) -> None:
@@ -170,7 +169,13 @@ class ActivePhase:
         """Whether to save after `done` steps (of `total`, if known): by the expected duration and what saving costs, or
         each `every` steps; or because a signal asks this run to end.
         """
+        self._heart.step, self._total = done, total
         return self._checkpoints.due(done, total, every)
+
+    def end_of_steps(self) -> None:
+        """Says that no `checkpoint` follows: a signal no longer waits for one. A loop of `steps` says it by itself."""
+        self._step = self._total = None
+        self._checkpoints.pause()
 
     def resumed_checkpoint(self) -> LoadedCheckpoint | None:
         """The newest sound checkpoint of the interrupted run that this one goes on from; None when there is none."""

@@ -53,14 +53,17 @@ class PhaseCallback(TrainerCallback):
                 "from the beginning with decide=rerun, or go back to the script that saved it."
             )
         saved: Mapping[str, Any] | None = checkpoint.state["loop"] if checkpoint else None
-        while True:
-            try:
-                return self._train(trainer, saved, arguments)
-            except Exception as error:
-                if not (self._in_batch and is_out_of_memory(error)):
-                    raise
-            # Outside the except clause: the error holds on to what filled the memory.
-            saved = self._shrink(trainer)
+        try:
+            while True:
+                try:
+                    return self._train(trainer, saved, arguments)
+                except Exception as error:
+                    if not (self._in_batch and is_out_of_memory(error)):
+                        raise
+                # Outside the except clause: the error holds on to what filled the memory.
+                saved = self._shrink(trainer)
+        finally:
+            self._phase.end_of_steps()
 
     def _prepare(self, trainer: Trainer) -> None:
         """Makes this callback the Trainer's, and what would spoil a resume or hide a NaN ineffective."""
