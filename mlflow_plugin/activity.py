@@ -1,10 +1,12 @@
 """Is a run stuck, or only quiet? What a heartbeat tells of the work behind it, in words. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from mlflow_plugin.accounting.estimate import describe_duration
+from mlflow_plugin.invocation import Invocation
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.verdict import clock
 
@@ -70,8 +72,11 @@ def last_beat(run: PhaseRun) -> str:
     return f"its heart stopped: {heard}{f' at step {step}' if step is not None else ''}"
 
 
-def how_to_go_on(run: PhaseRun, command: str) -> str:
+def how_to_go_on(run: PhaseRun, invocation: Invocation) -> str:
     """What to type to get a dead run's work done."""
+    # Told to compute anew, it would not go on from the checkpoint.
+    given = {name: value for name, value in invocation.parameters.items() if name != "decide"}
+    command = replace(invocation, parameters=given).command()
     return f"`{command}` " + (f"goes on from {run.checkpoint}" if run.checkpoint else "starts it anew")
 
 

@@ -92,7 +92,7 @@ class _Settling:
         for run in decision.abandoned:
             if run.status != "KILLED":
                 with suppress(MlflowException):  # It was deleted meanwhile, or is somebody else's.
-                    self.records.presume_dead(run, how_to_go_on(run, self.request.invocation.command()))
+                    self.records.presume_dead(run, how_to_go_on(run, self.request.invocation))
         verdict = decision.verdict
         if verdict.action == "wait":
             self._wait(decision, verdict.run_id or "")

@@ -174,8 +174,9 @@ class Watch:
             return is_alive(beat, now)
         moment, every = self._clock(), _interval(beat)
         seen = self._seen.get(run_id)
-        if seen is None or seen.beat != beat or (not seen.dead and moment - seen.looked > 2 * every):
-            # Time in which nobody looked (the store was away, this process stood still) proves nothing.
+        # Time in which nobody looked (the store was away, this process stood still) proves nothing.
+        missed = seen is not None and not seen.dead and moment - seen.looked > 2 * max(every, BEAT_SECONDS)
+        if seen is None or seen.beat != beat or missed:
             seen = self._seen[run_id] = _Seen(dict(beat), moment, moment)
         seen.looked = moment
         silent = moment - seen.since

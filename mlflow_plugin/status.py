@@ -63,9 +63,9 @@ def end_dead(records: Records, project: Project, states: Sequence[PhaseState]) -
         for run in state.dead:
             given = {name: unquoted(value) for name, value in run.parameters.items()}
             typed = without_defaults(given, state.phase.parameters)
-            command = Invocation(project.directory, run.phase, typed, experiment_id=run.experiment_id).command()
+            invocation = Invocation(project.directory, run.phase, typed, experiment_id=run.experiment_id)
             with suppress(MlflowException):
-                records.presume_dead(run, how_to_go_on(run, command))
+                records.presume_dead(run, how_to_go_on(run, invocation))
 
 
 def _state(history: History, phase: Phase, latest: Mapping[str, PhaseRun | None]) -> PhaseState:

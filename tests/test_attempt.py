@@ -1,8 +1,12 @@
 """Questions whose answer comes late, or cannot be carried out."""
 
+import json
+import threading
+import time
+
 import pytest
 
-from mlflow_plugin import attempt
+from mlflow_plugin import attempt, names
 from mlflow_plugin.artifacts import local_folder
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.questions import Answer
@@ -115,3 +119,114 @@ def test_to_rerun_with_old_inputs_in_a_pipeline_computes(demo):
     assert demo.tags(rerun.run_id)["phase.verdict"] == "run"
     demo.client.set_terminated(rerun.run_id, "KILLED")
     assert demo.settle("train", in_pipeline=True, decide="reuse").source is not None
+
+
+# --- runs that died, and runs of other machines ---
+
+
+def of_another_machine(demo, run_id: str, age: float = 3600.0, count: int = 0) -> None:
+    """Gives a run the heartbeat of a process elsewhere, whose clock may be wrong."""
+    beat = {"at": time.time() - age, "host": "gpu1", "boot": "x", "pid": 1, "began": 1.0, "every": 0.2, "beat": count}
+    demo.client.set_tag(run_id, names.HEARTBEAT, json.dumps(beat))
+
+
+def test_a_run_of_another_machine_is_watched_before_it_is_taken_over(demo, monkeypatch, capsys):
+    monkeypatch.setattr(attempt, "_LOOK_EVERY_SECONDS", 0.05)
+    run_id, _ = demo.start("collect")
+    demo.records.checkpoint(run_id, "step-000003")
+    of_another_machine(demo, run_id)
+    began = time.monotonic()
+    heir = demo.settle("collect")
+    assert time.monotonic() - began >= 2.5 * 0.2
+    assert f"collect: {run_id[:8]} of gpu1 looks dead; watching it for 0 s more" in capsys.readouterr().err
+    assert heir.decision.verdict.run_id == run_id
+    assert demo.tags(heir.run_id)["phase.resumed_from"] == run_id
+    dead = demo.run(run_id)
+    assert (dead.status, dead.heir) == ("KILLED", heir.run_id)
+    assert dead.reason.startswith("its heart stopped: last beat ")
+    assert dead.reason.endswith(f"run {heir.run_id} took its work over")
+
+
+@pytest.mark.parametrize("age", [3600.0, -3600.0], ids=["an_hour_behind", "an_hour_ahead"])
+def test_a_run_of_another_machine_that_beats_is_waited_for_whatever_its_clock_says(demo, monkeypatch, age):
+    monkeypatch.setattr(attempt, "_LOOK_EVERY_SECONDS", 0.05)
+    run_id, decision = demo.start("collect")
+    of_another_machine(demo, run_id, age)
+
+    def beat_and_end() -> None:
+        for count in range(1, 40):
+            time.sleep(0.05)
+            of_another_machine(demo, run_id, age, count)
+        demo.finish(run_id, decision, {"result.txt": "x"}, {}, 1.0)
+
+    other = threading.Thread(target=beat_and_end)
+    other.start()
+    found = demo.settle("collect")
+    other.join()
+    assert found.source.run_id == run_id
+    assert demo.tags(found.run_id)["phase.verdict"] == "reuse"
+
+
+def test_work_that_was_completed_just_as_it_was_taken_over_is_reused(demo, monkeypatch):
+    run_id, decision = demo.start("collect")
+    demo.die(run_id)
+    real = demo.client.get_run
+
+    def completes_meanwhile(wanted: str) -> object:
+        if real(wanted).data.tags.get(names.HEIR):
+            monkeypatch.setattr(demo.client, "get_run", real)
+            monkeypatch.setattr(demo.records, "check_owner", lambda run_id: None)  # It had looked a moment before.
+            demo.finish(run_id, decision, {"result.txt": "x"}, {}, 1.0)
+        return real(wanted)
+
+    monkeypatch.setattr(demo.client, "get_run", completes_meanwhile)
+    found = demo.settle("collect")
+    assert found.source is not None
+    assert found.source.run_id == run_id
+    assert (demo.run(run_id).status, demo.run(run_id).heir) == ("FINISHED", "")
+
+
+def test_a_run_that_was_taken_over_is_not_completed_and_leaves_the_pointer_where_it_is(demo):
+    run_id, decision = demo.start("collect")
+    demo.die(run_id)
+    heir = demo.settle("collect")
+    demo.finish(heir.run_id, heir.decision, {"result.txt": "x"}, {}, 1.0)
+    with pytest.raises(PhaseError) as error:
+        demo.finish(run_id, decision, {"result.txt": "y"}, {}, 1.0)
+    assert f"run {heir.run_id} has taken over the work of run {run_id}" in str(error.value)
+    assert (demo.run(run_id).status, demo.run(run_id).complete) == ("KILLED", False)
+    assert demo.latest("collect") == heir.run_id
+
+
+def test_two_that_were_forced_at_once_wait_for_each_other(demo, monkeypatch):
+    monkeypatch.setattr(attempt, "_LOOK_EVERY_SECONDS", 0.05)
+    old = demo.compute("collect")
+    first = demo.settle("collect", decide="rerun")
+    later = threading.Timer(0.5, lambda: demo.finish(first.run_id, first.decision, {"result.txt": "x"}, {}, 1.0))
+    later.start()
+    second = demo.settle("collect", decide="rerun")
+    later.join()
+    assert first.source is None
+    assert second.source.run_id == first.run_id != old
+
+
+def test_a_claim_that_was_lost_leaves_no_trace_of_an_answer(demo, asked, monkeypatch):
+    monkeypatch.setattr(attempt, "_LOOK_EVERY_SECONDS", 0.05)
+    demo.compute("collect")
+    demo.compute("train", metrics=BETWEEN)
+    twins = []
+
+    def twin_starts() -> None:
+        # A claim that the decision does not see: the twin has not begun to compute.
+        decision = demo.decide("train")
+        twins.append(demo.records.create(decision.request))
+        for claim in ("choosing", "1"):
+            demo.records.claim(twins[0], decision, claim)
+        threading.Timer(1.0, lambda: demo.client.set_terminated(twins[0], "FAILED")).start()
+
+    asked(twin_starts, decide="rerun")
+    found = demo.settle("train")
+    assert found.source is None
+    claims = {value for key, value in demo.tags(found.run_id).items() if key.startswith(names.CLAIM_INDEX)}
+    assert claims == {"1"}
+    assert demo.tags(found.run_id)["phase.verdict"] == "run"

@@ -1,12 +1,16 @@
 """The state of a pipeline, and the tables that show it."""
 
 import json
+import time
 
 import pytest
+from mlflow.exceptions import MlflowException
 
+from mlflow_plugin.activity import activity
 from mlflow_plugin.decision import quality_of
 from mlflow_plugin.execution import Outcome
-from mlflow_plugin.status import PhaseState, pipeline_state
+from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.status import PhaseState, end_dead, pipeline_state
 from mlflow_plugin.tables import aligned, outcome_table, quality_cell, status_table, verdict_text
 from mlflow_plugin.verdict import Verdict
 
@@ -89,6 +93,86 @@ def test_a_run_that_computes_is_running_and_one_that_was_killed_is_interrupted(d
     demo.records.checkpoint(run_id, "step-000040")
     interrupted = states(demo)["collect"]
     assert interrupted.remarks == (f"{run_id[:8]} stopped at step 40 without ending; it can go on from step-000040",)
+
+
+BEAT = {"at": 1.8e9, "pid": 7, "host": "gpu1", "step": 40, "total": 100, "seconds_per_step": 2.0}
+BUSY, IDLE = {"process_percent": 98.0, "gpu_percent": 71.0}, {"process_percent": 0.2, "gpu_percent": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("beat", "where", "alive", "silent", "state", "said"),
+    [
+        ({"since_step": 1, **BUSY}, "running", True, 3, "running", "usually one every 2 s; CPU 98% of a core, GPU 71%"),
+        ({"since_step": 200, **BUSY}, "running", True, 3, "quiet", "no step was finished for 3 min 23 s, usually one"),
+        ({"since_step": 900, **BUSY}, "running", True, 3, "quiet", "GPU 71%: busy, only quiet"),
+        ({"since_step": 900, "process_percent": 1.0, "gpu_percent": 50.0}, "running", True, 3, "quiet", "only quiet"),
+        ({"since_step": 100, **IDLE}, "running", True, 3, "quiet", "GPU 0%: idle, but not for long"),
+        (
+            {"since_step": 900, **IDLE},
+            "running",
+            True,
+            3,
+            "stuck",
+            "it looks stuck. See where with `py-spy dump --pid 7`",
+        ),
+        ({"since_step": 1, **IDLE}, "running", True, 900, "stuck", "no step was finished for 15 min"),
+        ({"since_step": 900, "seconds_per_step": 600.0, **IDLE}, "running", True, 3, "running", "every 10 min"),
+        ({"since_step": 900}, "running", True, 3, "quiet", "busy, only quiet"),
+        ({}, "elsewhere", True, 3, "running", "is running at step 40 of 100; last heartbeat 3 s ago"),
+        ({"since_step": 1}, "stopped", True, 30, "stopped", "process 7 was stopped (SIGSTOP, Ctrl-Z or a debugger)"),
+        ({"since_step": 1}, "gone", False, 30, "dead", "stopped at step 40 of 100 without ending; it can go on from"),
+    ],
+)
+def test_stuck_or_only_quiet_is_answered_in_words(beat, where, alive, silent, state, said):
+    run = PhaseRun("0123456789", "train", heartbeat=BEAT | beat, checkpoint="step-000040")
+    found = activity(run, where, alive, silent)
+    assert (found.state, said in found.sentence) == (state, True), found.sentence
+
+
+def test_a_look_at_the_state_ends_dead_runs_of_this_machine_and_says_how_to_go_on(demo):
+    project = demo.request("train").project
+    demo.compute("collect")
+    run_id, _ = demo.start("train", epochs=20)
+    demo.records.checkpoint(run_id, "step-000040")
+    demo.die(run_id)
+    end_dead(demo.records, project, list(states(demo).values()))
+    ended = demo.run(run_id)
+    assert ended.status == "KILLED"
+    assert ended.reason.startswith("its heart stopped: last beat 20")
+    assert " UTC at step 40; `mlflow run " in ended.reason
+    assert ended.reason.endswith(" -e train -P epochs=20` goes on from step-000040")
+    assert states(demo)["train"].state == "interrupted"
+    assert demo.action("train", epochs=20) == ("resume", "interrupted")
+
+
+def test_a_look_ends_no_run_of_another_machine_whose_clock_may_be_wrong(demo):
+    run_id, _ = demo.start("collect")
+    beat = {"at": time.time() - 3600, "host": "elsewhere", "boot": "another", "pid": 1, "began": 1.0}
+    demo.client.set_tag(run_id, "mlflow.phase.heartbeat", json.dumps(beat))
+    found = states(demo)
+    end_dead(demo.records, demo.request("train").project, list(found.values()))
+    assert (found["collect"].state, demo.run(run_id).status) == ("interrupted", "RUNNING")
+
+
+def test_who_may_only_read_sees_the_state_too(demo, monkeypatch):
+    run_id, _ = demo.start("collect")
+    demo.die(run_id)
+
+    def refuse(*args: object, **named: object) -> None:
+        raise MlflowException("Permission denied")
+
+    for name in ("log_batch", "set_tag", "set_terminated"):
+        monkeypatch.setattr(demo.client, name, refuse)
+    end_dead(demo.records, demo.request("train").project, list(states(demo).values()))
+    assert demo.run(run_id).status == "RUNNING"
+
+
+def test_a_run_that_ended_well_between_two_looks_is_not_called_dead(demo):
+    run_id, decision = demo.start("collect")
+    seen = demo.run(run_id)
+    demo.finish(run_id, decision, {"result.txt": "x"}, {}, 1.0)
+    demo.records.presume_dead(seen, "nothing")
+    assert (demo.run(run_id).status, demo.run(run_id).presumed_dead) == ("FINISHED", "")
 
 
 def test_a_run_that_waits_for_an_answer_says_how_to_give_it(demo):
