@@ -4,6 +4,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ class PhaseCallback(TrainerCallback):
         self._resume_random: dict[str, Any] | None = None
         self._in_batch = False
 
-    def train(self, trainer: Trainer, **arguments: Any) -> TrainOutput:
-        """`trainer.train(**arguments)`, from where the interrupted run stopped.
+    def train(self, trainer: Trainer, ignore_keys_for_eval: list[str] | None = None) -> TrainOutput:
+        """`trainer.train()`, from where the interrupted run stopped.
 
         When the memory does not suffice for a batch, the batch is halved (or divided by its smallest factor), the
         accumulation multiplied alike, and training goes on from the step it was in. Raises PhaseError when it does not
@@ -56,7 +57,7 @@ class PhaseCallback(TrainerCallback):
         try:
             while True:
                 try:
-                    return self._train(trainer, saved, arguments)
+                    return self._train(trainer, saved, ignore_keys_for_eval)
                 except Exception as error:
                     if not (self._in_batch and is_out_of_memory(error)):
                         raise
@@ -86,15 +87,17 @@ class PhaseCallback(TrainerCallback):
             )
         self._trainer, self._loop = trainer, LoopState(trainer)
 
-    def _train(self, trainer: Trainer, saved: Mapping[str, Any] | None, arguments: Mapping[str, Any]) -> TrainOutput:
+    def _train(
+        self, trainer: Trainer, saved: Mapping[str, Any] | None, ignore_keys_for_eval: list[str] | None
+    ) -> TrainOutput:
         self._starting, self._in_batch = True, False
         if saved is None:
-            return trainer.train(**arguments)
+            return trainer.train(ignore_keys_for_eval=ignore_keys_for_eval)
         set_batch_size(trainer, saved["batch_size"], saved["accumulation_steps"])
         trainer.args.eval_on_start = False  # It was done when the training really started.
         with tempfile.TemporaryDirectory(prefix="mlflow-phases-") as folder:
             write_resume_folder(trainer, saved, Path(folder))
-            return trainer.train(resume_from_checkpoint=folder, **arguments)
+            return trainer.train(folder, ignore_keys_for_eval=ignore_keys_for_eval)
 
     def _shrink(self, trainer: Any) -> Mapping[str, Any]:
         """Divides the batch after a step that failed before it changed anything; the state to go on from."""
@@ -202,8 +205,8 @@ class PhaseCallback(TrainerCallback):
         self._log(logs, state.global_step)
 
     def _log(self, logs: Mapping[str, Any], step: int) -> None:
-        numbers = {name: value for name, value in logs.items() if type(value) in (int, float) and name != "step"}
-        self._phase.log(numbers, step=step)
+        figures = {name: float(value) for name, value in logs.items() if isinstance(value, Real) and name != "step"}
+        self._phase.log(figures, step=step)
 
     def _after_step(self, state: TrainerState, *, between_epochs: bool) -> None:
         """Saves when it is due. Called before the next step, when all that belongs to the last one (its log, an

@@ -425,26 +425,34 @@ class Failing:
         return loss * self._factor if now else loss
 
 
-def starved(training: Training, fits: int, *callbacks: TrainerCallback, step: int = 4) -> Trainer:
-    """A training that from a step on has memory for so many examples at a time. It has no dropout, whose random
+def starved(
+    training: Training, fits: int, *callbacks: TrainerCallback, make: Callable[[], torch.nn.Module] = tiny_llama
+) -> Trainer:
+    """A training that from step 4 on has memory for so many examples at a time. It has no dropout, whose random
     numbers depend on the batch.
     """
 
     def script(phase: ActivePhase) -> Trainer:
-        trainer = training.trainer(*callbacks, per_device_train_batch_size=6)
-        trainer.model.config.attention_dropout = 0.0
-        for layer in trainer.model.model.layers:
-            layer.self_attn.attention_dropout = 0.0
-        trainer.compute_loss_func = Failing(trainer, step, fits=fits)
+        model = make()
+        for module in model.modules():
+            if hasattr(module, "attention_dropout"):
+                module.attention_dropout = 0.0
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        trainer = training.trainer(*callbacks, per_device_train_batch_size=6, model=model)
+        trainer.compute_loss_func = Failing(trainer, step=4, fits=fits)
         PhaseCallback(phase).train(trainer)
         return trainer
 
     return training.phase(script)
 
 
-def test_out_of_memory_divides_the_batch_and_goes_on_from_the_same_step(make_training: Callable[..., Training]) -> None:
+@pytest.mark.parametrize("make", [tiny_llama, adapted], ids=["whole model", "adapter"])
+def test_out_of_memory_divides_the_batch_and_goes_on_from_the_same_step(
+    make_training: Callable[..., Training], make: Callable[[], torch.nn.Module]
+) -> None:
     ample, scarce = make_training("ample", num_train_epochs=4), make_training("scarce", num_train_epochs=4)
-    whole, trainer = starved(ample, 6), starved(scarce, 1)
+    whole, trainer = starved(ample, 6, make=make), starved(scarce, 1, make=make)
     assert (trainer.args.per_device_train_batch_size, trainer.args.gradient_accumulation_steps) == (1, 6)
     history = scarce.history()
     assert history.pop("batch.size") == [(3, 1.0), (3, 3.0)]
