@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("benchmarks.verdict", "benchmarks.commands", "benchmarks.steering")
+BENCHMARKS = ("benchmarks.verdict", "benchmarks.commands", "benchmarks.checkpoints", "benchmarks.steering")
 
 
 def main() -> int:

@@ -44,6 +44,12 @@ def test_the_examples_of_the_cost_page_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.end_to_end
+def test_the_examples_of_the_checkpoint_page_run(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_examples("checkpoints.md", tmp_path) == 1
+
+
+@pytest.mark.end_to_end
 def test_the_example_of_the_trainer_page_runs(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_examples("trainer.md", tmp_path) == 1
