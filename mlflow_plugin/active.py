@@ -147,7 +147,7 @@ class ActivePhase:
             for step in range(first, total):
                 self._step = step
                 yield step
-                self._heart.step = step + 1
+                self._heart.step, self._heart.total = step + 1, total
                 meter.advance(self._remark())
                 if state is not None and self.checkpoint_due(step + 1, total, every=every):
                     self.checkpoint(state, step + 1)
@@ -169,7 +169,8 @@ class ActivePhase:
         """Whether to save after `done` steps (of `total`, if known): by the expected duration and what saving costs, or
         each `every` steps; or because a signal asks this run to end.
         """
-        self._heart.step, self._total = done, total
+        self._heart.step = done
+        self._heart.total = self._total = total
         return self._checkpoints.due(done, total, every)
 
     def end_of_steps(self) -> None:

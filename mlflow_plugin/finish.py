@@ -10,7 +10,7 @@ from mlflow_plugin.accounting import describe_duration
 from mlflow_plugin.artifacts import gather_outputs
 from mlflow_plugin.decision import middling
 from mlflow_plugin.digests import value_digest
-from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.errors import PhaseError, TakenOverError
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.manifest import Manifest
 from mlflow_plugin.progress import say
@@ -40,7 +40,7 @@ def complete_work(
     outputs.
     """
     phase = work.request.phase
-    records.check_owner(run_id)
+    _check_owner(records, run_id)
     run = phase_run(records.client.get_run(run_id))
     with tempfile.TemporaryDirectory() as folder:
         if staged is not None:
@@ -61,8 +61,18 @@ def complete_work(
         # What it made lies elsewhere, out of sight. Made otherwise, it must not look the same to the phases after it.
         digest = value_digest(["no outputs", run.fingerprint])
         say(f"{phase.name}: attention: it left no outputs in the store; later phases go by how it was made")
+    _check_owner(records, run_id)  # The upload may have taken long.
     records.complete(run_id, work, Completion(digest, outputs, duration_seconds, price, grade))
     _report(work, run, grade, duration_seconds)
+
+
+def _check_owner(records: Records, run_id: str) -> None:
+    """Raises TakenOverError when another run has taken this one's work over while this process stood still."""
+    try:
+        records.check_owner(run_id)
+    except TakenOverError:
+        records.end(run_id, "KILLED")  # A script that ends its MLflow run itself may have called it finished.
+        raise
 
 
 def _log_manifest(client: MlflowClient, run_id: str, manifest: Manifest) -> None:

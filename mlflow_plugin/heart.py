@@ -49,6 +49,8 @@ class Heart:
 
     @step.setter
     def step(self, step: int | None) -> None:
+        if step == self._step:
+            return
         self._step, self._stepped = step, time.monotonic()
         if step is not None and self._first is None:
             self._first = (step, self._stepped)

@@ -58,7 +58,8 @@ def heartbeat(
     """What is said of a living process, this one unless a `pid` is given.
 
     `at` is the time (s since 1970), `up` the same by a clock that is never set (s since this machine started), `every`
-    the interval to the next beat (s), `beat` counts them; `by` is the process that says so.
+    the interval to the next beat (s), `beat` counts them; `by` is the process that says so; `began` tells the process
+    from others that are given its number later.
     """
     about = os.getpid() if pid is None else pid
     return {
@@ -98,9 +99,18 @@ def _process_state(pid: int) -> tuple[Where, float | None]:
         if status in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
             return "gone", None
         stopped = status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
-        return "stopped" if stopped else "running", process.create_time()
+        return "stopped" if stopped else "running", _seconds_after_boot(pid) or process.create_time()
     except (psutil.Error, ValueError, OverflowError):
         return "gone", None
+
+
+def _seconds_after_boot(pid: int) -> float | None:
+    """When a process began, on Linux. What psutil says is a time of the wall clock and moves when that is set."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def is_stopped(pid: int) -> bool:

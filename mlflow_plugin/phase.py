@@ -155,6 +155,7 @@ def _settle() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
         raise
     if os.environ.get(DECIDED) == run_id:
         run = phase_run(found)
+        records.check_owner(run_id)  # Its starter may have been killed, and the work taken over, before this began.
         history = History(client, run.experiment_id, request.project)
         fed = history.runs(run.inputs.values())
         inputs = {need: fed[used] for need, used in run.inputs.items() if used in fed}

@@ -191,6 +191,7 @@ def test_a_run_that_was_taken_over_is_not_completed_and_leaves_the_pointer_where
     demo.die(run_id)
     heir = demo.settle("collect")
     demo.finish(heir.run_id, heir.decision, {"result.txt": "x"}, {}, 1.0)
+    demo.client.set_terminated(run_id, "FINISHED")  # As a script does that knows nothing of the plugin.
     with pytest.raises(PhaseError) as error:
         demo.finish(run_id, decision, {"result.txt": "y"}, {}, 1.0)
     assert f"run {heir.run_id} has taken over the work of run {run_id}" in str(error.value)

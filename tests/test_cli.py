@@ -36,3 +36,12 @@ def test_quarantining_a_reuse_marks_the_run_whose_outputs_it_reused(client):
 def test_a_quarantine_needs_either_a_reason_or_the_wish_to_lift_it(client, options):
     result = CliRunner().invoke(main, ["quarantine", make_run(client), *options])
     assert (result.exit_code, "give --reason WHY" in result.output) == (2, True)
+
+
+def test_status_ends_a_run_whose_process_is_gone(demo):
+    run_id, _ = demo.start("collect")
+    demo.die(run_id)
+    shown = CliRunner().invoke(main, ["status", "--project", str(demo.folder)])
+    assert "stopped at step 40 without ending" in shown.output
+    assert demo.run(run_id).status == "KILLED"
+    assert "starts it anew" in demo.run(run_id).reason

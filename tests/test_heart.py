@@ -156,3 +156,14 @@ def test_nothing_is_said_for_a_process_that_stands_still(demo, asleep):
         assert beats(demo, run_id) == 0
         os.kill(asleep, signal.SIGCONT)
         wait_until(lambda: beats(demo, run_id), "a beat once it goes on")
+
+
+def test_the_same_step_told_twice_is_no_progress(demo):
+    run_id, _ = demo.start("collect")
+    beating = Heart(demo.records, run_id)
+    beating.step = 3
+    before = beating._stepped
+    beating.step = 3
+    assert beating._stepped == before
+    beating.step = 4
+    assert beating._stepped > before

@@ -113,6 +113,14 @@ def test_a_process_that_stands_still_is_dead_once_its_heart_was_silent_for_too_l
     assert Watch().is_alive("run", beat) == alive
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the start of a process is a time of the wall clock")
+def test_a_wall_clock_that_is_set_makes_no_process_look_like_another(monkeypatch):
+    beat = heartbeat()
+    real = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: real(process) + 3600)
+    assert whereabouts(beat) == "running"
+
+
 def test_a_process_that_runs_is_not_taken_for_one_that_stands_still():
     assert not is_stopped(os.getpid())
     assert whereabouts({**heartbeat(), "up": -1e9}) == "running"
