@@ -143,9 +143,8 @@ def main() -> int:
     print("\nOne core computing, the others free:\n")
     print("\n".join(loops(size, 1)), flush=True)
     own = in_process("own interval", "--megabytes", str(size), "--minutes", str(arguments.minutes))
-    print(
-        f"\nSaving when the plugin chooses, {own['minutes']:.1f} minutes: {100 * own['slowdown']:.1f}% slower than without."
-    )
+    slowdown = 100 * own["slowdown"]
+    print(f"\nSaving when the plugin chooses, {own['minutes']:.1f} minutes: {slowdown:.1f}% slower than without.")
     with tempfile.TemporaryDirectory() as folder:
         ratio = stored_with_frozen_base(Path(folder))
     print(

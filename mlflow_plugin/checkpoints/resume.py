@@ -63,8 +63,8 @@ def newest_sound(runs: Iterable[PhaseRun], remember: Callable[[str, str, str], N
         store = CheckpointStore(run.artifact_uri)
         if run.checkpoint and not store.exists:
             raise PhaseError(
-                f"{run.artifact_uri}, which holds {run.checkpoint} of run {run.run_id}, is not there. Mount the disk that "
-                "it lies on and run it again; to start from the beginning on purpose: -P decide=rerun."
+                f"{run.artifact_uri}, which holds {run.checkpoint} of run {run.run_id}, is not there. Mount the disk "
+                "that it lies on and run it again; to start from the beginning on purpose: -P decide=rerun."
             )
         present = store.listing()
         for name in reversed(checkpoint_folders(present)):
