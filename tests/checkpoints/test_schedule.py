@@ -9,20 +9,23 @@ MINUTES = 60.0
 @pytest.mark.parametrize(
     ("expected", "step", "since_last", "last_cost", "due"),
     [
-        # below 10 minutes, or unknown: by time alone
-        (None, 1, 59, 0, False),
-        (None, 1, 60, 0, True),
-        (9 * MINUTES, 10, 59, 0, False),
-        (9 * MINUTES, 7, 60, 0, True),
+        # below 10 minutes, or unknown: at each step
+        (None, 1, 9, 0, False),
+        (None, 1, 10, 0, True),
+        (9 * MINUTES, 10, 9, 0, False),
+        (9 * MINUTES, 7, 10, 0, True),
         # 10 to 30 minutes: every 10 steps
-        (10 * MINUTES, 10, 5, 0, True),
-        (30 * MINUTES, 20, 5, 0, True),
-        (30 * MINUTES, 5, 5, 0, False),
+        (10 * MINUTES, 10, 15, 0, True),
+        (30 * MINUTES, 20, 15, 0, True),
+        (30 * MINUTES, 5, 15, 0, False),
         (20 * MINUTES, 11, 300, 0, False),
         # above 30 minutes: every 5 steps
-        (31 * MINUTES, 5, 5, 0, True),
-        (31 * MINUTES, 15, 5, 0, True),
-        (31 * MINUTES, 6, 5, 0, False),
+        (31 * MINUTES, 5, 15, 0, True),
+        (31 * MINUTES, 15, 15, 0, True),
+        (31 * MINUTES, 6, 15, 0, False),
+        # never within 10 seconds
+        (20 * MINUTES, 10, 9, 0, False),
+        (600 * MINUTES, 5, 9, 0, False),
         # steps so long that much would be lost
         (20 * MINUTES, 3, 10 * MINUTES, 0, True),
         (600 * MINUTES, 1, 10 * MINUTES, 0, True),
