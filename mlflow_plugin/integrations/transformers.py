@@ -167,6 +167,7 @@ class PhaseCallback(TrainerCallback):
         if self._epochs_begun == 2 and not has_length(kwargs["train_dataloader"]):
             # The Trainer passes over as many batches as there were steps, and would find too few of them.
             self._considered = sys.maxsize
+            self._phase.end_of_steps()
             say(
                 f"{self._phase.name}: attention: the data has no length and is read again, so no checkpoint is saved "
                 "from here on. Give it __len__, or let it go on for as many examples as max_steps needs."
