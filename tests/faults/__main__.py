@@ -8,11 +8,15 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
+from tests.faults import damage, outages
 from tests.faults.kills import Tally, kill_trial
-from tests.faults.training import make_twin
+from tests.faults.training import Training, make_twin
+from tests.servers.proxy import Proxy
 from tests.servers.shared import end_shared
 from tests.servers.stores import STORES, Store, make_empty_database, open_store
 
@@ -24,7 +28,8 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=200, help="trainings to kill on each store")
     parser.add_argument("--store", action="append", choices=STORES, help="on which store; all four unless given")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", type=int, help="repeat this one trial, and keep its files")
+    parser.add_argument("--outage", type=float, default=60, help="seconds for which a store is unreachable")
+    parser.add_argument("--only", type=int, help="repeat this one trial alone, and keep its files")
     given = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="mlflow-phases-faults-"))
     os.environ.update(XDG_CACHE_HOME=str(root / "cache"), OMP_NUM_THREADS="1", MLFLOW_DISABLE_TELEMETRY="true")
@@ -32,23 +37,73 @@ def main() -> int:
     os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
     (root / "cache").mkdir()
     tallies: dict[str, Tally] = {}
+    outcomes: dict[str, dict[str, str]] = {}
     try:
         database = make_empty_database(root / "template.db")
         for name in given.store or STORES:
             with open_store(name, root / name, database) as store:
-                numbers = range(given.trials) if given.only is None else [given.only]
-                tallies[name] = kill_often(store, root / f"{name}-trials", given.seed, numbers, given.only is not None)
+                numbers = range(given.trials) if given.only is None else range(given.only, given.only + 1)
+                folder = root / f"{name}-trials"
+                tallies[name] = kill_often(store, folder, given.seed, numbers, given.only is not None)
+                if given.only is None:
+                    outcomes[name] = disturb(store, folder, database, given.seed, given.outage)
     finally:
         end_shared()
         if given.only is None:
             shutil.rmtree(root, ignore_errors=True)
         else:
             print(f"its files: {root}", file=sys.stderr)
-    print(table(tallies))
-    return int(any(tally.failures for tally in tallies.values()))
+    print(table(tallies), outcome_table(outcomes), sep="\n\n")
+    broken = any("broken" in outcome for found in outcomes.values() for outcome in found.values())
+    return int(broken or any(tally.failures for tally in tallies.values()))
 
 
-def kill_often(store: Store, folder: Path, seed: int, numbers: "range | list[int]", keep: bool = False) -> Tally:
+def disturb(store: Store, folder: Path, database: Path, seed: int, outage: float) -> dict[str, str]:
+    """Everything but kills that this store can suffer, and how the training came through."""
+    twin, wide = make_twin(store, folder / "points", counting=True), {"width": outages.WIDE}
+
+    def training(name: str, on: Store = store, **parameters: int) -> Training:
+        same = make_twin(store, folder / f"{name}-twin", **parameters) if parameters else twin
+        return Training(on, folder / name, same, **parameters)
+
+    def damaged() -> str:
+        long = make_twin(store, folder / "damage-twin", steps=damage.STEPS)
+        found = damage.damaged(store, folder / "damage", long, *damage.DAMAGES)
+        return f"passed over {len(damage.DAMAGES)} checkpoints, went on from step {min(found.last.steps)}"
+
+    faults: dict[str, Callable[[], str]] = {f"{len(damage.DAMAGES)} kinds of damage": damaged}
+    if store.remote_port:
+        with closing(Proxy(store.remote_port)) as proxy:
+            cut = training("outage", store.through(proxy))
+            faults[f"unreachable for {outage:.0f} s"] = lambda: outages.unreachable(cut, proxy, outage)
+            if store.server:
+                rng = Random(f"{seed}-{store.name}")
+                for number in range(1, 6):
+                    faults[f"server killed and restarted ({number})"] = lambda number=number: outages.server_killed(
+                        training(f"server-{number}"), rng
+                    )
+            return {name: _outcome(fault) for name, fault in faults.items()}
+    faults["files may not grow"] = lambda: outages.no_file_may_grow(training("limit", **wide))
+    faults["permission lost"] = lambda: outages.permission_lost(training("permission"))
+    disk = folder / "disk" / "artifacts"
+    with outages.small_disk(disk, 64) as mounted:
+        if mounted:
+            with open_store("local", disk.parent, database) as small:
+                full = training("full", small, **wide)
+                faults["disk full"] = lambda: outages.full_disk(full, disk)
+                return {name: _outcome(fault) for name, fault in faults.items()}
+    return {name: _outcome(fault) for name, fault in faults.items()}
+
+
+def _outcome(fault: Callable[[], str]) -> str:
+    try:
+        return fault()
+    except AssertionError as error:
+        print(f"broken: {error}", file=sys.stderr)
+        return "a promise was broken"
+
+
+def kill_often(store: Store, folder: Path, seed: int, numbers: range, keep: bool = False) -> Tally:
     """Kills that many trainings. Each is drawn by seed, store and its number alone, so that it can be repeated."""
     began = said = time.monotonic()
     tally, twin = Tally(), make_twin(store, folder, counting=True)
@@ -83,6 +138,13 @@ def table(tallies: dict[str, Tally]) -> str:
         ]
         figures += [tally.done_again, *promises, len(tally.failures) - sum(promises)]
         rows.append([name, *map(str, figures)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def outcome_table(outcomes: dict[str, dict[str, str]]) -> str:
+    """What else was done to each store, and how the training came through, as a Markdown table."""
+    rows = [["store", "what was done to it", "the training"], ["---"] * 3]
+    rows += [[name, fault, outcome] for name, found in outcomes.items() for fault, outcome in found.items()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -57,8 +57,8 @@ def _killed(training: Training, kind: str, rng: Random, points: Mapping[str, int
     if kind == "clock":
         execution = training.start()
         assert training.twin is not None
-        # From before its first step to after its end.
-        time.sleep(rng.uniform(0.2, 1.1) * training.twin.seconds)
+        # From its start, most of which is the verdict, to after its end.
+        time.sleep(rng.uniform(0.4, 1.1) * training.twin.seconds)
         execution.process.kill()
     else:
         execution = training.start(Fault(draw(points, kind, rng)))
@@ -68,6 +68,7 @@ def _killed(training: Training, kind: str, rng: Random, points: Mapping[str, int
 
 
 def draw(points: Mapping[str, int], kind: str, rng: Random) -> Point:
-    """One of the functions or lines that are passed, all alike, then one of its times."""
-    where = rng.choice(sorted(name for name in points if (".py:" in name) == (kind == "line")))
+    """A function or line that is passed, rather one of every save than one of the start, and one of its times."""
+    names = sorted(name for name in points if (".py:" in name) == (kind == "line"))
+    (where,) = rng.choices(names, [min(points[name], 4) for name in names])
     return Point(where, rng.randint(1, points[where]), after=kind == "call" and rng.random() < 0.5)

@@ -18,7 +18,7 @@ from tests.servers.stores import Store
 
 CHECKPOINT_TAG = "mlflow.phase.checkpoint"
 HISTORIES = ("loss", "drawn")
-KEPT_VARIABLES = ("PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR", "LANG", "OMP_NUM_THREADS", "MLFLOW_DISABLE_TELEMETRY")
+KEPT_VARIABLES = ("PATH", "HOME", "XDG_CACHE_HOME", "LANG", "OMP_NUM_THREADS", "MLFLOW_DISABLE_TELEMETRY")
 
 
 @dataclass
@@ -128,13 +128,13 @@ class Training:
     ) -> Execution:
         """Starts the script on a new run."""
         folder = self.folder / str(len(self.executions))
-        folder.mkdir()
+        (folder / "tmp").mkdir(parents=True)
         tags = {"mlflow.project.entryPoint": self.phase}
         run_id = self.store.client.create_run(self.experiment, tags=tags).info.run_id
         self.store.client.log_batch(run_id, params=[Param(name, str(value)) for name, value in self.parameters.items()])
         environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         environment |= {**self.store.variables, **(variables or {})}
-        environment |= {"MLFLOW_RUN_ID": run_id, "MLFLOW_EXPERIMENT_ID": self.experiment}
+        environment |= {"MLFLOW_RUN_ID": run_id, "MLFLOW_EXPERIMENT_ID": self.experiment, "TMPDIR": str(folder / "tmp")}
         if hold_at is not None:
             environment["HOLD_AT"] = str(hold_at)
             (folder / "hold").touch()

@@ -33,7 +33,6 @@ class Postgres:
         # The server refuses root, and an ordinary user may not be able to reach root's folders: it gets a copy.
         account = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
         options: dict[str, Any] = account if os.geteuid() == 0 else {}
-        self.folder.mkdir(parents=True, exist_ok=True)
         programs, data = _programs(), self.folder / "data"
         data.mkdir()
         if options:

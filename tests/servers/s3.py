@@ -34,7 +34,7 @@ class S3:
         return f"http://127.0.0.1:{self.ports[6]}"
 
     def start(self) -> None:
-        (self.folder / "data").mkdir(parents=True)
+        (self.folder / "data").mkdir()
         credentials = [{"accessKey": _KEY, "secretKey": _SECRET}]
         actions = ["Admin", "Read", "List", "Tagging", "Write"]
         identities = {"identities": [{"name": "tests", "credentials": credentials, "actions": actions}]}

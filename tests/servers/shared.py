@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,8 +30,8 @@ def shared(kind: type[Server]) -> Server:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not described.exists():
-            shutil.rmtree(folder / "server", ignore_errors=True)  # of a start that failed
-            server = kind(folder / "server")
+            # Apart from the session's folder, which nobody else may enter: PostgreSQL may have to run as another user.
+            server = kind(Path(tempfile.mkdtemp(prefix=f"mlflow-phases-{kind.__name__.lower()}-")))
             server.start()
             described.write_text(json.dumps(server.describe()))
     return kind.found(json.loads(described.read_text()))
@@ -41,4 +42,6 @@ def end_shared() -> None:
     for kind in (Postgres, S3):
         described = _folder() / kind.__name__ / "running.json"
         if described.exists():
-            kind.end(json.loads(described.read_text()))
+            server = json.loads(described.read_text())
+            kind.end(server)
+            shutil.rmtree(server["folder"], ignore_errors=True)
