@@ -47,13 +47,7 @@ class PhaseCallback(TrainerCallback):
         of another model; `termination.Terminated` after a signal, once a checkpoint is saved.
         """
         self._prepare(trainer)
-        checkpoint = self._phase.resumed_checkpoint()
-        if checkpoint is not None and "loop" not in checkpoint.state:
-            raise PhaseError(
-                f"{self._phase.name}: the checkpoint at step {checkpoint.step} was not made by PhaseCallback. Start "
-                "from the beginning with decide=rerun, or go back to the script that saved it."
-            )
-        saved: Mapping[str, Any] | None = checkpoint.state["loop"] if checkpoint else None
+        saved = self._resumed_loop()
         try:
             while True:
                 try:
@@ -65,6 +59,19 @@ class PhaseCallback(TrainerCallback):
                 saved = self._shrink(trainer)
         finally:
             self._phase.end_of_steps()
+
+    def _resumed_loop(self) -> Mapping[str, Any] | None:
+        """What `LoopState` saved; the rest of the checkpoint is not held on to."""
+        checkpoint = self._phase.resumed_checkpoint()
+        if checkpoint is None:
+            return None
+        if "loop" not in checkpoint.state:
+            raise PhaseError(
+                f"{self._phase.name}: {checkpoint.name} of run {checkpoint.run_id} was not made by PhaseCallback. "
+                "Start anew with -P decide=rerun, or go back to the script that saved it."
+            )
+        loop: Mapping[str, Any] = checkpoint.state["loop"]
+        return loop
 
     def _prepare(self, trainer: Trainer) -> None:
         """Makes this callback the Trainer's, and what would spoil a resume or hide a NaN ineffective."""

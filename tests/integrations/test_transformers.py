@@ -294,6 +294,22 @@ def test_a_checkpoint_of_another_model_is_refused(
     assert message in capsys.readouterr().err
 
 
+def test_a_checkpoint_of_a_plain_loop_is_refused(
+    make_training: Callable[..., Training], capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = make_training("plain")
+
+    def plain(phase: ActivePhase) -> Trainer:
+        phase.checkpoint({"loss": 1.0}, 3)
+        raise Crash
+
+    with pytest.raises(Crash):
+        training.phase(plain)
+    with pytest.raises(SystemExit):
+        training.run()
+    assert "was not made by PhaseCallback" in capsys.readouterr().err
+
+
 def test_an_adapter_is_not_put_on_another_base(
     make_training: Callable[..., Training], capsys: pytest.CaptureFixture[str]
 ) -> None:
