@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -92,6 +93,8 @@ class CheckpointSession:
             ) from error
         restore_random_state(loaded.random)
         self.take_over(loaded)
+        # As large as what it was put back into.
+        self.__dict__["resumed"] = replace(loaded, state={}, random={})
         return loaded.step
 
     def take_over(self, loaded: LoadedCheckpoint) -> None:
@@ -163,7 +166,8 @@ class CheckpointSession:
             self._writer.flush()
         except PhaseError as error:
             say(f"attention: {error}")
-        return self._writer.newest or (self.resumed.name if self.resumed else "")
+        loaded: LoadedCheckpoint | None = self.__dict__.get("resumed")
+        return self._writer.newest or (loaded.name if loaded else "")
 
     def last_good(self) -> str:
         """After training broke down: `step-000100 of run ID`, the newest checkpoint from before that. Nobody goes on
