@@ -16,6 +16,8 @@ TESTFLAGS ?= -n logical --maxprocesses 4 --dist loadfile
 # Further arguments of `mlflow run`, for example DEMOFLAGS="-P preset=gpt2".
 DEMOFLAGS ?=
 BENCHFLAGS ?=
+# For example FAULTFLAGS="--trials 50 --store local".
+FAULTFLAGS ?=
 
 ifeq ($(origin MLFLOW_TRACKING_URI),undefined)
 demo: export MLFLOW_TRACKING_URI := sqlite:///$(CURDIR)/mlflow.db
@@ -25,7 +27,7 @@ LOOK := open your tracking server (MLFLOW_TRACKING_URI)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-peers lock clean
+.PHONY: help demo test check faults bench bench-peers lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +45,9 @@ check: $(ENVIRONMENT) ## Lint, formatting and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+faults: $(ENVIRONMENT) ## Kill trainings at random moments and break what they save, on every store (long)
+	@$(BIN)/python -m tests.faults $(FAULTFLAGS)
 
 bench: $(ENVIRONMENT) ## Measure the speed of verdicts, of a finished pipeline and of phase 2
 	@$(BIN)/python -m benchmarks $(BENCHFLAGS)
