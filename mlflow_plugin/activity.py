@@ -34,7 +34,8 @@ def activity(run: PhaseRun, where: str, alive: bool, silent_seconds: float) -> A
     heard = f"last heartbeat {describe_duration(max(0.0, silent_seconds))} ago"
     if not alive:
         goes_on = f"; it can go on from {run.checkpoint}" if run.checkpoint else ""
-        return Activity("dead", f"{run.short} stopped{step} without ending{goes_on}")
+        still = f" (process {beat.get('pid')} stands still)" if where == "stopped" else ""
+        return Activity("dead", f"{run.short} stopped{step} without ending{still}{goes_on}")
     if where == "stopped":
         return Activity(
             "stopped",

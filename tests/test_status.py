@@ -120,6 +120,7 @@ BUSY, IDLE = {"process_percent": 98.0, "gpu_percent": 71.0}, {"process_percent":
         ({"since_step": 900}, "running", True, 3, "quiet", "busy, only quiet"),
         ({}, "elsewhere", True, 3, "running", "is running at step 40 of 100; last heartbeat 3 s ago"),
         ({"since_step": 1}, "stopped", True, 30, "stopped", "process 7 was stopped (SIGSTOP, Ctrl-Z or a debugger)"),
+        ({"since_step": 1}, "stopped", False, 90, "dead", "without ending (process 7 stands still); it can go on"),
         ({"since_step": 1}, "gone", False, 30, "dead", "stopped at step 40 of 100 without ending; it can go on from"),
     ],
 )
