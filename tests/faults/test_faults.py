@@ -16,7 +16,7 @@ from tests.servers.stores import STORES, Store
 
 pytestmark = pytest.mark.end_to_end
 
-KILLED_TRAININGS = {"local": 6, "server": 3, "s3": 3, "server-s3": 2}
+KILLED_TRAININGS = {"local": 5, "server": 2, "s3": 2, "server-s3": 1}
 REMOTE = [name for name in STORES if name != "local"]
 
 
@@ -158,4 +158,4 @@ def test_a_store_that_is_unreachable_for_a_while_costs_nothing(
     tmp_path: Path,
 ) -> None:
     store, proxy = cut_off(name)
-    assert outages.unreachable(Training(store, tmp_path, twin(name)), proxy, 3) == "went on by itself"
+    assert outages.unreachable(Training(store, tmp_path, twin(name)), proxy, 1.5) == "went on by itself"
