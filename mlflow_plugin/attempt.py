@@ -23,8 +23,9 @@ from mlflow_plugin.liveness import BEAT_SECONDS, Watch
 from mlflow_plugin.names import short
 from mlflow_plugin.progress import say
 from mlflow_plugin.questions import Answer, settle
-from mlflow_plugin.records import Records, Work, superseded_runs, user
+from mlflow_plugin.records import Records, Work
 from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.tags import superseded_runs, user
 from mlflow_plugin.termination import Terminated
 from mlflow_plugin.verdict import Option, approximately
 

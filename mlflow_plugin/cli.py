@@ -159,7 +159,8 @@ def answer(run_id: str, letter: str) -> None:
     from mlflow.tracking import MlflowClient
 
     from mlflow_plugin.liveness import is_alive
-    from mlflow_plugin.records import Records, user
+    from mlflow_plugin.records import Records
+    from mlflow_plugin.tags import user
 
     client = MlflowClient()
     run = _find_run(client, run_id)

@@ -1,15 +1,10 @@
 """Every tag, parameter and metric that is written to the tracking store, and only here."""
 
-import getpass
-import json
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 from mlflow.entities import Metric, Param, RunTag
@@ -24,12 +19,12 @@ from mlflow_plugin.claims import CHOOSING
 from mlflow_plugin.errors import PhaseError, TakenOverError
 from mlflow_plugin.evidence import Decision, Request, good_downstream
 from mlflow_plugin.history import History, phase_run
-from mlflow_plugin.identity import Identity
 from mlflow_plugin.liveness import heartbeat
 from mlflow_plugin.project import Project
 from mlflow_plugin.question_record import question_json
 from mlflow_plugin.questions import option_commands
 from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.tags import clipped, dumps, git_commit, index, named, now, superseded_runs, user
 from mlflow_plugin.verdict import Option
 
 _BATCH = 100
@@ -115,7 +110,7 @@ class Records:
                 names.NAME: request.phase.name,
                 names.PROJECT: request.project.name,
                 names.FINGERPRINT: decision.identity.fingerprint(),
-                names.HEARTBEAT: _dumps(heartbeat()),
+                names.HEARTBEAT: dumps(heartbeat()),
             }
         self._tag(run_id, tags)
 
@@ -124,47 +119,36 @@ class Records:
         verdict = decision.verdict
         computed = names.COMPUTED_INDEX + names.phase_key(decision.request.project.name, decision.request.phase.name)
         tags = {
-            **self._named(decision),
+            **named(decision),
             computed: "1",
             names.VERDICT: verdict.action,
-            names.HEARTBEAT: _dumps(heartbeat()),
+            names.HEARTBEAT: dumps(heartbeat()),
         }
         if verdict.action == "resume" and verdict.run_id:
             tags[names.RESUMED_FROM] = verdict.run_id
         if superseded := superseded_runs(decision):
             tags[names.SUPERSEDES] = ",".join(sorted(superseded))
         if decision.identity:
-            tags |= _index(decision.identity, decision.inputs, decision.request.project.name)
+            tags |= index(decision.identity, decision.inputs, decision.request.project.name)
         hardware = detect_hardware()
         tags |= {names.HARDWARE: hardware.describe(), names.HARDWARE_KEY: hardware.key}
         self._tag(run_id, tags)
-
-    def _named(self, decision: Decision) -> dict[str, str]:
-        request = decision.request
-        return {
-            names.FORMAT: str(names.FORMAT_VERSION),
-            names.NAME: request.phase.name,
-            names.PROJECT: request.project.name,
-            names.REASON: clipped("; ".join(decision.verdict.reasons)),
-            names.RUNS_INDEX + names.phase_key(request.project.name, request.phase.name): "1",
-            "mlflow.runName": f"{request.phase.name} {decision.verdict.action}",
-        }
 
     # --- questions ---
 
     def wait(self, run_id: str, decision: Decision) -> None:
         """Marks a run as waiting for another that computes the same thing."""
-        self._tag(run_id, {**self._named(decision), names.VERDICT: "wait", names.HEARTBEAT: _dumps(heartbeat())})
+        self._tag(run_id, {**named(decision), names.VERDICT: "wait", names.HEARTBEAT: dumps(heartbeat())})
 
     def ask(self, run_id: str, decision: Decision) -> None:
         """Marks a run as needing an answer, with the question and all its options."""
         self._tag(
             run_id,
             {
-                **self._named(decision),
+                **named(decision),
                 names.VERDICT: "ask",
                 names.QUESTION: question_json(decision.verdict, option_commands(decision.request, decision.verdict)),
-                names.HEARTBEAT: _dumps(heartbeat()),
+                names.HEARTBEAT: dumps(heartbeat()),
             },
         )
 
@@ -232,7 +216,7 @@ class Records:
         self._tag(
             run_id,
             {
-                **self._named(decision),
+                **named(decision),
                 **{names.INPUT_PREFIX + need: used for need, used in source.inputs.items()},
                 names.VERDICT: "reuse",
                 "mlflow.runName": f"{phase.name} reuse",
@@ -258,12 +242,12 @@ class Records:
             return False
         key = names.LATEST + names.phase_key(request.project.name, request.phase.name)
         content = {"phase": request.phase.name, "run_id": run_id, "grade": grade}
-        self.client.set_experiment_tag(request.experiment_id, key, _dumps(content))
+        self.client.set_experiment_tag(request.experiment_id, key, dumps(content))
         return True
 
     def fail(self, run_id: str, reason: str, decision: Decision | None = None, status: str = "FAILED") -> None:
         """Ends a run without a result. Nothing that it made is removed."""
-        tags = {**(self._named(decision) if decision else {}), names.REASON: clipped(reason)}
+        tags = {**(named(decision) if decision else {}), names.REASON: clipped(reason)}
         self._tag(run_id, tags)
         self.end(run_id, status)
 
@@ -325,7 +309,7 @@ class Records:
 
     def beat(self, run: PhaseRun, beat: Mapping[str, Any]) -> None:
         """Writes a heartbeat. It proves wrong whoever took the run for dead meanwhile."""
-        self.client.set_tag(run.run_id, names.HEARTBEAT, _dumps(beat))
+        self.client.set_tag(run.run_id, names.HEARTBEAT, dumps(beat))
         if run.presumed_dead and run.status == "KILLED":
             self._tag(run.run_id, {names.REASON: f"it lives, although its heart was silent at {run.presumed_dead}"})
             self.client.update_run(run.run_id, status="RUNNING")
@@ -345,7 +329,8 @@ class Records:
         """Remembers that a checkpoint is damaged, so that nobody reads it again."""
         with suppress(MlflowException):  # Whoever may only read finds it damaged again.
             known = dict(phase_run(self.client.get_run(run_id)).bad_checkpoints)
-            self.client.set_tag(run_id, names.BAD_CHECKPOINTS, clipped(_dumps({**known, name: why[:200]})))
+            newest = list({**known, name: why[:120]}.items())[-40:]  # What fits into a tag.
+            self.client.set_tag(run_id, names.BAD_CHECKPOINTS, dumps(dict(newest)))
 
     def check_owner(self, run_id: str) -> None:
         """Raises TakenOverError when another run has taken a run's work over."""
@@ -370,65 +355,9 @@ class Records:
             self.client.log_batch(run_id, tags=listed[start : start + _BATCH])
 
 
-def _index(identity: Identity, inputs: Mapping[str, PhaseRun], project: str) -> dict[str, str]:
-    tags = {f"{names.IDENTITY_INDEX}{digest}": "1" for digest in identity.digests()}
-    tags |= {f"{names.CONFIG_INDEX}{digest}": "1" for digest in identity.config_digests()}
-    tags[names.FINGERPRINT] = identity.fingerprint()
-    tags[names.ANCESTORS] = ",".join(sorted(_lineage(inputs.values())))
-    # Quarantine is looked up by experiment, and a pinned run may be of another.
-    experiments = {experiment for run in inputs.values() for experiment in (run.experiment_id, *run.experiments)}
-    tags[names.EXPERIMENTS] = ",".join(sorted(experiments))
-    for need, run in inputs.items():
-        tags[names.INPUT_PREFIX + need] = run.run_id
-        tags[names.INPUT_INDEX + run.run_id] = "1"
-        tags[names.INPUT_BYTES_INDEX + names.output_key(project, run.phase, run.output_digest)] = "1"
-    return tags
-
-
-def _lineage(inputs: Iterable[PhaseRun]) -> set[str]:
-    return {run_id for run in inputs for run_id in (run.run_id, *run.ancestors)}
-
-
-def superseded_runs(decision: Decision) -> set[str]:
-    """The runs of the same phase that a new one takes the place of, as the question said."""
-    phase = decision.request.phase.name
-    return {loss.run_id for loss in decision.verdict.invalidates if loss.phase == phase}
-
-
 def _readable(look: Callable[[], _Found]) -> _Found | None:
     """What a look into the store finds. Runs that this version cannot read must not cost the one that just ended."""
     try:
         return look()
     except PhaseError:
         return None
-
-
-def clipped(text: str) -> str:
-    """At most a tag's length, and told so: MLflow itself cuts without a word."""
-    return text if len(text) <= names.TAG_LENGTH else f"{text[: names.TAG_LENGTH - 20]} ... (cut)"
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-@lru_cache
-def user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
-
-
-@lru_cache
-def git_commit(directory: Path) -> str:
-    if not any((folder / ".git").exists() for folder in (directory, *directory.parents)):
-        return ""
-    from mlflow.utils.git_utils import get_git_commit
-
-    commit: Callable[[str], str | None] = get_git_commit
-    return commit(str(directory)) or ""
-
-
-def _dumps(content: object) -> str:
-    return json.dumps(content, separators=(",", ":"), default=str)

@@ -19,7 +19,8 @@ LONGEST_MODULE = 450
 LONGEST_FUNCTION = 60
 
 # Data flows from left to right: a module imports only what stands to its left.
-DATA_FLOW = ["project", "mlproject", "identity", "history", "verdict", "decision", "evidence", "questions", "records"]
+DATA_FLOW = ["project", "mlproject", "identity", "history", "verdict", "decision", "evidence", "questions", "tags"]
+DATA_FLOW += ["records"]
 DATA_FLOW += ["attempt", "finish", "active", "integrations", "phase", "execution", "pipeline", "backends", "api", "cli"]
 
 # Folders of one person's account or machine, and the places where one machine happens to find its packages.

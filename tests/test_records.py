@@ -9,7 +9,8 @@ from mlflow_plugin import names
 from mlflow_plugin.artifacts import local_folder
 from mlflow_plugin.errors import NeedsAnswer
 from mlflow_plugin.evidence import Decision
-from mlflow_plugin.records import Records, clipped, git_commit, superseded_runs
+from mlflow_plugin.records import Records
+from mlflow_plugin.tags import clipped, git_commit, superseded_runs
 from mlflow_plugin.verdict import Verdict
 
 BETWEEN = {"fidelity": 0.8, "held_out": 0.8}
