@@ -115,8 +115,8 @@ def _computing(
             _leave(error)
         except BaseException as error:
             _fail(records, run.run_id, f"{type(error).__name__}: {error}")
-            if isinstance(error, MlflowException) and isinstance(error.__context__, OSError):
-                _leave(store_trouble(error))  # The server is gone: no fault of the script.
+            if isinstance(error, MlflowException) and _is_of_the_store(error):
+                _leave(store_trouble(error))  # No fault of the script.
             raise
         if ended is not None:
             raise ended
@@ -128,6 +128,11 @@ def _fail(records: Records, run_id: str, reason: str, status: str = "FAILED") ->
         records.fail(run_id, reason, status=status)
     except MlflowException as error:
         say(f"run {run_id} could not be marked as {status.lower()} ({reason}): {store_trouble(error)}")
+
+
+def _is_of_the_store(error: MlflowException) -> bool:
+    """Whether the server is gone, or the database cannot be written: its disk is full, it does not answer."""
+    return isinstance(error.__context__, OSError) or error.error_code == "TEMPORARILY_UNAVAILABLE"
 
 
 def _leave(error: PhaseError) -> NoReturn:

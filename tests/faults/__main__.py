@@ -85,12 +85,12 @@ def disturb(store: Store, folder: Path, database: Path, seed: int, outage: float
             return {name: _outcome(fault) for name, fault in faults.items()}
     faults["files may not grow"] = lambda: outages.no_file_may_grow(training("limit", **wide))
     faults["permission lost"] = lambda: outages.permission_lost(training("permission"))
-    disk = folder / "disk" / "artifacts"
+    disk = folder / "disk"
     with outages.small_disk(disk, 64) as mounted:
         if mounted:
-            with open_store("local", disk.parent, database) as small:
+            with open_store("local", disk, database) as small:
                 full = training("full", small, **wide)
-                faults["disk full"] = lambda: outages.full_disk(full, disk)
+                faults["disk full"] = lambda: outages.full_disk(full, disk, 0)
                 return {name: _outcome(fault) for name, fault in faults.items()}
     return {name: _outcome(fault) for name, fault in faults.items()}
 

@@ -35,7 +35,8 @@ def went_on(training: Training) -> str:
     disturbed = training.last
     code = disturbed.wait(300)
     training.judge()
-    assert "Traceback" not in disturbed.text, disturbed.text[-3000:]
+    # MLflow logs one of its own for a database that fails; the script's must not come through.
+    assert 'File "train.py"' not in disturbed.text, disturbed.text[-3000:]
     if disturbed.finished:
         return "went on by itself"
     assert code == 1, f"it ended with {code}: {disturbed.text[-3000:]}"
@@ -65,8 +66,8 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[bool]:
             subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def full_disk(training: Training, disk: Path) -> str:
-    """Something else fills the disk; later there is room again."""
+def full_disk(training: Training, disk: Path, room: int) -> str:
+    """Something else fills the disk but for so many bytes; later there is room again."""
     execution, filler = held(training), disk / "filler"
     with filler.open("wb") as file:
         try:
@@ -74,7 +75,7 @@ def full_disk(training: Training, disk: Path) -> str:
                 file.write(bytes(_MEGABYTE))
                 file.flush()
         except OSError:
-            file.truncate(max(0, file.tell() - 2 * _MEGABYTE))  # room for a quarter of a checkpoint
+            file.truncate(max(0, file.tell() - room))
     execution.release()
     execution.wait(300)
     filler.unlink()

@@ -2,6 +2,7 @@
 short version of `python -m tests.faults`.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -105,19 +106,27 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_file_costs_no_earlier_checkpoin
     assert "File too large" in training.executions[0].text
 
 
-def test_checkpoints_are_saved_again_once_a_full_disk_has_room(
-    twin: Callable[..., Twin], tmp_path: Path, empty_database: Path
-) -> None:
+@pytest.fixture(params=["artifacts", ""])
+def small_store(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Path) -> Iterator[tuple[Store, Path]]:
+    """A local store with a small disk: for its artifacts, or for its database as well; and that disk's folder."""
     from tests.servers.stores import open_store
 
-    disk = tmp_path / "store" / "artifacts"
+    disk = tmp_path / "store" / request.param
     with outages.small_disk(disk, 64) as mounted:
         if not mounted:
             pytest.skip("mounting a small disk takes more rights than this process has")
         with open_store("local", tmp_path / "store", empty_database) as store:
-            training = Training(store, tmp_path / "work", twin("local", width=outages.WIDE), width=outages.WIDE)
-            assert outages.full_disk(training, disk).startswith("ended with a message")
-            assert "No space left on device" in training.executions[0].text
+            yield store, disk
+
+
+@pytest.mark.parametrize("room", [0, 2_000_000])
+def test_a_full_disk_costs_no_earlier_checkpoint(
+    room: int, small_store: tuple[Store, Path], twin: Callable[..., Twin], tmp_path: Path
+) -> None:
+    store, disk = small_store
+    training = Training(store, tmp_path / "work", twin("local", width=outages.WIDE), width=outages.WIDE)
+    assert outages.full_disk(training, disk, room).startswith("ended with a message")
+    assert re.search(r"No space left on device|database or disk is full|disk I/O error", training.executions[0].text)
 
 
 def test_a_folder_that_may_not_be_written_to_any_more_costs_no_earlier_checkpoint(
