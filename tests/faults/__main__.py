@@ -83,16 +83,17 @@ def disturb(store: Store, folder: Path, database: Path, seed: int, outage: float
                         training(f"server-{number}"), rng
                     )
             return {name: _outcome(fault) for name, fault in faults.items()}
-    faults["files may not grow"] = lambda: outages.no_file_may_grow(training("limit", **wide))
     faults["permission lost"] = lambda: outages.permission_lost(training("permission"))
+    # Databases of their own: this one may be larger than a file is allowed to grow to.
     disk = folder / "disk"
-    with outages.small_disk(disk, 64) as mounted:
-        if mounted:
-            with open_store("local", disk, database) as small:
-                full = training("full", small, **wide)
-                faults["disk full"] = lambda: outages.full_disk(full, disk, 0)
-                return {name: _outcome(fault) for name, fault in faults.items()}
-    return {name: _outcome(fault) for name, fault in faults.items()}
+    with open_store("local", folder / "limited", database) as fresh, outages.small_disk(disk, 64) as mounted:
+        limited = training("limit", fresh, **wide)
+        faults["files may not grow"] = lambda: outages.no_file_may_grow(limited)
+        with open_store("local", disk, database) as small:
+            full = training("full", small, **wide)
+            if mounted:
+                faults["disk full, database and all"] = lambda: outages.full_disk(full, disk, 0)
+            return {name: _outcome(fault) for name, fault in faults.items()}
 
 
 def _outcome(fault: Callable[[], str]) -> str:

@@ -39,8 +39,8 @@ def went_on(training: Training) -> str:
         return "went on by itself"
     assert code == 1, f"it ended with {code}: {disturbed.text[-3000:]}"
     # A database that fails is logged by MLflow with a traceback; the last word is the message.
-    before, _, last_word = disturbed.text.rpartition("mlflow-phases: ")[2]
-    assert before, f"it ended without a message: {disturbed.text[-3000:]}"
+    _, message, last_word = disturbed.text.rpartition("mlflow-phases: ")
+    assert message, f"it ended without a message: {disturbed.text[-3000:]}"
     assert "Traceback" not in last_word, disturbed.text[-3000:]
     return f"ended with a message; started again, it went on from step {min(training.finish().steps)}"
 
