@@ -8,6 +8,7 @@ from random import Random
 
 from tests.faults.points import Fault, Point
 from tests.faults.training import Training, Twin
+from tests.servers.process import wait_until
 from tests.servers.stores import Store
 
 KINDS = ("call", "line", "clock")
@@ -36,7 +37,7 @@ def kill_trial(store: Store, folder: Path, twin: Twin, rng: Random, tally: Tally
     tally.trials += 1
     for crash in range(rng.choice(_CRASHES)):
         kind = rng.choice(KINDS)
-        killed = _killed(training, kind, rng, twin.points if crash == 0 else twin.resumed_points)
+        killed = _killed(training, kind, rng, resuming=crash > 0)
         training.judge()
         tally.kills[kind] += killed
         if training.last.finished:
@@ -52,16 +53,20 @@ def kill_trial(store: Store, folder: Path, twin: Twin, rng: Random, tally: Tally
     tally.done_again += max(0, before + 1 - first)
 
 
-def _killed(training: Training, kind: str, rng: Random, points: Mapping[str, int]) -> bool:
+def _killed(training: Training, kind: str, rng: Random, resuming: bool) -> bool:
     """Starts an execution that is killed; False when it ended before."""
+    twin = training.twin
+    assert twin is not None
     if kind == "clock":
         execution = training.start()
-        assert training.twin is not None
-        # From its start, most of which is the verdict, to after its end.
-        time.sleep(rng.uniform(0.4, 1.1) * training.twin.seconds)
+        if resuming and rng.random() < 0.5:
+            time.sleep(rng.uniform(0, 1.2 * twin.starting))
+        else:
+            wait_until(lambda: execution.steps or execution.process.exitcode is not None, "the first step", pause=0.001)
+            time.sleep(rng.uniform(0, 1.2 * twin.training))
         execution.process.kill()
     else:
-        execution = training.start(Fault(draw(points, kind, rng)))
+        execution = training.start(Fault(draw(twin.resumed_points if resuming else twin.points, kind, rng)))
     code = execution.wait()
     assert code in (0, -9), f"it ended with {code}: {execution.text[-3000:]}"
     return code == -9

@@ -93,7 +93,9 @@ class Twin:
     steps: Mapping[int, str]
     result: str
     histories: Mapping[str, list[tuple[int, float]]]
-    seconds: float
+    starting: float = 0.0
+    training: float = 0.0
+    """Seconds from the start of the process to the first step, and from there to the last."""
     points: Mapping[str, int] = field(default_factory=dict)
     resumed_points: Mapping[str, int] = field(default_factory=dict)
 
@@ -201,21 +203,20 @@ def make_twin(store: Store, folder: Path, *, counting: bool = False, **parameter
     when it goes on from a checkpoint.
     """
     alone = Training(store, folder / "twin", **parameters)
-    began = time.monotonic()
     code = alone.start(counting=counting).wait()
     assert code == 0, f"undisturbed, the training fails: {alone.last.text[-3000:]}"
-    twin = Twin(alone.last.steps, alone.result(), alone.histories(), time.monotonic() - began)
+    twin = Twin(alone.last.steps, alone.result(), alone.histories())
     if counting:
         twin.points = _points(alone.last)
         resumed = Training(store, folder / "resumed", twin, **parameters)
         steps, every = resumed.parameters["steps"], resumed.parameters["every"]
+        began = time.monotonic()
         held = resumed.start(hold_at=steps - every)
         held.wait_held(steps - every, steps - every)
+        reached = [float(str(one["at"])) for one in held.reported]
+        twin.starting, twin.training = reached[0] - began, (reached[-1] - reached[0]) * steps / (steps - every)
         resumed.kill()
-        began = time.monotonic()
         assert resumed.start(counting=True).wait() == 0, resumed.last.text[-3000:]
-        # The first one had to import everything; this one is about as slow as one that is not counted from the start.
-        twin.seconds = time.monotonic() - began
         resumed.judge()
         twin.resumed_points = _points(resumed.last)
     return twin

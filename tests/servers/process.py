@@ -14,12 +14,14 @@ PATIENCE_SECONDS = 90.0
 """Long enough for a machine that is busy with other tests; nothing waits that long when all is well."""
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+def wait_until(
+    condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS, pause: float = 0.05
+) -> None:
     """Returns as soon as the condition holds. Raises AssertionError after so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"after {seconds:.0f} s still not: {what}"
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def free_ports(count: int) -> list[int]:

@@ -48,7 +48,7 @@ def main() -> None:
             "counts": {"seen": 0, "drawn": [0.0]},
         }
         for step in phase.steps(given.steps, state=state, every=given.every):
-            report(step=step, digest=digest(state))
+            report(step=step, digest=digest(state), at=time.monotonic())
             wait_while_held(step)
             gradient = weights - state["frozen"] + 0.1 * torch.randn_like(weights)
             state["moments"][0].mul_(0.9).add_(gradient, alpha=0.1)
