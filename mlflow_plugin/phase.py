@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +80,7 @@ def _computing(
     import mlflow
 
     reserve_random_state(run.artifact_uri)
-    began, request = time.monotonic(), work.request
+    request = work.request
     with tempfile.TemporaryDirectory() as folder, Heart(records, run.run_id) as heart:
         staging = Path(folder)
         checkpoints = CheckpointSession(records, run, request.phase, resumed_from, termination)
@@ -102,7 +101,7 @@ def _computing(
                 except Exception:
                     checkpoints.settled()  # What is being saved is what the next run goes on from.
                     raise
-                complete_work(records, run.run_id, work, time.monotonic() - began, staged=staging)
+                complete_work(records, run.run_id, work, checkpoints.elapsed_seconds, staged=staging)
         except (KeyboardInterrupt, Terminated) as error:
             reason = f"{request.phase.name}: {str(error) or 'interrupted from the keyboard'}"
             _fail(records, run.run_id, reason, "KILLED")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_plugin.checkpoints.encoding import Decoder
-from mlflow_plugin.checkpoints.snapshot import ARRAYS_FILE, TENSORS_FILE, Snapshot, Snapshots
+from mlflow_plugin.checkpoints.snapshot import ARRAYS_FILE, TENSORS_FILE, Layout, Snapshot, Snapshots
 from mlflow_plugin.checkpoints.state import explained
 from mlflow_plugin.checkpoints.tensorfile import Block, write_blocks
 from mlflow_plugin.digests import read_digest
@@ -37,30 +37,32 @@ def save_state(state: object, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class WrittenState:
-    """The files of a state, the blocks in each, and the files of earlier checkpoints that it needs as well."""
+    """The files of a state, what lies in them, and the files of earlier checkpoints that it needs as well."""
 
     files: dict[str, FileEntry]
-    blocks: dict[str, list[Block]]
+    layout: Layout
     references: set[str]
 
 
-def write_snapshot(snapshot: Snapshot, folder: Path, *, past_cache: bool = False) -> WrittenState:
-    """Writes what no earlier checkpoint holds into a folder. Not yet synced. Raises PhaseError."""
-    elsewhere = snapshot.elsewhere()
-    written = {file: snapshot.unstored(file) for file in (TENSORS_FILE, ARRAYS_FILE)}
+def write_snapshot(snapshot: Snapshot, folder: Path, name: str = "", *, past_cache: bool = False) -> WrittenState:
+    """Writes what no earlier checkpoint holds into a folder, as the checkpoint `name`, by default the folder's. Not yet
+    synced. Raises PhaseError.
+    """
+    name = name or folder.name
+    layout = snapshot.layout(name)
     files = {}
     with explained(f"The checkpoint in {folder} cannot be written", "Check its permissions and the free disk space."):
         folder.mkdir(parents=True, exist_ok=True)
-        for file, blocks in written.items():
-            if blocks:
-                files[file] = _replaced(folder / file, blocks, past_cache)
-        described = {"format_version": _FORMAT_VERSION, "state": snapshot.tree, "elsewhere": elsewhere}
+        for file, blocks in layout.blocks.items():
+            files[file] = _replaced(folder / file, blocks, past_cache)
+        described = {"format_version": _FORMAT_VERSION, "state": snapshot.tree, "elsewhere": layout.elsewhere}
         # Last, since a folder without it is no state.
         part = folder / f"{STATE_FILE}.part"
         part.write_text(json.dumps(described, allow_nan=False), encoding="ascii")
         files[STATE_FILE] = FileEntry(read_digest(part), part.stat().st_size)
         os.replace(part, folder / STATE_FILE)
-    return WrittenState(files, written, {place for places in elsewhere.values() for place in places.values()})
+    places = {place for places in layout.elsewhere.values() for place in places.values()}
+    return WrittenState(files, layout, {place for place in places if not place.startswith(f"{name}/")})
 
 
 def _replaced(path: Path, blocks: list[Block], past_cache: bool) -> FileEntry:

@@ -14,14 +14,15 @@ from mlflow_plugin.runs import PhaseRun
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint that was read and verified: the state after `step` steps, the random states, the run it is of, and
-    what was passed over on the way to it, one sentence each.
+    """A checkpoint that was read and verified: the state after `step` steps, the random states, for how long the
+    phase had computed by then, the run it is of, and what was passed over on the way to it, one sentence each.
     """
 
     run_id: str
     step: int
     state: Any
     random: Mapping[str, Any]
+    elapsed_seconds: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
 
@@ -95,6 +96,7 @@ def _tried(
                 checkpoint_step(name) or 0,
                 content["state"],
                 content["random"],
+                float(content.get("elapsed_seconds", 0.0)),
                 manifest.metrics,
                 tuple(skipped.sentences),
             )

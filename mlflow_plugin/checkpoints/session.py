@@ -38,8 +38,14 @@ class CheckpointSession:
         self._store = CheckpointStore(run.artifact_uri)
         self._writer = CheckpointWriter(self._store, self._saved, self._check_owner, phase.name)
         self._stored: dict[str, StoredCheckpoint] = {}
-        self._began = self._saved_at = time.monotonic()
+        self._created = self._began = self._saved_at = time.monotonic()
+        self._earlier_seconds = 0.0
         self._first_step = self._newest_step = 0
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """How long the phase has computed, before it was interrupted too."""
+        return self._earlier_seconds + time.monotonic() - self._created
 
     # --- going on from an earlier run ---
 
@@ -101,6 +107,7 @@ class CheckpointSession:
         """Makes an interrupted run's history this one's: the metrics of the steps before the checkpoint."""
         copy_metrics(self._records, loaded.run_id, self._run.run_id, loaded.step)
         self._first_step = self._newest_step = loaded.step
+        self._earlier_seconds = loaded.elapsed_seconds
         say(f"{self._phase.name}: goes on from step {loaded.step} of {names.short(loaded.run_id)}")
 
     # --- saving ---
@@ -135,7 +142,11 @@ class CheckpointSession:
                 f"{self._newest_step}: `step` counts the steps done, so it only grows."
             )
         if step > self._newest_step or not (self._newest_step or self._resumed_from):
-            content = {"state": collect(state), "random": capture_random_state()}
+            content = {
+                "state": collect(state),
+                "random": capture_random_state(),
+                "elapsed_seconds": self.elapsed_seconds,
+            }
             self._writer.save(content, step, dict(metrics))
             self._newest_step, self._saved_at = step, time.monotonic()
         self.obey()

@@ -4,7 +4,7 @@ next, so that nothing is allocated twice and what did not change is known.
 
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,11 @@ from mlflow_plugin.checkpoints.tensorfile import Block
 
 TENSORS_FILE = "tensors.safetensors"
 ARRAYS_FILE = "arrays.safetensors"
+FROZEN_FILES = {TENSORS_FILE: "frozen.safetensors", ARRAYS_FILE: "frozen_arrays.safetensors"}
+"""Where what does not change is put when it would otherwise keep a large file of outdated values alive."""
+_KIND = {file: file for file in FROZEN_FILES} | {frozen: file for file, frozen in FROZEN_FILES.items()}
+_SMALL_BYTES = 1 << 14
+"""What is smaller is always written: no earlier file shall have to stay for the sake of a random state."""
 
 
 @dataclass
@@ -27,6 +32,14 @@ class _Copy:
     changes: bool = False
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What of a state is to be written, by file, and by kind of file and name where the rest lies."""
+
+    blocks: dict[str, list[Block]]
+    elsewhere: dict[str, dict[str, str]]
+
+
 @dataclass
 class Snapshot:
     """A state at one moment: `tree` is its JSON, and what it names lies in the copies, by file and name.
@@ -37,30 +50,40 @@ class Snapshot:
     tree: object
     _copies: dict[str, dict[str, _Copy]]
     _versions: dict[tuple[str, str], int]
+    _stored_bytes: dict[str, int]
     _lock: threading.Lock = field(repr=False)
 
-    def unstored(self, file: str) -> list[Block]:
-        """The blocks of a file (`TENSORS_FILE` or `ARRAYS_FILE`) that no earlier checkpoint holds."""
+    def layout(self, folder: str) -> Layout:
+        """How this state is stored as the checkpoint `folder`: what no earlier one holds is written, and what is all
+        that is still needed of a file twice its size, so that the file can go.
+        """
+        blocks: dict[str, list[Block]] = {}
+        elsewhere: dict[str, dict[str, str]] = {}
         with self._lock:
-            fresh = {name: copy for name, copy in self._copies[file].items() if not copy.stored_in}
-        return [_block(name, copy.buffer) for name, copy in fresh.items()]
+            for file, copies in self._copies.items():
+                held: dict[str, list[Block]] = {}
+                for name, copy in copies.items():
+                    block = _block(name, copy.buffer)
+                    small = len(block.content) < _SMALL_BYTES
+                    held.setdefault("" if small else copy.stored_in, []).append(block)
+                blocks[file] = held.pop("", [])
+                elsewhere[file] = {}
+                for place, kept in held.items():
+                    if 2 * _size(kept) < self._stored_bytes[place]:
+                        blocks.setdefault(FROZEN_FILES[file], []).extend(kept)
+                        place = f"{folder}/{FROZEN_FILES[file]}"
+                    elsewhere[file] |= {block.name: place for block in kept}
+        return Layout({file: found for file, found in blocks.items() if found}, elsewhere)
 
-    def elsewhere(self) -> dict[str, dict[str, str]]:
-        """By file and name: the file of an earlier checkpoint that holds what is not written again."""
+    def mark_stored(self, layout: Layout, folder: str) -> None:
+        """Says that what a layout writes is safely stored below `folder`; later snapshots refer to it there."""
         with self._lock:
-            return {
-                file: {name: copy.stored_in for name, copy in copies.items() if copy.stored_in}
-                for file, copies in self._copies.items()
-            }
-
-    def mark_stored(self, written: Mapping[str, list[Block]], folder: str) -> None:
-        """Says that these blocks are safely stored below `folder`; later snapshots refer to them there."""
-        with self._lock:
-            for file, blocks in written.items():
+            for file, blocks in layout.blocks.items():
+                self._stored_bytes[f"{folder}/{file}"] = _size(blocks)
                 for block in blocks:
-                    copy = self._copies[file][block.name]
+                    copy = self._copies[_KIND[file]][block.name]
                     # The next snapshot may have changed it since.
-                    if copy.version == self._versions[file, block.name]:
+                    if copy.version == self._versions[_KIND[file], block.name]:
                         copy.stored_in = f"{folder}/{file}"
 
 
@@ -73,6 +96,7 @@ class Snapshots:
 
     def __init__(self) -> None:
         self._copies: dict[str, dict[str, _Copy]] = {TENSORS_FILE: {}, ARRAYS_FILE: {}}
+        self._stored_bytes: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def take(self, state: object) -> Snapshot:
@@ -87,7 +111,7 @@ class Snapshots:
             sys.modules["torch"].cuda.synchronize()
         self._copies = copies
         versions = {(file, name): copy.version for file, held in copies.items() for name, copy in held.items()}
-        return Snapshot(tree, copies, versions, self._lock)
+        return Snapshot(tree, copies, versions, self._stored_bytes, self._lock)
 
     def _update(
         self, file: str, live: Mapping[str, Any], memory: "type[_TorchMemory | _NumpyMemory]"
@@ -147,6 +171,10 @@ class _NumpyMemory:
     @staticmethod
     def fill(buffer: Any, live: Any) -> None:
         buffer[...] = live
+
+
+def _size(blocks: Iterable[Block]) -> int:
+    return sum(len(block.content) for block in blocks)
 
 
 def _block(name: str, buffer: Any) -> Block:

@@ -135,7 +135,7 @@ class CheckpointWriter:
         with self._store.staging(name) as folder:
             try:
                 # What goes to a remote store is read again at once.
-                written = write_snapshot(job.snapshot, folder, past_cache=self._store.is_local)
+                written = write_snapshot(job.snapshot, folder, name, past_cache=self._store.is_local)
                 job.copied_out.set()
                 references = {path: self._files[path] for path in sorted(written.references)}
                 manifest = Manifest(written.files, job.step, job.metrics, references=references)
@@ -147,7 +147,7 @@ class CheckpointWriter:
                 with suppress(OSError):
                     shutil.rmtree(folder)
                 raise
-        job.snapshot.mark_stored(written.blocks, name)
+        job.snapshot.mark_stored(written.layout, name)
         self._files |= {f"{name}/{file}": entry for file, entry in written.files.items() if file != STATE_FILE}
         self._patiently(name, lambda: self._saved(name, manifest, job.stall_seconds))
         self.newest = name

@@ -20,11 +20,11 @@ def test_a_save_waits_for_the_copy_before_it_also_when_an_earlier_one_ends_meanw
     first_saved, end_first, second_begins, write_second = (threading.Event() for _ in range(4))
     write_snapshot, calls = module.write_snapshot, iter(range(1, 10))
 
-    def held_up(snapshot: Snapshot, folder: Path, **options: bool) -> object:
+    def held_up(snapshot: Snapshot, folder: Path, name: str, **options: bool) -> object:
         if next(calls) == 2:
             second_begins.set()
             assert write_second.wait(60)
-        return write_snapshot(snapshot, folder, **options)
+        return write_snapshot(snapshot, folder, name, **options)
 
     def saved(name: str, manifest: Manifest, stall_seconds: float) -> None:
         if manifest.step == 1:

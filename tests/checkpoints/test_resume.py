@@ -30,7 +30,7 @@ class Remembered:
 
 def a_run(folder: Path, run_id: str = "aaaaaaaaaa", steps: tuple[int, ...] = (1, 2, 3), **known_bad: str) -> PhaseRun:
     """A run with checkpoints whose state says after which step it was saved; part of it never changes."""
-    store, base = CheckpointStore(str(folder)), torch.arange(1000.0)
+    store, base = CheckpointStore(str(folder)), torch.arange(10_000.0)
     writer = CheckpointWriter(store, lambda name, manifest, stall: None, lambda: None, "train")
     for step in steps:
         content = {"base": base, "weights": torch.full((10,), float(step)), "step": step}
@@ -44,7 +44,7 @@ def loaded(*runs: PhaseRun, remember: Callable[[str, str, str], None] | None = N
     assert isinstance(found, LoadedCheckpoint), found
     assert found.state["step"] == found.step
     assert found.state["weights"].tolist() == [found.step] * 10
-    assert torch.equal(found.state["base"], torch.arange(1000.0))
+    assert torch.equal(found.state["base"], torch.arange(10_000.0))
     return found
 
 

@@ -1,23 +1,30 @@
 """Snapshots: copies that later steps do not touch, in memory that is kept, and what changed since it was stored."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from mlflow_plugin.checkpoints import snapshot as snapshot_module
 from mlflow_plugin.checkpoints.files import load_state, write_snapshot
-from mlflow_plugin.checkpoints.snapshot import ARRAYS_FILE, TENSORS_FILE, Snapshots
+from mlflow_plugin.checkpoints.snapshot import ARRAYS_FILE, FROZEN_FILES, TENSORS_FILE, Snapshots
 
 np = pytest.importorskip("numpy")
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot_module, "_SMALL_BYTES", 0)
+
+
 def saved(snapshots: Snapshots, state: object, folder: Path) -> dict[str, list[str]]:
     """Takes a snapshot and stores it; the names of what was written, by file."""
     snapshot = snapshots.take(state)
     written = write_snapshot(snapshot, folder)
-    snapshot.mark_stored(written.blocks, folder.name)
-    return {file: sorted(block.name for block in blocks) for file, blocks in written.blocks.items() if blocks}
+    snapshot.mark_stored(written.layout, folder.name)
+    return {file: sorted(block.name for block in blocks) for file, blocks in written.layout.blocks.items()}
 
 
 def test_later_steps_do_not_touch_a_snapshot(tmp_path: Path) -> None:
@@ -118,15 +125,43 @@ def test_what_was_not_stored_after_all_is_written_with_the_next(tmp_path: Path) 
     assert saved(snapshots, state, tmp_path / "step-000002") == {TENSORS_FILE: ["base", "step"]}
 
 
+def test_what_is_little_of_an_outdated_file_is_stored_once_more_by_itself(tmp_path: Path) -> None:
+    snapshots = Snapshots()
+    state = {"frozen": torch.ones(30), "trained": torch.zeros(70)}
+    saved(snapshots, state, tmp_path / "step-000001")
+    written = []
+    for step in (2, 3, 4):
+        state["trained"] += 1
+        written.append(saved(snapshots, state, tmp_path / f"step-00000{step}"))
+    frozen = FROZEN_FILES[TENSORS_FILE]
+    assert written == [
+        {TENSORS_FILE: ["trained"], frozen: ["frozen"]},
+        {TENSORS_FILE: ["trained"]},
+        {TENSORS_FILE: ["trained"]},
+    ]
+    for old in ("step-000001", "step-000003"):
+        shutil.rmtree(tmp_path / old)
+    (tmp_path / "step-000002" / TENSORS_FILE).unlink()
+    loaded = load_state(tmp_path / "step-000004")
+    assert (loaded["frozen"].sum(), loaded["trained"].sum()) == (30, 210)
+
+
+def test_what_is_small_is_always_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    snapshots, state = Snapshots(), {"random": torch.get_rng_state(), "base": torch.ones(10_000)}
+    saved(snapshots, state, tmp_path / "step-000001")
+    assert saved(snapshots, state, tmp_path / "step-000002") == {TENSORS_FILE: ["random"]}
+
+
 def test_a_save_that_ends_after_the_next_snapshot_does_not_count_for_what_changed_since(tmp_path: Path) -> None:
     snapshots, state = Snapshots(), {"base": torch.ones(3), "step": torch.zeros(1)}
     first = snapshots.take(state)
     written = write_snapshot(first, tmp_path / "step-000001")
     state["step"] += 1
     second = snapshots.take(state)
-    first.mark_stored(written.blocks, "step-000001")
+    first.mark_stored(written.layout, "step-000001")
     written = write_snapshot(second, tmp_path / "step-000002")
-    assert [block.name for block in written.blocks[TENSORS_FILE]] == ["step"]
+    assert [block.name for block in written.layout.blocks[TENSORS_FILE]] == ["step"]
     assert written.references == {f"step-000001/{TENSORS_FILE}"}
     assert load_state(tmp_path / "step-000002")["step"] == 1
 
@@ -136,6 +171,6 @@ def test_the_same_memory_serves_every_snapshot() -> None:
     places = set()
     for _ in range(3):
         state["x"] += 1
-        (block,) = snapshots.take(state).unstored(TENSORS_FILE)
+        (block,) = snapshots.take(state).layout("step-000001").blocks[TENSORS_FILE]
         places.add(np.frombuffer(block.content, dtype=np.uint8).ctypes.data)
     assert len(places) == 1

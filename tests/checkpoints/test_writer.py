@@ -178,7 +178,7 @@ def test_a_run_that_was_taken_over_publishes_nothing_more(store: SlowStore) -> N
 
 
 def test_what_a_checkpoint_refers_to_is_in_its_manifest_and_checked(store: SlowStore, tmp_path: Path) -> None:
-    writer, base = writer_for(store), torch.ones(1000)
+    writer, base = writer_for(store), torch.ones(10_000)
     for step in (1, 2):
         writer.save({"base": base, "x": torch.full((3,), float(step))}, step, {})
     writer.flush()

@@ -1,0 +1,134 @@
+"""The checkpoints of a run as a whole: going on from another run, what is counted on, what stays, and signals."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin.checkpoints.session import CheckpointSession
+from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.history import phase_run
+from mlflow_plugin.project import CheckpointPolicy, Phase
+from mlflow_plugin.records import Records
+from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.termination import Terminated, Termination, orderly_termination
+
+NOT_INSTALLED = Termination(installed=False)
+
+
+@pytest.fixture
+def records(store: str) -> Records:
+    return Records(MlflowClient())
+
+
+def a_run(records: Records) -> PhaseRun:
+    return phase_run(records.client.create_run("0"))
+
+
+def session(
+    records: Records,
+    resumed_from: PhaseRun | None = None,
+    termination: Termination = NOT_INSTALLED,
+    policy: CheckpointPolicy | None = None,
+) -> tuple[CheckpointSession, PhaseRun]:
+    run = a_run(records)
+    phase = Phase("train", "python train.py", {}, checkpoints=policy or CheckpointPolicy())
+    return CheckpointSession(records, run, phase, resumed_from, termination), run
+
+
+def again(records: Records, run: PhaseRun) -> PhaseRun:
+    return phase_run(records.client.get_run(run.run_id))
+
+
+def test_the_time_before_an_interruption_counts(records: Records) -> None:
+    first, run = session(records)
+    time.sleep(0.3)
+    first.save({"x": [1]}, 1, {})
+    first.settled()
+    second, _ = session(records, again(records, run))
+    assert second.restore({"x": []}) == 1
+    assert 0.3 <= second.elapsed_seconds < 30
+
+
+def test_the_curve_of_an_interrupted_run_goes_on_in_the_next(records: Records) -> None:
+    first, run = session(records)
+    for step in range(5):
+        records.metrics(run.run_id, {"loss": 1 / (step + 1)}, step)
+    first.save({"x": [1]}, 3, {})
+    first.settled()
+    second, heir = session(records, again(records, run))
+    second.restore({"x": []})
+    history = records.client.get_metric_history(heir.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 1.0), (1, 1 / 2), (2, 1 / 3)]
+
+
+def test_the_last_three_stay_unless_the_phase_says_otherwise(records: Records) -> None:
+    for policy, kept in ((None, [3, 4, 5]), (CheckpointPolicy(keep_last=1, keep_every=2), [2, 4, 5])):
+        saving, run = session(records, policy=policy)
+        for step in range(1, 6):
+            saving.save({"x": [step]}, step, {})
+        saving.settled()
+        folders = sorted(path.name for path in Path(run.artifact_uri, "checkpoints").iterdir())
+        assert folders == [f"step-{step:06d}" for step in kept]
+        assert again(records, run).checkpoint == "step-000005"
+
+
+def test_steps_that_go_backwards_are_refused(records: Records) -> None:
+    saving, _ = session(records)
+    saving.save({"x": [1]}, 5, {})
+    with pytest.raises(UsageError, match="after step 4 cannot follow the one after step 5"):
+        saving.save({"x": [1]}, 4, {})
+
+
+def test_a_checkpoint_that_does_not_fit_the_script_is_named_with_a_way_out(records: Records) -> None:
+    first, run = session(records)
+    first.save({"model": [1]}, 2, {})
+    first.settled()
+    second, _ = session(records, again(records, run))
+    with pytest.raises(PhaseError, match=rf"step-000002 of run {run.run_id} is sound and does not fit: .*decide=rerun"):
+        second.restore({"another": []})
+
+
+def test_a_signal_ends_the_run_at_the_next_save_once_that_is_complete(records: Records) -> None:
+    with orderly_termination() as termination:
+        saving, run = session(records, termination=termination)
+        saving.begin()
+        signal.raise_signal(signal.SIGUSR1)
+        assert saving.due(7, 100)
+        with pytest.raises(Terminated, match=r"SIGUSR1.*step-000007 is saved"):
+            saving.save({"x": [1]}, 7, {})
+    assert again(records, run).checkpoint == "step-000007"
+
+
+def test_a_signal_after_the_loop_is_obeyed_at_once(records: Records) -> None:
+    with orderly_termination() as termination:
+        saving, _ = session(records, termination=termination)
+        saving.begin()
+        saving.pause()
+        with pytest.raises(Terminated):
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_waits_when_the_work_ends_is_obeyed_then(records: Records) -> None:
+    with orderly_termination() as termination:
+        saving, _ = session(records, termination=termination)
+        saving.begin()
+        signal.raise_signal(signal.SIGUSR1)
+        with pytest.raises(Terminated):
+            saving.finish()
+
+
+def test_a_failed_save_does_not_cost_a_finished_result(
+    records: Records, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saving, _ = session(records)
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mlflow_plugin.checkpoints.store.sync", full)
+    saving.save({"x": [1]}, 1, {})
+    saving.finish()
+    assert "attention: train: the checkpoint after step 1 could not be saved: " in capsys.readouterr().err
