@@ -16,6 +16,8 @@ ARRAYS_FILE = "arrays.safetensors"
 FROZEN_FILES = {TENSORS_FILE: "frozen.safetensors", ARRAYS_FILE: "frozen_arrays.safetensors"}
 """Where what does not change is put when it would otherwise keep a large file of outdated values alive."""
 _KIND = {file: file for file in FROZEN_FILES} | {frozen: file for file, frozen in FROZEN_FILES.items()}
+_COMPARED = 1 << 24
+"""Numbers that are compared at a time."""
 _SMALL_BYTES = 1 << 14
 """What is smaller is always written: no earlier file shall have to stay for the sake of a random state."""
 
@@ -146,13 +148,18 @@ class _TorchMemory:
     @staticmethod
     def same(buffer: Any, live: Any) -> bool:
         torch = sys.modules["torch"]
+        if not live.is_contiguous():
+            return False
         # As whole numbers: -0.0 and 0.0 are equal but not the same, a NaN is the same but not equal.
         kind = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[live.element_size()]
-        return bool(torch.equal(live.view(kind), buffer.to(live.device).view(kind)))
+        before, now = buffer.view(kind).reshape(-1), live.view(kind).reshape(-1)
+        # In parts, since a GPU may have no room for the whole.
+        parts = (slice(start, start + _COMPARED) for start in range(0, now.numel(), _COMPARED))
+        return all(torch.equal(now[part], before[part].to(live.device)) for part in parts)
 
     @staticmethod
     def fill(buffer: Any, live: Any) -> None:
-        buffer.copy_(live, non_blocking=True)
+        buffer.copy_(live, non_blocking=live.is_cuda)
 
 
 class _NumpyMemory:
