@@ -102,17 +102,23 @@ def _tried(
             )
         except NewerFormatError as error:
             skipped.newer(run, name, str(error))
-        except PhaseError as error:
-            skipped.damaged(run, name, str(error))
         except (KeyError, TypeError) as error:
             skipped.damaged(run, name, f"it holds no state of a phase ({error})")
         except Exception as error:
+            if isinstance(error, PhaseError) and not _is_of_this_machine(error.__cause__):
+                skipped.damaged(run, name, str(error))
+                return None
             why = " ".join(str(error).split())[:300]
             raise PhaseError(
                 f"{name} of {short(run.run_id)} cannot be read from {run.artifact_uri}: {why}. "
-                "Nothing was changed; run it again when the store is back."
+                "Nothing was changed; run it again once that is mended, or when the store is back."
             ) from error
     return None
+
+
+def _is_of_this_machine(cause: BaseException | None) -> bool:
+    """Whether reading failed for want of permission, memory or a library, which says nothing about what was read."""
+    return isinstance(cause, OSError | MemoryError | ImportError) and not isinstance(cause, FileNotFoundError)
 
 
 def _missing(manifest: Manifest, name: str, present: Mapping[str, int]) -> str:

@@ -131,7 +131,7 @@ class CheckpointStore:
     def manifest(self, name: str) -> Manifest:
         """Raises PhaseError when it is damaged, OSError and MlflowException when it cannot be read."""
         with self._fetched([f"{name}/{names.MANIFEST_FILE}"]) as folder:
-            return Manifest.from_json((folder / name / names.MANIFEST_FILE).read_text(encoding="utf-8"))
+            return Manifest.from_json((folder / name / names.MANIFEST_FILE).read_bytes())
 
     @contextmanager
     def opened(self, name: str, manifest: Manifest) -> Iterator[Path]:

@@ -73,6 +73,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "state_flipped": (lambda folder: flip(folder / "state.json"), "sha256 differs"),
     "file_missing": (lambda folder: (folder / "state.json").unlink(), "state.json is missing"),
     "manifest_damaged": (lambda folder: (folder / "manifest.json").write_text("{"), "damaged"),
+    "manifest_no_text": (lambda folder: (folder / "manifest.json").write_bytes(b"\xff{}"), "damaged"),
     "manifest_hostile": (
         lambda folder: (folder / "manifest.json").write_text(
             json.dumps(json.loads((folder / "manifest.json").read_text()) | {"references": {"../../x": {}}})
@@ -162,6 +163,29 @@ def test_a_disk_that_is_not_mounted_is_no_reason_to_start_over(tmp_path: Path) -
     run = PhaseRun("a" * 10, "train", artifact_uri=str(tmp_path / "mount" / "artifacts"), checkpoint="step-000003")
     with pytest.raises(PhaseError, match=r"step-000003 of run a+, is not there.*decide=rerun"):
         newest_sound([run], Remembered())
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("mlflow_plugin.digests.hashlib.file_digest", OSError(5, "Input/output error")),
+        ("mlflow_plugin.digests.hashlib.file_digest", PermissionError(13, "Permission denied")),
+        ("safetensors.safe_open", MemoryError()),
+        ("safetensors.safe_open", ImportError("No module named 'safetensors'")),
+    ],
+    ids=["io_error", "permission", "memory", "library"],
+)
+def test_what_this_machine_cannot_read_now_is_not_called_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: Exception
+) -> None:
+    def fails(*args: object, **options: object) -> None:
+        raise error
+
+    run, remembered = a_run(tmp_path), Remembered()
+    monkeypatch.setattr(place, fails)
+    with pytest.raises(PhaseError, match=r"step-000003 .* cannot be read .* Nothing was changed"):
+        loaded(run, remember=remembered)
+    assert remembered.found == []
 
 
 def test_a_store_that_does_not_answer_is_no_reason_to_start_over(
