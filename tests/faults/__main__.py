@@ -8,8 +8,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -20,6 +21,7 @@ from tests.servers.proxy import Proxy
 from tests.servers.shared import end_shared
 from tests.servers.stores import STORES, Store, make_empty_database, open_store
 
+BROKEN = "a promise was broken"
 _SAY_EVERY_SECONDS = 10.0
 
 
@@ -46,7 +48,8 @@ def main() -> int:
                 folder = root / f"{name}-trials"
                 tallies[name] = kill_often(store, folder, given.seed, numbers, given.only is not None)
                 if given.only is None:
-                    outcomes[name] = disturb(store, folder, database, given.seed, given.outage)
+                    rng = Random(f"{given.seed}-{name}")
+                    outcomes[name] = dict(disturb(store, folder, database, rng, given.outage))
     finally:
         end_shared()
         if given.only is None:
@@ -54,54 +57,53 @@ def main() -> int:
         else:
             print(f"its files: {root}", file=sys.stderr)
     print(table(tallies), outcome_table(outcomes), sep="\n\n")
-    broken = any("broken" in outcome for found in outcomes.values() for outcome in found.values())
+    broken = any(BROKEN in found.values() for found in outcomes.values())
     return int(broken or any(tally.failures for tally in tallies.values()))
 
 
-def disturb(store: Store, folder: Path, database: Path, seed: int, outage: float) -> dict[str, str]:
+def disturb(store: Store, folder: Path, database: Path, rng: Random, outage: float) -> Iterator[tuple[str, str]]:
     """Everything but kills that this store can suffer, and how the training came through."""
-    twin, wide = make_twin(store, folder / "points", counting=True), {"width": outages.WIDE}
-
-    def training(name: str, on: Store = store, **parameters: int) -> Training:
-        same = make_twin(store, folder / f"{name}-twin", **parameters) if parameters else twin
-        return Training(on, folder / name, same, **parameters)
-
-    def damaged() -> str:
-        long = make_twin(store, folder / "damage-twin", steps=damage.STEPS)
-        found = damage.damaged(store, folder / "damage", long, *damage.DAMAGES)
-        return f"passed over {len(damage.DAMAGES)} checkpoints, went on from step {min(found.last.steps)}"
-
-    faults: dict[str, Callable[[], str]] = {f"{len(damage.DAMAGES)} kinds of damage": damaged}
+    long = make_twin(store, folder / "damage-twin", steps=damage.STEPS)
+    yield f"{len(damage.DAMAGES)} kinds of damage", outcome(lambda: damage.every_kind(store, folder / "damage", long))
     if store.remote_port:
-        with closing(Proxy(store.remote_port)) as proxy:
-            cut = training("outage", store.through(proxy))
-            faults[f"unreachable for {outage:.0f} s"] = lambda: outages.unreachable(cut, proxy, outage)
-            if store.server:
-                rng = Random(f"{seed}-{store.name}")
-                for number in range(1, 6):
-                    faults[f"server killed and restarted ({number})"] = lambda number=number: outages.server_killed(
-                        training(f"server-{number}"), rng
-                    )
-            return {name: _outcome(fault) for name, fault in faults.items()}
-    faults["permission lost"] = lambda: outages.permission_lost(training("permission"))
-    # Databases of their own: this one may be larger than a file is allowed to grow to.
-    disk = folder / "disk"
-    with open_store("local", folder / "limited", database) as fresh, outages.small_disk(disk, 64) as mounted:
-        limited = training("limit", fresh, **wide)
-        faults["files may not grow"] = lambda: outages.no_file_may_grow(limited)
-        with open_store("local", disk, database) as small:
-            full = training("full", small, **wide)
-            if mounted:
-                faults["disk full, database and all"] = lambda: outages.full_disk(full, disk, 0)
-            return {name: _outcome(fault) for name, fault in faults.items()}
+        yield from _disturb_remote(store, folder, rng, outage)
+    else:
+        yield from _disturb_local(store, folder, database)
 
 
-def _outcome(fault: Callable[[], str]) -> str:
+def _disturb_remote(store: Store, folder: Path, rng: Random, outage: float) -> Iterator[tuple[str, str]]:
+    twin = make_twin(store, folder / "points", counting=True)
+    with closing(Proxy(store.remote_port)) as proxy:
+        training = Training(store.through(proxy), folder / "outage", twin)
+        yield f"unreachable for {outage:.0f} s", outcome(lambda: outages.unreachable(training, proxy, outage))
+    if store.server:
+        for number in range(1, 6):
+            killed = Training(store, folder / f"server-{number}", twin)
+            yield f"server killed and restarted ({number})", outcome(partial(outages.server_killed, killed, rng))
+
+
+def _disturb_local(store: Store, folder: Path, database: Path) -> Iterator[tuple[str, str]]:
+    allowed = Training(store, folder / "permission", make_twin(store, folder / "permission-twin"))
+    yield "permission lost", outcome(lambda: outages.permission_lost(allowed))
+    wide = {"width": outages.WIDE}
+    twin, disk = make_twin(store, folder / "wide-twin", **wide), folder / "disk"
+    # Stores of their own: the database of this one may be larger than a file is allowed to grow to.
+    with open_store("local", folder / "limited", database) as fresh:
+        limited = Training(fresh, folder / "limit", twin, **wide)
+        yield "files may not grow", outcome(lambda: outages.no_file_may_grow(limited))
+    with outages.small_disk(disk, 64) as mounted, open_store("local", disk, database) as small:
+        if mounted:
+            full = Training(small, folder / "full", twin, **wide)
+            yield "disk full, database and all", outcome(lambda: outages.full_disk(full, disk, 0))
+
+
+def outcome(fault: Callable[[], str]) -> str:
+    """How the training came through a fault."""
     try:
         return fault()
     except AssertionError as error:
-        print(f"broken: {error}", file=sys.stderr)
-        return "a promise was broken"
+        print(f"{BROKEN}: {error}", file=sys.stderr)
+        return BROKEN
 
 
 def kill_often(store: Store, folder: Path, seed: int, numbers: range, keep: bool = False) -> Tally:

@@ -93,6 +93,12 @@ def damaged(store: Store, folder: Path, twin: Twin, *kinds: str) -> Training:
     return training
 
 
+def every_kind(store: Store, folder: Path, twin: Twin) -> str:
+    """All kinds of damage at once, one checkpoint each; how the training came through."""
+    training = damaged(store, folder, twin, *DAMAGES)
+    return f"passed over {len(DAMAGES)} checkpoints, went on from step {min(training.last.steps)}"
+
+
 def put_another_models_checkpoint(store: Store, folder: Path, training: Training) -> None:
     """In the place of the newest checkpoint, a sound one of a narrower model."""
     other = Training(store, folder, None, PHASE, steps=2, every=1, width=8)
