@@ -47,10 +47,20 @@ class Termination:
         self._deferred = False
         self._first = float("-inf")
         self._interrupts = 0
+        self._in_step = True
 
     def defer(self, deferred: bool = True) -> None:
         """Whether from now on a loop looks at `pending` after each step."""
         self._deferred = deferred
+
+    @contextmanager
+    def step_ended(self) -> Iterator[None]:
+        """Inside the block no step runs that could take too long: a checkpoint that is saved there is not cut short."""
+        self._in_step = False
+        try:
+            yield
+        finally:
+            self._in_step = True
 
     def obey_at_once(self) -> None:
         """No loop looks at `pending` any more. Raises it when there is one."""
@@ -94,7 +104,7 @@ class Termination:
 
     def _expire(self) -> None:
         """The step did not end in time."""
-        if self.pending is not None:
+        if self.pending is not None and self._in_step:
             self._deferred, self._first = False, float("-inf")
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -1,5 +1,6 @@
 """The checkpoints of a phase while it runs: where it goes on from, when the next is due, saving it, and which stay."""
 
+import operator
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -40,7 +41,9 @@ class CheckpointSession:
         self._stored: dict[str, StoredCheckpoint] = {}
         self._created = self._began = self._saved_at = time.monotonic()
         self._earlier_seconds = 0.0
-        self._first_step = self._newest_step = 0
+        self._first_step = 0
+        self._newest_step: int | None = None
+        self._cannot_remove = False
 
     @property
     def elapsed_seconds(self) -> float:
@@ -136,20 +139,30 @@ class CheckpointSession:
         Raises PhaseError when the state or an earlier checkpoint cannot be saved; UsageError when steps go backwards.
         """
         self._termination.defer()
-        if step < self._newest_step:
+        step = self._counted(step)
+        with self._termination.step_ended():
+            if self._newest_step is None or step > self._newest_step:
+                content = {
+                    "state": collect(state),
+                    "random": capture_random_state(),
+                    "elapsed_seconds": self.elapsed_seconds,
+                }
+                self._writer.save(content, step, dict(metrics))
+                self._newest_step, self._saved_at = step, time.monotonic()
+            self.obey()
+
+    def _counted(self, step: int) -> int:
+        """A number of steps, of whatever integer type. Raises UsageError when it is none or smaller than before."""
+        try:
+            step = operator.index(step)
+        except TypeError:
+            raise UsageError(f"{self._phase.name}: `step` is a number of steps; {step!r} is no whole number.") from None
+        if step < (self._newest_step or 0):
             raise UsageError(
                 f"{self._phase.name}: a checkpoint after step {step} cannot follow the one after step "
-                f"{self._newest_step}: `step` counts the steps done, so it only grows."
+                f"{self._newest_step or 0}: `step` counts the steps done, so it only grows."
             )
-        if step > self._newest_step or not (self._newest_step or self._resumed_from):
-            content = {
-                "state": collect(state),
-                "random": capture_random_state(),
-                "elapsed_seconds": self.elapsed_seconds,
-            }
-            self._writer.save(content, step, dict(metrics))
-            self._newest_step, self._saved_at = step, time.monotonic()
-        self.obey()
+        return step
 
     def obey(self) -> None:
         """Ends this run in order when a signal asked for that: waits for what is being saved, and raises."""
@@ -202,11 +215,22 @@ class CheckpointSession:
 
     def _saved(self, name: str, manifest: Manifest, stall_seconds: float) -> None:
         run_id = self._run.run_id
+        # First: those after it may need its files, whether or not its name can be written now.
+        self._stored[name] = StoredCheckpoint.of(name, manifest)
         self._records.checkpoint(run_id, name)
         self._records.metrics(run_id, {names.STALL_MS: stall_seconds * 1000}, manifest.step or 0)
-        self._stored[name] = StoredCheckpoint.of(name, manifest)
+        self._remove_outdated()
+
+    def _remove_outdated(self) -> None:
         removal = plan_removal(list(self._stored.values()), self._phase.checkpoints, self._phase.quality)
-        self._store.remove(removal.files)
+        try:
+            self._store.remove(removal.files)
+        except Exception as error:
+            # Costs room, not progress; it is tried again after the next save.
+            if not self._cannot_remove:
+                self._cannot_remove = True
+                say(f"{self._phase.name}: attention: old checkpoints cannot be removed and stay for now: {error}")
+            return
         for gone in removal.checkpoints:
             left = {path: size for path, size in self._stored[gone].files.items() if path not in removal.files}
             del self._stored[gone]

@@ -81,16 +81,17 @@ class CheckpointWriter:
         self._wait(self._copied_out.is_set, lambda seconds: self._copied_out.wait(seconds))
         self.raise_error()
         snapshot = self._snapshots.take(state)
-        # One for each job: an earlier job that ends now says nothing about this one's copy.
-        self._copied_out = threading.Event()
         stall = time.monotonic() - began
-        with self._idle:
-            self._pending += 1
-        self._jobs.put(_Job(step, snapshot, metrics, stall, self._copied_out))
         if self._thread is None:
             # A daemon: whoever is told to leave at once does not wait for it, and half a checkpoint is none.
-            self._thread = threading.Thread(target=self._work, name=f"checkpoints {self._label}", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name=f"checkpoints {self._label}", daemon=True)
+            thread.start()
+            self._thread = thread
+        with self._idle:
+            self._pending += 1
+        # One for each job: an earlier job that ends now says nothing about this one's copy.
+        self._copied_out = threading.Event()
+        self._jobs.put(_Job(step, snapshot, metrics, stall, self._copied_out))
         return stall
 
     def flush(self) -> None:

@@ -2,14 +2,18 @@
 
 import signal
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.checkpoints.session import CheckpointSession
+from mlflow_plugin.checkpoints.store import CheckpointStore
 from mlflow_plugin.errors import PhaseError, UsageError
 from mlflow_plugin.history import phase_run
+from mlflow_plugin.manifest import FileEntry
 from mlflow_plugin.project import CheckpointPolicy, Phase
 from mlflow_plugin.records import Records
 from mlflow_plugin.runs import PhaseRun
@@ -82,6 +86,63 @@ def test_steps_that_go_backwards_are_refused(records: Records) -> None:
         saving.save({"x": [1]}, 4, {})
 
 
+def test_a_checkpoint_after_step_0_is_saved_once_and_what_follows_may_need_it(records: Records) -> None:
+    torch = pytest.importorskip("torch")
+    saving, run = session(records)
+    for step in (0, 0, 5):
+        saving.save({"frozen": torch.ones(50_000), "x": torch.full((10_000,), float(step))}, step, {})
+        saving.settled()
+    second, _ = session(records, again(records, run))
+    state = {"frozen": torch.zeros(50_000), "x": torch.zeros(10_000)}
+    assert second.restore(state) == 5
+    assert (float(state["frozen"][0]), float(state["x"][0])) == (1, 5)
+
+
+def test_a_step_may_be_of_any_integer_type_and_of_no_other(records: Records) -> None:
+    saving, run = session(records)
+    saving.save({"x": [1]}, np.int64(3), {})  # type: ignore[arg-type]
+    saving.settled()
+    assert again(records, run).checkpoint == "step-000003"
+    with pytest.raises(UsageError, match="is no whole number"):
+        saving.save({"x": [1]}, 4.5, {})  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_whose_name_could_not_be_written_keeps_its_files_for_those_after_it(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    saving, run = session(records)
+    named = records.checkpoint
+
+    def away(run_id: str, name: str) -> None:
+        if name == "step-000001":
+            raise OSError("the tracking store is away")
+        named(run_id, name)
+
+    monkeypatch.setattr(records, "checkpoint", away)
+    for step in (1, 2, 3):
+        saving.save({"frozen": torch.ones(50_000), "x": torch.full((10_000,), float(step))}, step, {})
+        saving.settled()
+    second, _ = session(records, again(records, run))
+    assert second.restore({"frozen": torch.zeros(50_000), "x": torch.zeros(10_000)}) == 3
+
+
+def test_old_checkpoints_that_cannot_be_removed_are_told_once_and_cost_no_new_one(
+    records: Records, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(self: CheckpointStore, files: Iterable[str]) -> None:
+        if tuple(files):
+            raise PermissionError("AccessDenied: s3:DeleteObject")
+
+    monkeypatch.setattr(CheckpointStore, "remove", denied)
+    saving, run = session(records)
+    for step in range(1, 7):
+        saving.save({"x": [step]}, step, {})
+    saving.settled()
+    assert again(records, run).checkpoint == "step-000006"
+    assert capsys.readouterr().err.count("cannot be removed and stay for now: AccessDenied") == 1
+
+
 def test_a_checkpoint_that_does_not_fit_the_script_is_named_with_a_way_out(records: Records) -> None:
     first, run = session(records)
     first.save({"model": [1]}, 2, {})
@@ -98,6 +159,26 @@ def test_a_signal_ends_the_run_at_the_next_save_once_that_is_complete(records: R
         signal.raise_signal(signal.SIGUSR1)
         assert saving.due(7, 100)
         with pytest.raises(Terminated, match=r"SIGUSR1.*step-000007 is saved"):
+            saving.save({"x": [1]}, 7, {})
+    assert again(records, run).checkpoint == "step-000007"
+
+
+def test_a_save_that_takes_longer_than_a_step_may_after_sigterm_is_not_cut_short(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_PHASES_GRACE_SECONDS", "0.2")
+    publish = CheckpointStore.publish
+
+    def slowly(self: CheckpointStore, name: str, folder: Path, files: Mapping[str, FileEntry]) -> None:
+        time.sleep(1)
+        publish(self, name, folder, files)
+
+    monkeypatch.setattr(CheckpointStore, "publish", slowly)
+    with orderly_termination() as termination:
+        saving, run = session(records, termination=termination)
+        saving.begin()
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Terminated, match="step-000007 is saved"):
             saving.save({"x": [1]}, 7, {})
     assert again(records, run).checkpoint == "step-000007"
 

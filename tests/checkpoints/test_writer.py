@@ -128,6 +128,21 @@ def test_an_error_is_raised_at_the_end_when_no_save_follows(store: SlowStore) ->
     writer.flush()  # told once
 
 
+def test_a_thread_that_cannot_be_started_is_not_waited_for(store: SlowStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    writer = writer_for(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", cannot)
+        with pytest.raises(RuntimeError):
+            writer.save(state_of(1), 1, {})
+    assert not writer.busy
+    writer.save(state_of(2), 2, {})
+    writer.flush()
+    assert writer.newest == "step-000002"
+
+
 def test_a_failed_save_leaves_no_files_behind(store: SlowStore, tmp_path: Path) -> None:
     writer = writer_for(store)
     store.failures = [OSError(errno.ENOSPC, "No space left on device")]
