@@ -95,6 +95,8 @@ def _computing(
                     checkpoints.finish()
                 except SystemExit as error:
                     if error.code not in (None, 0):
+                        if not isinstance(error, Terminated):
+                            checkpoints.settled()
                         raise
                     ended = error
                     checkpoints.finish()

@@ -149,6 +149,26 @@ def test_a_phase_that_is_told_to_end_saves_its_state_first_and_goes_on_later(
     assert held.output(held.newest("train")) == RESULT
 
 
+LEAVING = """import sys, time
+from mlflow_plugin import start_phase
+from mlflow_plugin.checkpoints.store import CheckpointStore
+publish = CheckpointStore.publish
+def slowly(*arguments):
+    time.sleep(1)
+    publish(*arguments)
+CheckpointStore.publish = slowly
+with start_phase() as phase:
+    phase.checkpoint({"x": [1]}, 1)
+    sys.exit("no more data")
+"""
+
+
+def test_what_is_being_saved_when_a_script_ends_itself_is_kept(held: ProjectFolder) -> None:
+    held.write({"train.py": LEAVING})
+    assert held.run("train", route=PHASES).exit_code == 1
+    assert checkpoint_of(held) == "step-000001"
+
+
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_second_ctrl_c_leaves_at_once_and_keeps_what_was_saved(held: ProjectFolder, route: str) -> None:
     with started(held, *run_words("train", route)) as running:
