@@ -243,15 +243,18 @@ class History:
     # --- candidates ---
 
     def same_identity(self, identity: Identity) -> list[PhaseRun]:
-        """Runs of this very identity, newest first."""
-        return self._by_digests(names.IDENTITY_INDEX, identity, identity.digests(), inputs=True)
+        """Runs of this very identity, newest first; all, for however many starts failed, the one before them counts."""
+        return self._by_digests(names.IDENTITY_INDEX, identity, identity.digests(), _ALL, inputs=True)
 
     def same_config(self, identity: Identity) -> list[PhaseRun]:
         """Runs with the same parameters and code, whatever their inputs, newest first."""
-        return self._by_digests(names.CONFIG_INDEX, identity, identity.config_digests(), inputs=False)
+        return self._by_digests(names.CONFIG_INDEX, identity, identity.config_digests(), _AT_MOST, inputs=False)
 
-    def _by_digests(self, index: str, identity: Identity, digests: Iterable[str], *, inputs: bool) -> list[PhaseRun]:
-        found = {run.run_id: run for digest in digests for run in self.search(f"tags.`{index}{digest}` = '1'")}
+    def _by_digests(
+        self, index: str, identity: Identity, digests: Iterable[str], at_most: int, *, inputs: bool
+    ) -> list[PhaseRun]:
+        filters = [f"tags.`{index}{digest}` = '1'" for digest in digests]
+        found = {run.run_id: run for where in filters for run in self.search(where, at_most)}
         # Two runs can share the sparse digest when a default was changed between them.
         same = [run for run in found.values() if not identity.differences(run.fingerprint, inputs=inputs)]
         return sorted(same, key=lambda run: run.started_at, reverse=True)

@@ -59,3 +59,14 @@ def test_many_reuses_hide_neither_the_estimate_nor_what_changed(demo):
     verdict = demo.decide("collect", seed=1).verdict
     assert verdict.estimate.seconds == 90.0
     assert verdict.reasons[0] == f"collect {computed[:8]} differs in seed (0 -> 1)"
+
+
+def test_many_starts_that_failed_do_not_hide_the_run_to_go_on_from(demo):
+    interrupted, _ = demo.start("collect")
+    demo.records.checkpoint(interrupted, "step-000100")
+    demo.die(interrupted)
+    for _ in range(21):
+        failed, _ = demo.start("collect")
+        demo.client.set_terminated(failed, "FAILED")
+    verdict = demo.decide("collect").verdict
+    assert (verdict.action, verdict.run_id) == ("resume", interrupted)
