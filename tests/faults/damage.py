@@ -24,7 +24,8 @@ def _described(files: Files, folder: str, change: Callable[[dict[str, Any]], obj
     files.write(path, json.dumps(manifest).encode())
 
 
-def _flipped(content: bytes) -> bytes:
+def flipped(content: bytes) -> bytes:
+    """The same but for one bit in its middle."""
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
@@ -49,8 +50,8 @@ DAMAGES: dict[str, Callable[[Files, str], None]] = {
     "tensors truncated": lambda files, folder: _change(files, f"{folder}/tensors.safetensors", lambda old: old[:-100]),
     "tensors empty": lambda files, folder: files.write(f"{folder}/tensors.safetensors", b""),
     "tensors missing": lambda files, folder: files.remove(f"{folder}/tensors.safetensors"),
-    "a bit of the tensors flipped": lambda files, folder: _change(files, f"{folder}/tensors.safetensors", _flipped),
-    "a bit of the state flipped": lambda files, folder: _change(files, f"{folder}/state.json", _flipped),
+    "a bit of the tensors flipped": lambda files, folder: _change(files, f"{folder}/tensors.safetensors", flipped),
+    "a bit of the state flipped": lambda files, folder: _change(files, f"{folder}/state.json", flipped),
     "state missing": lambda files, folder: files.remove(f"{folder}/state.json"),
     "files without manifest": lambda files, folder: files.remove(f"{folder}/manifest.json"),
     "manifest without files": _without_files,
@@ -65,6 +66,13 @@ STEPS = len(DAMAGES) + 3
 
 def checkpoint(step: int) -> str:
     return f"checkpoints/step-{step:06d}"
+
+
+def needed_files(files: Files, step: int) -> set[str]:
+    """What a checkpoint consists of, files of earlier checkpoints included."""
+    manifest = json.loads(files.read(f"{checkpoint(step)}/manifest.json"))
+    own = {f"{checkpoint(step)}/{name}" for name in manifest["files"]}
+    return own | {f"checkpoints/{path}" for path in manifest.get("references", {})}
 
 
 def interrupted(store: Store, folder: Path, twin: Twin) -> Training:

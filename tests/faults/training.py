@@ -109,7 +109,7 @@ class Training:
         self, store: Store, folder: Path, twin: Twin | None = None, phase: str = "train", **parameters: int
     ) -> None:
         self.store, self.folder, self.twin, self.phase = store, folder, twin, phase
-        self.parameters = {"seed": 0, "steps": 10, "every": 2, "width": 64, **parameters}
+        self.parameters = {"seed": 0, "steps": 10, "every": 2, "width": 128, **parameters}
         self.experiment = store.new_experiment()
         self.executions: list[Execution] = []
         self.announced = 0
