@@ -104,6 +104,7 @@ class ActivePhase:
         logged = {name: float(value) for name, value in {**(values or {}), **metrics}.items()}
         at = step if step is not None else self._step
         self._records.metrics(self.run_id, logged, at or 0)
+        self._checkpoints.logged(logged, at or 0)
         for name, value in logged.items():
             for alarm in self._watch.see(name, value, at, self._total):
                 if alarm.kind == "stop":

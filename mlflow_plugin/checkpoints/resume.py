@@ -15,7 +15,8 @@ from mlflow_plugin.runs import PhaseRun
 @dataclass(frozen=True)
 class LoadedCheckpoint:
     """A checkpoint that was read and verified: the state after `step` steps, the random states, for how long the
-    phase had computed by then, the run it is of, and what was passed over on the way to it, one sentence each.
+    phase had computed by then, at which step each metric had been logged last, the run it is of, and what was passed
+    over on the way to it, one sentence each.
     """
 
     run_id: str
@@ -23,6 +24,7 @@ class LoadedCheckpoint:
     state: Any
     random: Mapping[str, Any]
     elapsed_seconds: float = 0.0
+    logged_steps: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
 
@@ -97,6 +99,7 @@ def _tried(
                 content["state"],
                 content["random"],
                 float(content.get("elapsed_seconds", 0.0)),
+                dict(content.get("logged_steps", {})),
                 manifest.metrics,
                 tuple(skipped.sentences),
             )

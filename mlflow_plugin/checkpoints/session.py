@@ -2,7 +2,7 @@
 
 import operator
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
@@ -21,11 +21,14 @@ from mlflow_plugin.errors import PhaseError, UsageError
 from mlflow_plugin.guardrails.last_good import newest_finite
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.manifest import Manifest
-from mlflow_plugin.progress import say
+from mlflow_plugin.progress import progress, say
 from mlflow_plugin.project import Phase
 from mlflow_plugin.records import Records
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.termination import Termination
+
+_METRICS_AT_ONCE = 1000
+"""As many as MLflow takes in one request."""
 
 
 class CheckpointSession:
@@ -43,6 +46,7 @@ class CheckpointSession:
         self._earlier_seconds = 0.0
         self._first_step = 0
         self._newest_step: int | None = None
+        self._logged_steps: dict[str, int] = {}
         self._cannot_remove = False
 
     @property
@@ -107,8 +111,9 @@ class CheckpointSession:
         return loaded.step
 
     def take_over(self, loaded: LoadedCheckpoint) -> None:
-        """Makes an interrupted run's history this one's: the metrics of the steps before the checkpoint."""
-        copy_metrics(self._records, loaded.run_id, self._run.run_id, loaded.step)
+        """Makes an interrupted run's history this one's: the metrics from before the checkpoint."""
+        copy_metrics(self._records, loaded, self._run.run_id, self._phase.name)
+        self._logged_steps = dict(loaded.logged_steps)
         self._first_step = self._newest_step = loaded.step
         self._earlier_seconds = loaded.elapsed_seconds
         say(f"{self._phase.name}: goes on from step {loaded.step} of {names.short(loaded.run_id)}")
@@ -132,6 +137,11 @@ class CheckpointSession:
         expected = (now - self._began) / steps * total if total else None
         return CheckpointSchedule(expected, every).due(done, now, self._saved_at, self._writer.cost_seconds)
 
+    def logged(self, metrics: Iterable[str], step: int) -> None:
+        """Says that these metrics were logged at a step, by whatever it counts: what was is part of a checkpoint."""
+        for name in metrics:
+            self._logged_steps[name] = max(step, self._logged_steps.get(name, step))
+
     def save(self, state: Mapping[str, Any], step: int, metrics: Mapping[str, float]) -> None:
         """Copies a state as the one after `step` steps and has it saved behind the loop. When a signal asked this run
         to end, returns no more: waits until it is saved, and raises what the signal means.
@@ -146,6 +156,7 @@ class CheckpointSession:
                     "state": collect(state),
                     "random": capture_random_state(),
                     "elapsed_seconds": self.elapsed_seconds,
+                    "logged_steps": dict(self._logged_steps),
                 }
                 self._writer.save(content, step, dict(metrics))
                 self._newest_step, self._saved_at = step, time.monotonic()
@@ -238,12 +249,17 @@ class CheckpointSession:
                 self._stored[gone] = StoredCheckpoint(gone, 0, left, complete=False)
 
 
-def copy_metrics(records: Records, source_id: str, target_id: str, before_step: int) -> None:
-    """Takes over an interrupted run's metrics of earlier steps, so that the MLflow UI shows one curve."""
-    client = records.client
-    for name in phase_run(client.get_run(source_id)).metrics:
-        if name.startswith("phase."):
-            continue
-        kept = [metric for metric in client.get_metric_history(source_id, name) if metric.step < before_step]
-        for start in range(0, len(kept), 1000):
-            client.log_batch(target_id, metrics=kept[start : start + 1000])
+def copy_metrics(records: Records, loaded: LoadedCheckpoint, target_id: str, label: str) -> None:
+    """Takes over an interrupted run's metrics from before a checkpoint, so that the MLflow UI shows one curve: up to
+    the step at which each had been logged by then; of those that `phase.log` did not log, of the steps before it.
+    """
+    client, waiting = records.client, []
+    logged = [name for name in phase_run(client.get_run(loaded.run_id)).metrics if not name.startswith("phase.")]
+    for name in progress(logged, description=f"{label}: metrics of {names.short(loaded.run_id)}"):
+        last = loaded.logged_steps.get(name, loaded.step - 1)
+        waiting += [metric for metric in client.get_metric_history(loaded.run_id, name) if metric.step <= last]
+        while len(waiting) >= _METRICS_AT_ONCE:
+            client.log_batch(target_id, metrics=waiting[:_METRICS_AT_ONCE])
+            del waiting[:_METRICS_AT_ONCE]
+    if waiting:
+        client.log_batch(target_id, metrics=waiting)

@@ -156,9 +156,6 @@ class PhaseCallback(TrainerCallback):
             self._carried, self._resume_random = None, {}
         elif self._phase.restore(self._state):
             self._resume_random = {} if self._loop.between_epochs else capture_random_state()
-            # What was logged at this very step, after it and before the checkpoint.
-            for entry in [entry for entry in state.log_history if entry.get("step") == state.global_step]:
-                self._log(entry, state.global_step)
         self._considered = self._first_step = state.global_step
         self._epochs_begun = 0
 

@@ -68,6 +68,30 @@ def test_the_curve_of_an_interrupted_run_goes_on_in_the_next(records: Records) -
     assert [(metric.step, metric.value) for metric in history] == [(0, 1.0), (1, 1 / 2), (2, 1 / 3)]
 
 
+def test_what_was_logged_before_a_checkpoint_is_taken_over_whatever_its_steps_count(records: Records) -> None:
+    first, run = session(records)
+
+    def log(step: int, name: str) -> None:
+        records.metrics(run.run_id, {name: float(step)}, step)
+        first.logged([name], step)
+
+    for done in (1, 2, 3):
+        log(done, "by_steps_done")
+        log(1000 * done, "by_tokens")
+        if done == 2:
+            first.save({"x": [1]}, done, {})
+    first.settled()
+    second, heir = session(records, again(records, run))
+    assert second.restore({"x": []}) == 2
+    second.save({"x": [1]}, 10, {})
+    second.settled()
+    third, heir_of_heir = session(records, again(records, heir))
+    assert third.restore({"x": []}) == 10
+    for name, steps in (("by_steps_done", [1, 2]), ("by_tokens", [1000, 2000])):
+        history = records.client.get_metric_history(heir_of_heir.run_id, name)
+        assert [metric.step for metric in history] == steps
+
+
 def test_the_last_three_stay_unless_the_phase_says_otherwise(records: Records) -> None:
     for policy, kept in ((None, [3, 4, 5]), (CheckpointPolicy(keep_last=1, keep_every=2), [2, 4, 5])):
         saving, run = session(records, policy=policy)
