@@ -2,7 +2,6 @@
 
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow_plugin import names
 from mlflow_plugin.artifacts import listing, local_folder
 from mlflow_plugin.checkpoints.files import sync
+from mlflow_plugin.checkpoints.staging import temporary_folder
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.manifest import FileEntry, Manifest, safe_relative_path
 
@@ -73,8 +73,8 @@ class CheckpointStore:
         if self._local is not None:
             yield self._local / name
             return
-        with tempfile.TemporaryDirectory(prefix="mlflow-phases-") as folder:
-            yield Path(folder)
+        with temporary_folder() as folder:
+            yield folder
 
     def publish(self, name: str, folder: Path, files: Mapping[str, FileEntry]) -> None:
         """Returns once the store holds these files of a staging folder and says so itself.
@@ -110,8 +110,8 @@ class CheckpointStore:
         """Writes the manifest, in one step, which makes a checkpoint of the files that were published."""
         text = manifest.to_json()
         if self._local is None:
-            with tempfile.TemporaryDirectory(prefix="mlflow-phases-") as folder:
-                file = Path(folder, names.MANIFEST_FILE)
+            with temporary_folder() as folder:
+                file = folder / names.MANIFEST_FILE
                 file.write_text(text, encoding="utf-8")
                 self._repository.log_artifact(str(file), f"{names.CHECKPOINTS_FOLDER}/{name}")
             return
@@ -151,12 +151,12 @@ class CheckpointStore:
         if self._local is not None:
             yield self._local
             return
-        with tempfile.TemporaryDirectory(prefix="mlflow-phases-") as folder:
+        with temporary_folder() as folder:
             for file in files:
-                target = Path(folder, safe_relative_path(file))
+                target = folder / safe_relative_path(file)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._repository._download_file(f"{names.CHECKPOINTS_FOLDER}/{file}", str(target))
-            yield Path(folder)
+            yield folder
 
     # --- removing ---
 
