@@ -236,7 +236,9 @@ def _shown(path: tuple[str, ...]) -> str:
 
 
 def _unused_name(path: tuple[str, ...], taken: Mapping[str, object]) -> str:
-    name, number = ".".join(path) or "value", 2
+    # Keys may hold lone surrogates, which no reader of safetensors takes.
+    plain = ".".join(path).encode(errors="replace").decode() or "value"
+    name, number = plain, 2
     while name in taken or name == "__metadata__":
-        name, number = f"{'.'.join(path) or 'value'}~{number}", number + 1
+        name, number = f"{plain}~{number}", number + 1
     return name

@@ -150,7 +150,7 @@ def test_part_of_a_large_tensor_is_stored_without_the_rest(tmp_path):
 
 def test_key_paths_that_look_alike_do_not_collide(tmp_path):
     state = {"a": {"b": torch.tensor(1)}, "a.b": torch.tensor(2), 0: torch.tensor(3), "0": torch.tensor(4)}
-    state |= {"__metadata__": torch.tensor(5), "": torch.tensor(6)}
+    state |= {"__metadata__": torch.tensor(5), "": torch.tensor(6), "\ud800": torch.tensor(7), "?": torch.tensor(8)}
     assert_identical(state, round_trip(state, tmp_path))
 
 
