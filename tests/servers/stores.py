@@ -95,6 +95,7 @@ class Store:
 STORES = ("local", "server", "s3", "server-s3")
 """sqlite with local files; `mlflow server` on sqlite with proxied artifacts in a folder; PostgreSQL with S3 directly;
 `mlflow server` on PostgreSQL with proxied artifacts in S3."""
+REMOTE = tuple(name for name in STORES if name != "local")
 
 
 @contextmanager
