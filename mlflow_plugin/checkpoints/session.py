@@ -47,7 +47,7 @@ class CheckpointSession:
         self._first_step = 0
         self._newest_step: int | None = None
         self._logged_steps: dict[str, int] = {}
-        self._cannot_remove = False
+        self._restored = self._cannot_remove = False
 
     @property
     def elapsed_seconds(self) -> float:
@@ -91,8 +91,14 @@ class CheckpointSession:
     def restore(self, state: Mapping[str, Any]) -> int:
         """Puts the interrupted run's state and random states back; returns the step to go on from, 0 without one.
 
-        Raises PhaseError when the checkpoint does not fit the objects in `state`.
+        Raises PhaseError when the checkpoint does not fit the objects in `state`, UsageError when it is called again.
         """
+        if self._restored:
+            raise UsageError(
+                f"{self._phase.name}: a phase has one state, and one count of steps. Call `restore`, or `steps` with a "
+                "`state`, once; make two loops one, or two phases."
+            )
+        self._restored = True
         self.begin()
         loaded = self.resumed
         if loaded is None:

@@ -167,6 +167,19 @@ def test_old_checkpoints_that_cannot_be_removed_are_told_once_and_cost_no_new_on
     assert capsys.readouterr().err.count("cannot be removed and stay for now: AccessDenied") == 1
 
 
+def test_a_second_loop_with_a_state_is_refused_before_it_costs_anything(records: Records) -> None:
+    first, run = session(records)
+    assert first.restore({"x": [1]}) == 0
+    with pytest.raises(UsageError, match="one state"):
+        first.restore({"x": [1]})
+    first.save({"x": [1]}, 3, {})
+    first.settled()
+    second, _ = session(records, again(records, run))
+    assert second.restore({"x": [1]}) == 3
+    with pytest.raises(UsageError, match="one state"):
+        second.restore({"x": [1]})
+
+
 def test_a_checkpoint_that_does_not_fit_the_script_is_named_with_a_way_out(records: Records) -> None:
     first, run = session(records)
     first.save({"model": [1]}, 2, {})
