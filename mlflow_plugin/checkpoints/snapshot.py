@@ -109,8 +109,7 @@ class Snapshots:
             TENSORS_FILE: self._update(TENSORS_FILE, encoder.tensors, _TorchMemory),
             ARRAYS_FILE: self._update(ARRAYS_FILE, encoder.arrays, _NumpyMemory),
         }
-        if any(tensor.is_cuda for tensor in encoder.tensors.values()):
-            sys.modules["torch"].cuda.synchronize()
+        _await_copies(encoder.tensors.values())
         self._copies = copies
         versions = {(file, name): copy.version for file, held in copies.items() for name, copy in held.items()}
         return Snapshot(tree, copies, versions, self._stored_bytes, self._lock)
@@ -133,6 +132,12 @@ class Snapshots:
                 copy.version += 1
                 copy.stored_in = ""
         return copies
+
+
+def _await_copies(tensors: Iterable[Any]) -> None:
+    """Returns once what was copied from GPUs is there. Each has a queue of its own."""
+    for device in {tensor.device for tensor in tensors if tensor.is_cuda}:
+        sys.modules["torch"].cuda.synchronize(device)
 
 
 class _TorchMemory:

@@ -2,12 +2,13 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mlflow_plugin.checkpoints import snapshot as snapshot_module
 from mlflow_plugin.checkpoints.files import load_state, write_snapshot
-from mlflow_plugin.checkpoints.snapshot import ARRAYS_FILE, FROZEN_FILES, TENSORS_FILE, Snapshots
+from mlflow_plugin.checkpoints.snapshot import ARRAYS_FILE, FROZEN_FILES, TENSORS_FILE, Snapshots, _await_copies
 
 np = pytest.importorskip("numpy")
 torch = pytest.importorskip("torch")
@@ -164,6 +165,14 @@ def test_a_save_that_ends_after_the_next_snapshot_does_not_count_for_what_change
     assert [block.name for block in written.layout.blocks[TENSORS_FILE]] == ["step"]
     assert written.references == {f"step-000001/{TENSORS_FILE}"}
     assert load_state(tmp_path / "step-000002")["step"] == 1
+
+
+def test_the_copies_from_every_gpu_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    devices = {"cuda:0": True, "cuda:1": True, "cpu": False}
+    _await_copies([SimpleNamespace(device=device, is_cuda=is_cuda) for device, is_cuda in devices.items()])
+    assert sorted(waited) == ["cuda:0", "cuda:1"]
 
 
 def test_the_same_memory_serves_every_snapshot() -> None:
