@@ -43,6 +43,8 @@ _ORDERLY_END_SECONDS = 600.0
 """A phase that was told to end may still have a large checkpoint to upload; whoever cannot wait sends SIGKILL."""
 _TIMEOUT_END_SECONDS = 60.0
 _CTRL_C_SECONDS = 0.5
+_LEFT_BEHIND_SECONDS = 10.0
+_SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "busybox"}
 
 
 @dataclass(frozen=True)
@@ -259,18 +261,31 @@ def _wait(process: LocalSubmittedRun, timeout_minutes: float | None) -> int | No
 
 
 def _stop(pid: int, patience_seconds: float = 10.0, number: signal.Signals = signal.SIGTERM) -> None:
-    """Asks a process and all that it started to end, and kills what has not by then; at once on a second Ctrl-C."""
+    """Asks a process to end, then all that it started, and kills what has not by then; at once on a second Ctrl-C."""
     try:
         family = [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]
+        foremost = _foremost(psutil.Process(pid))
     except psutil.NoSuchProcess:
         return
     try:
         # Ctrl-C has reached them as well, and is told from other signals when it comes first.
         psutil.wait_procs(family, timeout=_CTRL_C_SECONDS)
-        _signal(family, number)
-        psutil.wait_procs(family, timeout=patience_seconds)
+        # A phase needs those that load its data to end its step, and ends them itself.
+        _signal(foremost, number)
+        psutil.wait_procs(foremost, timeout=patience_seconds)
+        _signal(family, signal.SIGTERM)
+        psutil.wait_procs(family, timeout=min(patience_seconds, _LEFT_BEHIND_SECONDS))
     finally:
         _signal(family, signal.SIGKILL)
+
+
+def _foremost(process: psutil.Process) -> list[psutil.Process]:
+    """A process, and what it started if it is a shell, which hands no signal on."""
+    try:
+        started = process.children() if process.name() in _SHELLS else []
+    except psutil.Error:
+        started = []
+    return [*(one for child in started for one in _foremost(child)), process]
 
 
 def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:

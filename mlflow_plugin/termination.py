@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from mlflow_plugin.progress import say
 
@@ -156,8 +157,34 @@ def orderly_termination() -> Iterator[Termination]:
         signal.SIGUSR1: termination.on_warning,
     }
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    _in_force.append(before)
     try:
         yield termination
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _in_force.remove(before)
+        for number, former in before.items():
+            # None stands for one that was not set from Python, which cannot be put back.
+            signal.signal(number, signal.SIG_DFL if former is None else former)
+
+
+_in_force: list[dict[signal.Signals, Any]] = []
+"""The handlers that were there before those that are in force now."""
+
+
+def _leave_to_parent() -> None:
+    """In a forked process, such as a worker of a DataLoader or a Pool: SIGTERM ends it as ever, for that is how its
+    parent ends it. What a terminal or a cluster sends to all of them is its parent's to obey, which still needs it to
+    end the step.
+    """
+    if _in_force:
+        before = _in_force[0]
+        signal.signal(signal.SIGTERM, before[signal.SIGTERM] or signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, _pass_over)  # A program that it starts does not inherit this, unlike SIG_IGN.
+
+
+def _pass_over(number: int, frame: FrameType | None) -> None:
+    pass
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
