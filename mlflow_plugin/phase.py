@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -105,6 +105,9 @@ def _computing(
                     raise
                 complete_work(records, run.run_id, work, checkpoints.elapsed_seconds, staged=staging)
         except (KeyboardInterrupt, Terminated) as error:
+            if isinstance(error, Terminated):
+                with suppress(KeyboardInterrupt, Terminated):  # Told once more, it waits no longer.
+                    checkpoints.settled()
             reason = f"{request.phase.name}: {str(error) or 'interrupted from the keyboard'}"
             _fail(records, run.run_id, reason, "KILLED")
             _leave(PhaseError(f"{reason}; what it logged is kept in run {run.run_id}."))

@@ -195,9 +195,11 @@ class CheckpointSession:
         self._termination.defer(False)
 
     def finish(self) -> None:
-        """The end of the phase's work: obeys a signal that still waits, and waits for what is being saved."""
+        """The end of the phase's work: waits for what is being saved, and obeys a signal that came by then."""
+        self._termination.defer()
+        with self._termination.step_ended():
+            self.settled()
         self._termination.obey_at_once()
-        self.settled()
 
     def settled(self) -> str:
         """Waits for what is being saved, and tells what could not be. The name of the newest complete checkpoint of

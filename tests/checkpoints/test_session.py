@@ -1,5 +1,6 @@
 """The checkpoints of a run as a whole: going on from another run, what is counted on, what stays, and signals."""
 
+import os
 import signal
 import time
 from collections.abc import Iterable, Mapping
@@ -236,6 +237,26 @@ def test_a_signal_that_waits_when_the_work_ends_is_obeyed_then(records: Records)
         signal.raise_signal(signal.SIGUSR1)
         with pytest.raises(Terminated):
             saving.finish()
+
+
+def test_a_signal_while_the_last_checkpoint_is_saved_does_not_cut_it_short(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = CheckpointStore.publish
+
+    def signalled(self: CheckpointStore, name: str, folder: Path, files: Mapping[str, FileEntry]) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.5)
+        publish(self, name, folder, files)
+
+    monkeypatch.setattr(CheckpointStore, "publish", signalled)
+    with orderly_termination() as termination:
+        saving, run = session(records, termination=termination)
+        saving.begin()
+        saving.save({"x": [1]}, 7, {})
+        with pytest.raises(Terminated):
+            saving.finish()
+    assert again(records, run).checkpoint == "step-000007"
 
 
 def test_a_failed_save_does_not_cost_a_finished_result(

@@ -149,7 +149,42 @@ def test_a_phase_that_is_told_to_end_saves_its_state_first_and_goes_on_later(
     assert held.output(held.newest("train")) == RESULT
 
 
-LEAVING = """import sys, time
+# Each of the two workers needs a while for what the next step waits for.
+LOADING = """import pathlib, time
+from mlflow_plugin import start_phase
+with start_phase() as phase:
+    import torch
+    class Slow(torch.utils.data.Dataset):
+        def __len__(self):
+            return 1000
+        def __getitem__(self, index):
+            time.sleep(0.4)
+            return index
+    loader = iter(torch.utils.data.DataLoader(Slow(), num_workers=2))
+    state = {"seen": 0}
+    for step in phase.steps(1000, state=state, every=1000):
+        state["seen"] += int(next(loader)) + 1
+        if step == 2:
+            pathlib.Path("reached").touch()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT], ids=lambda number: number.name)
+def test_processes_that_load_data_live_until_the_step_has_ended(held: ProjectFolder, number: signal.Signals) -> None:
+    pytest.importorskip("torch")
+    held.write({"train.py": LOADING})
+    with started(held, *run_words("train", PHASES)) as running:
+        wait_until(lambda: (held.folder / "reached").exists() or running.process.poll() is not None, "the third step")
+        if number == signal.SIGTERM:
+            running.process.send_signal(number)
+        else:  # As a terminal and a cluster do.
+            running.signal_all(number)
+        running.wait()
+    assert checkpoint_of(held).startswith("step-0000"), running.text
+    assert held.newest("train").info.status == "KILLED"
+
+
+LEAVING = """import os, signal, sys, time
 from mlflow_plugin import start_phase
 from mlflow_plugin.checkpoints.store import CheckpointStore
 publish = CheckpointStore.publish
@@ -159,12 +194,18 @@ def slowly(*arguments):
 CheckpointStore.publish = slowly
 with start_phase() as phase:
     phase.checkpoint({"x": [1]}, 1)
-    sys.exit("no more data")
+    phase.end_of_steps()
+    END
 """
 
 
-def test_what_is_being_saved_when_a_script_ends_itself_is_kept(held: ProjectFolder) -> None:
-    held.write({"train.py": LEAVING})
+@pytest.mark.parametrize(
+    "end",
+    ["sys.exit('no more data')", "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"],
+    ids=["by_itself", "sigterm"],
+)
+def test_what_is_being_saved_when_a_script_ends_is_kept(held: ProjectFolder, end: str) -> None:
+    held.write({"train.py": LEAVING.replace("END", end)})
     assert held.run("train", route=PHASES).exit_code == 1
     assert checkpoint_of(held) == "step-000001"
 
