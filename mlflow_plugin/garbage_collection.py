@@ -13,6 +13,7 @@ from functools import cached_property
 from mlflow.exceptions import MlflowException
 
 from mlflow_plugin.checkpoints.files import STATE_FILE
+from mlflow_plugin.checkpoints.resume import unreadable_here
 from mlflow_plugin.checkpoints.retention import Removal, StoredCheckpoint, plan_removal, remove_all
 from mlflow_plugin.checkpoints.snapshot import ARRAYS_FILE, TENSORS_FILE
 from mlflow_plugin.checkpoints.store import CheckpointStore, checkpoint_step
@@ -203,7 +204,9 @@ class GarbageCollection:
                     break
             except NewerFormatError:
                 raise
-            except PhaseError:
+            except PhaseError as error:
+                if unreadable_here(error):
+                    raise
                 stored = tuple(replace(one, known_bad=True) if one is newest else one for one in stored)
         return replace(found, stored=stored)
 

@@ -220,6 +220,19 @@ def complete(demo, **metrics: float) -> str:
     return run_id
 
 
+def test_a_run_whose_checkpoints_cannot_be_read_now_is_left_alone(collected, monkeypatch):
+    demo = collected
+    run_id = interrupted(demo)
+    before = held(demo, run_id)
+
+    def fails(*arguments):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("mlflow_plugin.digests.hashlib.file_digest", fails)
+    assert "Input/output error" in collect(demo)[run_id].trouble
+    assert held(demo, run_id) == before
+
+
 def test_a_complete_run_keeps_its_last_and_its_best_checkpoint_and_all_its_outputs(collected):
     run_id = complete(collected)
     found = collect(collected)[run_id]

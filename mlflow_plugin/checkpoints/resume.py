@@ -108,7 +108,7 @@ def _tried(
         except (KeyError, TypeError) as error:
             skipped.damaged(run, name, f"it holds no state of a phase ({error})")
         except Exception as error:
-            if isinstance(error, PhaseError) and not _is_of_this_machine(error.__cause__):
+            if isinstance(error, PhaseError) and not unreadable_here(error):
                 skipped.damaged(run, name, str(error))
                 return None
             why = " ".join(str(error).split())[:300]
@@ -119,8 +119,9 @@ def _tried(
     return None
 
 
-def _is_of_this_machine(cause: BaseException | None) -> bool:
+def unreadable_here(error: PhaseError) -> bool:
     """Whether reading failed for want of permission, memory or a library, which says nothing about what was read."""
+    cause = error.__cause__
     return isinstance(cause, OSError | MemoryError | ImportError) and not isinstance(cause, FileNotFoundError)
 
 
