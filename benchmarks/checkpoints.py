@@ -98,7 +98,7 @@ def stored_with_frozen_base(folder: Path, base_mb: int = 200, adapter_mb: int = 
     """What 10 checkpoints of an adapter on a frozen base take, over one base and 10 adapters with Adam's state."""
     base = {"base": torch.randn(base_mb * 250_000)}
     adapter = {name: torch.randn(adapter_mb * 250_000) for name in ("adapter", "exp_avg", "exp_avg_sq")}
-    writer = CheckpointWriter(CheckpointStore(str(folder)), lambda *_: None, lambda: None, "benchmark")
+    writer = CheckpointWriter(CheckpointStore(str(folder)), lambda *_: None, lambda name: None, "benchmark")
     for step in range(1, 11):
         for tensor in adapter.values():
             tensor += 1e-3
@@ -111,7 +111,7 @@ def stored_with_frozen_base(folder: Path, base_mb: int = 200, adapter_mb: int = 
 def resuming(folder: Path, megabytes: int) -> tuple[float, float]:
     """Seconds to find, verify, read and put back the newest checkpoint; and to hash and load the same file."""
     state = {f"layer{number}": torch.randn(megabytes * 12_500) for number in range(20)}
-    writer = CheckpointWriter(CheckpointStore(str(folder)), lambda *_: None, lambda: None, "benchmark")
+    writer = CheckpointWriter(CheckpointStore(str(folder)), lambda *_: None, lambda name: None, "benchmark")
     writer.save({"state": {"weights": state}, "random": {}}, 1, {})
     writer.flush()
     file = folder / "checkpoints" / "step-000001" / "tensors.safetensors"

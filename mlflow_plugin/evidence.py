@@ -5,7 +5,7 @@ Collects the evidence for one phase from the tracking store and hands it to `dec
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.accounting import Estimate, PastRun, Price, cost_usd, detect_hardware, estimate, price_per_hour
 from mlflow_plugin.artifacts import missing
+from mlflow_plugin.checkpoints.store import newest_complete
 from mlflow_plugin.claims import WITHDRAWN
 from mlflow_plugin.decision import Candidate, Evidence, decide, force, loss_of
 from mlflow_plugin.errors import UsageError
@@ -172,6 +173,9 @@ class _Collector:
             computing = is_computing(run, self.watch)
             if is_open(run) and not computing:
                 self.abandoned.append(run)
+            if not run.complete and run.first_checkpoint and not run.checkpoint:
+                # Killed between the two. Or all were removed since.
+                run = replace(run, checkpoint=newest_complete(run.artifact_uri))
             found.append(Candidate(run, computing, bool(run.checkpoint), tainted, faults))
             if self._settles(found[-1]):
                 break  # The newest good run settles it; older ones need no look.

@@ -83,6 +83,7 @@ def phase_run(run: Run) -> PhaseRun:
         invalidated_by=tags.get(names.INVALIDATED_BY, ""),
         heartbeat=_mapping(tags.get(names.HEARTBEAT)),
         checkpoint=tags.get(names.CHECKPOINT, ""),
+        first_checkpoint=tags.get(names.FIRST_CHECKPOINT, ""),
         bad_checkpoints=_mapping(tags.get(names.BAD_CHECKPOINTS)),
         question=_mapping(tags.get(names.QUESTION)),
         answer=tags.get(names.ANSWER, ""),

@@ -108,9 +108,7 @@ def _computing(
             if isinstance(error, Terminated):
                 with suppress(KeyboardInterrupt, Terminated):  # Told once more, it waits no longer.
                     checkpoints.settled()
-            reason = f"{request.phase.name}: {str(error) or 'interrupted from the keyboard'}"
-            _fail(records, run.run_id, reason, "KILLED")
-            _leave(PhaseError(f"{reason}; what it logged is kept in run {run.run_id}."))
+            _stop(records, run.run_id, f"{request.phase.name}: {str(error) or 'interrupted from the keyboard'}")
         except SystemExit as error:
             _fail(records, run.run_id, f"the script ended itself with {error.code}")
             raise
@@ -124,6 +122,16 @@ def _computing(
             raise
         if ended is not None:
             raise ended
+
+
+def _stop(records: Records, run_id: str, reason: str) -> NoReturn:
+    """Ends a run that was told to end, and this process."""
+    with suppress(MlflowException):
+        if phase_run(records.client.get_run(run_id)).complete:  # The signal came a moment too late.
+            records.end(run_id, "FINISHED")
+            _leave(PhaseError(f"{reason}, when it had completed; run {run_id} counts."))
+    _fail(records, run_id, reason, "KILLED")
+    _leave(PhaseError(f"{reason}; what it logged is kept in run {run_id}."))
 
 
 def _fail(records: Records, run_id: str, reason: str, status: str = "FAILED") -> None:

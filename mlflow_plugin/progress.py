@@ -5,6 +5,7 @@ works.
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import suppress
 from typing import TypeVar
 
 from mlflow_plugin.accounting import describe_duration
@@ -16,7 +17,8 @@ _EVERY_SECONDS_FILE = 5.0
 
 def say(text: str) -> None:
     """One line to the person, at once, also over SSH and in a log file."""
-    print(f"[phases] {text}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # The terminal may have been closed; the work goes on.
+        print(f"[phases] {text}", file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -47,16 +49,18 @@ class Progress:
 
     def _write(self, line: str) -> None:
         self._wrote = True
-        print(
-            f"\r{line}\x1b[K" if self._terminal else line,
-            end="" if self._terminal else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
+        with suppress(OSError):
+            print(
+                f"\r{line}\x1b[K" if self._terminal else line,
+                end="" if self._terminal else "\n",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def close(self) -> None:
         if self._wrote and self._terminal:
-            print(file=sys.stderr, flush=True)
+            with suppress(OSError):
+                print(file=sys.stderr, flush=True)
 
 
 def progress(items: Iterable[T], total: int | None = None, description: str = "") -> Iterator[T]:

@@ -315,6 +315,10 @@ class Records:
             self.client.update_run(run.run_id, status="RUNNING")
             self.client.delete_tag(run.run_id, names.PRESUMED_DEAD)
 
+    def first_checkpoint(self, run_id: str, name: str) -> None:
+        """Says that from now on there may be checkpoints."""
+        self.client.set_tag(run_id, names.FIRST_CHECKPOINT, name)
+
     def checkpoint(self, run_id: str, name: str) -> None:
         self.client.set_tag(run_id, names.CHECKPOINT, name)
 

@@ -42,6 +42,7 @@ class PhaseRun:
     invalidated_by: str = ""
     heartbeat: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str = ""
+    first_checkpoint: str = ""
     bad_checkpoints: Mapping[str, str] = field(default_factory=dict)
     question: Mapping[str, Any] = field(default_factory=dict)
     answer: str = ""

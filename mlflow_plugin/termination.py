@@ -1,5 +1,5 @@
-"""An orderly end: SIGTERM, Ctrl-C, a cluster's warning (SIGUSR1) and a timeout are raised where the run can still be
-recorded as killed; while a loop keeps checkpoints, at the end of a step.
+"""An orderly end: SIGTERM, Ctrl-C, a cluster's warning (SIGUSR1), a closed terminal (SIGHUP) and a timeout are raised
+where the run can still be recorded as killed; while a loop keeps checkpoints, at the end of a step.
 """
 
 import os
@@ -48,6 +48,7 @@ class Termination:
         self._deferred = False
         self._first = float("-inf")
         self._interrupts = 0
+        self._warned = False
         self._in_step = True
 
     def defer(self, deferred: bool = True) -> None:
@@ -75,6 +76,8 @@ class Termination:
         return pending
 
     def on_terminate(self, number: int, frame: FrameType | None) -> None:
+        if self.pending is not None and not self._deferred:
+            self.obey_at_once()
         if not self._recent():
             self._end(Terminated(self.reason), limited=True)
 
@@ -88,8 +91,19 @@ class Termination:
         self._end(Interrupted("interrupted from the keyboard"), limited=False)
 
     def on_warning(self, number: int, frame: FrameType | None) -> None:
-        if not self._recent():
+        if not self._warned:
+            self._warned = True
             self._end(Warned("warned by SIGUSR1 that its time is nearly over"), limited=False)
+
+    def on_hang_up(self, number: int, frame: FrameType | None) -> None:
+        if not self._warned:
+            self._warned = True
+            self._end(Terminated("its terminal was closed (SIGHUP)"), limited=False)
+
+    def raise_soon(self) -> None:
+        """Raises what is pending in the main thread, from without: where a loop ends nothing can be raised."""
+        if self.pending is not None:
+            threading.Timer(0.01, self._expire).start()
 
     def _end(self, how: BaseException, *, limited: bool) -> None:
         if not self._deferred:
@@ -144,8 +158,8 @@ def _grace() -> float:
 
 @contextmanager
 def orderly_termination() -> Iterator[Termination]:
-    """Inside the block SIGTERM and SIGUSR1 raise Terminated and Ctrl-C KeyboardInterrupt. Signals reach only the main
-    thread; in another nothing is changed.
+    """Inside the block SIGTERM, SIGUSR1 and SIGHUP raise Terminated, and Ctrl-C KeyboardInterrupt. Signals reach only
+    the main thread; in another nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield Termination(installed=False)
@@ -155,7 +169,10 @@ def orderly_termination() -> Iterator[Termination]:
         signal.SIGTERM: termination.on_terminate,
         signal.SIGINT: termination.on_interrupt,
         signal.SIGUSR1: termination.on_warning,
+        signal.SIGHUP: termination.on_hang_up,
     }
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        del handlers[signal.SIGHUP]  # nohup
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     _in_force.append(before)
     try:
@@ -179,7 +196,7 @@ def _leave_to_parent() -> None:
     if _in_force:
         before = _in_force[0]
         signal.signal(signal.SIGTERM, before[signal.SIGTERM] or signal.SIG_DFL)
-        for number in (signal.SIGINT, signal.SIGUSR1):
+        for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
             signal.signal(number, _pass_over)  # A program that it starts does not inherit this, unlike SIG_IGN.
 
 

@@ -1,5 +1,7 @@
 """What is collected for a verdict from runs as they lie in a store."""
 
+import pathlib
+
 import pytest
 
 
@@ -70,3 +72,18 @@ def test_many_starts_that_failed_do_not_hide_the_run_to_go_on_from(demo):
         demo.client.set_terminated(failed, "FAILED")
     verdict = demo.decide("collect").verdict
     assert (verdict.action, verdict.run_id) == ("resume", interrupted)
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_who_was_killed_before_the_first_checkpoint_was_recorded_has_one_if_it_is_complete(demo, complete):
+    interrupted, _ = demo.start("collect")
+    demo.records.first_checkpoint(interrupted, "step-000100")
+    folder = pathlib.Path(demo.run(interrupted).artifact_uri) / "checkpoints" / "step-000100"
+    folder.mkdir(parents=True)
+    (folder / ("manifest.json" if complete else "state.json")).write_text("{}")
+    demo.die(interrupted)
+
+    verdict = demo.decide("collect").verdict
+
+    assert verdict.action == ("resume" if complete else "run")
+    assert not complete or "step-000100" in verdict.reasons[0]

@@ -1,5 +1,6 @@
 """From where an interrupted phase goes on: the newest checkpoint that verifies, of its own run or of one before it."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,8 @@ from mlflow_plugin.errors import NewerFormatError, PhaseError
 from mlflow_plugin.manifest import Manifest
 from mlflow_plugin.names import MANIFEST_FILE, short
 from mlflow_plugin.runs import PhaseRun
+
+_PATH_BEFORE = re.compile(r"\S*/(?=step-\d{6})")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Skipped:
         self.sentences.append(f"{name} of {run.short}: {why}")
 
     def damaged(self, run: PhaseRun, name: str, why: str) -> None:
+        why = _PATH_BEFORE.sub("", why)  # The run is named, and a tag has little room.
         self.sentences.append(f"{name} of {run.short}: {why}")
         self._remember(run.run_id, name, why)
 

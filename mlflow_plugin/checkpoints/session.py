@@ -3,6 +3,7 @@
 import operator
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
@@ -28,6 +29,7 @@ from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.termination import Termination
 
 _METRICS_AT_ONCE = 1000
+_HISTORIES_AT_ONCE = 8
 """As many as MLflow takes in one request."""
 
 
@@ -40,7 +42,7 @@ class CheckpointSession:
         self._records, self._run, self._phase = records, run, phase
         self._resumed_from, self._termination = resumed_from, termination
         self._store = CheckpointStore(run.artifact_uri)
-        self._writer = CheckpointWriter(self._store, self._saved, self._check_owner, phase.name)
+        self._writer = CheckpointWriter(self._store, self._saved, self._committing, phase.name)
         self._stored: dict[str, StoredCheckpoint] = {}
         self._created = self._began = self._saved_at = time.monotonic()
         self._earlier_seconds = 0.0
@@ -135,7 +137,7 @@ class CheckpointSession:
         """Whether to save after `done` of `total` steps: by the schedule, or because a signal asks this run to end."""
         if self._termination.pending:
             return True
-        every = every or self._phase.checkpoints.every
+        every = self._phase.checkpoints.every if every is None else every
         if (every is None and self._writer.busy) or (total is not None and done >= total):
             return False
         now = time.monotonic()
@@ -191,8 +193,9 @@ class CheckpointSession:
             raise type(pending)(f"{pending}{kept}")
 
     def pause(self) -> None:
-        """No loop looks for signals any more: the next is obeyed at once."""
+        """No loop looks for signals any more: one that waits is obeyed now, and the next at once."""
         self._termination.defer(False)
+        self._termination.raise_soon()
 
     def finish(self) -> None:
         """The end of the phase's work: waits for what is being saved, and obeys a signal that came by then."""
@@ -229,8 +232,11 @@ class CheckpointSession:
 
     # --- in the writer's thread ---
 
-    def _check_owner(self) -> None:
+    def _committing(self, name: str) -> None:
         self._records.check_owner(self._run.run_id)
+        if not self._writer.newest:
+            # Who is killed between the first manifest and its tag has left something to go on from.
+            self._records.first_checkpoint(self._run.run_id, name)
 
     def _saved(self, name: str, manifest: Manifest, stall_seconds: float) -> None:
         run_id = self._run.run_id
@@ -263,11 +269,13 @@ def copy_metrics(records: Records, loaded: LoadedCheckpoint, target_id: str, lab
     """
     client, waiting = records.client, []
     logged = [name for name in phase_run(client.get_run(loaded.run_id)).metrics if not name.startswith("phase.")]
-    for name in progress(logged, description=f"{label}: metrics of {names.short(loaded.run_id)}"):
-        last = loaded.logged_steps.get(name, loaded.step - 1)
-        waiting += [metric for metric in client.get_metric_history(loaded.run_id, name) if metric.step <= last]
-        while len(waiting) >= _METRICS_AT_ONCE:
-            client.log_batch(target_id, metrics=waiting[:_METRICS_AT_ONCE])
-            del waiting[:_METRICS_AT_ONCE]
+    with ThreadPoolExecutor(_HISTORIES_AT_ONCE) as pool:
+        histories = pool.map(lambda name: client.get_metric_history(loaded.run_id, name), logged)
+        for name in progress(logged, description=f"{label}: metrics of {names.short(loaded.run_id)}"):
+            last = loaded.logged_steps.get(name, loaded.step - 1)
+            waiting += [metric for metric in next(histories) if metric.step <= last]
+            while len(waiting) >= _METRICS_AT_ONCE:
+                client.log_batch(target_id, metrics=waiting[:_METRICS_AT_ONCE])
+                del waiting[:_METRICS_AT_ONCE]
     if waiting:
         client.log_batch(target_id, metrics=waiting)

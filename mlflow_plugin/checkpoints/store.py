@@ -41,6 +41,15 @@ def checkpoint_folders(paths: Iterable[str]) -> list[str]:
     return sorted(steps, key=steps.__getitem__)
 
 
+def newest_complete(artifact_uri: str) -> str:
+    """The name of the newest checkpoint of a run that has a manifest, empty without one. Raises PhaseError when the
+    store does not answer.
+    """
+    present = CheckpointStore(artifact_uri).listing()
+    complete = checkpoint_folders(path for path in present if path.endswith(f"/{names.MANIFEST_FILE}"))
+    return complete[-1] if complete else ""
+
+
 class CheckpointStore:
     """Writes, lists, fetches and removes the checkpoints of the run whose artifacts lie at `artifact_uri`."""
 

@@ -21,6 +21,7 @@ PATIENCE_SECONDS = 300.0
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 15.0
 _SAY_EVERY_SECONDS = 10.0
+_FAULTS_OF_CODE = (TypeError, AttributeError, NameError, LookupError, AssertionError)
 _Result = TypeVar("_Result")
 
 
@@ -37,8 +38,8 @@ class _Job:
 class CheckpointWriter:
     """Saves one checkpoint after the other, in a thread of its own, into `store`.
 
-    `saved(name, manifest, stall_seconds)` is called in that thread when a checkpoint is complete and found, and
-    `check_owner()`, which may raise TakenOverError, before that. Memory is bounded by one copy of the state: a save
+    `committing(name)`, which may raise TakenOverError, is called in that thread just before a checkpoint is complete,
+    and `saved(name, manifest, stall_seconds)` after that. Memory is bounded by one copy of the state: a save
     waits until the copy that the save before it made has been written out of memory. `label` is for what is said.
     """
 
@@ -46,11 +47,11 @@ class CheckpointWriter:
         self,
         store: CheckpointStore,
         saved: Callable[[str, Manifest, float], None],
-        check_owner: Callable[[], None],
+        committing: Callable[[str], None],
         label: str,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        self._store, self._saved, self._check_owner, self._label = store, saved, check_owner, label
+        self._store, self._saved, self._committing, self._label = store, saved, committing, label
         self._patience = patience_seconds
         self._snapshots = Snapshots()
         self._copied_out = threading.Event()
@@ -141,17 +142,17 @@ class CheckpointWriter:
                 references = {path: self._files[path] for path in sorted(written.references)}
                 manifest = Manifest(written.files, job.step, job.metrics, references=references)
                 self._patiently(name, lambda: self._store.publish(name, folder, manifest.files))
-                self._patiently(name, self._check_owner)
+                self._patiently(name, lambda: self._committing(name))
                 self._patiently(name, lambda: self._store.commit(name, manifest))
             except BaseException:
                 # On a full disk the rest of it would be in the way of the next.
                 with suppress(OSError):
                     shutil.rmtree(folder)
                 raise
+        self.newest = name
         job.snapshot.mark_stored(written.layout, name)
         self._files |= {f"{name}/{file}": entry for file, entry in written.files.items() if file != STATE_FILE}
         self._patiently(name, lambda: self._saved(name, manifest, job.stall_seconds))
-        self.newest = name
 
     def _patiently(self, name: str, action: Callable[[], _Result]) -> _Result:
         """Does something with the store, again and again while it fails; a full local disk is not waited for."""
@@ -159,7 +160,7 @@ class CheckpointWriter:
         while True:
             try:
                 return action()
-            except TakenOverError:
+            except (TakenOverError, *_FAULTS_OF_CODE):
                 raise
             except Exception as error:
                 # An error of this machine's disk does not go away by itself.

@@ -33,7 +33,7 @@ def test_a_save_waits_for_the_copy_before_it_also_when_an_earlier_one_ends_meanw
 
     monkeypatch.setattr(module, "write_snapshot", held_up)
     store = CheckpointStore(str(tmp_path))
-    writer = CheckpointWriter(store, saved, lambda: None, "train")
+    writer = CheckpointWriter(store, saved, lambda name: None, "train")
     state = {"weights": np.full(3, 1.0)}
 
     def save(step: int) -> None:

@@ -31,7 +31,7 @@ class Remembered:
 def a_run(folder: Path, run_id: str = "aaaaaaaaaa", steps: tuple[int, ...] = (1, 2, 3), **known_bad: str) -> PhaseRun:
     """A run with checkpoints whose state says after which step it was saved; part of it never changes."""
     store, base = CheckpointStore(str(folder)), torch.arange(10_000.0)
-    writer = CheckpointWriter(store, lambda name, manifest, stall: None, lambda: None, "train")
+    writer = CheckpointWriter(store, lambda name, manifest, stall: None, lambda name: None, "train")
     for step in steps:
         content = {"base": base, "weights": torch.full((10,), float(step)), "step": step}
         writer.save({"state": content, "random": {}}, step, {"loss": 1 / step})
@@ -134,7 +134,7 @@ def test_one_of_a_newer_version_is_passed_over_but_not_called_bad(tmp_path: Path
 
 def test_a_state_that_no_phase_saved_is_passed_over(tmp_path: Path) -> None:
     run, remembered = a_run(tmp_path, steps=(1, 2)), Remembered()
-    writer = CheckpointWriter(CheckpointStore(str(tmp_path)), lambda *_: None, lambda: None, "other")
+    writer = CheckpointWriter(CheckpointStore(str(tmp_path)), lambda *_: None, lambda name: None, "other")
     writer.save(["another model's state"], 3, {})
     writer.flush()
     assert loaded(run, remember=remembered).step == 2

@@ -271,3 +271,53 @@ def test_a_failed_save_does_not_cost_a_finished_result(
     saving.save({"x": [1]}, 1, {})
     saving.finish()
     assert "attention: train: the checkpoint after step 1 could not be saved: " in capsys.readouterr().err
+
+
+def test_a_signal_that_waits_when_a_loop_is_left_is_obeyed_then(records: Records) -> None:
+    with orderly_termination() as termination:
+        saving, _ = session(records, termination=termination)
+        saving.begin()
+        signal.raise_signal(signal.SIGINT)
+        saving.pause()
+        with pytest.raises(KeyboardInterrupt, match="from the keyboard"):
+            time.sleep(10)
+
+
+def test_a_closed_terminal_ends_the_run_once_its_state_is_saved(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closed:
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, text: str) -> None:
+            raise OSError(5, "Input/output error")
+
+        flush = isatty
+
+    with orderly_termination() as termination:
+        saving, run = session(records, termination=termination)
+        saving.begin()
+        monkeypatch.setattr("sys.stderr", Closed())
+        signal.raise_signal(signal.SIGHUP)
+        with pytest.raises(Terminated, match="terminal was closed"):
+            saving.save({"x": [1]}, 3, {})
+    assert again(records, run).checkpoint == "step-000003"
+
+
+def test_sigterm_soon_after_a_warning_still_bounds_the_step(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_PHASES_GRACE_SECONDS", "0.2")
+    with orderly_termination() as termination:
+        saving, _ = session(records, termination=termination)
+        saving.begin()
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Terminated, match="SIGUSR1"):
+            time.sleep(10)
+
+
+def test_no_steps_between_two_saves_cannot_be(records: Records) -> None:
+    saving, _ = session(records)
+    saving.begin()
+    with pytest.raises(UsageError, match="from 1"):
+        saving.due(1, 10, every=0)

@@ -51,12 +51,12 @@ def store(tmp_path: Path) -> SlowStore:
 
 
 def writer_for(
-    store: SlowStore, check_owner: Callable[[], None] = lambda: None, patience: float = 20
+    store: SlowStore, committing: Callable[[str], None] = lambda name: None, patience: float = 20
 ) -> CheckpointWriter:
     def saved(name: str, manifest: Manifest, stall_seconds: float) -> None:
         store.done.append(f"said {name}")
 
-    return CheckpointWriter(store, saved, check_owner, "train", patience)
+    return CheckpointWriter(store, saved, committing, "train", patience)
 
 
 def state_of(step: int) -> dict[str, object]:
@@ -182,10 +182,10 @@ def test_a_remote_store_that_stays_away_is_given_up_in_the_end(tmp_path: Path) -
 
 
 def test_a_run_that_was_taken_over_publishes_nothing_more(store: SlowStore) -> None:
-    def check_owner() -> None:
+    def committing(name: str) -> None:
         raise TakenOverError("run b has taken over")
 
-    writer = writer_for(store, check_owner)
+    writer = writer_for(store, committing)
     writer.save(state_of(1), 1, {})
     with pytest.raises(TakenOverError):
         writer.flush()

@@ -36,7 +36,7 @@ class SlowStore(CheckpointStore):
 
 def test_a_copy_that_waits_to_be_written_is_not_taken_over_by_the_next_state(tmp_path: Path) -> None:
     store, saved, state = SlowStore(tmp_path), [], {"weights": torch.ones(4)}
-    writer = CheckpointWriter(store, lambda name, *_: saved.append(name), lambda: None, "train")
+    writer = CheckpointWriter(store, lambda name, *_: saved.append(name), lambda name: None, "train")
     writer.save(state, 1, {})
     state["weights"].fill_(2)
     writer.save(state, 2, {})
