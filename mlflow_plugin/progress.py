@@ -3,9 +3,10 @@ works.
 """
 
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sized
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from mlflow_plugin.accounting import describe_duration
@@ -13,12 +14,33 @@ from mlflow_plugin.accounting import describe_duration
 T = TypeVar("T")
 _EVERY_SECONDS_TERMINAL = 0.2
 _EVERY_SECONDS_FILE = 5.0
+_EVERY_SECONDS_SILENT = 10.0
 
 
 def say(text: str) -> None:
     """One line to the person, at once, also over SSH and in a log file."""
     with suppress(OSError):  # The terminal may have been closed; the work goes on.
         print(f"[phases] {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def said_now_and_then(describe: Callable[[], str], first_seconds: float = 2.0) -> Iterator[None]:
+    """Says how far something is that tells nothing by itself: after two seconds, and every ten from then on."""
+    ended = threading.Event()
+
+    def keep_saying() -> None:
+        pause = first_seconds
+        while not ended.wait(pause):
+            say(describe())
+            pause = _EVERY_SECONDS_SILENT
+
+    thread = threading.Thread(target=keep_saying, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 class Progress:

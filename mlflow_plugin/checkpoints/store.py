@@ -16,6 +16,7 @@ from mlflow_plugin.checkpoints.files import sync
 from mlflow_plugin.checkpoints.staging import temporary_folder
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.manifest import FileEntry, Manifest, safe_relative_path
+from mlflow_plugin.progress import said_now_and_then
 
 if TYPE_CHECKING:
     from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
@@ -161,10 +162,16 @@ class CheckpointStore:
             yield self._local
             return
         with temporary_folder() as folder:
-            for file in files:
-                target = folder / safe_relative_path(file)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                self._repository._download_file(f"{names.CHECKPOINTS_FOLDER}/{file}", str(target))
+
+            def arrived() -> str:
+                size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+                return f"{size / 1e6:,.0f} MB of the checkpoint have arrived"
+
+            with said_now_and_then(arrived):
+                for file in files:
+                    target = folder / safe_relative_path(file)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    self._repository._download_file(f"{names.CHECKPOINTS_FOLDER}/{file}", str(target))
             yield folder
 
     # --- removing ---
