@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_plugin.checkpoints.encoding import Encoder
-from mlflow_plugin.checkpoints.tensorfile import Block
+from mlflow_plugin.checkpoints.tensorfile import PAGE, Block, file_order
 
 TENSORS_FILE = "tensors.safetensors"
 ARRAYS_FILE = "arrays.safetensors"
@@ -18,6 +18,8 @@ FROZEN_FILES = {TENSORS_FILE: "frozen.safetensors", ARRAYS_FILE: "frozen_arrays.
 _KIND = {file: file for file in FROZEN_FILES} | {frozen: file for file, frozen in FROZEN_FILES.items()}
 _COMPARED = 1 << 24
 """Numbers that are compared at a time."""
+_MOVED_BYTES = 1 << 20
+"""What is smaller is not worth another place in memory."""
 _SMALL_BYTES = 1 << 14
 """What is smaller is always written: no earlier file shall have to stay for the sake of a random state."""
 
@@ -117,21 +119,36 @@ class Snapshots:
     def _update(
         self, file: str, live: Mapping[str, Any], memory: "type[_TorchMemory | _NumpyMemory]"
     ) -> dict[str, _Copy]:
-        held, copies = self._copies[file], {}
+        held, copies, changed = self._copies[file], {}, set()
         for name, value in live.items():
             copy = held.get(name)
             if copy is None or not memory.fits(copy.buffer, value):
-                copy = _Copy(memory.allocate(value))
+                copy = _Copy(memory.allocate(value, 0))
+            elif not copy.changes and memory.same(copy.buffer, value):
+                copies[name] = copy
+                continue
+            copy.changes = copy.version > 0
             copies[name] = copy
-            if copy.version and not copy.changes:
-                if memory.same(copy.buffer, value):
-                    continue
-                copy.changes = True
-            memory.fill(copy.buffer, value)
+            changed.add(name)
+        self._place(copies, changed, live, memory)
+        for name in changed:
+            memory.fill(copies[name].buffer, live[name])
             with self._lock:
-                copy.version += 1
-                copy.stored_in = ""
+                copies[name].version += 1
+                copies[name].stored_in = ""
         return copies
+
+    def _place(self, copies: Mapping[str, _Copy], changed: set[str], live: Mapping[str, Any], memory: Any) -> None:
+        """Lets what will be written lie in memory as it will in the file, relative to pages, so that the disk can take
+        it from there. It is moved once, when it shows what changes.
+        """
+        offset = 0
+        for name in sorted(copies, key=lambda name: file_order(name, copies[name].buffer.itemsize)):
+            copy, size = copies[name], copies[name].buffer.nbytes
+            if name in changed and size >= _MOVED_BYTES and memory.offset_in_page(copy.buffer) != offset % PAGE:
+                copy.buffer = memory.allocate(live[name], offset % PAGE)
+            if name in changed or size < _SMALL_BYTES or not copy.stored_in:
+                offset += size
 
 
 def _await_copies(tensors: Iterable[Any]) -> None:
@@ -146,9 +163,16 @@ class _TorchMemory:
         return bool(buffer.shape == live.shape and buffer.dtype == live.dtype)
 
     @staticmethod
-    def allocate(live: Any) -> Any:
+    def allocate(live: Any, offset_in_page: int) -> Any:
+        torch = sys.modules["torch"]
         # Pinned memory lets a GPU copy at full speed.
-        return sys.modules["torch"].empty(live.shape, dtype=live.dtype, pin_memory=live.is_cuda)
+        memory = torch.empty(live.nbytes + PAGE, dtype=torch.uint8, pin_memory=live.is_cuda)
+        start = (offset_in_page - memory.data_ptr()) % PAGE
+        return memory[start : start + live.nbytes].view(live.dtype).view(live.shape)
+
+    @staticmethod
+    def offset_in_page(buffer: Any) -> int:
+        return int(buffer.data_ptr() % PAGE)
 
     @staticmethod
     def same(buffer: Any, live: Any) -> bool:
@@ -173,8 +197,12 @@ class _NumpyMemory:
         return bool(buffer.shape == live.shape)
 
     @staticmethod
-    def allocate(live: Any) -> Any:
+    def allocate(live: Any, offset_in_page: int) -> Any:
         return live.copy()
+
+    @staticmethod
+    def offset_in_page(buffer: Any) -> int:
+        return int(buffer.ctypes.data % PAGE)
 
     @staticmethod
     def same(buffer: Any, live: Any) -> bool:

@@ -4,6 +4,7 @@
 written beside; reading is left to that library. The format: https://github.com/huggingface/safetensors#format.
 """
 
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -14,10 +15,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from mlflow_plugin.manifest import FileEntry
 
 _CHUNK_BYTES = 1 << 23
+PAGE = mmap.PAGESIZE
+_LARGE_BYTES = 1 << 20
 _DTYPE_NAMES = {
     "bool": "BOOL",
     "bfloat16": "BF16",
@@ -43,27 +47,82 @@ class Block:
 def write_blocks(path: Path, blocks: Sequence[Block], *, past_cache: bool = False) -> FileEntry:
     """Writes a safetensors file; returns its sha256 and size. Not yet synced to disk. Raises OSError.
 
-    `past_cache` writes past the operating system's page cache where that is possible: a third of the processor time,
+    `past_cache` writes past the operating system's page cache where that is possible: a fraction of the processor time,
     and what training has in the cache stays there. Not for a file that is read again at once.
     """
-    # Wide numbers first: readers map the file into memory, where each number must lie at a multiple of its size.
-    ordered = sorted(blocks, key=lambda block: (-block.itemsize, block.name))
-    header = _header(ordered)
-    sha256 = hashlib.sha256()
-    with _opened(path, past_cache=past_cache) as descriptor, mmap.mmap(-1, _CHUNK_BYTES) as chunk:
-        filled = 0
-        for part in (memoryview(header), *(block.content for block in ordered)):
-            while part:
-                taken = min(len(part), _CHUNK_BYTES - filled)
-                chunk[filled : filled + taken] = part[:taken]
-                filled, part = filled + taken, part[taken:]
-                if filled == _CHUNK_BYTES:
-                    _put(descriptor, chunk, filled, sha256)
-                    filled = 0
-        if filled:
-            _through_cache(descriptor)  # What bypasses the cache must be whole disk blocks.
-            _put(descriptor, chunk, filled, sha256)
-    return FileEntry(sha256.hexdigest(), len(header) + sum(len(block.content) for block in ordered))
+    ordered = sorted(blocks, key=lambda block: file_order(block.name, block.itemsize))
+    with _opened(path, past_cache=past_cache) as descriptor, _Stream(descriptor) as stream:
+        stream.gather(memoryview(_header(ordered)))
+        for block in ordered:
+            stream.write(block.content)
+        stream.end()
+        return FileEntry(stream.sha256.hexdigest(), stream.size)
+
+
+def file_order(name: str, itemsize: int) -> tuple[int, str]:
+    """By this they lie in the file. Wide numbers come first: readers map the file into memory, where each number must
+    lie at a multiple of its size.
+    """
+    return -itemsize, name
+
+
+class _Stream:
+    """Writes to an open file, in whole pages, and digests what it writes. `size` is what it was given so far."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.sha256, self.size = hashlib.sha256(), 0
+        self._descriptor, self._filled = descriptor, 0
+        self._gathered = mmap.mmap(-1, _CHUNK_BYTES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._gathered.close()
+
+    def write(self, content: memoryview) -> None:
+        """Straight from memory what lies there, relative to pages, as in the file; the rest is gathered first."""
+        begun = min(len(content), -self.size % PAGE)
+        self.gather(content[:begun])
+        pages = (len(content) - begun) // PAGE * PAGE
+        if pages and _address(content) % PAGE == -begun % PAGE:
+            self._flush()
+            for start in range(begun, begun + pages, _CHUNK_BYTES):
+                with content[start : min(start + _CHUNK_BYTES, begun + pages)] as part:
+                    self._put(part)
+            self.size, begun = self.size + pages, begun + pages
+        self.gather(content[begun:])
+
+    def gather(self, content: memoryview) -> None:
+        self.size += len(content)
+        while content:
+            taken = min(len(content), _CHUNK_BYTES - self._filled)
+            self._gathered[self._filled : self._filled + taken] = content[:taken]
+            self._filled, content = self._filled + taken, content[taken:]
+            if self._filled == _CHUNK_BYTES:
+                self._flush()
+
+    def end(self) -> None:
+        _through_cache(self._descriptor)  # What is left is no whole page.
+        self._flush()
+
+    def _flush(self) -> None:
+        with memoryview(self._gathered) as gathered, gathered[: self._filled] as part:
+            self._put(part)
+        self._filled = 0
+
+    def _put(self, part: memoryview) -> None:
+        self.sha256.update(part)
+        written = os.write(self._descriptor, part)
+        while written < len(part):
+            _through_cache(self._descriptor)
+            with part[written:] as rest:
+                written += os.write(self._descriptor, rest)
+
+
+def _address(content: memoryview) -> int:
+    """Where it lies in memory; never at a page for what may only be read, which is little."""
+    return 1 if content.readonly else ctypes.addressof(ctypes.c_char.from_buffer(content))
 
 
 @contextmanager
@@ -86,16 +145,6 @@ def _through_cache(descriptor: int) -> None:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_DIRECT)
 
 
-def _put(descriptor: int, chunk: mmap.mmap, size: int, sha256: "hashlib._Hash") -> None:
-    with memoryview(chunk) as whole, whole[:size] as content:
-        sha256.update(content)
-        written = os.write(descriptor, content)
-        while written < size:
-            _through_cache(descriptor)
-            with content[written:] as rest:
-                written += os.write(descriptor, rest)
-
-
 def _header(blocks: Sequence[Block]) -> bytes:
     described, offset = {}, 0
     for block in blocks:
@@ -107,7 +156,8 @@ def _header(blocks: Sequence[Block]) -> bytes:
         }
         offset = end
     text = json.dumps(described, separators=(",", ":")).encode("utf-8")
-    text += b" " * (-len(text) % 8)
+    # So that in a large file the first number begins at a page.
+    text += b" " * (-(8 + len(text)) % (PAGE if offset >= _LARGE_BYTES else 8))
     return len(text).to_bytes(8, "little") + text
 
 
