@@ -98,8 +98,8 @@ class ActivePhase:
     def log(self, values: Mapping[str, float] | None = None, /, *, step: int | None = None, **metrics: float) -> None:
         """Logs metrics, at the loop's current step unless another is given, and watches them.
 
-        Raises PhaseError when a loss, a gradient, the quality metric or a gate's is NaN or Inf, naming the last good
-        checkpoint; points out other such values, spikes, plateaus and overfitting.
+        Raises PhaseError when at some step a loss, a gradient, the quality metric or a gate's is NaN or Inf, naming the
+        last good checkpoint; points out other such values, spikes, plateaus and overfitting.
         """
         logged = {name: float(value) for name, value in {**(values or {}), **metrics}.items()}
         at = step if step is not None else self._step
@@ -107,9 +107,11 @@ class ActivePhase:
         self._checkpoints.logged(logged, at or 0)
         for name, value in logged.items():
             for alarm in self._watch.see(name, value, at, self._total):
-                if alarm.kind == "stop":
+                if alarm.kind == "stop" and at is not None:
                     raise PhaseError(f"{self.name}: {alarm.text}. {self._advice()}")
-                say(f"{self.name}: attention: {alarm.text}")
+                # After the loop nothing is left to stop: the result is there, and how good it is will be asked.
+                text = alarm.text if alarm.kind == "warn" else f"{name} is {value}"
+                say(f"{self.name}: attention: {text}")
         self._latest.update(logged)
 
     def _advice(self) -> str:
