@@ -80,6 +80,8 @@ def test_a_request_that_hangs_does_not_hold_up_the_next_beats(demo, monkeypatch)
     monkeypatch.setattr(demo.client, "get_run", get_run)
     with Heart(demo.records, run_id):
         wait_until(lambda: beats(demo, run_id) > 1, "beats beside the request that hangs")
+        assert hanging.locked()
+        assert not freed.is_set()
         freed.set()
 
 
@@ -96,6 +98,7 @@ def test_a_failure_to_measure_does_not_end_the_beating(demo, monkeypatch):
     monkeypatch.setattr(heart, "usage", usage)
     with Heart(demo.records, run_id):
         wait_until(lambda: beats(demo, run_id) > 2, "beats after two failures")
+    assert len(failures) == 2
 
 
 def test_a_heart_learns_of_an_heir_and_is_silent_from_then_on(demo, capsys):

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.end_to_end
 def test_a_damaged_checkpoint_is_passed_over(
     kind: str, stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
 ) -> None:
-    damage.damaged(stores("local"), tmp_path, twin("local", steps=damage.STEPS), kind)
+    finished = damage.damaged(stores("local"), tmp_path, twin("local", steps=damage.STEPS), kind)
+    assert min(finished.last.steps) == damage.STEPS - 2
 
 
 @pytest.mark.parametrize("name", REMOTE)
