@@ -49,7 +49,7 @@ check: $(ENVIRONMENT) ## Lint, formatting and types
 faults: $(ENVIRONMENT) ## Kill trainings at random moments and break what they save, on every store (long)
 	@$(BIN)/python -m tests.faults $(FAULTFLAGS)
 
-bench: $(ENVIRONMENT) ## Measure the speed of verdicts, of a finished pipeline and of phase 2
+bench: $(ENVIRONMENT) ## Measure the speed of verdicts, of a finished pipeline, of checkpoints and of phase 2
 	@$(BIN)/python -m benchmarks $(BENCHFLAGS)
 
 # Apart from `bench`: it installs four other tools, about 700 MB, and takes 20 minutes.
