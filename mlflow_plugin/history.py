@@ -113,7 +113,7 @@ class History:
         self.experiment_id = experiment_id
         self.project = project
         self._runs: dict[str, PhaseRun | None] = {}
-        self._pointers: Mapping[str, str] | None = None
+        self._tags: Mapping[str, str] | None = None
         self._quarantined: dict[str, dict[str, PhaseRun]] = {}
 
     # --- single runs ---
@@ -160,14 +160,18 @@ class History:
         self._runs.update({run.info.run_id: phase_run(run) for run in found if run.info.lifecycle_stage == "active"})
         return [phase_run(run) for run in found]
 
+    def experiment_tags(self) -> Mapping[str, str]:
+        """The tags of the experiment itself."""
+        if self._tags is None:
+            known = self.experiment_id != NO_EXPERIMENT
+            self._tags = self.client.get_experiment(self.experiment_id).tags if known else {}
+        return self._tags
+
     # --- the newest run of a phase ---
 
     def pointer(self, phase: str) -> dict[str, Any]:
         """What the experiment remembers of a phase's newest usable run: `run_id`, `output_digest`, `grade`."""
-        if self._pointers is None:
-            known = self.experiment_id != NO_EXPERIMENT
-            self._pointers = self.client.get_experiment(self.experiment_id).tags if known else {}
-        return _mapping(self._pointers.get(names.LATEST + names.phase_key(self.project.name, phase)))
+        return _mapping(self.experiment_tags().get(names.LATEST + names.phase_key(self.project.name, phase)))
 
     def latest(self, phase: Phase) -> PhaseRun | None:
         """The newest complete run of a phase that is good enough and not quarantined, or None.

@@ -1,6 +1,7 @@
 """Reads an MLproject file into a Project. Every error names the file, the entry point, the key and what is allowed."""
 
 import re
+from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,9 @@ class _Reader:
         return UsageError(f"{self.file}: entry point {entry_point!r}, key `{key}`: {what}. Allowed: {allowed}.")
 
     def read(self) -> Project:
-        content = self._content()
+        return self.project(self._content())
+
+    def project(self, content: Mapping[str, Any]) -> Project:
         phases: dict[str, Phase] = {}
         pipelines: dict[str, Pipeline] = {}
         others = set()
@@ -211,6 +214,11 @@ class _Reader:
                 f"{self.file}: entry point {pipeline.name!r}, key `parameters`: none of its phases has a parameter "
                 f"{unknown[0]!r}. Allowed: {', '.join(sorted(taken))}."
             )
+
+
+def project_of(content: Mapping[str, Any], file: Path) -> Project:
+    """The project that the content of an MLproject file declares. Raises UsageError like `load_project`."""
+    return _Reader(file).project(content)
 
 
 def load_project(directory: str | Path) -> Project:

@@ -53,6 +53,8 @@ INPUT_BYTES_INDEX = "mlflow.phase.input_bytes."
 RUNS_INDEX = "mlflow.phase.runs."
 COMPUTED_INDEX = "mlflow.phase.computed."
 LATEST = "mlflow.phase.latest."
+DECLARED_PROJECT = "mlflow.phase.declared_project."
+DECLARED_ENTRY_POINT = "mlflow.phase.declared_entry_point."
 
 OUTPUTS_FOLDER = "outputs"
 CHECKPOINTS_FOLDER = "checkpoints"

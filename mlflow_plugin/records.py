@@ -16,6 +16,7 @@ from mlflow_plugin.accounting import Price, cost_usd, detect_hardware
 from mlflow_plugin.activity import last_beat
 from mlflow_plugin.artifacts import OutputFiles
 from mlflow_plugin.claims import CHOOSING
+from mlflow_plugin.declared import declaration
 from mlflow_plugin.errors import PhaseError, TakenOverError
 from mlflow_plugin.evidence import Decision, Request, good_downstream
 from mlflow_plugin.history import History, phase_run
@@ -133,6 +134,7 @@ class Records:
         hardware = detect_hardware()
         tags |= {names.HARDWARE: hardware.describe(), names.HARDWARE_KEY: hardware.key}
         self._tag(run_id, tags)
+        self._declare(decision)
 
     # --- questions ---
 
@@ -151,6 +153,7 @@ class Records:
                 names.HEARTBEAT: dumps(heartbeat()),
             },
         )
+        self._declare(decision)
 
     def answer(self, run_id: str, option: Option, by: str) -> None:
         self.answer_letter(run_id, option.letter, by)
@@ -230,7 +233,16 @@ class Records:
         if source.invalidated_by:
             with suppress(MlflowException):
                 self.client.delete_tag(source.run_id, names.INVALIDATED_BY)
+        self._declare(decision)
         self.end(run_id, "FINISHED")
+
+    def _declare(self, decision: Decision) -> None:
+        """Keeps what the project declares with the experiment, where it is not as the verdict found it there."""
+        request = decision.request
+        known = decision.history.experiment_tags()
+        for key, value in declaration(request.project).items():
+            if known.get(key) != value:
+                self.client.set_experiment_tag(request.experiment_id, key, value)
 
     def _point(self, request: Request, run_id: str, grade: str, before: PhaseRun | None) -> bool:
         """Moves the experiment's pointer to the phase's newest usable run. Written before the completion marker: a

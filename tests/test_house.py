@@ -19,9 +19,9 @@ LONGEST_MODULE = 450
 LONGEST_FUNCTION = 60
 
 # Data flows from left to right: a module imports only what stands to its left.
-DATA_FLOW = ["project", "mlproject", "identity", "history", "verdict", "decision", "evidence", "questions", "tags"]
-DATA_FLOW += ["records", "attempt", "finish", "active", "integrations", "phase", "execution", "pipeline"]
-DATA_FLOW += ["backends", "api", "cli"]
+DATA_FLOW = ["project", "mlproject", "declared", "identity", "history", "verdict", "decision", "evidence", "questions"]
+DATA_FLOW += ["tags", "records", "answers", "status", "views", "attempt", "finish", "active", "integrations", "phase"]
+DATA_FLOW += ["reports", "execution", "pipeline", "backends", "api", "dashboard", "cli"]
 
 # Folders of one person's account or machine, and the places where one machine happens to find its packages.
 PRIVATE = re.compile(
