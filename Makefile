@@ -1,6 +1,6 @@
 # Everything runs in one environment, .venv, which any target builds on its first use.
 
-EXTRAS := torch,steering,trainer,sweeps,s3,test,dev
+EXTRAS := torch,steering,trainer,sweeps,s3,auth,test,dev
 TORCH := 2.13.0
 BIN := .venv/bin
 
@@ -27,7 +27,7 @@ LOOK := open your tracking server (MLFLOW_TRACKING_URI)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check faults bench bench-peers lock clean
+.PHONY: help demo test browser check faults bench bench-peers lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,13 @@ demo: $(ENVIRONMENT) ## Steer a real language model through four phases; again: 
 
 test: $(ENVIRONMENT) ## Run the tests, fast and end to end
 	@$(BIN)/python -m pytest $(TESTFLAGS)
+
+# pip installs no browser. Where there is none, `make test` says so and leaves out the tests of the page.
+browser: ## Install Chromium for the tests of the page (Debian and Ubuntu, as root), unless a browser is there
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+		echo "Installing Chromium with apt-get: about 100 MB."; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
 
 check: $(ENVIRONMENT) ## Lint, formatting and types
 	@$(BIN)/ruff check .

@@ -1,5 +1,5 @@
-"""What a project declares, kept in tags of its experiment: who has no MLproject file at hand, such as a server, reads it
-there.
+"""What a project declares, kept in tags of its experiment: who has no MLproject file at hand, such as a server, reads
+it there.
 """
 
 import json
