@@ -53,6 +53,7 @@ def phase_run(run: Run) -> PhaseRun:
             f"{names.FORMAT_VERSION}). Nothing was changed. Upgrade mlflow-phases to go on."
         )
     outputs = _json(tags.get(names.OUTPUTS))
+    quarantine = _mapping(tags.get(names.QUARANTINE)) if names.QUARANTINED in tags else {}
     return PhaseRun(
         run_id=info.run_id,
         phase=tags.get(names.NAME, ""),
@@ -80,6 +81,8 @@ def phase_run(run: Run) -> PhaseRun:
         output_digest=tags.get(names.OUTPUT_DIGEST, ""),
         outputs=outputs if isinstance(outputs, dict) else None,
         quarantined=tags.get(names.QUARANTINED, ""),
+        quarantined_at=moment(quarantine.get("at")),
+        quarantined_by=str(quarantine.get("by") or ""),
         invalidated_by=tags.get(names.INVALIDATED_BY, ""),
         heartbeat=_mapping(tags.get(names.HEARTBEAT)),
         checkpoint=tags.get(names.CHECKPOINT, ""),
@@ -87,11 +90,16 @@ def phase_run(run: Run) -> PhaseRun:
         bad_checkpoints=_mapping(tags.get(names.BAD_CHECKPOINTS)),
         question=_mapping(tags.get(names.QUESTION)),
         answer=tags.get(names.ANSWER, ""),
+        answered_by=tags.get(names.ANSWERED_BY, ""),
+        answered_at=moment(tags.get(names.ANSWERED_AT)),
         hardware=tags.get(names.HARDWARE, ""),
         hardware_key=tags.get(names.HARDWARE_KEY, ""),
         user=tags.get("mlflow.user", ""),
         claim=_claim(tags),
         presumed_dead=tags.get(names.PRESUMED_DEAD, ""),
+        parent_run_id=tags.get("mlflow.parentRunId", ""),
+        name=info.run_name or "",
+        note=tags.get("mlflow.note.content", ""),
     )
 
 

@@ -15,6 +15,7 @@ class PhaseRun:
     """One recorded execution of a phase. Times are UTC; `outputs` is what `artifacts.OutputFiles` reads; `experiments`
     are those of its ancestors; `heir` is the run that took its work over; `bad_checkpoints` says what is wrong by name;
     `claim` is what it wrote when it contended to compute; `presumed_dead` when its heart was found to have stopped.
+    `name` and `note` are what people see of it in the MLflow UI: its name and its description.
     """
 
     run_id: str
@@ -39,6 +40,8 @@ class PhaseRun:
     output_digest: str = ""
     outputs: Mapping[str, Any] | None = None
     quarantined: str = ""
+    quarantined_at: datetime | None = None
+    quarantined_by: str = ""
     invalidated_by: str = ""
     heartbeat: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str = ""
@@ -46,11 +49,16 @@ class PhaseRun:
     bad_checkpoints: Mapping[str, str] = field(default_factory=dict)
     question: Mapping[str, Any] = field(default_factory=dict)
     answer: str = ""
+    answered_by: str = ""
+    answered_at: datetime | None = None
     hardware: str = ""
     hardware_key: str = ""
     user: str = ""
     claim: str = ""
     presumed_dead: str = ""
+    parent_run_id: str = ""
+    name: str = ""
+    note: str = ""
 
     @property
     def complete(self) -> bool:
