@@ -65,6 +65,10 @@ CHECKPOINTS_FOLDER = "checkpoints"
 CODE_FILE = "provenance/code.json"
 ENVIRONMENT_FILE = "provenance/environment.json"
 MANIFEST_FILE = "manifest.json"
+REPORTS_FOLDER = "reports"
+STATE_FILE = "state.json"
+LOG_FILE = "EXPERIMENT_LOG.md"
+REPORT_FILE = "report.html"
 
 SHORT_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """For somebody who looks at a terminal: a store that is down is told in seconds; MLflow's own patience is minutes."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mlflow_plugin.digests import file_digest, remembered, value_digest, walk_files
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.names import LOG_FILE
 from mlflow_plugin.syntax import PYTHON_KIND, Import, imports_of_text, python_summary
 
 _THIS_PACKAGE = "mlflow_plugin"
@@ -128,7 +129,8 @@ def _is_no_code(folder_name: str) -> bool:
 
 def _counts_in_folder(name: str) -> bool:
     bare = name.rpartition("/")[2]
-    return not bare.startswith((".", "mlflow.db")) and not bare.endswith(".pyc")
+    # The log grows with every run, and would make each the first of its kind.
+    return not bare.startswith((".", "mlflow.db")) and not bare.endswith(".pyc") and bare != LOG_FILE
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -309,6 +309,12 @@ def test_the_store_inside_a_project_is_no_code(project):
     assert project.files("python train.py", ["."]) == ["train.py"]
 
 
+def test_the_experiment_log_which_grows_with_every_run_is_no_code(project):
+    for name in ("train.py", "EXPERIMENT_LOG.md", ".EXPERIMENT_LOG.md.pending"):
+        project.put(name)
+    assert project.files("python train.py", ["."]) == ["train.py"]
+
+
 @pytest.mark.parametrize("entry", ["missing.py", "../outside", "/etc", "a\0b"])
 def test_bad_code_entry_is_named(project, entry):
     with pytest.raises(PhaseError, match="`code` lists") as caught:
