@@ -1,0 +1,1 @@
+"""What is written for people to keep or to send on: the experiment log, the state as a file, the report."""

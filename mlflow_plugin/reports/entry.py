@@ -1,0 +1,118 @@
+"""One run of a phase as an entry of the experiment log: what, why, verdict, quality, time, cost, what it threw away."""
+
+from collections.abc import Iterable
+
+from mlflow_plugin.accounting import describe_cost, describe_duration
+from mlflow_plugin.names import short
+from mlflow_plugin.parameters import unquoted
+from mlflow_plugin.project import Phase
+from mlflow_plugin.reports.markdown import link, plain
+from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.tables import run_link
+from mlflow_plugin.verdict import Loss, clock
+
+_LONGEST_VALUE = 60
+_MARK = "<!-- mlflow-phases run {} -->"
+
+
+def has_ended(run: PhaseRun) -> bool:
+    """Whether a run is over, so that its entry will not change."""
+    return run.status != "RUNNING"
+
+
+def entry(phase: Phase | None, run: PhaseRun, thrown_away: Iterable[Loss] = ()) -> str:
+    """The entry of an ended run, as Markdown. It ends with a comment that names the run: only a whole entry has it.
+
+    `thrown_away` are the runs that no longer count since this one completed. `phase` is None when the project no longer
+    declares it.
+    """
+    lines = [f"## {clock(run.when)}: {plain(run.phase)} {run.short}: {_outcome(run)}", ""]
+    for label, text in _facts(phase, run):
+        if text:
+            lines.append(f"- **{label}:** {text}")
+    if losses := list(thrown_away):
+        lines.append(f"- **Thrown away** (no longer counts; nothing was deleted){_by_whom(run)}:")
+        lines += [f"  - {plain(loss.sentence())}" for loss in losses]
+    lines.append(f"- **Run:** {link(run.run_id, run_link(run.experiment_id, run.run_id))}")
+    return "\n".join([*lines, "", _MARK.format(run.run_id), ""])
+
+
+def _outcome(run: PhaseRun) -> str:
+    if run.reused_run_id:
+        return f"reused {short(run.reused_run_id)}"
+    if run.complete:
+        return "resumed and completed" if run.verdict == "resume" else "completed"
+    if run.verdict == "ask":
+        return "a question stayed open" if not run.answer else "asked, then failed"
+    return {"KILLED": "stopped"}.get(run.status, "failed")
+
+
+def _facts(phase: Phase | None, run: PhaseRun) -> list[tuple[str, str]]:
+    return [
+        ("What", _what(run)),
+        ("Verdict", plain(run.verdict) + _chosen(run)),
+        ("Why" if run.complete or run.verdict == "ask" else "What happened", plain(run.reason)),
+        ("Quality", _quality(phase, run)),
+        ("Gates", _gates(phase, run)),
+        ("Time and cost", _spent(run)),
+        ("Saved", _saved(run)),
+        ("Goes on from", plain(run.checkpoint) if not run.complete else ""),
+        ("By", plain(run.user)),
+    ]
+
+
+def _what(run: PhaseRun) -> str:
+    given = [f"{name}={_shortened(unquoted(value))}" for name, value in sorted(run.parameters.items())]
+    made_from = [f"{need} {short(used)}" for need, used in run.inputs.items()]
+    parts = [plain(" ".join([run.phase, *given]))]
+    parts += [f"made from {plain(', '.join(made_from))}"] if made_from else []
+    parts += [f"went on from {short(run.resumed_from)}"] if run.resumed_from else []
+    return "; ".join(parts)
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}..."
+
+
+def _chosen(run: PhaseRun) -> str:
+    return f", answered {plain(run.answer)} by {plain(run.answered_by)}" if run.answer else ""
+
+
+def _by_whom(run: PhaseRun) -> str:
+    return f", chosen by {plain(run.answered_by or run.user)}" if run.answered_by or run.user else ""
+
+
+def quality_text(phase: Phase | None, run: PhaseRun) -> str:
+    """A run's quality against both thresholds; empty for a phase without quality or a run without a result."""
+    quality = phase.quality if phase else None
+    if quality is None or not run.complete:
+        return ""
+    value = run.metrics.get(quality.metric)
+    shown = "unknown: it was never logged" if value is None else f"{value:.4g}: {quality.grade(value)}"
+    good, poor = ("from", "below") if quality.higher_is_better else ("up to", "above")
+    return f"{quality.metric} {shown} (good {good} {quality.good:g}, poor {poor} {quality.poor:g})"
+
+
+def _quality(phase: Phase | None, run: PhaseRun) -> str:
+    return plain(quality_text(phase, run))
+
+
+def _gates(phase: Phase | None, run: PhaseRun) -> str:
+    if phase is None or not run.complete:
+        return ""
+    told = [(gate.text, gate.failure(run.metrics)) for gate in phase.gates]
+    return "; ".join(plain(failure or f"{text} passes") for text, failure in told)
+
+
+def _spent(run: PhaseRun) -> str:
+    if run.reused_run_id or run.duration_seconds is None:
+        return ""
+    cost = "" if run.cost_usd is None else f", {describe_cost(run.cost_usd)}"
+    return f"{describe_duration(run.duration_seconds)}{cost}" + (f" on {plain(run.hardware)}" if run.hardware else "")
+
+
+def _saved(run: PhaseRun) -> str:
+    seconds, usd = run.metrics.get("phase.saved_seconds"), run.metrics.get("phase.saved_usd")
+    if not run.reused_run_id or seconds is None:
+        return ""
+    return describe_duration(seconds) + ("" if usd is None else f" and {describe_cost(usd)}")

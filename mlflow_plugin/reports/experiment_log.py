@@ -1,0 +1,89 @@
+"""EXPERIMENT_LOG.md from what the store says: an entry for each run of a phase that has ended and has none yet."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin import names
+from mlflow_plugin.decision import loss_of
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.history import History
+from mlflow_plugin.progress import progress, say
+from mlflow_plugin.project import Project
+from mlflow_plugin.reports.entry import entry, has_ended
+from mlflow_plugin.reports.log_file import append, logged_runs
+from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.verdict import Loss
+
+_ALL = 50_000
+_CLOCKS_MAY_DIFFER = timedelta(seconds=1)
+
+
+def append_all(history: History, file: Path) -> list[str]:
+    """Appends an entry for each ended run of the project's phases that the file lacks, oldest first; returns their ids.
+
+    Raises PhaseError when the file cannot be read or written.
+    """
+    known = logged_runs(file)
+    runs = [run for phase in history.project.phases for run in history.recent(phase, _ALL)]
+    new = [run for run in runs if has_ended(run) and run.run_id not in known]
+    return append(file, entries(history, new, thrown_away(history)))
+
+
+def entries(history: History, runs: Iterable[PhaseRun], losses: Mapping[str, list[Loss]]) -> dict[str, str]:
+    """The entries of ended runs by run id, oldest first. `losses`: for each run, what it threw away."""
+    ordered = sorted((run for run in runs if has_ended(run)), key=lambda run: (run.when, run.run_id))
+    return {
+        run.run_id: entry(history.project.phases.get(run.phase), run, losses.get(run.run_id, ()))
+        for run in progress(ordered, description="experiment log")
+    }
+
+
+def thrown_away(history: History, by_run_id: str = "") -> dict[str, list[Loss]]:
+    """What no longer counts, by the run that took its place; by one run alone when its id is given."""
+    condition = f"= '{by_run_id}'" if by_run_id else "LIKE '%'"
+    found: dict[str, list[Loss]] = {}
+    for run in history.search(f"tags.`{names.INVALIDATED_BY}` {condition}", _ALL):
+        if phase := history.project.phases.get(run.phase):
+            found.setdefault(run.invalidated_by, []).append(loss_of(phase, run))
+    return found
+
+
+def entries_of(history: History, runs: Iterable[PhaseRun]) -> dict[str, str]:
+    """The entries of a few runs, each with what it threw away."""
+    listed = list(runs)
+    losses: dict[str, list[Loss]] = {}
+    for run in listed:
+        if run.complete and not run.reused_run_id:
+            losses |= thrown_away(history, run.run_id)
+    return entries(history, listed, losses)
+
+
+@contextmanager
+def kept_log(
+    project: Project, client: MlflowClient, experiment_id: str, phase: str, run_id: str = ""
+) -> Iterator[None]:
+    """Appends the runs of a phase that begin and end inside the block to the EXPERIMENT_LOG.md of the project's folder;
+    when a `run_id` is given that one run, if it has ended.
+
+    Without such a file nothing is done: who wants it makes it, by `mlflow-phases log`. Trouble with it is told and
+    stops nothing.
+    """
+    began = datetime.now(UTC) - _CLOCKS_MAY_DIFFER
+    try:
+        yield
+    finally:
+        file = project.directory / names.LOG_FILE
+        if file.is_file():
+            history = History(client, experiment_id, project)
+            try:
+                known = logged_runs(file)
+                recent = history.runs([run_id]).values() if run_id else history.recent(phase)
+                new = [run for run in recent if (run_id or run.started_at >= began) and run.run_id not in known]
+                append(file, entries_of(history, filter(has_ended, new)))
+            except (MlflowException, PhaseError) as error:
+                say(f"the experiment log is not up to date: {error}")
