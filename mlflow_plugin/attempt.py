@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from mlflow.exceptions import MlflowException
 
-from mlflow_plugin import names
 from mlflow_plugin.accounting import describe_cost, describe_duration
 from mlflow_plugin.activity import how_to_go_on
+from mlflow_plugin.answers import given_answer
 from mlflow_plugin.artifacts import missing as lost
 from mlflow_plugin.artifacts import remedy
 from mlflow_plugin.claims import WITHDRAWN, Claim, claim_number, contend
@@ -22,7 +22,7 @@ from mlflow_plugin.history import History
 from mlflow_plugin.liveness import BEAT_SECONDS, Watch
 from mlflow_plugin.names import short
 from mlflow_plugin.progress import say
-from mlflow_plugin.questions import Answer, settle
+from mlflow_plugin.questions import Answer, check_goes_on, settle
 from mlflow_plugin.records import Records, Work
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.tags import superseded_runs, user
@@ -133,8 +133,10 @@ class _Settling:
         else:
             self.records.ask(run_id, decision)
             with Heart(self.records, run_id):
-                answer = settle(self.request, verdict, run_id, lambda: recorded_answer(self.records, run_id), user())
-        self.records.answer(run_id, answer.option, answer.by)
+                client = self.records.client
+                answer = settle(self.request, verdict, run_id, lambda: given_answer(client, run_id), user())
+        self.records.answer(run_id, answer)
+        check_goes_on(self.request, verdict, answer)
         say(f"{self.phase}: {answer.option.letter}) {answer.option.title} - chosen by {answer.by}")
         return answer
 
@@ -247,12 +249,6 @@ def _same_question(now: Decision, before: Decision) -> bool:
     losses = [{loss.run_id for loss in verdict.invalidates} for verdict in (one, other)]
     same = (one.action, one.kind, one.run_id) == (other.action, other.kind, other.run_id)
     return same and losses[0] == losses[1] and now.identity == before.identity
-
-
-def recorded_answer(records: Records, run_id: str) -> str:
-    """The answer recorded on a run, as `LETTER newline WHO`."""
-    tags = records.client.get_run(run_id).data.tags
-    return f"{tags.get(names.ANSWER, '')}\n{tags.get(names.ANSWERED_BY, '')}"
 
 
 def _wait_for_twin(history: History, watch: Watch, twin_id: str, phase: str) -> PhaseRun | None:

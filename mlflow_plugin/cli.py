@@ -154,32 +154,17 @@ def _find_run(client: "MlflowClient", run_id: str) -> "PhaseRun":
 @click.argument("letter")
 def answer(run_id: str, letter: str) -> None:
     """Answers the question of a run that waits, with the LETTER of an option."""
-    import time
-
     from mlflow.tracking import MlflowClient
 
-    from mlflow_plugin.liveness import is_alive
-    from mlflow_plugin.records import Records
+    from mlflow_plugin.answers import answer as give_answer
     from mlflow_plugin.tags import user
 
     client = MlflowClient()
     run = _find_run(client, run_id)
-    options = run.question.get("options", [])
-    if not options:
-        raise UsageError(f"{run_id}: that run asked nothing.")
-    if run.answer:
-        raise UsageError(f"{run_id}: {run.answer} was answered before; the first answer counts.")
-    chosen = next((option for option in options if option["letter"] == letter.upper()), None)
-    if chosen is None:
-        raise UsageError(
-            f"{letter!r} is no option of it. Options: {', '.join(option['letter'] for option in options)}."
-        )
-    if run.status != "RUNNING" or not is_alive(run.heartbeat, time.time()):
-        commands = run.question.get("commands", {})
-        again = commands.get(chosen["letter"], f"mlflow run . -e {run.phase} -P decide={chosen['decide']}")
-        raise UsageError(f"{run_id} no longer waits. Start {run.phase} again with that answer: {again}")
-    Records(client).answer_letter(run.run_id, chosen["letter"], user())
-    click.echo(f"{run.phase} {run.short}: {chosen['letter']}) {chosen['title']}")
+    answered = give_answer(client, run.run_id, letter, user())
+    if not answered.counted:
+        raise UsageError(f"{run_id}: {answered.message}")
+    click.echo(answered.message)
 
 
 @main.command()

@@ -2,6 +2,7 @@
 waiting.
 """
 
+import select
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,11 +18,21 @@ _SAY_EVERY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
+class Given:
+    """What somebody answered from elsewhere: the letter of an option, by whom and when (ISO 8601)."""
+
+    letter: str
+    by: str
+    at: str = ""
+
+
+@dataclass(frozen=True)
 class Answer:
-    """The option that was chosen, and by whom."""
+    """The option that was chosen, by whom and when (ISO 8601; empty for just now)."""
 
     option: Option
     by: str
+    at: str = ""
 
 
 def question_text(verdict: Verdict) -> str:
@@ -56,8 +67,10 @@ def commands_text(request: Request, verdict: Verdict, run_id: str) -> str:
     return "\n".join(lines)
 
 
-def settle(request: Request, verdict: Verdict, run_id: str, read_answer: Callable[[], str], user: str) -> Answer:
-    """The answer to a question. `read_answer` returns the answer recorded on the waiting run, or an empty text.
+def settle(
+    request: Request, verdict: Verdict, run_id: str, read_answer: Callable[[], Given | None], user: str
+) -> Answer:
+    """The answer to a question. `read_answer` returns what was answered from elsewhere for this question, or None.
 
     Raises NeedsAnswer when nobody is there, PhaseError for `decide=fail`.
     """
@@ -66,12 +79,15 @@ def settle(request: Request, verdict: Verdict, run_id: str, read_answer: Callabl
         raise PhaseError(f"{text}\n\ndecide=fail: stopped without running or throwing away anything.")
     if request.decide in ("reuse", "rerun"):
         # A question without a re-run is about the inputs' age alone: `rerun` computes with them as they are.
-        answer = Answer(verdict.option(request.decide) or verdict.options[0], f"{user} (decide={request.decide})")
-    else:
-        answer = _ask_somebody(request, verdict, run_id, text, read_answer, user)
+        return Answer(verdict.option(request.decide) or verdict.options[0], f"{user} (decide={request.decide})")
+    return _ask_somebody(request, verdict, run_id, text, read_answer, user)
+
+
+def check_goes_on(request: Request, verdict: Verdict, answer: Answer) -> None:
+    """Raises PhaseError when the answer is to stop. To be asked once the answer is recorded: who gave it waits to see
+    it."""
     if answer.option.decide == "fail":
         raise PhaseError(f"{request.phase.name}: {answer.option.title}. {_renewal(request, verdict)}")
-    return answer
 
 
 def _renewal(request: Request, verdict: Verdict) -> str:
@@ -80,42 +96,74 @@ def _renewal(request: Request, verdict: Verdict) -> str:
 
 
 def _ask_somebody(
-    request: Request, verdict: Verdict, run_id: str, text: str, read_answer: Callable[[], str], user: str
+    request: Request,
+    verdict: Verdict,
+    run_id: str,
+    text: str,
+    read_answer: Callable[[], Given | None],
+    user: str,
 ) -> Answer:
     if request.decide == "wait":
         return _wait(verdict, run_id, text, read_answer)
     if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
-        return Answer(_prompt(request, verdict, run_id, text), user)
+        return _prompt(request, verdict, run_id, text, read_answer, user)
     raise NeedsAnswer(f"{text}\n\n{commands_text(request, verdict, run_id)}")
 
 
-def _prompt(request: Request, verdict: Verdict, run_id: str, text: str) -> Option:
+def _prompt(
+    request: Request,
+    verdict: Verdict,
+    run_id: str,
+    text: str,
+    read_answer: Callable[[], Given | None],
+    user: str,
+) -> Answer:
     letters = [option.letter for option in verdict.options]
     print(f"\n{text}\n", file=sys.stderr, flush=True)
     while True:
         print(f"Which one? [{'/'.join(letters)}] ", end="", file=sys.stderr, flush=True)
+        while not _typed(POLL_SECONDS):
+            if answer := _elsewhere(verdict, read_answer):
+                print(f"\n{answer.option.letter} was answered by {answer.by}", file=sys.stderr, flush=True)
+                return answer
         line = sys.stdin.readline()
         if not line:
             raise NeedsAnswer(
                 f"{verdict.phase}: the input ended without an answer. {commands_text(request, verdict, run_id)}"
             )
         if option := verdict.option(line.strip().upper()):
-            return option
+            # Somebody else may have been first while this was typed.
+            return _elsewhere(verdict, read_answer) or Answer(option, user)
         print(f"Please answer {_either(letters)}.", file=sys.stderr, flush=True)
+
+
+def _typed(seconds: float) -> bool:
+    """Whether a line can be read, or the input has ended; waits so long for that."""
+    try:
+        return bool(select.select([sys.stdin], [], [], seconds)[0])
+    except (OSError, ValueError):
+        return (
+            True  # Not a file that can be waited for, as on Windows: reading it waits, and answers there alone count.
+        )
+
+
+def _elsewhere(verdict: Verdict, read_answer: Callable[[], Given | None]) -> Answer | None:
+    given = read_answer()
+    option = verdict.option(given.letter) if given else None
+    return Answer(option, given.by, given.at) if given and option else None
 
 
 def _either(letters: Sequence[str]) -> str:
     return " or ".join([", ".join(letters[:-1]), letters[-1]]) if len(letters) > 1 else letters[0]
 
 
-def _wait(verdict: Verdict, run_id: str, text: str, read_answer: Callable[[], str]) -> Answer:
+def _wait(verdict: Verdict, run_id: str, text: str, read_answer: Callable[[], Given | None]) -> Answer:
     letters = "|".join(option.letter for option in verdict.options)
     print(f"\n{text}\n\nWaiting for: mlflow-phases answer {run_id} {letters}", file=sys.stderr, flush=True)
     began = said = time.monotonic()
     while True:
-        letter, _, by = read_answer().partition("\n")
-        if option := verdict.option(letter.strip()):
-            return Answer(option, by or "unknown")
+        if answer := _elsewhere(verdict, read_answer):
+            return answer
         if time.monotonic() - said > _SAY_EVERY_SECONDS:
             said = time.monotonic()
             print(f"{verdict.phase}: still waiting for an answer ({said - began:.0f} s)", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 import shlex
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ from mlflow_plugin.evidence import Decision, Request, good_downstream
 from mlflow_plugin.history import History, phase_run
 from mlflow_plugin.liveness import heartbeat
 from mlflow_plugin.project import Project
+from mlflow_plugin.provenance import code_json, code_of, environment_json, keep
 from mlflow_plugin.question_record import question_json
-from mlflow_plugin.questions import option_commands
+from mlflow_plugin.questions import Answer, Given, option_commands
 from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.tags import clipped, dumps, git_commit, index, named, now, superseded_runs, user
+from mlflow_plugin.tags import clipped, dumps, expected_metrics, git_commit, index, named, now, superseded_runs, user
 from mlflow_plugin.verdict import Option
 
 _BATCH = 100
@@ -133,8 +135,16 @@ class Records:
             tags |= index(decision.identity, decision.inputs, decision.request.project.name)
         hardware = detect_hardware()
         tags |= {names.HARDWARE: hardware.describe(), names.HARDWARE_KEY: hardware.key}
-        self._tag(run_id, tags)
+        self._tag(run_id, tags, expected_metrics(verdict.estimate))
         self._declare(decision)
+        if decision.identity:
+            phase, recipe = decision.request.phase, decision.identity.recipe
+            code = code_of(decision.request.project.directory, phase.command, recipe.files)
+            keep(self.client, run_id, names.CODE_FILE, code_json(code))
+
+    def environment(self, run_id: str, facts: Mapping[str, object]) -> None:
+        """Keeps what the environment consists of that a run is computed in; see `environment_facts`."""
+        keep(self.client, run_id, names.ENVIRONMENT_FILE, environment_json(facts))
 
     # --- questions ---
 
@@ -155,17 +165,19 @@ class Records:
         )
         self._declare(decision)
 
-    def answer(self, run_id: str, option: Option, by: str) -> None:
-        self.answer_letter(run_id, option.letter, by)
+    def answer(self, run_id: str, answer: Answer) -> None:
+        # Who answered and when is written first: the letter is what others look for.
+        self._tag(run_id, {names.ANSWERED_BY: answer.by, names.ANSWERED_AT: answer.at or now()})
+        self._tag(run_id, {names.ANSWER: answer.option.letter})
 
-    def answer_letter(self, run_id: str, letter: str, by: str) -> None:
-        # Who answered is written first: the letter is what a waiting run looks for.
-        self._tag(run_id, {names.ANSWERED_BY: by})
-        self._tag(run_id, {names.ANSWER: letter})
+    def propose_answer(self, run_id: str, given: Given, asked_at: str) -> None:
+        """Writes an answer to the question of that time, for the process that waits to take or leave."""
+        proposal = {"letter": given.letter, "by": given.by, "at": given.at, "asked_at": asked_at}
+        self.client.set_tag(run_id, f"{names.PROPOSED_ANSWER}{uuid.uuid4().hex}", dumps(proposal))
 
     def withdraw_answer(self, run_id: str) -> None:
         """Takes an answer back that no longer fits the question."""
-        for name in (names.ANSWER, names.ANSWERED_BY):
+        for name in (names.ANSWER, names.ANSWERED_BY, names.ANSWERED_AT):
             self.client.delete_tag(run_id, name)
 
     # --- ending ---
@@ -312,10 +324,14 @@ class Records:
                 self.client.set_tag(run_id, names.INVALIDATED_BY, by_run_id)
 
     def quarantine(self, run_id: str, reason: str) -> None:
-        self.client.set_tag(run_id, names.QUARANTINED, clipped(reason))
+        """Marks a run as do-not-use, with when that was and who says so."""
+        content = dumps({"at": now(), "by": user()})
+        self._tag(run_id, {names.QUARANTINED: clipped(reason), names.QUARANTINE: content})
 
     def lift_quarantine(self, run_id: str) -> None:
         self.client.delete_tag(run_id, names.QUARANTINED)
+        with suppress(MlflowException):  # Marks of earlier versions have none.
+            self.client.delete_tag(run_id, names.QUARANTINE)
 
     # --- small things ---
 
@@ -357,18 +373,24 @@ class Records:
             )
 
     def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
-        stamp = int(time.time() * 1000)
-        metrics = [Metric(name, float(value), stamp, step) for name, value in values.items()]
+        metrics = _metrics(values, step)
         for start in range(0, len(metrics), 1000):
             self.client.log_batch(run_id, metrics=metrics[start : start + 1000])
 
     def describe(self, run_id: str, markdown: str) -> None:
         self.client.set_tag(run_id, "mlflow.note.content", clipped(markdown))
 
-    def _tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+    def _tag(self, run_id: str, tags: Mapping[str, str], metrics: Mapping[str, float] | None = None) -> None:
+        """Writes tags, and a few metrics along with them."""
         listed = [RunTag(key, value) for key, value in tags.items()]
+        measured = _metrics(metrics or {})
         for start in range(0, len(listed), _BATCH):
-            self.client.log_batch(run_id, tags=listed[start : start + _BATCH])
+            self.client.log_batch(run_id, metrics=[] if start else measured, tags=listed[start : start + _BATCH])
+
+
+def _metrics(values: Mapping[str, float], step: int = 0) -> list[Metric]:
+    stamp = int(time.time() * 1000)
+    return [Metric(name, float(value), stamp, step) for name, value in values.items()]
 
 
 def _readable(look: Callable[[], _Found]) -> _Found | None:

@@ -12,7 +12,7 @@ from mlflow_plugin.evidence import Request
 from mlflow_plugin.invocation import Invocation
 from mlflow_plugin.parameters import Parameter
 from mlflow_plugin.project import Phase, Project
-from mlflow_plugin.questions import Answer, question_text, settle
+from mlflow_plugin.questions import Answer, Given, check_goes_on, question_text, settle
 from mlflow_plugin.verdict import Loss, Option, Verdict
 
 RUN_ID = "c0ffee12" * 4
@@ -31,12 +31,14 @@ def request(decide: str = "ask", asked_as: Invocation | None = None) -> Request:
     return Request(project, phase, given, client=None, experiment_id="0", asked_as=asked_as)
 
 
-def nobody() -> str:
-    return "\n"
+def nobody() -> None:
+    return None
 
 
 def ask(verdict: Verdict = QUESTION, decide: str = "ask", read_answer=nobody) -> Answer:
-    return settle(request(decide), verdict, RUN_ID, read_answer, "ada")
+    answer = settle(request(decide), verdict, RUN_ID, read_answer, "ada")
+    check_goes_on(request(decide), verdict, answer)
+    return answer
 
 
 class Terminal(io.StringIO):
@@ -124,6 +126,19 @@ def test_a_person_at_the_terminal_answers_with_a_letter(typing, capsys, line, op
     assert "Which one? [A/B] " in capsys.readouterr().err
 
 
+def test_a_question_at_a_terminal_can_be_answered_from_elsewhere(typing, capsys, monkeypatch):
+    typing("")
+    answers = iter([None, Given("B", "grace")])
+    monkeypatch.setattr(questions, "_typed", lambda seconds: False)
+    assert ask(read_answer=lambda: next(answers)) == Answer(AGAIN, "grace")
+    assert "B was answered by grace" in capsys.readouterr().err
+
+
+def test_what_somebody_else_answered_while_a_person_typed_counts(typing):
+    typing("A\n")
+    assert ask(read_answer=lambda: Given("B", "grace")) == Answer(AGAIN, "grace")
+
+
 def test_what_is_no_option_is_asked_again(typing, capsys):
     typing("yes\n\nC\nA\n")
     assert ask().option == KEEP
@@ -143,17 +158,19 @@ def test_stopping_to_renew_old_inputs_is_told_how(typing):
 
 
 def test_waiting_ends_with_the_answer_that_somebody_recorded(monkeypatch, capsys):
-    answers = iter(["\n", "\n", "Z\nmallory", "B\ngrace"])
+    answers = iter([None, None, Given("Z", "mallory"), Given("B", "grace", "2026-11-20T08:00:00.000+00:00")])
     pauses = []
     monkeypatch.setattr(questions, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=pauses.append))
-    assert ask(decide="wait", read_answer=lambda: next(answers)) == Answer(AGAIN, "grace")
+    assert ask(decide="wait", read_answer=lambda: next(answers)) == Answer(
+        AGAIN, "grace", "2026-11-20T08:00:00.000+00:00"
+    )
     assert pauses == [questions.POLL_SECONDS] * 3
     assert f"Waiting for: mlflow-phases answer {RUN_ID} A|B" in capsys.readouterr().err
 
 
 def test_waiting_says_now_and_then_that_it_still_waits(monkeypatch, capsys):
     clock = itertools.count(0.0, 20.0)
-    answers = iter(["\n"] * 6 + ["A\n"])
+    answers = iter([None] * 6 + [Given("A", "unknown")])
     monkeypatch.setattr(questions, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda s: None))
     assert ask(decide="wait", read_answer=lambda: next(answers)).by == "unknown"
     assert "train: still waiting for an answer (" in capsys.readouterr().err

@@ -9,9 +9,10 @@ from mlflow_plugin import names
 from mlflow_plugin.artifacts import local_folder
 from mlflow_plugin.errors import NeedsAnswer
 from mlflow_plugin.evidence import Decision
+from mlflow_plugin.questions import Answer
 from mlflow_plugin.records import Records
 from mlflow_plugin.tags import clipped, git_commit, superseded_runs
-from mlflow_plugin.verdict import Verdict
+from mlflow_plugin.verdict import Option, Verdict
 
 BETWEEN = {"fidelity": 0.8, "held_out": 0.8}
 WRITES = ("log_batch", "set_tag", "set_experiment_tag", "delete_tag", "set_terminated", "log_artifact", "log_artifacts")
@@ -245,8 +246,8 @@ def test_who_answered_is_known_before_the_answer_can_be_seen(demo, monkeypatch):
     run_id = demo.client.create_run("0").info.run_id
     seen = []
     watch(demo.client, monkeypatch, lambda name, args: seen.append([tag.key for tag in args[-1]]))
-    demo.records.answer_letter(run_id, "A", "ada")
-    assert seen == [["phase.answered_by"], ["phase.answer"]]
+    demo.records.answer(run_id, Answer(Option("A", "reuse", "Keep"), "ada"))
+    assert seen == [["phase.answered_by", "phase.answered_at"], ["phase.answer"]]
 
 
 # --- failing, and other marks ---

@@ -1,0 +1,150 @@
+"""Answering a question from elsewhere: the page and the command line alike.
+
+An answer is a proposal, in a tag of its own on the run that asks, so that two people can never overwrite each other.
+The process that waits is the only one to choose among them: it takes the first that it finds and says so in
+`phase.answer`.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin import names
+from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.history import moment, phase_run
+from mlflow_plugin.liveness import is_alive
+from mlflow_plugin.names import short
+from mlflow_plugin.questions import Given
+from mlflow_plugin.records import Records
+from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.tags import now
+
+PATIENCE_SECONDS = 15.0
+"""The waiting process looks twice a second; it may sit on a machine far away with a store that is slow."""
+_LOOK_EVERY_SECONDS = 0.2
+
+
+class NoLongerWaits(UsageError):
+    """The run has ended, so no answer reaches it. `command` starts the phase again with the chosen answer."""
+
+    def __init__(self, message: str, command: str) -> None:
+        super().__init__(message)
+        self.command = command
+
+
+class StillOpen(PhaseError):
+    """The answer is written down, but the process that waits has not taken it up yet."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What became of an answer: whether it was the one that counted, else which one did: letter, by whom, when (ISO
+    8601). All are empty when the question itself was replaced by another. `message` is for people.
+    """
+
+    counted: bool
+    message: str
+    letter: str = ""
+    by: str = ""
+    at: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "counted": self.counted,
+            "letter": self.letter or None,
+            "answered_by": self.by or None,
+            "answered_at": self.at or None,
+            "message": self.message,
+        }
+
+
+def answer(client: MlflowClient, run_id: str, letter: str, by: str, asked_at: str = "") -> Answered:
+    """Answers the open question of a run, and waits until the process that asks has taken an answer, this or another.
+
+    `asked_at` names the question that is meant, as the run's question has it; else it is the present one. Raises
+    UsageError when there is no such question or option, NoLongerWaits when nobody waits for the answer any more,
+    StillOpen when the process did not react within PATIENCE_SECONDS.
+    """
+    run = phase_run(client.get_run(run_id))
+    option = _option(run, letter)
+    meant = asked_at or str(run.question.get("asked_at", ""))
+    if early := _outcome(run, meant):
+        return early
+    _check_waits(run, option)
+    mine = Given(option["letter"], by, now())
+    Records(client).propose_answer(run_id, mine, meant)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        run = phase_run(client.get_run(run_id))
+        if outcome := _outcome(run, meant, mine):
+            return outcome
+        _check_waits(run, option)
+        time.sleep(_LOOK_EVERY_SECONDS)
+    raise StillOpen(
+        f"{run.phase} {run.short} looks alive, but has not taken up the answer {mine.letter} in "
+        f"{PATIENCE_SECONDS:.0f} s. The answer is written down and counts as soon as it looks."
+    )
+
+
+def _option(run: PhaseRun, letter: str) -> Mapping[str, Any]:
+    options: list[dict[str, Any]] = run.question.get("options", [])
+    if not options:
+        raise UsageError(f"{run.run_id}: that run asked nothing.")
+    found = next((option for option in options if option["letter"] == letter.strip().upper()), None)
+    if found is None:
+        letters = ", ".join(option["letter"] for option in options)
+        raise UsageError(f"{letter!r} is no option of it. Options: {letters}.")
+    return found
+
+
+def _outcome(run: PhaseRun, meant: str, mine: Given | None = None) -> Answered | None:
+    """What is settled by now about a question of a run; None while it is open."""
+    if str(run.question.get("asked_at", "")) != meant:
+        changed = f"Things changed while {run.phase} {short(run.run_id)} was asking, so it asks anew. Look again."
+        return Answered(False, changed)
+    counted = next((option for option in run.question.get("options", []) if option["letter"] == run.answer), None)
+    if counted is None:
+        return None
+    by = run.answered_by or "unknown"
+    at = run.answered_at.isoformat(timespec="milliseconds") if run.answered_at else ""
+    if mine and (run.answer, by, run.answered_at) == (mine.letter, mine.by, moment(mine.at)):
+        return Answered(True, f"{run.phase} {run.short}: {run.answer}) {counted['title']}", run.answer, by, at)
+    first = f"{run.answer} was answered before, by {by}; the first answer counts."
+    return Answered(False, first, run.answer, by, at)
+
+
+def _check_waits(run: PhaseRun, option: Mapping[str, Any]) -> None:
+    if run.status == "RUNNING" and is_alive(run.heartbeat, time.time()):
+        return
+    commands = run.question.get("commands", {})
+    again = commands.get(option["letter"], f"mlflow run . -e {run.phase} -P decide={option['decide']}")
+    raise NoLongerWaits(f"{run.run_id} no longer waits. Start {run.phase} again with that answer: {again}", again)
+
+
+def given_answer(client: MlflowClient, run_id: str) -> Given | None:
+    """The answer that counts for the open question of a run, for the process that asks: one that stands in
+    `phase.answer` already, as set by hand; else the earliest of those that were proposed for this very question.
+    """
+    tags = client.get_run(run_id).data.tags
+    question = _loads(tags.get(names.QUESTION))
+    letters = {option.get("letter") for option in question.get("options", [])}
+    if (letter := tags.get(names.ANSWER, "").strip().upper()) in letters:
+        return Given(letter, tags.get(names.ANSWERED_BY) or "unknown", tags.get(names.ANSWERED_AT, ""))
+    proposed = [_loads(value) for key, value in tags.items() if key.startswith(names.PROPOSED_ANSWER)]
+    meant = [
+        one for one in proposed if one.get("asked_at") == question.get("asked_at") and one.get("letter") in letters
+    ]
+    first = min(meant, key=lambda one: str(one.get("at")), default=None)
+    return Given(first["letter"], str(first.get("by") or "unknown"), str(first.get("at") or "")) if first else None
+
+
+def _loads(text: str | None) -> dict[str, Any]:
+    with suppress(ValueError):
+        content = json.loads(text or "")
+        return content if isinstance(content, dict) else {}
+    return {}

@@ -1,0 +1,113 @@
+"""Who may see and do what on the page: everybody everything on an open server, under basic-auth what MLflow's own
+permissions say.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Protocol
+
+from flask import g
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, UNAUTHENTICATED
+from werkzeug.datastructures import Authorization
+
+_logger = logging.getLogger(__name__)
+
+
+class Access(Protocol):
+    """What the sender of one request may do. Raises MlflowException (401) when made for somebody who is not known."""
+
+    user: str | None
+
+    def may_read(self, experiment_id: str) -> bool:
+        """Whether the runs of an experiment may be shown."""
+
+    def may_answer(self, experiment_id: str) -> bool:
+        """Whether questions of an experiment's runs may be answered."""
+
+
+class OpenAccess:
+    """A server without users: whoever reaches it may do all that MLflow lets them do."""
+
+    user: str | None = None
+
+    def may_read(self, experiment_id: str) -> bool:
+        return True
+
+    def may_answer(self, experiment_id: str) -> bool:
+        return True
+
+
+class BasicAuthAccess:
+    """A user of `mlflow server --app-name phases-basic-auth`. Whatever cannot be determined is refused."""
+
+    def __init__(self) -> None:
+        self.user: str | None = _authenticated_user()
+        self._decided: dict[tuple[str, str], bool] = {}
+
+    def may_read(self, experiment_id: str) -> bool:
+        return self._may("read", experiment_id)
+
+    def may_answer(self, experiment_id: str) -> bool:
+        return self._may("update", experiment_id)
+
+    def _may(self, action: str, experiment_id: str) -> bool:
+        key = (action, experiment_id)
+        if key not in self._decided:
+            self._decided[key] = self._is_admin or _authorized(self.user or "", action, experiment_id)
+        return self._decided[key]
+
+    @cached_property
+    def _is_admin(self) -> bool:
+        from mlflow.server import auth
+
+        return bool(auth.store.get_user(self.user or "").is_admin)
+
+
+def _authenticated_user() -> str:
+    # MLflow's hook has checked the password already; to check it again would cost a tenth of a second.
+    if user := g.get("mlflow_authenticated_user"):
+        return str(user)
+    from mlflow.server import auth
+
+    found = auth.authenticate_request()
+    if isinstance(found, Authorization) and found.username:
+        return str(found.username)
+    raise MlflowException("Sign in first: this server knows its users.", UNAUTHENTICATED)
+
+
+def _authorized(user: str, action: str, experiment_id: str) -> bool:
+    """As MLflow decides about reading or changing a run of an experiment."""
+    try:
+        from mlflow.server.auth import authorize
+        from mlflow.server.auth.permissions import RESOURCE_TYPE_EXPERIMENT, RESOURCE_TYPE_RUN
+        from mlflow.server.auth.requirements import Requirement
+
+        experiment = (RESOURCE_TYPE_EXPERIMENT, experiment_id)
+        runs = Requirement(RESOURCE_TYPE_RUN, "*", action, fallback_if_no_grant=(experiment,))
+        return bool(authorize(user, experiment, [Requirement(*experiment, "read"), runs]))
+    except (ImportError, AttributeError, TypeError):
+        _logger.exception("This MLflow decides about permissions in a way that mlflow-phases does not know: refused")
+        return False
+
+
+def guard(app: Any, rules: list[tuple[str, str]], check: Callable[[], bool]) -> None:
+    """Makes MLflow's own gate know our rules, as (path, method), each with a validator. Without one a route is open to
+    every user, or closed to all but admins, as MLFLOW_BASIC_AUTH_FAIL_CLOSED says. Raises MlflowException when this
+    MLflow has no such gate: better no server than an open one.
+    """
+    from mlflow.server import auth
+
+    gates = app.before_request_funcs.get(None, [])
+    if not hasattr(auth, "authorize") or auth._before_request not in gates:
+        raise MlflowException("This MLflow's basic-auth is not one that mlflow-phases knows, so its page stays away.")
+    auth.BEFORE_REQUEST_VALIDATORS.update(dict.fromkeys(rules, check))
+    for path, method in rules:
+        with app.test_request_context(path, method=method) as context:
+            if auth._find_validator(context.request) is not check or auth.is_unprotected_route(path):
+                raise MlflowException(f"This MLflow's basic-auth would leave {method} {path} without a guard.")
+
+
+def forbidden(what: str) -> MlflowException:
+    return MlflowException(f"You may not {what}. Ask whoever runs this server for the permission.", PERMISSION_DENIED)

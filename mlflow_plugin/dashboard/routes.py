@@ -1,0 +1,298 @@
+"""The page and its data, as routes of MLflow's own Flask application. All data is JSON, and so is every error."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from functools import wraps
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, redirect, request, send_from_directory
+from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+from mlflow.server import handlers
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin.answers import NoLongerWaits, answer
+from mlflow_plugin.dashboard.access import Access, forbidden
+from mlflow_plugin.dashboard.store import ReadableClient, read_artifact, serves_artifacts_only
+from mlflow_plugin.declared import declared_projects
+from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.history import History, phase_run
+from mlflow_plugin.project import Project
+from mlflow_plugin.runs import PhaseRun
+
+PAGE = "/phases"
+DATA = "/ajax-api/3.0/mlflow/phases"
+STATIC = Path(__file__).parent / "static"
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_LARGEST_BODY = 10_000
+_MOST_RUNS = 5_000
+_logger = logging.getLogger(__name__)
+
+
+def page_rules() -> list[tuple[str, str]]:
+    """The page and its files: for everybody who is known to the server. As (path, method)."""
+    files = [f"{PAGE}/static/{file.relative_to(STATIC).as_posix()}" for file in STATIC.rglob("*") if file.is_file()]
+    return [(handlers._add_static_prefix(path), method) for path in (PAGE, f"{PAGE}/", *files) for method in _READING]
+
+
+def data_rules() -> list[tuple[str, str]]:
+    """The routes that read and write the store. As (path, method)."""
+    reads = [(name, method) for name in _VIEWS for method in _READING]
+    return [(handlers._add_static_prefix(f"{DATA}/{name}"), method) for name, method in (*reads, ("answer", "POST"))]
+
+
+def blueprint(access_of_request: Callable[[], Access]) -> Blueprint:
+    """The page's routes below the server's static prefix. `access_of_request` says what the sender of the present
+    request may do, and raises MlflowException for somebody who is not known.
+    """
+    made = Blueprint("mlflow_phases", __name__, url_prefix=handlers._add_static_prefix("") or None)
+
+    def known(view: Callable[..., Response]) -> Callable[..., Response]:
+        @wraps(view)
+        def guarded(**parts: str) -> Response:
+            try:
+                if serves_artifacts_only():
+                    return _error("FEATURE_DISABLED", "This server holds artifacts only, no runs.", 503)
+                return view(access_of_request(), **parts)
+            except Exception as error:
+                return _trouble(error)
+
+        return guarded
+
+    made.add_url_rule(PAGE, "page", known(_page))
+    made.add_url_rule(f"{PAGE}/", "page_with_slash", known(_page_with_slash))
+    made.add_url_rule(f"{PAGE}/static/<path:name>", "static", known(_static))
+    for name, view in _VIEWS.items():
+        made.add_url_rule(f"{DATA}/{name}", name, known(view))
+    made.add_url_rule(f"{DATA}/answer", "answer", known(_answer), methods=["POST"])
+    made.after_request(_secure)
+    return made
+
+
+def _secure(response: Response) -> Response:
+    response.headers.update(SECURITY_HEADERS)
+    if "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+# --- the page and its files ---
+
+
+def _page(access: Access) -> Response:
+    return _file("index.html")
+
+
+def _page_with_slash(access: Access) -> Response:
+    # Relative addresses in the page would lead elsewhere. The target is relative as well: a proxy may have moved it.
+    return redirect(f"../{PAGE.strip('/')}")  # type: ignore[return-value]
+
+
+def _static(access: Access, name: str) -> Response:
+    return _file(name)
+
+
+def _file(name: str) -> Response:
+    response = send_from_directory(STATIC, name)
+    # Kept by the browser, asked for at each use whether it is still the same: an upgrade is seen at once.
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+# --- the data ---
+
+
+def _experiments(access: Access) -> Response:
+    found, token, client = [], None, ReadableClient(access.may_read)
+    while True:
+        part = client.search_experiments(ViewType.ACTIVE_ONLY, max_results=1000, page_token=token)
+        for experiment in part:
+            if projects := list(declared_projects(experiment.tags)):
+                found.append({"experiment_id": experiment.experiment_id, "name": experiment.name, "projects": projects})
+        if not (token := part.token):
+            return _json({"experiments": found})
+
+
+def _find(access: Access) -> Response:
+    run = _run(ReadableClient(access.may_read), _argument("run_id"))
+    return _json({"experiment_id": run.experiment_id, "project": run.project, "phase": run.phase})
+
+
+def _pipeline(access: Access) -> Response:
+    from mlflow_plugin.views.live import live_view
+    from mlflow_plugin.views.pipeline import pipeline_view
+
+    history, projects = _history(access)
+    about = {
+        "projects": projects,
+        "may_answer": access.may_answer(history.experiment_id),
+        "user": access.user,
+    }
+    seen = json.dumps([about, history.project.name, live_view(history)["stamp"]], sort_keys=True)
+    tag = hashlib.sha256(seen.encode()).hexdigest()[:32]
+    if request.if_none_match.contains_weak(tag):
+        response = Response(status=HTTPStatus.NOT_MODIFIED)
+    else:
+        response = _json({**pipeline_view(history), **about})
+    # Weak: ages, rates and the like move on between two answers of one tag.
+    response.set_etag(tag, weak=True)
+    return response
+
+
+def _runs(access: Access) -> Response:
+    from mlflow_plugin.views.phase_runs import phase_runs_view
+
+    history, _ = _history(access)
+    phase = _argument("phase")
+    if phase not in history.project.phases:
+        known = ", ".join(history.project.phases)
+        raise UsageError(f"project {history.project.name} has no phase {phase!r}. Its phases: {known}.")
+    at_most = request.args.get("at_most", "500")
+    if not at_most.isdigit() or not 0 < int(at_most) <= _MOST_RUNS:
+        raise UsageError(f"at_most={at_most}: give a number from 1 to {_MOST_RUNS}.")
+    return _json(phase_runs_view(history, phase, int(at_most)))
+
+
+def _accounts(access: Access) -> Response:
+    from mlflow_plugin.views.accounts import accounts_view
+
+    return _json(accounts_view(_history(access)[0]))
+
+
+def _losses(access: Access) -> Response:
+    from mlflow_plugin.views.losses import losses_view
+
+    return _json(losses_view(_history(access)[0]))
+
+
+def _live(access: Access) -> Response:
+    from mlflow_plugin.views.live import live_view
+
+    return _json(live_view(_history(access)[0]))
+
+
+def _compare(access: Access) -> Response:
+    from mlflow_plugin.views.compare import compare_view
+
+    history, _ = _history(access)
+    left, right = (_run(history.client, _argument(side)) for side in ("left", "right"))
+    return _json(compare_view(history, left.run_id, right.run_id, read_artifact))
+
+
+def _answer(access: Access) -> Response:
+    # What a page of another site may send unasked is a form or plain text, never JSON; and the browser says whence.
+    if request.mimetype != "application/json":
+        return _error("INVALID_PARAMETER_VALUE", "Send JSON, with Content-Type: application/json.", 415)
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        return _error("PERMISSION_DENIED", "Answers are taken from this server's own page only.", 403)
+    said = request.get_json(silent=True) if (request.content_length or 0) <= _LARGEST_BODY else None
+    if not isinstance(said, dict) or not all(isinstance(said.get(key), str) for key in ("run_id", "letter")):
+        raise UsageError('send {"run_id": "...", "letter": "A", "asked_at": "..."}.')
+    client = ReadableClient(access.may_read)
+    run = _run(client, said["run_id"])
+    if not access.may_answer(run.experiment_id):
+        raise forbidden(f"answer for runs of experiment {run.experiment_id}")
+    by = access.user or f"somebody at {request.remote_addr or 'an unknown address'}, on the page"
+    try:
+        result = answer(client, run.run_id, said["letter"], by, str(said.get("asked_at") or ""))
+    except NoLongerWaits as error:
+        return _json({"error_code": "INVALID_STATE", "message": str(error), "command": error.command}, HTTPStatus.GONE)
+    return _json(result.to_dict(), HTTPStatus.OK if result.counted else HTTPStatus.CONFLICT)
+
+
+_READING = ("GET", "HEAD")
+_VIEWS: Mapping[str, Callable[[Access], Response]] = {
+    "experiments": _experiments,
+    "find": _find,
+    "pipeline": _pipeline,
+    "runs": _runs,
+    "accounts": _accounts,
+    "losses": _losses,
+    "live": _live,
+    "compare": _compare,
+}
+
+
+# --- what they share ---
+
+
+def _argument(name: str) -> str:
+    if value := request.args.get(name, ""):
+        return value
+    raise UsageError(f"the argument {name} is missing.")
+
+
+def _history(access: Access) -> tuple[History, list[str]]:
+    """What the request is about, and the names of all projects of the experiment."""
+    experiment_id = _argument("experiment_id")
+    if not access.may_read(experiment_id):
+        raise forbidden(f"see experiment {experiment_id}")
+    client = ReadableClient(access.may_read)
+    experiment = client.get_experiment(experiment_id)
+    if experiment.lifecycle_stage != "active":
+        raise MlflowException(f"Experiment {experiment_id} was deleted.", RESOURCE_DOES_NOT_EXIST)
+    projects = declared_projects(experiment.tags)
+    return History(client, experiment_id, _chosen(projects, experiment_id)), list(projects)
+
+
+def _chosen(projects: Mapping[str, Project], experiment_id: str) -> Project:
+    name = request.args.get("project") or next(iter(projects), "")
+    if project := projects.get(name):
+        return project
+    if projects:
+        raise MlflowException(
+            f"Experiment {experiment_id} has no project {name!r}, only {', '.join(projects)}.", RESOURCE_DOES_NOT_EXIST
+        )
+    raise MlflowException(
+        f"No phases are known in experiment {experiment_id}. They are once a phase was started in it, for example with "
+        "`mlflow run . -e PHASE -b phases`.",
+        RESOURCE_DOES_NOT_EXIST,
+    )
+
+
+def _run(client: MlflowClient, run_id: str) -> PhaseRun:
+    """A phase's run that may be read."""
+    run = client.get_run(run_id)
+    if run.info.lifecycle_stage != "active":
+        raise MlflowException(f"Run {run_id} was deleted.", RESOURCE_DOES_NOT_EXIST)
+    found = phase_run(run)
+    if not found.phase:
+        raise MlflowException(f"Run {run_id} is no run of a phase.", RESOURCE_DOES_NOT_EXIST)
+    return found
+
+
+def _json(content: Mapping[str, Any], status: int = HTTPStatus.OK) -> Response:
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return Response(text, status, mimetype="application/json")
+
+
+def _error(code: str, message: str, status: int) -> Response:
+    return _json({"error_code": code, "message": message}, status)
+
+
+def _trouble(error: Exception) -> Response:
+    """An error as MLflow sends its own, with nothing of the server's insides."""
+    from werkzeug.exceptions import HTTPException
+
+    if isinstance(error, PhaseError):
+        return _error("INVALID_PARAMETER_VALUE", str(error), 400)
+    if isinstance(error, HTTPException):
+        return _error(error.name.upper().replace(" ", "_"), error.description or error.name, error.code or 500)
+    if isinstance(error, MlflowException) and (status := error.get_http_status_code()) < 500:
+        return _error(error.error_code, error.message, status)
+    _logger.exception("%s %s", request.method, request.path)
+    if isinstance(error, MlflowException):
+        away = "The tracking store does not answer as it should. Try again; the server's log says more."
+        return _error("TEMPORARILY_UNAVAILABLE", away, 503)
+    return _error("INTERNAL_ERROR", "Something is wrong in mlflow-phases; the server's log says what.", 500)

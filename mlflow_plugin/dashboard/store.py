@@ -1,0 +1,105 @@
+"""The server's own tracking store and artifacts, as the sender of a request may see them."""
+
+import os
+import posixpath
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Experiment, Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+from mlflow.server import handlers
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service.client import TrackingServiceClient
+from mlflow.utils.uri import validate_path_is_safe
+from mlflow.utils.validation import _validate_run_id
+
+from mlflow_plugin.runs import PhaseRun
+
+LARGEST_ARTIFACT = 2_000_000
+"""Bytes. What a page shows of a file is far less; a manifest of a thousand files fits."""
+
+
+class _ServerStore(TrackingServiceClient):
+    @property
+    def store(self) -> Any:
+        return handlers._get_tracking_store()
+
+
+class ReadableClient(MlflowClient):
+    """A client on the store that the server itself uses. For it there are no other experiments than those that may be
+    read, nor runs in them: what hangs on the rest is shown as if it were not there.
+    """
+
+    def __init__(self, may_read: Callable[[str], bool]) -> None:
+        # Not the base class's: it would open the database a second time, with other settings than the server's.
+        self._tracking_client = _ServerStore("the server's own store")  # type: ignore[no-untyped-call]
+        self._may_read = may_read
+
+    def get_run(self, run_id: str) -> Run:
+        _validate_run_id(run_id)
+        run = super().get_run(run_id)
+        if not self._may_read(run.info.experiment_id):
+            raise _missing("run", run_id)
+        return run
+
+    def get_experiment(self, experiment_id: str) -> Experiment:
+        if not self._may_read(experiment_id):
+            raise _missing("experiment", experiment_id)
+        return super().get_experiment(experiment_id)
+
+    def search_experiments(self, *args: Any, **options: Any) -> Any:
+        found = super().search_experiments(*args, **options)
+        readable = [one for one in found if self._may_read(one.experiment_id)]
+        return type(found)(readable, found.token)
+
+    def search_runs(
+        self,
+        experiment_ids: Sequence[str],
+        filter_string: str = "",
+        run_view_type: int = ViewType.ACTIVE_ONLY,
+        *args: Any,
+        **options: Any,
+    ) -> Any:
+        readable = [one for one in experiment_ids if self._may_read(one)]
+        return super().search_runs(readable, filter_string, run_view_type, *args, **options)
+
+    def get_metric_history(self, run_id: str, key: str) -> Any:
+        self.get_run(run_id)
+        return super().get_metric_history(run_id, key)
+
+
+def _missing(kind: str, its_id: str) -> MlflowException:
+    return MlflowException(f"There is no {kind} {its_id} here that you may read.", RESOURCE_DOES_NOT_EXIST)
+
+
+def read_artifact(run: PhaseRun, path: str) -> str | None:
+    """The text of one of a run's artifacts; None when there is none, when it is larger than LARGEST_ARTIFACT, or when
+    it is no text. Reads where the server itself reads.
+    """
+    with suppress(MlflowException, OSError, UnicodeDecodeError), tempfile.TemporaryDirectory() as folder:
+        repository, place = _repository(run, path)
+        listed = {one.path: one for one in repository.list_artifacts(posixpath.dirname(place) or None)}
+        found = listed.get(place)
+        if found is None or found.is_dir or (found.file_size or 0) > LARGEST_ARTIFACT:
+            return None
+        local = Path(repository.download_artifacts(place, folder))
+        return local.read_text(encoding="utf-8") if local.stat().st_size <= LARGEST_ARTIFACT else None
+    return None
+
+
+def _repository(run: PhaseRun, path: str) -> tuple[ArtifactRepository, str]:
+    safe = validate_path_is_safe(path)
+    if handlers._is_servable_proxied_run_artifact_root(run.artifact_uri):
+        place = handlers._get_proxied_run_artifact_destination_path(run.artifact_uri, safe)
+        scoped = handlers._get_workspace_scoped_repo_path_if_enabled(place)
+        return handlers._get_artifact_repo_mlflow_artifacts(), str(scoped)
+    return handlers._get_artifact_repository_for_uri(run.artifact_uri), safe
+
+
+def serves_artifacts_only() -> bool:
+    return bool(os.environ.get("_MLFLOW_SERVER_ARTIFACTS_ONLY"))
