@@ -25,6 +25,7 @@ from mlflow_plugin.manifest import Manifest, safe_relative_path
 from mlflow_plugin.runs import PhaseRun
 
 _MODELS = "models"
+_BOOKKEEPING = {f"{names.OUTPUTS_FOLDER}/{names.MANIFEST_FILE}", names.CODE_FILE, names.ENVIRONMENT_FILE}
 
 
 @dataclass(frozen=True)
@@ -162,9 +163,7 @@ def _fetch(artifact_uri: str, folder: str, target: Path) -> None:
     repository: ArtifactRepository | None = None if local else get_artifact_repository(artifact_uri)
     for path in names_found:
         first = path.split("/", 1)[0]
-        if not folder and (
-            first == names.CHECKPOINTS_FOLDER or path == f"{names.OUTPUTS_FOLDER}/{names.MANIFEST_FILE}"
-        ):
+        if not folder and (first == names.CHECKPOINTS_FOLDER or path in _BOOKKEEPING):
             continue
         if path == names.MANIFEST_FILE and folder:
             continue
@@ -174,6 +173,26 @@ def _fetch(artifact_uri: str, folder: str, target: Path) -> None:
             destination.symlink_to((Path(local or "") / folder / path).resolve())
         else:
             repository._download_file(f"{folder}/{path}" if folder else path, str(destination))
+
+
+def artifact_text(run: PhaseRun, path: str, at_most: int) -> str | None:
+    """An artifact of a run as text; None when it is not there or has more than so many bytes, which are not fetched.
+    Raises PhaseError when the store does not answer.
+    """
+    folder, _, name = path.rpartition("/")
+    size = listing(run.artifact_uri, folder).get(name)
+    if size is None or size > at_most:
+        return None
+    try:
+        with tempfile.TemporaryDirectory() as target:
+            local = local_folder(run.artifact_uri)
+            if local is None:
+                found = Path(get_artifact_repository(run.artifact_uri).download_artifacts(path, target))
+            else:
+                found = local / path
+            return found.read_text(encoding="utf-8", errors="replace")
+    except (OSError, MlflowException) as error:
+        raise _unreachable(f"{run.artifact_uri}/{path}", error) from None
 
 
 def read_manifest(run: PhaseRun) -> Manifest:

@@ -1,7 +1,11 @@
 """Which environment a phase's process gets: this one when it satisfies the project, else conda, else uv."""
 
+import json
 import os
+import re
+import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -13,7 +17,16 @@ from mlflow.projects._project_spec import Project as MlflowProject
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from mlflow_plugin.environment_facts import environment_facts
 from mlflow_plugin.errors import PhaseError
+
+# What MLflow puts before a command to activate the environment that it has built.
+_ACTIVATION = re.compile(
+    r"(?:source \S+/bin/activate|(?:source \S+ && )?conda activate \S+(?: 1>&2)?|source \S+ \S+ 1>&2) && "
+)
+_FACTS_SCRIPT = Path(__file__).with_name("environment_facts.py")
+_ASK_SECONDS = 60.0
+_NO_INPUT = subprocess.DEVNULL
 
 
 def choose_env_manager(project: MlflowProject, named: str | None) -> str:
@@ -116,3 +129,24 @@ def _local_unmet(folder: Path) -> list[str]:
 
 def _lines(file: Path) -> Iterator[str]:
     yield from file.read_text(encoding="utf-8").splitlines()
+
+
+def facts_of_environment(manager: str, command: str) -> dict[str, object]:
+    """The facts of the environment that a command runs in: of this one when the manager is `local`, else of the one
+    that MLflow activates at the beginning of the command, asked of its own interpreter. Seconds when conda does that.
+
+    Raises PhaseError when that cannot be found out, as for a container.
+    """
+    if command.startswith("docker run "):
+        raise PhaseError("it is computed in a container")
+    if manager == "local":
+        return environment_facts()
+    activation = _ACTIVATION.match(command)
+    if activation is None:
+        raise PhaseError("its command does not say in which environment it runs")
+    ask = ["bash", "-c", f"{activation[0]}python -I {shlex.quote(str(_FACTS_SCRIPT))}"]
+    try:
+        answer = subprocess.run(ask, capture_output=True, text=True, timeout=_ASK_SECONDS, check=True, stdin=_NO_INPUT)
+        return dict(json.loads(answer.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError, TypeError) as error:
+        raise PhaseError(f"its interpreter does not say: {error}") from None

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,14 +26,15 @@ from mlflow.projects.utils import (
 from mlflow.tracking import get_tracking_uri, set_tracking_uri
 
 from mlflow_plugin.attempt import Attempt, settle_request
-from mlflow_plugin.environments import choose_env_manager
+from mlflow_plugin.environments import choose_env_manager, facts_of_environment
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.evidence import Request
 from mlflow_plugin.finish import complete_work
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import phase_run
+from mlflow_plugin.names import short
 from mlflow_plugin.parameters import is_cut
-from mlflow_plugin.phase import DECIDED, LONG_VALUES, input_variables
+from mlflow_plugin.phase import DECIDED, INTERPRETER, LONG_VALUES, input_variables
 from mlflow_plugin.progress import say
 from mlflow_plugin.records import Records
 from mlflow_plugin.runs import PhaseRun
@@ -44,6 +46,7 @@ _ORDERLY_END_SECONDS = 600.0
 _TIMEOUT_END_SECONDS = 60.0
 _CTRL_C_SECONDS = 0.5
 _LEFT_BEHIND_SECONDS = 10.0
+_ENVIRONMENT_SECONDS = 10.0
 _SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "busybox"}
 
 
@@ -151,12 +154,18 @@ def _run_command(attempt: Attempt, execution: Execution, heart: Heart) -> int | 
     """The exit code of the phase's command, None when its time ran out. Whatever ends this ends the command."""
     phase = attempt.decision.request.phase
     try:
-        process = _start(attempt, execution)
+        process, manager = _start(attempt, execution)
     except Exception as error:
         raise PhaseError(f"{phase.name}: its process could not be started: {error}") from error
     heart.pid = process.command_proc.pid
+    command = str(process.command_proc.args[-1])
+    arguments = (heart.records, attempt.run_id, manager, command)
+    keeping = threading.Thread(target=_keep_environment, args=arguments, name="environment", daemon=True)
+    keeping.start()
     try:
-        return _wait(process, phase.timeout_minutes)
+        exit_code = _wait(process, phase.timeout_minutes)
+        keeping.join(_ENVIRONMENT_SECONDS)
+        return exit_code
     except (KeyboardInterrupt, Terminated) as error:
         say(f"{phase.name}: {str(error) or 'interrupted'}; waiting for its process to end in order")
         _stop(process.command_proc.pid, _ORDERLY_END_SECONDS, getattr(error, "number", signal.SIGTERM))
@@ -166,7 +175,16 @@ def _run_command(attempt: Attempt, execution: Execution, heart: Heart) -> int | 
         raise
 
 
-def _start(attempt: Attempt, execution: Execution) -> LocalSubmittedRun:
+def _keep_environment(records: Records, run_id: str, manager: str, command: str) -> None:
+    """Keeps with a run what its environment consists of, while its command computes; not knowing that harms nobody."""
+    try:
+        records.environment(run_id, facts_of_environment(manager, command))
+    except PhaseError as error:
+        say(f"run {short(run_id)}: its environment is not recorded: {error}")
+
+
+def _start(attempt: Attempt, execution: Execution) -> tuple[LocalSubmittedRun, str]:
+    """The process that computes, and the manager of the environment that it does so in."""
     request = attempt.decision.request
     directory = str(request.project.directory)
     manager = choose_env_manager(load_project(directory), execution.backend_config.get(PROJECT_ENV_MANAGER))
@@ -187,7 +205,7 @@ def _start(attempt: Attempt, execution: Execution) -> LocalSubmittedRun:
             get_tracking_uri(),
             request.experiment_id,
         )
-    return started
+    return started, manager
 
 
 _NO_DOCKER = {"DOCKER_ARGS": None, "STORAGE_DIR": None, "build_image": False, "docker_auth": None}
@@ -223,7 +241,7 @@ def _this_environment() -> dict[str, str | None]:
     """Lets `python` mean the one that was found to satisfy the project, also where its folder is not on the path."""
     here = os.path.dirname(sys.executable)
     others = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder != here]
-    return {"PATH": os.pathsep.join([here, *others])}
+    return {"PATH": os.pathsep.join([here, *others]), INTERPRETER: sys.prefix}
 
 
 @contextmanager

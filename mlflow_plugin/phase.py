@@ -19,6 +19,7 @@ from mlflow_plugin import names
 from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.attempt import settle_request
 from mlflow_plugin.checkpoints.session import CheckpointSession
+from mlflow_plugin.environment_facts import environment_facts
 from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.evidence import Request
 from mlflow_plugin.finish import complete_work
@@ -35,6 +36,8 @@ from mlflow_plugin.termination import Terminated, Termination, orderly_terminati
 
 DECIDED = "MLFLOW_PHASES_DECIDED"
 """Set to the run id by the backend, which has decided before it started this process."""
+INTERPRETER = "MLFLOW_PHASES_INTERPRETER"
+"""Where Python lies (`sys.prefix`) whose environment the backend has recorded, when that is its own."""
 LONG_VALUES = "MLFLOW_PHASES_LONG_VALUES"
 """Parameters by name, as JSON, that MLflow cuts when it logs them."""
 
@@ -173,6 +176,8 @@ def _settle() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
     if os.environ.get(DECIDED) == run_id:
         run = phase_run(found)
         records.check_owner(run_id)  # Its starter may have been killed, and the work taken over, before this began.
+        if os.environ.get(INTERPRETER, sys.prefix) != sys.prefix:
+            records.environment(run_id, environment_facts())  # The command has chosen another than its starter knew.
         history = History(client, run.experiment_id, request.project)
         fed = history.runs(run.inputs.values())
         inputs = {need: fed[used] for need, used in run.inputs.items() if used in fed}
@@ -183,6 +188,7 @@ def _settle() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
     if attempt.source is not None:
         say(f"{request.phase.name}: nothing to compute; the outputs are those of run {attempt.source.run_id}")
         sys.exit(0)
+    records.environment(run_id, environment_facts())
     return records, attempt.work(), phase_run(client.get_run(run_id)), attempt.resumed_from()
 
 

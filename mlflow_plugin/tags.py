@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from mlflow_plugin import names
+from mlflow_plugin.accounting import Estimate
 from mlflow_plugin.evidence import Decision
 from mlflow_plugin.identity import Identity
 from mlflow_plugin.runs import PhaseRun
@@ -50,6 +51,14 @@ def superseded_runs(decision: Decision) -> set[str]:
     """The runs of the same phase that a new one takes the place of, as the question said."""
     phase = decision.request.phase.name
     return {loss.run_id for loss in decision.verdict.invalidates if loss.phase == phase}
+
+
+def expected_metrics(expected: Estimate | None) -> dict[str, float]:
+    """The metrics that say what a run was expected to take and cost, to be compared with what it did."""
+    if expected is None:
+        return {}
+    cost = {names.ESTIMATED_USD: expected.cost_usd} if expected.cost_usd is not None else {}
+    return {names.ESTIMATED_SECONDS: expected.seconds, **cost}
 
 
 def clipped(text: str) -> str:
