@@ -1,0 +1,72 @@
+"""Fixtures for tests of the page: real servers, a real browser, and runs for them to show."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.dashboard.site import Site
+from tests.servers.browser import Visitor, chromium
+from tests.servers.tracking import TrackingServer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+PageServer = Callable[..., TrackingServer]
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture
+def page_server(store: str, tmp_path: Path) -> Iterator[PageServer]:
+    """Return a function that starts a server with the page on the test's store; options as of `TrackingServer`."""
+    with ExitStack() as stack:
+
+        def start(**options: Any) -> TrackingServer:
+            folder = tmp_path / f"server-{len(list(tmp_path.glob('server-*')))}"
+            server = TrackingServer(folder, store, **{"app_name": "phases", **options})
+            stack.callback(server.stop)
+            server.start()
+            return server
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Site]:
+    """Return the module's server, with a store of its own."""
+    folder = tmp_path_factory.mktemp("site")
+    server = TrackingServer(folder, empty_database, app_name="phases")
+    server.start()
+    yield Site(folder, server)
+    server.stop()
+
+
+@pytest.fixture(scope="package")
+def browser() -> "Iterator[Browser]":
+    """Return Chromium. Not for the whole session: while Playwright runs, no other test could use asyncio."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def visit(browser: "Browser") -> Iterator[Visit]:
+    """Return a function that makes a visitor of the server at an address; options as of Playwright's `new_context`. At
+    the end the test fails when a script failed, a policy was violated, or another server was asked for anything.
+    """
+    visitors: list[Visitor] = []
+
+    def enter(address: str, **options: Any) -> Visitor:
+        visitors.append(Visitor(browser, address, **options))
+        return visitors[-1]
+
+    yield enter
+    for visitor in visitors:
+        visitor.leave()
+
+
+@pytest.fixture
+def browser_page(visit: Visit, site: Site) -> "Page":
+    """Return a tab of a visitor to the module's server."""
+    return visit(site.url).page()

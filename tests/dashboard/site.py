@@ -1,0 +1,54 @@
+"""A server with the page that all tests of a module share, and how to ask it."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from simulation import Simulation
+
+from tests.servers.tracking import TrackingServer
+
+DATA = "/ajax-api/3.0/mlflow/phases"
+
+
+class Reply:
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status, self.headers, self.text = status, headers, body.decode("utf-8", "replace")
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+def ask(url: str, body: Any = None, headers: Mapping[str, str] | None = None, method: str | None = None) -> Reply:
+    given = {"Content-Type": "application/json", **(headers or {})} if body is not None else dict(headers or {})
+    data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, given, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return Reply(reply.status, reply.headers, reply.read())
+    except urllib.error.HTTPError as error:
+        return Reply(error.code, error.headers, error.read())
+
+
+class Site:
+    """A server with the page that all tests of a module share. Each test has an experiment of its own in it."""
+
+    def __init__(self, folder: Path, server: TrackingServer) -> None:
+        self.folder, self.server, self.url = folder, server, server.url
+        self.store = f"sqlite:///{folder / 'mlflow.db'}"
+
+    def demo(self, name: str) -> Simulation:
+        """The project of phases collect, train and evaluate in a new experiment of this name."""
+        from mlflow.tracking import MlflowClient
+
+        place = str(self.folder / "artifacts" / name)
+        experiment_id = MlflowClient(self.store).create_experiment(name, artifact_location=place)
+        return Simulation(self.folder / f"project-{experiment_id}", self.store, experiment_id)
+
+    def address(self, experiment_id: str = "", *parts: str) -> str:
+        """The page's address, of an experiment's demo project where one is named."""
+        return f"{self.url}/phases" + (f"#/{'/'.join((experiment_id, 'demo', *parts))}" if experiment_id else "")
