@@ -6,7 +6,7 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin import names
-from mlflow_plugin.accounting import describe_duration
+from mlflow_plugin.accounting import cost_usd, describe_duration
 from mlflow_plugin.artifacts import gather_outputs
 from mlflow_plugin.decision import middling
 from mlflow_plugin.digests import value_digest
@@ -15,6 +15,7 @@ from mlflow_plugin.history import phase_run
 from mlflow_plugin.manifest import Manifest
 from mlflow_plugin.progress import say
 from mlflow_plugin.records import Completion, Records, Work
+from mlflow_plugin.run_page import completed
 from mlflow_plugin.runs import PhaseRun
 
 
@@ -62,7 +63,8 @@ def complete_work(
         digest = value_digest(["no outputs", run.fingerprint])
         say(f"{phase.name}: attention: it left no outputs in the store; later phases go by how it was made")
     _check_owner(records, run_id)  # The upload may have taken long.
-    records.complete(run_id, work, Completion(digest, outputs, duration_seconds, price, grade))
+    shown = completed(phase, work.request.values, run, work.inputs, duration_seconds, cost_usd(duration_seconds, price))
+    records.complete(run_id, work, Completion(digest, outputs, duration_seconds, price, grade, shown))
     _report(work, run, grade, duration_seconds)
 
 

@@ -26,6 +26,7 @@ from mlflow_plugin.project import Project
 from mlflow_plugin.provenance import code_json, code_of, environment_json, keep
 from mlflow_plugin.question_record import question_json
 from mlflow_plugin.questions import Answer, Given, option_commands
+from mlflow_plugin.run_page import NOTE, failed, reused
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.tags import clipped, dumps, expected_metrics, git_commit, index, named, now, superseded_runs, user
 from mlflow_plugin.verdict import Option
@@ -36,13 +37,14 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True)
 class Completion:
-    """What a finished phase has to show. Seconds; the price is per hour."""
+    """What a finished phase has to show. Seconds; the price is per hour; `shown` are its name and description."""
 
     output_digest: str
     outputs: OutputFiles
     duration_seconds: float
     price: Price
     grade: str
+    shown: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ class Records:
         self._tag(
             run_id,
             {
+                **completion.shown,
                 names.OUTPUTS: completion.outputs.to_tag(),
                 names.OUTPUT_DIGEST: completion.output_digest,
                 names.COMPLETED_AT: now(),
@@ -234,7 +237,7 @@ class Records:
                 **named(decision),
                 **{names.INPUT_PREFIX + need: used for need, used in source.inputs.items()},
                 names.VERDICT: "reuse",
-                "mlflow.runName": f"{phase.name} reuse",
+                **reused(phase, decision.request.values, decision.verdict, source),
                 names.REUSED_RUN_ID: source.run_id,
                 names.ANCESTORS: ",".join(lineage),
                 names.OUTPUT_DIGEST: source.output_digest,
@@ -271,8 +274,9 @@ class Records:
 
     def fail(self, run_id: str, reason: str, decision: Decision | None = None, status: str = "FAILED") -> None:
         """Ends a run without a result. Nothing that it made is removed."""
-        tags = {**(named(decision) if decision else {}), names.REASON: clipped(reason)}
-        self._tag(run_id, tags)
+        tags = named(decision) if decision else {}
+        note = tags.get(NOTE) or self.client.get_run(run_id).data.tags.get(NOTE, "")
+        self._tag(run_id, {**tags, names.REASON: clipped(reason), **failed(note, status, reason)})
         self.end(run_id, status)
 
     def end_pipeline(self, run_id: str, phase_run_ids: Iterable[str]) -> None:
@@ -378,7 +382,7 @@ class Records:
             self.client.log_batch(run_id, metrics=metrics[start : start + 1000])
 
     def describe(self, run_id: str, markdown: str) -> None:
-        self.client.set_tag(run_id, "mlflow.note.content", clipped(markdown))
+        self.client.set_tag(run_id, NOTE, clipped(markdown))
 
     def _tag(self, run_id: str, tags: Mapping[str, str], metrics: Mapping[str, float] | None = None) -> None:
         """Writes tags, and a few metrics along with them."""

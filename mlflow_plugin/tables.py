@@ -7,6 +7,7 @@ from mlflow_plugin.accounting import describe_cost, describe_duration
 from mlflow_plugin.decision import quality_of
 from mlflow_plugin.project import Phase
 from mlflow_plugin.questions import question_text
+from mlflow_plugin.run_page import run_address
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.verdict import Plan, Verdict, approximately, clock
 
@@ -41,15 +42,6 @@ def quality_cell(phase: Phase, run: PhaseRun | None) -> str:
     return f"{phase.quality.metric} {shown} ({phase.grade(run.metrics)})"
 
 
-def run_link(experiment_id: str, run_id: str) -> str:
-    """Where the MLflow UI shows a run: the tracking server's address, or that of `mlflow ui` on a local store."""
-    from mlflow.tracking import get_tracking_uri
-
-    uri = get_tracking_uri()
-    base = uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
-    return f"{base}/#/experiments/{experiment_id}/runs/{run_id}"
-
-
 def outcome_table(rows: Sequence[tuple[Phase, "Outcome", PhaseRun]], seconds: float) -> str:
     """The closing table of a pipeline. `rows` hold a phase, how it ended, and the run recorded for it now."""
     cells, saved_seconds, saved_usd = [], 0.0, 0.0
@@ -66,7 +58,7 @@ def outcome_table(rows: Sequence[tuple[Phase, "Outcome", PhaseRun]], seconds: fl
                 quality_cell(phase, source),
                 _time(source.duration_seconds) + (" saved" if reused else ""),
                 _money(0 if reused else run.cost_usd) + saved,
-                run_link(run.experiment_id, run.run_id),
+                run_address(run.experiment_id, run.run_id),
             )
         )
     total = f"{describe_duration(seconds)} in all"

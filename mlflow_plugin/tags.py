@@ -11,6 +11,7 @@ from mlflow_plugin import names
 from mlflow_plugin.accounting import Estimate
 from mlflow_plugin.evidence import Decision
 from mlflow_plugin.identity import Identity
+from mlflow_plugin.run_page import decided
 from mlflow_plugin.runs import PhaseRun
 
 
@@ -23,7 +24,7 @@ def named(decision: Decision) -> dict[str, str]:
         names.PROJECT: request.project.name,
         names.REASON: clipped("; ".join(decision.verdict.reasons)),
         names.RUNS_INDEX + names.phase_key(request.project.name, request.phase.name): "1",
-        "mlflow.runName": f"{request.phase.name} {decision.verdict.action}",
+        **decided(request.phase, request.values, decision.verdict, decision.inputs),
     }
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 from mlflow_plugin.accounting import describe_cost, describe_duration
+from mlflow_plugin.markdown import link, plain
 from mlflow_plugin.names import short
 from mlflow_plugin.parameters import unquoted
 from mlflow_plugin.project import Phase
-from mlflow_plugin.reports.markdown import link, plain
+from mlflow_plugin.run_page import gates_text, quality_text, run_address
 from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.tables import run_link
 from mlflow_plugin.verdict import Loss, clock
 
 _LONGEST_VALUE = 60
@@ -33,7 +33,7 @@ def entry(phase: Phase | None, run: PhaseRun, thrown_away: Iterable[Loss] = ()) 
     if losses := list(thrown_away):
         lines.append(f"- **Thrown away** (no longer counts; nothing was deleted){_by_whom(run)}:")
         lines += [f"  - {plain(loss.sentence())}" for loss in losses]
-    lines.append(f"- **Run:** {link(run.run_id, run_link(run.experiment_id, run.run_id))}")
+    lines.append(f"- **Run:** {link(run.run_id, run_address(run.experiment_id, run.run_id))}")
     return "\n".join([*lines, "", _MARK.format(run.run_id), ""])
 
 
@@ -52,8 +52,8 @@ def _facts(phase: Phase | None, run: PhaseRun) -> list[tuple[str, str]]:
         ("What", _what(run)),
         ("Verdict", plain(run.verdict) + _chosen(run)),
         ("Why" if run.complete or run.verdict == "ask" else "What happened", plain(run.reason)),
-        ("Quality", _quality(phase, run)),
-        ("Gates", _gates(phase, run)),
+        ("Quality", plain(quality_text(phase, run)) if run.complete else ""),
+        ("Gates", plain(gates_text(phase, run)) if phase and run.complete else ""),
         ("Time and cost", _spent(run)),
         ("Saved", _saved(run)),
         ("Goes on from", plain(run.checkpoint) if not run.complete else ""),
@@ -80,28 +80,6 @@ def _chosen(run: PhaseRun) -> str:
 
 def _by_whom(run: PhaseRun) -> str:
     return f", chosen by {plain(run.answered_by or run.user)}" if run.answered_by or run.user else ""
-
-
-def quality_text(phase: Phase | None, run: PhaseRun) -> str:
-    """A run's quality against both thresholds; empty for a phase without quality or a run without a result."""
-    quality = phase.quality if phase else None
-    if quality is None or not run.complete:
-        return ""
-    value = run.metrics.get(quality.metric)
-    shown = "unknown: it was never logged" if value is None else f"{value:.4g}: {quality.grade(value)}"
-    good, poor = ("from", "below") if quality.higher_is_better else ("up to", "above")
-    return f"{quality.metric} {shown} (good {good} {quality.good:g}, poor {poor} {quality.poor:g})"
-
-
-def _quality(phase: Phase | None, run: PhaseRun) -> str:
-    return plain(quality_text(phase, run))
-
-
-def _gates(phase: Phase | None, run: PhaseRun) -> str:
-    if phase is None or not run.complete:
-        return ""
-    told = [(gate.text, gate.failure(run.metrics)) for gate in phase.gates]
-    return "; ".join(plain(failure or f"{text} passes") for text, failure in told)
 
 
 def _spent(run: PhaseRun) -> str:

@@ -14,11 +14,11 @@ import pytest
 
 from mlflow_plugin import names
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.markdown import link, plain
 from mlflow_plugin.reports import log_file
 from mlflow_plugin.reports.entry import entry
 from mlflow_plugin.reports.experiment_log import append_all, kept_log
 from mlflow_plugin.reports.log_file import append, logged_runs
-from mlflow_plugin.reports.markdown import link, plain
 from mlflow_plugin.runs import PhaseRun
 
 MARK = re.compile(r"<!-- mlflow-phases run (\w+) -->")
