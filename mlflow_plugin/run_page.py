@@ -42,8 +42,8 @@ def reused(phase: Phase, values: Mapping[str, Value], verdict: Verdict, source: 
         f"**reuse** of {run_link(source)}{saved}{money}: {plain('; '.join(verdict.reasons))}",
         *_how_good(phase, source),
     ]
-    name = f"{_name(phase, values)}: reuse of {source.short}{_quality_in_name(phase, source, ", ")}"
-    return {RUN_NAME: name, NOTE: with_block("", lines)}
+    how_good = _quality_in_name(phase, source, after=", ")
+    return {RUN_NAME: f"{_name(phase, values)}: reuse of {source.short}{how_good}", NOTE: with_block("", lines)}
 
 
 def completed(
