@@ -45,7 +45,8 @@ def stored(run: PhaseRun, name: str) -> Path:
 def test_a_folder_of_a_store_is_listed_with_sizes(run, route):
     found = listing(run.artifact_uri, "outputs")
     assert {name: size for name, size in found.items() if name != "manifest.json"} == {"a.txt": 3, "sub/b.txt": 3}
-    assert set(listing(run.artifact_uri)) == {"outputs/a.txt", "outputs/sub/b.txt", "outputs/manifest.json"}
+    kept = {"provenance/code.json", "outputs/manifest.json"}
+    assert set(listing(run.artifact_uri)) == {"outputs/a.txt", "outputs/sub/b.txt", *kept}
     assert listing(run.artifact_uri, "nowhere") == {}
 
 
