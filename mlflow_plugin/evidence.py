@@ -4,7 +4,7 @@ Collects the evidence for one phase from the tracking store and hands it to `dec
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -256,13 +256,10 @@ def good_downstream(history: History, run: PhaseRun) -> list[Loss]:
 
 def estimate_phase(history: History, phase: Phase, values: Mapping[str, Value], price: Price) -> Estimate | None:
     """What the phase will take here, from earlier runs; a size that is not given counts as the newest run's."""
-    past = []
-    for run in history.computed(phase.name):
-        if run.complete and run.duration_seconds is not None:
-            past.append(PastRun(run.duration_seconds, run.hardware_key, _sizes(phase, run.parameters), run.cost_usd))
+    past = past_runs(phase, history.computed(phase.name))
     if not past:
         return None
-    sizes = _sizes(phase, {name: str(value) for name, value in values.items()}) or past[0].size
+    sizes = sizes_of(phase, {name: str(value) for name, value in values.items()}) or past[0].size
     found = estimate(past, detect_hardware().key, sizes)
     if found is None:
         return None
@@ -271,7 +268,17 @@ def estimate_phase(history: History, phase: Phase, values: Mapping[str, Value], 
     return Estimate(found.seconds, found.low, found.high, found.runs, found.like_hardware, usd)
 
 
-def _sizes(phase: Phase, parameters: Mapping[str, str]) -> dict[str, float]:
+def past_runs(phase: Phase, runs: Iterable[PhaseRun]) -> list[PastRun]:
+    """What the complete ones among a phase's runs say of how long the next will take, in their order."""
+    return [
+        PastRun(run.duration_seconds, run.hardware_key, sizes_of(phase, run.parameters), run.cost_usd)
+        for run in runs
+        if run.complete and run.duration_seconds is not None
+    ]
+
+
+def sizes_of(phase: Phase, parameters: Mapping[str, str]) -> dict[str, float]:
+    """The parameters that a phase declares as its size, as numbers; those that are none are left out."""
     sizes = {}
     for name in phase.size:
         try:

@@ -1,13 +1,14 @@
 """Every lookup in the tracking store, and only here. Reads, never writes."""
 
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from mlflow.entities import Run, ViewType
+from mlflow.entities import Experiment, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -22,6 +23,8 @@ NO_EXPERIMENT = ""
 """Stands for an experiment that does not exist yet, in which nothing has been run."""
 _AT_MOST = 20
 _ALL = 50_000
+_NEWEST = 50
+_PAGE = 250
 
 
 def _json(text: str | None) -> Any:
@@ -121,8 +124,11 @@ class History:
         self.experiment_id = experiment_id
         self.project = project
         self._runs: dict[str, PhaseRun | None] = {}
-        self._tags: Mapping[str, str] | None = None
+        self._read_experiment: Experiment | None = None
         self._quarantined: dict[str, dict[str, PhaseRun]] = {}
+        self._newest: list[PhaseRun] | None = None
+        self._unended: list[PhaseRun] | None = None
+        self._recent: dict[str, tuple[int, list[PhaseRun]]] = {}
 
     # --- single runs ---
 
@@ -170,10 +176,16 @@ class History:
 
     def experiment_tags(self) -> Mapping[str, str]:
         """The tags of the experiment itself."""
-        if self._tags is None:
-            known = self.experiment_id != NO_EXPERIMENT
-            self._tags = self.client.get_experiment(self.experiment_id).tags if known else {}
-        return self._tags
+        return {} if self.experiment_id == NO_EXPERIMENT else self._experiment().tags
+
+    def experiment_name(self) -> str:
+        """What the experiment is called; empty when there is none yet."""
+        return "" if self.experiment_id == NO_EXPERIMENT else self._experiment().name
+
+    def _experiment(self) -> Experiment:
+        if self._read_experiment is None:
+            self._read_experiment = self.client.get_experiment(self.experiment_id)
+        return self._read_experiment
 
     # --- the newest run of a phase ---
 
@@ -227,11 +239,69 @@ class History:
 
     def recent(self, phase: str, at_most: int = _AT_MOST) -> list[PhaseRun]:
         """The newest runs of a phase, whatever became of them."""
-        return self.search(f"tags.`{names.RUNS_INDEX}{names.phase_key(self.project.name, phase)}` = '1'", at_most)
+        return self._of_phase(names.RUNS_INDEX, phase, at_most, lambda run: bool(run.verdict or run.reason))
 
     def computed(self, phase: str, at_most: int = _AT_MOST) -> list[PhaseRun]:
         """The newest runs of a phase that computed something, whatever became of them; reuses do not count."""
-        return self.search(f"tags.`{names.COMPUTED_INDEX}{names.phase_key(self.project.name, phase)}` = '1'", at_most)
+        return self._of_phase(names.COMPUTED_INDEX, phase, at_most, lambda run: run.verdict in ("run", "resume"))
+
+    def _of_phase(self, index: str, phase: str, at_most: int, counts: Callable[[PhaseRun], bool]) -> list[PhaseRun]:
+        """The newest runs of a phase under an index, from what was read before where that holds enough of them: where
+        a phase has tens of thousands of runs, each such search takes a tenth of a second."""
+        key = index + names.phase_key(self.project.name, phase)
+        if self._newest is not None:
+            found = [run for run in self._newest if self.is_own(run) and run.phase == phase and counts(run)]
+            if len(found) >= at_most or len(self._newest) < _NEWEST:
+                return found[:at_most]
+        read, found = self._recent.get(key, (0, []))
+        if at_most > read and len(found) == read:
+            found = self.search(f"tags.`{key}` = '1'", at_most)
+            self._recent[key] = (at_most, found)
+        return found[:at_most]
+
+    # --- what goes on ---
+
+    def is_own(self, run: PhaseRun) -> bool:
+        """Whether a run is one of this project's phases."""
+        return run.project == self.project.name and run.phase in self.project.phases
+
+    def newest(self) -> list[PhaseRun]:
+        """The newest runs of the experiment, be they of a phase or not. From then on `recent` and `computed` answer
+        from these where they can: who looks at all phases does so with one search."""
+        if self._newest is None:
+            self._newest = self.search("", _NEWEST)
+        return self._newest
+
+    def unended(self) -> list[PhaseRun]:
+        """The project's newest runs that are RUNNING, or whose heart was found to have stopped and whose work nobody
+        took over; newest first."""
+        if self._unended is None:
+            running = self.search("attributes.status = 'RUNNING'", _NEWEST)
+            dead = self.search(f"tags.`{names.PRESUMED_DEAD}` LIKE '%'", _NEWEST)
+            found = {run.run_id: run for run in (*running, *dead) if self.is_own(run) and not run.heir}
+            started = sorted(found.values(), key=lambda run: run.started_at, reverse=True)
+            self._unended = [run for run in started if not run.complete]
+        return self._unended
+
+    def asking(self) -> list[PhaseRun]:
+        """The project's newest runs with a question that nobody has answered, whether they still wait or have ended."""
+        asked = self.search(f"tags.`{names.QUESTION}` LIKE '%' AND tags.`{names.VERDICT}` = 'ask'", _NEWEST)
+        return [run for run in asked if self.is_own(run) and not run.answer]
+
+    def each(self, filter_string: str, within_seconds: float) -> Iterator[PhaseRun | None]:
+        """All runs that match, newest first; a None at the end when that took too long and older ones were left out."""
+        if self.experiment_id == NO_EXPERIMENT:
+            return
+        began, token = time.monotonic(), None
+        while True:
+            found = self.client.search_runs([self.experiment_id], filter_string, max_results=_PAGE, page_token=token)
+            yield from (phase_run(run) for run in found)
+            token = found.token
+            if not token:
+                return
+            if time.monotonic() - began > within_seconds:
+                yield None
+                return
 
     def pinned(self, phase: Phase, run_id: str) -> PhaseRun:
         """The run that the caller chose to feed a phase. Raises UsageError: it does not exist, is of another phase,

@@ -1,12 +1,14 @@
 """A question as JSON that fits into a tag, for those who answer from elsewhere."""
 
 import json
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from mlflow_plugin.names import TAG_LENGTH
-from mlflow_plugin.verdict import Option, Verdict, finite, loss_dict
+from mlflow_plugin.verdict import Loss, Option, Verdict, finite, loss_dict
 
 
 def question_json(verdict: Verdict, commands: Mapping[str, str] | None = None) -> str:
@@ -49,3 +51,51 @@ def _option(option: Option, at_most: int, longest: int) -> dict[str, Any]:
         "seconds": finite(option.seconds),
         "cost_usd": finite(option.cost_usd),
     }
+
+
+def recorded_options(question: Mapping[str, Any]) -> list[Option]:
+    """The options of a question that was read from a tag. What is no option, for anybody can write a tag, is left
+    out."""
+    return [_recorded_option(one) for one in _dicts(question.get("options")) if one.get("letter")]
+
+
+def _recorded_option(content: Mapping[str, Any]) -> Option:
+    return Option(
+        letter=str(content["letter"]),
+        decide=str(content.get("decide", "")),
+        title=str(content.get("title", "")),
+        keeps=_texts(content.get("keeps")),
+        throws_away=tuple(_recorded_loss(loss) for loss in _dicts(content.get("throws_away"))),
+        reruns=_texts(content.get("reruns")),
+        seconds=number(content.get("seconds")),
+        cost_usd=number(content.get("cost_usd")),
+    )
+
+
+def _recorded_loss(content: Mapping[str, Any]) -> Loss:
+    finished_at = None
+    with suppress(TypeError, ValueError):
+        finished_at = datetime.fromisoformat(content.get("finished_at") or "")
+    return Loss(
+        phase=str(content.get("phase", "")),
+        run_id=str(content.get("run_id", "")),
+        quality=number(content.get("quality")),
+        metric=str(content.get("metric", "")),
+        finished_at=finished_at,
+        duration_seconds=number(content.get("duration_seconds")),
+        cost_usd=number(content.get("cost_usd")),
+    )
+
+
+def number(value: object) -> float | None:
+    """A finite number from JSON that anybody may have written, or None."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if known else None  # type: ignore[arg-type]
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(str(one) for one in value) if isinstance(value, list) else ()

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from mlflow_plugin.activity import activity, how_to_go_on
+from mlflow_plugin.activity import Activity, activity, how_to_go_on
 from mlflow_plugin.decision import middling, quality_of
 from mlflow_plugin.history import History
 from mlflow_plugin.invocation import Invocation
@@ -22,18 +22,66 @@ from mlflow_plugin.verdict import clock, finite
 
 
 @dataclass(frozen=True)
+class Edge:
+    """An input of a phase: the run that the phase's run was made from, and the one that it would be made from now."""
+
+    need: str
+    used_id: str = ""
+    used: PhaseRun | None = None
+    latest: PhaseRun | None = None
+
+    @property
+    def matches(self) -> bool | None:
+        """Whether both gave the same bytes; None when there are no two to compare."""
+        if not self.used_id or self.latest is None:
+            return None
+        same_bytes = self.used is not None and self.used.output_digest == self.latest.output_digest
+        return self.latest.run_id == self.used_id or same_bytes
+
+    def sentence(self) -> str:
+        """What the phase's run was made from, with both times where they differ."""
+        if not self.used_id:
+            return f"the latest {self.need} is {_dated(self.latest)}" if self.latest else f"there is no {self.need} yet"
+        made = f"made from {self.need} {_dated(self.used) if self.used else short(self.used_id)}"
+        if self.latest is None:
+            return f"{made}; no {self.need} is good enough to compare it with"
+        if self.latest.run_id == self.used_id:
+            return f"{made}, which is the latest"
+        if self.matches:
+            return f"{made}; the latest {self.need} {_dated(self.latest)} gave the same bytes"
+        return f"{made}; the latest {self.need} is {_dated(self.latest)}"
+
+
+def _dated(run: PhaseRun) -> str:
+    return f"{run.short} of {clock(run.when)}"
+
+
+@dataclass(frozen=True)
 class PhaseState:
-    """`state` is missing, running, stuck (alive, idle, and no step for long), stopped (its process stands still),
-    interrupted, failed, asking, quarantined, stale, poor, in between, gate failed, or fresh. `dead` are runs whose
-    process, on this machine, is gone although the store calls them running.
+    """A phase as it stands.
+
+    `lasting` says how good the phase's `run` is: fresh, stale (made from other inputs than the latest), invalidated
+    (what it was made from is stale itself, or a later run took its place), poor, in between, gate failed, quality
+    unknown, failed, asking, quarantined, or missing. `state` is what goes on now, where something does: running, stuck
+    (alive, idle, and no step for long), stopped (its process stands still), interrupted, or asking; `busy` is the run
+    that does. Else it is `lasting`. `dead` are runs whose process, on this machine, is gone although the store calls
+    them running.
     """
 
     phase: Phase
     state: str
     run: PhaseRun | None
-    matches: str = ""
+    edges: tuple[Edge, ...] = ()
     remarks: tuple[str, ...] = ()
     dead: tuple[PhaseRun, ...] = ()
+    lasting: str = ""
+    busy: PhaseRun | None = None
+
+    @property
+    def matches(self) -> str:
+        """Whether the run still matches the phases before it: yes, no, or empty when that says nothing."""
+        found = {edge.matches for edge in self.edges}
+        return "no" if False in found else "yes" if True in found else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON. Seconds, US dollars, ISO 8601 UTC."""
@@ -52,9 +100,15 @@ class PhaseState:
 
 
 def pipeline_state(project: Project, history: History) -> list[PhaseState]:
-    """The state of every phase, in order."""
-    latest = {phase.name: history.latest(phase) for phase in project.order(project.phases)}
-    return [_state(history, phase, latest) for phase in project.order(project.phases)]
+    """The state of every phase, in order. Costs a few requests for all phases together, unless one has no good run."""
+    phases = project.order(project.phases)
+    history.read_ahead(phase.name for phase in phases)
+    history.newest()
+    latest = {phase.name: history.latest(phase) for phase in phases}
+    states: dict[str, PhaseState] = {}
+    for phase in phases:
+        states[phase.name] = _state(history, phase, latest, states)
+    return list(states.values())
 
 
 def end_dead(records: Records, project: Project, states: Sequence[PhaseState]) -> None:
@@ -68,77 +122,111 @@ def end_dead(records: Records, project: Project, states: Sequence[PhaseState]) -
                 records.presume_dead(run, how_to_go_on(run, invocation))
 
 
-def _state(history: History, phase: Phase, latest: Mapping[str, PhaseRun | None]) -> PhaseState:
-    newest = [run for run in history.recent(phase.name, 10) if not run.reused_run_id]
-    newest = newest or history.computed(phase.name, 10)
-    busy = _busy(phase, newest[:3])
-    dead = tuple(run for run in newest if _is_dead_here(run))
+_STATE_OF_GRADE = {"good": "fresh", "between": "in between", "gate": "gate failed", "unknown": "quality unknown"}
+
+
+def _state(
+    history: History, phase: Phase, latest: Mapping[str, PhaseRun | None], before: Mapping[str, PhaseState]
+) -> PhaseState:
+    unended = [run for run in history.unended() if run.phase == phase.name]
+    dead = tuple(run for run in unended if is_dead_here(run))
     chosen = latest[phase.name]
-    if chosen is None:
-        return replace(busy or _unusable(history, phase, newest), dead=dead)
-    mismatches = _mismatches(history, chosen, latest)
-    matches = ("no" if mismatches else "yes") if phase.needs else ""
-    grade = phase.grade(chosen.metrics)
-    state = "stale" if mismatches else {"between": "in between", "gate": "gate failed"}.get(grade, grade)
-    remarks = [*mismatches, *middling(phase, chosen), *(busy.remarks if busy else ())]
-    shown = busy.state if busy else "fresh" if state == "good" else state
-    return PhaseState(phase, shown, chosen, matches, tuple(remarks), dead)
+    busy, now = _busy(unended, chosen)
+    run, lasting, remarks = (chosen, "", []) if chosen else _unusable(history, phase, unended)
+    run = run or busy
+    edges = _edges(history, phase, run, latest)
+    if chosen:
+        lasting, remarks = _judged(history, phase, chosen, edges, before)
+    shown = now.state if now else lasting
+    said = (*remarks, now.sentence) if now and chosen else (now.sentence,) if now else tuple(remarks)
+    return PhaseState(phase, shown, run if chosen else busy or run, edges, said, dead, lasting, busy)
 
 
-def _busy(phase: Phase, newest: list[PhaseRun]) -> PhaseState | None:
-    """What is going on right now: a run that computes, asks, or has stopped breathing."""
-    for run in newest:
-        unended = run.status == "RUNNING" or run.presumed_dead
-        if run.complete or run.heir or not unended or run.verdict == "wait":
-            continue
-        now = time.time()
-        alive = run.status == "RUNNING" and is_alive(run.heartbeat, now)
-        if alive and run.verdict == "ask":
-            return PhaseState(
-                phase, "asking", run, remarks=(f"{run.short} waits for an answer: mlflow-phases answer {run.run_id} A",)
-            )
-        found = activity(run, whereabouts(run.heartbeat), alive, _silence(run, now))
-        state = {"dead": "interrupted", "quiet": "running"}.get(found.state, found.state)
-        return PhaseState(phase, state, run, remarks=(found.sentence,))
-    return None
+def _edges(
+    history: History, phase: Phase, run: PhaseRun | None, latest: Mapping[str, PhaseRun | None]
+) -> tuple[Edge, ...]:
+    used = run.inputs if run else {}
+    runs = history.runs(used.values())
+    return tuple(Edge(need, used.get(need, ""), runs.get(used.get(need, "")), latest.get(need)) for need in phase.needs)
 
 
-def _silence(run: PhaseRun, now: float) -> float:
+def _judged(
+    history: History, phase: Phase, run: PhaseRun, edges: Sequence[Edge], before: Mapping[str, PhaseState]
+) -> tuple[str, list[str]]:
+    """The lasting state of a phase's newest usable run, and why."""
+    mismatches = [edge.sentence() for edge in edges if edge.matches is False]
+    outdated = [] if mismatches else _outdated(history, run, edges, before)
+    grade = phase.grade(run.metrics)
+    state = "stale" if mismatches else "invalidated" if outdated else _STATE_OF_GRADE.get(grade, grade)
+    marked = [one for one in history.quarantined(history.experiment_id).values() if one.phase == phase.name]
+    later = [history.taint(one) for one in marked if history.is_own(one) and one.when > run.when]
+    return state, [*mismatches, *outdated, *middling(phase, run), *later]
+
+
+def _outdated(history: History, run: PhaseRun, edges: Sequence[Edge], before: Mapping[str, PhaseState]) -> list[str]:
+    """Why a run counts no more although its own inputs are the latest."""
+    upstream = [before[edge.need] for edge in edges if edge.need in before]
+    found = [
+        f"{state.phase.name} {state.run.short}, which it was made from, is {state.lasting} itself"
+        for state in upstream
+        if state.run and state.lasting in ("stale", "invalidated")
+    ]
+    taker = history.run(run.invalidated_by)
+    # The mark of another phase's run says no more than the inputs do, and stays when one goes back to earlier ones.
+    if taker and taker.complete and taker.phase == run.phase and taker.when > run.when and not history.taint(taker):
+        found.append(f"{taker.phase} {_dated(taker)} took its place")
+    return found
+
+
+def _busy(unended: Sequence[PhaseRun], chosen: PhaseRun | None) -> tuple[PhaseRun | None, Activity | None]:
+    """What is going on right now: a run that computes or asks; failing these, one that has stopped breathing and that
+    nothing good came after."""
+    found = [(run, going_on(run)) for run in unended if run.verdict not in ("", "wait")]
+    alive = [pair for pair in found if pair[1].state != "interrupted"]
+    dead = [
+        pair for pair in found if pair[1].state == "interrupted" and not (chosen and chosen.when > pair[0].started_at)
+    ]
+    run, now = next(iter(alive or dead), (None, None))
+    return run, now._replace(state="running") if now and now.state == "quiet" else now
+
+
+def going_on(run: PhaseRun) -> Activity:
+    """What a run that has not ended is doing: running, quiet, stuck, stopped, asking, waiting, or interrupted."""
+    now = time.time()
+    alive = run.status == "RUNNING" and is_alive(run.heartbeat, now)
+    if alive and run.verdict == "ask":
+        return Activity("asking", f"{run.short} waits for an answer: mlflow-phases answer {run.run_id} A")
+    if alive and run.verdict == "wait":
+        return Activity("waiting", f"{run.short} waits: {run.reason}")
+    found = activity(run, whereabouts(run.heartbeat), alive, silence(run, now))
+    return found._replace(state="interrupted") if found.state == "dead" else found
+
+
+def silence(run: PhaseRun, now: float) -> float:
+    """Seconds since a run was last heard."""
     try:
         return age(run.heartbeat, now)
     except (KeyError, TypeError, ValueError):
         return now - run.started_at.timestamp()
 
 
-def _is_dead_here(run: PhaseRun) -> bool:
+def is_dead_here(run: PhaseRun) -> bool:
     """Whether this machine knows for certain that a run's process is gone. Of another machine's a look cannot tell."""
     unended = run.status == "RUNNING" and not run.complete and bool(run.heartbeat)
     return unended and whereabouts(run.heartbeat) == "gone"
 
 
-def _unusable(history: History, phase: Phase, newest: list[PhaseRun]) -> PhaseState:
-    if not newest:
-        return PhaseState(phase, "missing", None)
-    run = newest[0]
+def _unusable(history: History, phase: Phase, unended: Sequence[PhaseRun]) -> tuple[PhaseRun | None, str, list[str]]:
+    """The newest ended run of a phase that has no usable one, its lasting state, and why."""
+    going = {run.run_id for run in unended}
+    recent = [run for run in history.recent(phase.name, 10) if not run.reused_run_id]
+    ended = [run for run in recent or history.computed(phase.name, 10) if run.run_id not in going]
+    if not ended:
+        return None, "missing", []
+    run = ended[0]
     if taint := history.taint(run):
-        return PhaseState(phase, "quarantined", run, remarks=(taint,))
+        return run, "quarantined", [taint]
     if not run.complete:
-        what = "asking" if run.verdict == "ask" else "failed"
-        return PhaseState(phase, what, run, remarks=(f"{run.short}: {run.reason}",) if run.reason else ())
+        return run, "asking" if run.verdict == "ask" else "failed", [f"{run.short}: {run.reason}"] if run.reason else []
     grade = phase.grade(run.metrics)
-    state = {"gate": "gate failed", "unknown": "quality unknown"}.get(grade, grade)
-    return PhaseState(phase, state, run, remarks=tuple(middling(phase, run)))
-
-
-def _mismatches(history: History, run: PhaseRun, latest: Mapping[str, PhaseRun | None]) -> list[str]:
-    found = []
-    used_runs = history.runs(run.inputs.values())
-    for need, used_id in run.inputs.items():
-        current, used = latest.get(need), used_runs.get(used_id)
-        if current is None or current.run_id == used_id or (used and used.output_digest == current.output_digest):
-            continue
-        made = f" of {clock(used.when)}" if used else ""
-        found.append(
-            f"made from {need} {short(used_id)}{made}; the latest {need} is {current.short} of {clock(current.when)}"
-        )
-    return found
+    return run, _STATE_OF_GRADE.get(grade, grade), middling(phase, run)

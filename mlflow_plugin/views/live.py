@@ -1,0 +1,67 @@
+"""What is going on right now, as plain data, cheap enough to be asked for every few seconds."""
+
+import hashlib
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from mlflow_plugin.history import History
+from mlflow_plugin.question_record import number
+from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.status import going_on, silence
+from mlflow_plugin.views.phase_runs import iso
+from mlflow_plugin.views.questions import questions_view
+
+_USE = ("process_percent", "cpu_percent", "memory_percent", "gpu_percent", "gpu_memory_percent")
+
+
+def live_dict(run: PhaseRun) -> dict[str, Any]:
+    """The progress of a run that has not ended, as its last heartbeat told it. Seconds; percent of the machine, and for
+    the process of one core."""
+    beat, activity = run.heartbeat, going_on(run)
+    step, total, pace = (number(beat.get(name)) for name in ("step", "total", "seconds_per_step"))
+    return {
+        "run_id": run.run_id,
+        "short": run.short,
+        "phase": run.phase,
+        "state": activity.state,
+        "sentence": activity.sentence,
+        "step": step,
+        "total": total,
+        "seconds_per_step": pace,
+        "steps_per_second": 1 / pace if pace and pace > 1e-9 else None,
+        "eta_seconds": max(0.0, total - step) * pace if step is not None and total is not None and pace else None,
+        "heartbeat_age_seconds": round(max(0.0, silence(run, time.time())), 1) if beat else None,
+        **{name: number(beat.get(name)) for name in _USE},
+        "host": str(beat["host"]) if beat.get("host") else None,
+        "started_at": iso(run.started_at),
+    }
+
+
+def live_list(history: History) -> list[dict[str, Any]]:
+    """The project's runs that are under way, newest first; those whose process is dead are no more."""
+    found = [live_dict(run) for run in history.unended()]
+    return [one for one in found if one["state"] != "interrupted"]
+
+
+def live_view(history: History) -> dict[str, Any]:
+    """What is polled. `stamp` changes when the pipeline view may have changed."""
+    running, questions = live_list(history), questions_view(history)
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "running": running,
+        "questions": questions,
+        "stamp": stamp(history),
+    }
+
+
+def stamp(history: History) -> str:
+    """A text that changes when the state of the pipeline may have: a run began, ended, asked or fell silent, a result
+    was accepted, a mark was set or lifted."""
+    parts = [
+        *(f"{key}={value}" for key, value in sorted(history.experiment_tags().items())),
+        *(f"{run.run_id} {run.verdict} {run.answer} {going_on(run).state}" for run in history.unended()),
+        *sorted(f"{run_id} {run.quarantined}" for run_id, run in history.quarantined(history.experiment_id).items()),
+        *(f"{run.run_id} {run.status}" for run in history.search("", 1)),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

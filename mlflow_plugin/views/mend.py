@@ -1,0 +1,172 @@
+"""What it takes to make a phase fresh again: which phases to run, at what price, and what that would throw away."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlflow_plugin.accounting import Estimate, describe_cost, estimate
+from mlflow_plugin.accounting.estimate import MOST_RUNS
+from mlflow_plugin.decision import loss_of
+from mlflow_plugin.evidence import good_downstream, past_runs, sizes_of
+from mlflow_plugin.history import History
+from mlflow_plugin.invocation import Invocation
+from mlflow_plugin.parameters import unquoted, without_defaults
+from mlflow_plugin.project import Phase, Pipeline
+from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.status import PhaseState
+from mlflow_plugin.verdict import Loss, approximately
+from mlflow_plugin.views.questions import told_loss
+
+RERUN = ("stale", "invalidated", "poor", "in between", "gate failed", "quality unknown")
+"""States of a result that is there: another takes its place."""
+RUN = ("missing", "interrupted", "failed", "quarantined")
+"""States without a result: nobody needs to be asked."""
+
+
+class Mending:
+    """Prices and losses of a pipeline that was read; each phase is looked up once."""
+
+    def __init__(self, history: History, states: Sequence[PhaseState]) -> None:
+        self.history, self.project = history, history.project
+        self.states = {state.phase.name: state for state in states}
+        self._estimates: dict[str, Estimate | None] = {}
+        self._losses: dict[str, list[Loss]] = {}
+
+    def needs(self, name: str) -> bool:
+        """Whether a phase is to be run for the pipeline to be whole again. What runs or asks is not, by now."""
+        return self.states[name].state in (*RERUN, *RUN)
+
+    def of_phase(self, name: str) -> dict[str, Any] | None:
+        """What it takes to make one phase fresh, with all that must be run before it, and after it because it hangs on
+        what changes. None for a phase that needs nothing."""
+        if not self.needs(name):
+            return None
+        before = [phase.name for phase in self.project.order([name]) if self.needs(phase.name)]
+        return self._mend(before)
+
+    def of_all(self) -> dict[str, Any] | None:
+        """What it takes to make every phase fresh; None when all are."""
+        wanted = [name for name in self.states if self.needs(name)]
+        return self._mend(wanted) if wanted else None
+
+    def _mend(self, wanted: Sequence[str]) -> dict[str, Any]:
+        names = self._with_followers(wanted)
+        losses = list({loss.run_id: loss for name in wanted for loss in self._lost(name)}.values())
+        known = [found for name in names if (found := self.estimate(name))]
+        seconds = sum(one.seconds for one in known) if known else None
+        costs = [one.cost_usd for one in known if one.cost_usd is not None]
+        cost_usd = sum(costs) if costs else None
+        effort = _effort(names, seconds, cost_usd, [name for name in names if not self.estimate(name)])
+        count = f"{len(losses)} run{'s' if len(losses) > 1 else ''}" if losses else "nothing good"
+        listed = f": {'; '.join(loss.sentence() for loss in losses)}" if losses else ""
+        return {
+            "phases": names,
+            "seconds": seconds,
+            "cost_usd": cost_usd,
+            "would_lose": [told_loss(loss) for loss in losses],
+            "command": self._command(names),
+            "summary": f"{effort}. That throws away {count}.",
+            "sentence": f"{effort}. That throws away {count}{listed}.",
+        }
+
+    def _with_followers(self, wanted: Sequence[str]) -> list[str]:
+        """With the later phases that were run before, and would no longer match."""
+        reached = set(wanted)
+        for name in wanted:
+            later = [phase.name for phase in self.project.downstream(name)]
+            reached |= {other for other in later if self.states[other].run and self.states[other].run.complete}  # type: ignore[union-attr]
+        return [name for name in self.states if name in reached]
+
+    def estimate(self, name: str) -> Estimate | None:
+        """What running a phase again takes where it ran last, and what that cost there."""
+        if name not in self._estimates:
+            self._estimates[name] = self._estimated(self.project.phases[name])
+        return self._estimates[name]
+
+    def _estimated(self, phase: Phase) -> Estimate | None:
+        shown = self.states[phase.name].run
+        past = past_runs(phase, self.history.computed(phase.name, MOST_RUNS))
+        past = past or past_runs(phase, [shown] if shown else [])
+        if not past:
+            return None
+        sizes = sizes_of(phase, shown.parameters) if shown else {}
+        return estimate(past, past[0].hardware_key, sizes or past[0].size)
+
+    def _lost(self, name: str) -> list[Loss]:
+        """The runs that count no more once a phase has been run: its own unless it was poor, and the good ones that
+        were made from it."""
+        if name not in self._losses:
+            state = self.states[name]
+            run, phase = state.run, state.phase
+            found: list[Loss] = []
+            if run and run.complete and not self.history.taint(run):
+                own = state.state in RERUN and phase.grade(run.metrics) not in ("poor", "unknown")
+                found = [*([loss_of(phase, run)] if own else []), *good_downstream(self.history, run)]
+            self._losses[name] = found
+        return self._losses[name]
+
+    # --- what to type ---
+
+    def _command(self, names: Sequence[str]) -> str:
+        pipeline = self._pipeline(names)
+        if pipeline is not None:
+            invocation = self._invocation(pipeline.name, self._handed(pipeline) or {})
+            asks = any(self.states[name].state not in RUN for name in names)
+            return invocation.command(decide="rerun") if asks else invocation.command()
+        return " && ".join(self._phase_command(name) for name in names)
+
+    def _phase_command(self, name: str) -> str:
+        invocation = self._invocation(name, self._typed(name))
+        # Told to compute anew, an interrupted run would not go on from its checkpoint.
+        return invocation.command() if self.states[name].state in RUN else invocation.command(decide="rerun")
+
+    def _invocation(self, entry_point: str, given: Mapping[str, object]) -> Invocation:
+        return Invocation(Path.cwd(), entry_point, given, "phases", self.history.experiment_id)
+
+    def _pipeline(self, names: Sequence[str]) -> Pipeline | None:
+        """The pipeline whose one command does just this: it runs all of these phases, and changes no other."""
+        if len(names) < 2:
+            return None
+        for pipeline in self.project.pipelines.values():
+            phases = [phase.name for phase in self.project.order(pipeline.targets)]
+            others = [name for name in phases if name not in names]
+            covers = set(names) <= set(phases) and not any(self.needs(name) for name in others)
+            if covers and self._handed(pipeline) is not None:
+                return pipeline
+        return None
+
+    def _handed(self, pipeline: Pipeline) -> dict[str, object] | None:
+        """What a pipeline must be given so that its phases run as they last did; None when two of them differ in a
+        parameter that they share."""
+        values: dict[str, str] = {}
+        given: dict[str, object] = {}
+        for phase in self.project.order(pipeline.targets):
+            run = self._run(phase.name)
+            for parameter in phase.result_parameters if run else []:
+                value = unquoted(run.parameters.get(parameter.name, str(parameter.default)))  # type: ignore[union-attr]
+                if values.setdefault(parameter.name, value) != value:
+                    return None
+                declared = pipeline.parameters.get(parameter.name)
+                usual = declared.default if declared and declared.default is not None else parameter.default
+                if value != str(usual):
+                    given[parameter.name] = value
+        return given
+
+    def _run(self, name: str) -> PhaseRun | None:
+        state = self.states[name]
+        return state.busy or state.run
+
+    def _typed(self, name: str) -> dict[str, object]:
+        """What the phase's run was given beyond the defaults; not which runs fed it, nor how to answer a question."""
+        run, phase = self._run(name), self.project.phases[name]
+        given = {key: unquoted(value) for key, value in sorted(run.parameters.items())} if run else {}
+        typed = without_defaults({key: given[key] for key in given if key in phase.parameters}, phase.parameters)
+        return {key: value for key, value in typed.items() if key not in phase.steering_parameters}
+
+
+def _effort(names: Sequence[str], seconds: float | None, cost_usd: float | None, unpriced: Sequence[str]) -> str:
+    if seconds is None:
+        return f"Run {', then '.join(names)}; no earlier run tells how long that takes"
+    price = approximately(seconds) + (f" and {describe_cost(cost_usd)}" if cost_usd is not None else "")
+    rest = f", not counting {', '.join(unpriced)}, of which no earlier run tells" if unpriced else ""
+    return f"Run {', then '.join(names)}: {price}{rest}"

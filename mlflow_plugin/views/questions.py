@@ -1,0 +1,80 @@
+"""The open questions as plain data: those that a process waits with, and those that nobody answered in time."""
+
+import time
+from typing import Any
+
+from mlflow_plugin.history import History
+from mlflow_plugin.liveness import is_alive
+from mlflow_plugin.question_record import recorded_options
+from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.verdict import Loss, Option, loss_dict
+
+
+def questions_view(history: History) -> list[dict[str, Any]]:
+    """All questions that wait for an answer, and of each phase the newest that ended without one, unless the phase was
+    started again since; newest first."""
+    asked = history.asking()
+    waiting = [run for run in asked if _waits(run)]
+    ended: dict[str, PhaseRun] = {}
+    for run in asked:
+        if not _waits(run):
+            ended.setdefault(run.phase, run)
+    open_still = [run for run in ended.values() if not _started_since(history, run, asked)]
+    found = sorted([*waiting, *open_still], key=lambda run: run.started_at, reverse=True)
+    return [question_dict(run) for run in found if run.question]
+
+
+def _waits(run: PhaseRun) -> bool:
+    return run.status == "RUNNING" and is_alive(run.heartbeat, time.time())
+
+
+def _started_since(history: History, asked: PhaseRun, others: list[PhaseRun]) -> bool:
+    # What is at hand first: to ask for the newest run of a phase that has very many takes a tenth of a second.
+    at_hand = [*others, *history.unended()]
+    if any(run.phase == asked.phase and run.started_at > asked.started_at for run in at_hand):
+        return True
+    return any(run.started_at > asked.started_at for run in history.recent(asked.phase, 1))
+
+
+def question_dict(run: PhaseRun) -> dict[str, Any]:
+    """A question with its options as the terminal shows them. `waiting` tells whether an answer reaches the process."""
+    question = run.question
+    commands = question.get("commands")
+    contents = {one.get("letter"): one for one in question.get("options", []) if isinstance(one, dict)}
+    return {
+        "run_id": run.run_id,
+        "short": run.short,
+        "phase": run.phase,
+        "experiment_id": run.experiment_id,
+        "kind": str(question.get("kind", "")),
+        "asked_at": str(question["asked_at"]) if question.get("asked_at") else None,
+        "waiting": _waits(run),
+        "user": run.user or None,
+        "reasons": [str(reason) for reason in question.get("reasons", [])],
+        "options": [
+            _option_dict(run, option, contents[option.letter], commands if isinstance(commands, dict) else {})
+            for option in recorded_options(question)
+        ],
+    }
+
+
+def _option_dict(run: PhaseRun, option: Option, content: dict[str, Any], commands: dict[str, Any]) -> dict[str, Any]:
+    not_listed = content.get("not_listed")
+    return {
+        "letter": option.letter,
+        "decide": option.decide,
+        "title": option.title,
+        "price": option.price(),
+        "keeps": list(option.keeps),
+        "throws_away": [told_loss(loss) for loss in option.throws_away],
+        "not_listed": not_listed if isinstance(not_listed, int) else 0,
+        "reruns": list(option.reruns),
+        "seconds": option.seconds,
+        "cost_usd": option.cost_usd,
+        "command": str(commands.get(option.letter, f"mlflow run . -e {run.phase} -P decide={option.decide}")),
+    }
+
+
+def told_loss(loss: Loss) -> dict[str, Any]:
+    """A loss as plain data, with the sentence that people read."""
+    return loss_dict(loss) | {"sentence": loss.sentence()}
