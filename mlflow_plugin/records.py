@@ -20,6 +20,7 @@ from mlflow_plugin.claims import CHOOSING
 from mlflow_plugin.declared import declaration
 from mlflow_plugin.errors import PhaseError, TakenOverError
 from mlflow_plugin.evidence import Decision, Request, good_downstream
+from mlflow_plugin.experiment_page import page_tags
 from mlflow_plugin.history import History, phase_run
 from mlflow_plugin.liveness import heartbeat
 from mlflow_plugin.project import Project
@@ -255,7 +256,7 @@ class Records:
         """Keeps what the project declares with the experiment, where it is not as the verdict found it there."""
         request = decision.request
         known = decision.history.experiment_tags()
-        for key, value in declaration(request.project).items():
+        for key, value in {**page_tags(request.project, known), **declaration(request.project)}.items():
             if known.get(key) != value:
                 self.client.set_experiment_tag(request.experiment_id, key, value)
 
