@@ -197,6 +197,21 @@ def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
 
 
 @main.command()
+@click.argument("run_a")
+@click.argument("run_b")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def compare(run_a: str, run_b: str, as_json: bool) -> None:
+    """How RUN_B was made otherwise than RUN_A, a run of the same phase, and what came of it."""
+    from mlflow.tracking import MlflowClient
+
+    from mlflow_plugin.comparison import compare_runs, comparison_text
+
+    client = MlflowClient()
+    view = compare_runs(client, _find_run(client, run_a), _find_run(client, run_b))
+    click.echo(json.dumps(view, indent=2) if as_json else comparison_text(view))
+
+
+@main.command()
 @click.option("--delete", is_flag=True, help="Remove it. Without, it is only shown.")
 @click.option("--keep-last", type=click.IntRange(1), default=1, show_default=True, help="Of complete runs: the newest.")
 @click.option("--keep-best", type=click.IntRange(0), default=1, show_default=True, help="Of complete runs: the best.")

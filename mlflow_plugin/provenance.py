@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 FILE_BYTES = 256 * 1024
-ALL_BYTES = 2 * 1024 * 1024
 FILE_LINES = 20_000
-RECORD_BYTES = 16 * 1024 * 1024
-"""No record that this package writes is as long; a longer one is not read."""
-_FILES = 5000
+FILES = 2000
+RECORD_BYTES = 2_000_000
+"""A longer record is not read."""
+_FOR_NAMES = 500_000
 _NAME_LENGTH = 1024
 _PATIENCE_SECONDS = 2.0
 
@@ -47,10 +47,13 @@ class CodeFile:
 
 @dataclass(frozen=True)
 class CodeRecord:
-    """The code of a run: its command as declared, and its files by path relative to the project."""
+    """The code of a run: its command as declared, and its files by path relative to the project. `complete` is False
+    when there are more files than are listed.
+    """
 
     command: str
     files: Mapping[str, CodeFile]
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,20 @@ def code_of(directory: Path, command: str, digests: Mapping[str, str]) -> CodeRe
     """The text of each of these files of the project, as far as it is text, not secret by its name, and small enough;
     when all together are too long, the largest are left out. A file that cannot be read has no text.
     """
-    files = {name: _read(directory / name, name, digest) for name, digest in digests.items()}
-    left = ALL_BYTES
+    chosen = sorted(name for name in digests if len(name) <= _NAME_LENGTH)[:FILES]
+    files = {name: _read(directory / name, name, digests[name]) for name in chosen}
+    left = RECORD_BYTES - _FOR_NAMES - len(json.dumps(command)) - 1000
     for name, file in sorted(files.items(), key=lambda item: len(item[1].text or "")):
-        size = len((file.text or "").encode())
+        size = _written_length(file.text or "")
         if size > left:
-            files[name] = CodeFile(file.digest, None, f"all files together are larger than {ALL_BYTES // 2**20} MB")
+            files[name] = CodeFile(file.digest, None, "all files together are too large")
         left -= min(size, left)
-    return CodeRecord(command, files)
+    return CodeRecord(command, files, len(chosen) == len(digests))
+
+
+def _written_length(text: str) -> int:
+    """Characters that a text takes in the record: each line stands on a line of its own there."""
+    return len(json.dumps(text)) + 8 * (text.count("\n") + 1)
 
 
 def _read(path: Path, name: str, digest: str) -> CodeFile:
@@ -115,7 +124,8 @@ def code_json(record: CodeRecord) -> str:
     for name, file in sorted(record.files.items()):
         kept = {"lines": file.text.split("\n")} if file.text is not None else {"not_kept": file.not_kept}
         files[name] = {"digest": file.digest, **kept}
-    return json.dumps({"format_version": FORMAT_VERSION, "command": record.command, "files": files}, indent=1) + "\n"
+    content = {"command": record.command, "complete": record.complete, "files": files}
+    return json.dumps({"format_version": FORMAT_VERSION, **content}, indent=1) + "\n"
 
 
 def environment_json(facts: Mapping[str, object]) -> str:
@@ -150,13 +160,14 @@ def read_code(text: str) -> CodeRecord:
     they should be are left out.
     """
     content = _content(text, FORMAT_VERSION)
+    described = _mapping(content.get("files"))
     files = {
         name: file
-        for name, entry in list(_mapping(content.get("files")).items())[:_FILES]
+        for name, entry in list(described.items())[:FILES]
         if len(name) <= _NAME_LENGTH and (file := _code_file(entry)) is not None
     }
-    command = content.get("command")
-    return CodeRecord(command if isinstance(command, str) else "", files)
+    command, complete = content.get("command"), content.get("complete") is True and len(files) == len(described)
+    return CodeRecord(command if isinstance(command, str) else "", files, complete)
 
 
 def _code_file(entry: object) -> CodeFile | None:
@@ -182,7 +193,7 @@ def read_environment(text: str) -> EnvironmentRecord:
 
 def _content(text: str, newest: int) -> dict[str, Any]:
     if len(text) > RECORD_BYTES:
-        raise PhaseError(f"it is longer than {RECORD_BYTES // 2**20} MB")
+        raise PhaseError(f"it is longer than {RECORD_BYTES:,} characters")
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
@@ -201,4 +212,4 @@ def _mapping(value: object) -> dict[str, Any]:
 
 def _texts(value: object) -> dict[str, str]:
     kept = [(name, one) for name, one in _mapping(value).items() if isinstance(one, str) and len(name) <= 200]
-    return {name: one[:500] for name, one in kept[:_FILES]}
+    return {name: one[:500] for name, one in kept[:FILES]}
