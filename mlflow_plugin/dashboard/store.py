@@ -3,14 +3,14 @@
 import os
 import posixpath
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Experiment, Run, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.server import handlers
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.tracking import MlflowClient
@@ -42,15 +42,17 @@ class ReadableClient(MlflowClient):
 
     def get_run(self, run_id: str) -> Run:
         _validate_run_id(run_id)
-        run = super().get_run(run_id)
-        if not self._may_read(run.info.experiment_id):
-            raise _missing("run", run_id)
-        return run
+        with _told_alike("run", run_id):
+            run = super().get_run(run_id)
+            if self._may_read(run.info.experiment_id):
+                return run
+        raise _missing("run", run_id)
 
     def get_experiment(self, experiment_id: str) -> Experiment:
-        if not self._may_read(experiment_id):
-            raise _missing("experiment", experiment_id)
-        return super().get_experiment(experiment_id)
+        with _told_alike("experiment", experiment_id):
+            if self._may_read(experiment_id):
+                return super().get_experiment(experiment_id)
+        raise _missing("experiment", experiment_id)
 
     def search_experiments(self, *args: Any, **options: Any) -> Any:
         found = super().search_experiments(*args, **options)
@@ -71,6 +73,17 @@ class ReadableClient(MlflowClient):
     def get_metric_history(self, run_id: str, key: str) -> Any:
         self.get_run(run_id)
         return super().get_metric_history(run_id, key)
+
+
+@contextmanager
+def _told_alike(kind: str, its_id: str) -> Iterator[None]:
+    """What is not there and what may not be read are told in the same words: who asks must not learn which it is."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            raise _missing(kind, its_id) from None
+        raise
 
 
 def _missing(kind: str, its_id: str) -> MlflowException:
