@@ -1,0 +1,76 @@
+// All that the page shows comes through here: from the server, or from the data that a report carries inside itself.
+
+const BASE = "ajax-api/3.0/mlflow/phases/";
+const PATIENCE_MS = 30000;
+
+/** What a request came to; `status` is 0 when the server did not answer. */
+export class RequestError extends Error {
+  constructor(message, status, body = {}) {
+    super(message);
+    this.status = status;
+    this.body = body;
+  }
+}
+
+/** The data of a report: {experiment_id, project, at, pipeline, runs: {PHASE: ...}, accounts, losses, questions}. */
+export const report = readReport();
+
+function readReport() {
+  const carried = document.getElementById("report-data");
+  return carried ? JSON.parse(carried.textContent) : null;
+}
+
+async function request(path, parameters = {}, body = null) {
+  const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined);
+  const query = new URLSearchParams(given).toString();
+  const options = body
+    ? {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)}
+    : {cache: "no-cache"};
+  let response;
+  try {
+    const signal = AbortSignal.timeout(PATIENCE_MS);
+    response = await fetch(BASE + path + (query ? `?${query}` : ""), {...options, signal, credentials: "same-origin"});
+  } catch {
+    throw new RequestError("The server does not answer.", 0);
+  }
+  const answer = await response.json().catch(() => null);
+  if (response.ok && answer !== null) return answer;
+  throw new RequestError(explanation(response, answer), response.status, answer ?? {});
+}
+
+function explanation(response, answer) {
+  if (answer?.message) return answer.message;
+  if (response.status === 401) return "You are not signed in: load the page again and give your name and password.";
+  if (response.status === 403) return "You may not read this experiment.";
+  return `The server answered ${response.status} ${response.statusText}.`;
+}
+
+const view = (path, key) => (experiment, project) =>
+  report ? Promise.resolve(report[key]) : request(path, {experiment_id: experiment, project});
+
+export const experiments = () => request("experiments");
+export const pipeline = view("pipeline", "pipeline");
+export const accounts = view("accounts", "accounts");
+export const losses = view("losses", "losses");
+export const live = view("live", "live");
+export const find = (runId) => request("find", {run_id: runId});
+
+export function runs(experiment, project, phase, atMost) {
+  if (!report) return request("runs", {experiment_id: experiment, project, phase, at_most: atMost});
+  const carried = report.runs?.[phase];
+  return carried ? Promise.resolve(carried) : Promise.reject(new RequestError(`The report holds no phase ${phase}.`, 404));
+}
+
+export function compare(experiment, project, left, right) {
+  return request("compare", {experiment_id: experiment, project, left, right});
+}
+
+/** Answers a question: {counted, letter, answered_by, answered_at, message?, command?}. Being late is no error. */
+export async function answer(question, letter) {
+  try {
+    return await request("answer", {}, {run_id: question.run_id, letter, asked_at: question.asked_at});
+  } catch (error) {
+    if (error.status === 409 || error.status === 410) return {counted: false, ...error.body};
+    throw error;
+  }
+}

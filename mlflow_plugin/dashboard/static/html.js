@@ -1,0 +1,8 @@
+// Preact with htm: `html` makes elements; whatever is put into them is text, never markup.
+import htm from "./vendor/htm.js";
+import {h} from "./vendor/preact.js";
+
+export {render} from "./vendor/preact.js";
+export {useEffect, useId, useLayoutEffect, useMemo, useRef, useState} from "./vendor/preact-hooks.js";
+
+export const html = htm.bind(h);

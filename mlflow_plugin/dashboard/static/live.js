@@ -1,0 +1,66 @@
+// What runs now: how far, how fast, when it will be done, and whether its heart still beats.
+import {html} from "./html.js";
+import {RunLink, useNow} from "./parts.js";
+import {State} from "./states.js";
+import {approximately, duration, isKnown, number, percent} from "./words.js";
+
+const SILENT_SECONDS = 60;
+
+/** Whether a run is at work: one that asks or waits has no progress. */
+export const computes = (live) => Boolean(live) && !["asking", "waiting"].includes(live.state);
+
+/** Step and progress of a run, small enough for a card of the graph. */
+export function Step({live}) {
+  const known = live.total > 0 && live.step !== null;
+  return html`<span class="step">
+    ${known && html`<progress max=${live.total} value=${Math.min(live.step, live.total)} aria-label=${`${live.phase}: progress`}></progress>`}
+    <span class="facts">
+      <span>${live.step === null ? "no step yet" : known ? `step ${live.step} of ${live.total}` : `step ${live.step}`}</span>
+      ${live.eta_seconds !== null && html`<span>${approximately(live.eta_seconds)} left</span>`}
+    </span>
+  </span>`;
+}
+
+/** `heard` is when the ages were true (ms, this machine's clock); from then on they are counted up. */
+export function Running({running, heard, experiment}) {
+  const now = useNow(1000, running.length > 0);
+  if (!running.length) return null;
+  const since = Math.max(0, (now - heard) / 1000);
+  return html`<section class="panel" aria-labelledby="running-now">
+    <h2 id="running-now">Running now</h2>
+    <ul class="running">${running.map((live) => html`<${One} key=${live.run_id} ...${{live, since, experiment}} />`)}</ul>
+  </section>`;
+}
+
+function One({live, since, experiment}) {
+  const age = live.heartbeat_age_seconds === null ? null : live.heartbeat_age_seconds + since;
+  const silent = age !== null && age > SILENT_SECONDS;
+  return html`<li>
+    <div class="running-head"><b class="name">${live.phase}</b> <${RunLink} id=${live.run_id} experiment=${experiment} /> <${State} state=${live.state} /></div>
+    ${computes(live) && html`<${Step} live=${live} />`}
+    <dl class="figures">
+      ${computes(live) && html`<${Figure} name="Rate" value=${rate(live)} /><${Figure} name="Left" value=${live.eta_seconds === null ? "not known" : approximately(live.eta_seconds)} />`}
+      <${Figure} name="Heartbeat" value=${age === null ? "none yet" : `${duration(age)} ago`} tone=${silent ? "warn" : ""} />
+      <${Figure} name="Process" value=${load(live.process_percent, "of a core")} />
+      <${Figure} name="Machine" value=${load(live.cpu_percent, "CPU", live.memory_percent)} />
+      <${Figure} name="GPU" value=${load(live.gpu_percent, "", live.gpu_memory_percent)} />
+      <${Figure} name="Host" value=${live.host ?? "–"} />
+    </dl>
+    ${live.sentence && html`<p class="quiet">${live.sentence}</p>`}
+  </li>`;
+}
+
+function Figure({name, value, tone = ""}) {
+  return html`<div><dt>${name}</dt><dd class=${tone}>${value}</dd></div>`;
+}
+
+function load(value, of, memory) {
+  if (!isKnown(value)) return "–";
+  return `${percent(value)} ${of}`.trim() + (isKnown(memory) ? `, memory ${percent(memory)}` : "");
+}
+
+function rate(live) {
+  if (live.steps_per_second >= 1) return `${number(live.steps_per_second)} steps/s`;
+  if (isKnown(live.seconds_per_step)) return `${number(live.seconds_per_step)} s/step`;
+  return "not known";
+}

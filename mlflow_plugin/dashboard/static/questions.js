@@ -1,0 +1,96 @@
+// Questions that wait: the options as the terminal shows them, each with a button.
+import * as data from "./data.js";
+import {html, useEffect, useRef, useState} from "./html.js";
+import {Command, Heading, Losses, Moment, RunLink} from "./parts.js";
+import {Icon} from "./states.js";
+import {plural} from "./words.js";
+
+const keyOf = (question) => `${question.run_id} ${question.asked_at}`;
+
+export function QuestionsView({experiment, questions, mayAnswer, refresh}) {
+  // A question that was answered here stays to be seen, although the server lists it no more.
+  const [settled, setSettled] = useState(new Map());
+  const settle = (question, outcome) => {
+    setSettled((before) => new Map(before).set(keyOf(question), {question, outcome}));
+    refresh();
+  };
+  const open = questions.filter((question) => !settled.has(keyOf(question)));
+  return html`
+    <${Heading}>Questions<//>
+    ${!open.length && !settled.size && html`<p class="panel quiet">Nothing asks at the moment.</p>`}
+    <div class="outcomes" aria-live="polite">${[...settled].map(([key, one]) => html`<${Settled} key=${key} ...${one} experiment=${experiment} />`)}</div>
+    ${open.map((question) => html`<${Question} key=${keyOf(question)} ...${{question, experiment, mayAnswer, settle}} />`)}
+  `;
+}
+
+function Settled({question, outcome, experiment}) {
+  const option = question.options.find((one) => one.letter === outcome.letter);
+  const who = outcome.answered_by ? html`by <b>${outcome.answered_by}</b>` : "";
+  return html`<article class=${`panel settled ${outcome.counted ? "good" : "warn"}`}>
+    <h2><${Icon} state=${outcome.counted ? "fresh" : "stale"} /> <span class="name">${question.phase}</span> <${RunLink} id=${question.run_id} experiment=${experiment} /></h2>
+    ${outcome.letter
+      ? html`<p>${outcome.counted ? "Answered" : "Somebody else came first. It was answered"} <b>${outcome.letter}${option ? `) ${option.title}` : ""}</b> ${who}${outcome.answered_at && html`, <${Moment} at=${outcome.answered_at} /> UTC`}.</p>`
+      : html`<p>${outcome.message ?? "It waits for an answer no more."}</p>`}
+    ${!outcome.counted && outcome.letter && outcome.message && html`<p class="quiet">${outcome.message}</p>`}
+    ${outcome.command && html`<${Command} text=${outcome.command} />`}
+  </article>`;
+}
+
+function Question({question, experiment, mayAnswer, settle}) {
+  const [chosen, setChosen] = useState(null);
+  const [sending, setSending] = useState(false);
+  const [problem, setProblem] = useState("");
+  const send = async (option) => {
+    setSending(true);
+    setProblem("");
+    try {
+      settle(question, await data.answer(question, option.letter));
+    } catch (error) {
+      setProblem(error.status ? error.message : `${error.message} Whether the answer arrived is not known.`);
+      setSending(false);
+    }
+  };
+  const choose = (option) => (loses(option) ? setChosen(option.letter) : send(option));
+  const buttons = question.waiting && mayAnswer && !data.report;
+  return html`<article class="panel question" aria-labelledby=${`ask-${question.run_id}`}>
+    <h2 id=${`ask-${question.run_id}`}><${Icon} state="asking" /> <span class="name">${question.phase}</span>: a decision is needed</h2>
+    <p class="quiet">Run <${RunLink} id=${question.run_id} experiment=${experiment} />${question.user && html`, started by <b>${question.user}</b>`}, asked <${Moment} at=${question.asked_at} /> UTC</p>
+    <ul class="reasons">${question.reasons.map((reason) => html`<li>${reason}</li>`)}</ul>
+    ${!question.waiting && html`<p class="hint">Its process has ended and takes no answer. Each option below has the command to type instead.</p>`}
+    ${question.waiting && !mayAnswer && !data.report && html`<p class="hint">You may look, but not answer: that needs permission to edit this experiment.</p>`}
+    <div class="options">${question.options.map(
+      (option) => html`<${Choice} key=${option.letter} ...${{option, experiment, buttons, sending, send, choose}}
+        confirming=${chosen === option.letter} cancel=${() => setChosen(null)} showsCommand=${!buttons} />`,
+    )}</div>
+    ${problem && html`<p class="problem" role="alert">${problem}</p>`}
+  </article>`;
+}
+
+const loses = (option) => option.throws_away.length > 0 || option.not_listed > 0;
+
+function Choice({option, experiment, buttons, sending, send, choose, confirming, cancel, showsCommand}) {
+  const {letter, title} = option;
+  return html`<div class=${`option${loses(option) ? " losing" : ""}`} role="group" aria-label=${`Option ${letter}`}>
+    <h3><b class="letter">${letter}</b> <span>${title}</span></h3>
+    <p class="price">${option.price}</p>
+    ${option.keeps.length > 0 && html`<h4>Keeps</h4><ul class="keeps">${option.keeps.map((kept) => html`<li>${kept}</li>`)}</ul>`}
+    ${loses(option) && html`<h4>Throws away</h4><${Losses} losses=${option.throws_away} experiment=${experiment} />`}
+    ${option.not_listed > 0 && html`<p>and ${plural(option.not_listed, "more run")}</p>`}
+    ${showsCommand && option.command && html`<${Command} text=${option.command} label=${`Command for option ${letter}`} />`}
+    ${buttons &&
+    (confirming
+      ? html`<${Confirm} ...${{option, sending, cancel}} go=${() => send(option)} />`
+      : html`<button type="button" class="main" disabled=${sending} onClick=${() => choose(option)} aria-label=${`Answer ${letter}: ${title}`}>${sending ? "Sending ..." : `Answer ${letter}`}</button>`)}
+  </div>`;
+}
+
+function Confirm({option, sending, cancel, go}) {
+  const button = useRef(null);
+  useEffect(() => button.current.focus(), []);
+  const count = option.throws_away.length + option.not_listed;
+  return html`<div class="confirm" role="group" aria-label="Confirm">
+    <p>This throws away ${plural(count, "finished run")}. Really?</p>
+    <button type="button" class="danger" ref=${button} disabled=${sending} onClick=${go}>${sending ? "Sending ..." : `Yes, ${option.letter}: throw away`}</button>
+    <button type="button" disabled=${sending} onClick=${cancel}>Back</button>
+  </div>`;
+}
