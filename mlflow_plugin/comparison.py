@@ -49,11 +49,11 @@ def _parameters(view: Mapping[str, Any]) -> str:
         for one in view["parameters"]
         if not one["same"]
     ]
-    return _table(("parameter", *_sides(view), ""), rows)
+    return _table(("parameter", *_sides(view), "remark"), rows)
 
 
 def _inputs(view: Mapping[str, Any]) -> str:
-    words = {True: "the same bytes", False: "other bytes", None: "not known whether the same bytes"}
+    words = {True: "the same", False: "others", None: "not known"}
     rows = [
         (
             one["need"],
@@ -62,7 +62,7 @@ def _inputs(view: Mapping[str, Any]) -> str:
         )
         for one in view["inputs"]
     ]
-    return _table(("input", *_sides(view), ""), rows)
+    return _table(("input", *_sides(view), "bytes"), rows)
 
 
 def _environment(view: Mapping[str, Any]) -> str:
@@ -89,10 +89,10 @@ def _effects(view: Mapping[str, Any]) -> str:
     rows = []
     for one in view["effects"]:
         ratio = "" if one["ratio"] is None else f"{one['ratio']:.3g}x"
-        better = f"{view[one['better']]['short']} is better" if one["better"] else ""
+        better = view[one["better"]]["short"] if one["better"] else ""
         values = (_value(one, side) for side in ("left", "right"))
         rows.append((_LABELS.get(one["name"], one["name"]), *values, ratio, better))
-    return _table(("result", *_sides(view), "ratio", ""), rows)
+    return _table(("result", *_sides(view), "ratio", "better"), rows)
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
