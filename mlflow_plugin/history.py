@@ -1,23 +1,23 @@
 """Every lookup in the tracking store, and only here. Reads, never writes."""
 
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
-from mlflow.entities import Experiment, Run, ViewType
+from mlflow.entities import Experiment, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin import names
-from mlflow_plugin.claims import CHOOSING, WITHDRAWN
-from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.claims import WITHDRAWN
+from mlflow_plugin.errors import UsageError
 from mlflow_plugin.identity import Identity
 from mlflow_plugin.project import Phase, Project
 from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.stored_run import mapping, moment, phase_run
+
+__all__ = ["NO_EXPERIMENT", "History", "moment", "phase_run"]
 
 NO_EXPERIMENT = ""
 """Stands for an experiment that does not exist yet, in which nothing has been run."""
@@ -25,93 +25,6 @@ _AT_MOST = 20
 _ALL = 50_000
 _NEWEST = 50
 _PAGE = 250
-
-
-def _json(text: str | None) -> Any:
-    with suppress(ValueError, TypeError):
-        return json.loads(text or "")
-    return None
-
-
-def _mapping(text: str | None) -> dict[str, Any]:
-    content = _json(text)
-    return content if isinstance(content, dict) else {}
-
-
-def moment(text: str | None) -> datetime | None:
-    """An ISO 8601 time from the store, or None when it is none."""
-    with suppress(ValueError, TypeError):
-        found = datetime.fromisoformat(text or "")
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
-    return None
-
-
-def phase_run(run: Run) -> PhaseRun:
-    """What a run of the store says, as plain data. Raises PhaseError when a newer version of this package wrote it."""
-    tags, info = run.data.tags, run.info
-    written_by = tags.get(names.FORMAT, "1")
-    if not written_by.isdigit() or int(written_by) > names.FORMAT_VERSION:
-        raise PhaseError(
-            f"run {info.run_id} was written by a newer mlflow-phases (format {written_by}; this one reads up to "
-            f"{names.FORMAT_VERSION}). Nothing was changed. Upgrade mlflow-phases to go on."
-        )
-    outputs = _json(tags.get(names.OUTPUTS))
-    quarantine = _mapping(tags.get(names.QUARANTINE)) if names.QUARANTINED in tags else {}
-    return PhaseRun(
-        run_id=info.run_id,
-        phase=tags.get(names.NAME, ""),
-        project=tags.get(names.PROJECT, ""),
-        experiment_id=info.experiment_id,
-        artifact_uri=info.artifact_uri or "",
-        status=info.status,
-        started_at=datetime.fromtimestamp((info.start_time or 0) / 1000, UTC),
-        completed_at=moment(tags.get(names.COMPLETED_AT)),
-        verdict=tags.get(names.VERDICT, ""),
-        reason=tags.get(names.REASON, ""),
-        reused_run_id=tags.get(names.REUSED_RUN_ID, ""),
-        resumed_from=tags.get(names.RESUMED_FROM, ""),
-        heir=tags.get(names.HEIR, ""),
-        inputs={
-            key.removeprefix(names.INPUT_PREFIX): value
-            for key, value in tags.items()
-            if key.startswith(names.INPUT_PREFIX)
-        },
-        ancestors=frozenset(filter(None, tags.get(names.ANCESTORS, "").split(","))),
-        experiments=frozenset(filter(None, tags.get(names.EXPERIMENTS, "").split(","))),
-        fingerprint=_mapping(tags.get(names.FINGERPRINT)),
-        parameters=run.data.params,
-        metrics=run.data.metrics,
-        output_digest=tags.get(names.OUTPUT_DIGEST, ""),
-        outputs=outputs if isinstance(outputs, dict) else None,
-        quarantined=tags.get(names.QUARANTINED, ""),
-        quarantined_at=moment(quarantine.get("at")),
-        quarantined_by=str(quarantine.get("by") or ""),
-        invalidated_by=tags.get(names.INVALIDATED_BY, ""),
-        heartbeat=_mapping(tags.get(names.HEARTBEAT)),
-        checkpoint=tags.get(names.CHECKPOINT, ""),
-        first_checkpoint=tags.get(names.FIRST_CHECKPOINT, ""),
-        bad_checkpoints=_mapping(tags.get(names.BAD_CHECKPOINTS)),
-        question=_mapping(tags.get(names.QUESTION)),
-        answer=tags.get(names.ANSWER, ""),
-        answered_by=tags.get(names.ANSWERED_BY, ""),
-        answered_at=moment(tags.get(names.ANSWERED_AT)),
-        hardware=tags.get(names.HARDWARE, ""),
-        hardware_key=tags.get(names.HARDWARE_KEY, ""),
-        user=tags.get("mlflow.user", ""),
-        claim=_claim(tags),
-        presumed_dead=tags.get(names.PRESUMED_DEAD, ""),
-        parent_run_id=tags.get("mlflow.parentRunId", ""),
-        name=info.run_name or "",
-        note=tags.get("mlflow.note.content", ""),
-    )
-
-
-def _claim(tags: Mapping[str, str]) -> str:
-    """What a run wrote of its claim, under each of its identity's digests. A store of single files may show a write
-    half done: then the claim is still being chosen.
-    """
-    written = {value for key, value in tags.items() if key.startswith(names.CLAIM_INDEX)}
-    return next(iter(written)) if len(written) == 1 else CHOOSING if written else ""
 
 
 class History:
@@ -191,7 +104,7 @@ class History:
 
     def pointer(self, phase: str) -> dict[str, Any]:
         """What the experiment remembers of a phase's newest usable run: `run_id`, `output_digest`, `grade`."""
-        return _mapping(self.experiment_tags().get(names.LATEST + names.phase_key(self.project.name, phase)))
+        return mapping(self.experiment_tags().get(names.LATEST + names.phase_key(self.project.name, phase)))
 
     def latest(self, phase: Phase) -> PhaseRun | None:
         """The newest complete run of a phase that is good enough and not quarantined, or None.
@@ -243,21 +156,24 @@ class History:
 
     def computed(self, phase: str, at_most: int = _AT_MOST) -> list[PhaseRun]:
         """The newest runs of a phase that computed something, whatever became of them; reuses do not count."""
-        return self._of_phase(names.COMPUTED_INDEX, phase, at_most, lambda run: run.verdict in ("run", "resume"))
+        return self._of_phase(names.COMPUTED_INDEX, phase, at_most, lambda run: run.computing)
 
     def _of_phase(self, index: str, phase: str, at_most: int, counts: Callable[[PhaseRun], bool]) -> list[PhaseRun]:
         """The newest runs of a phase under an index, from what was read before where that holds enough of them: where
         a phase has tens of thousands of runs, each such search takes a tenth of a second."""
-        key = index + names.phase_key(self.project.name, phase)
+        where = self._indexed(index, phase)
         if self._newest is not None:
             found = [run for run in self._newest if self.is_own(run) and run.phase == phase and counts(run)]
             if len(found) >= at_most or len(self._newest) < _NEWEST:
                 return found[:at_most]
-        read, found = self._recent.get(key, (0, []))
+        read, found = self._recent.get(where, (0, []))
         if at_most > read and len(found) == read:
-            found = self.search(f"tags.`{key}` = '1'", at_most)
-            self._recent[key] = (at_most, found)
+            found = self.search(where, at_most)
+            self._recent[where] = (at_most, found)
         return found[:at_most]
+
+    def _indexed(self, index: str, phase: str) -> str:
+        return f"tags.`{index}{names.phase_key(self.project.name, phase)}` = '1'"
 
     # --- what goes on ---
 
@@ -288,20 +204,43 @@ class History:
         asked = self.search(f"tags.`{names.QUESTION}` LIKE '%' AND tags.`{names.VERDICT}` = 'ask'", _NEWEST)
         return [run for run in asked if self.is_own(run) and not run.answer]
 
-    def each(self, filter_string: str, within_seconds: float) -> Iterator[PhaseRun | None]:
-        """All runs that match, newest first; a None at the end when that took too long and older ones were left out."""
+    def all_of(self, phase: str, within_seconds: float) -> tuple[list[PhaseRun], bool]:
+        """The runs of a phase, newest first, and whether these are all: reading ends after this time."""
+        if self._newest is not None and len(self._newest) < _NEWEST:
+            return self.recent(phase, _NEWEST), True
+        found: list[PhaseRun] = []
+        began, token, where = time.monotonic(), None, self._indexed(names.RUNS_INDEX, phase)
+        while self.experiment_id != NO_EXPERIMENT:
+            part = self.client.search_runs([self.experiment_id], where, max_results=_PAGE, page_token=token)
+            found += [phase_run(run) for run in part]
+            token = part.token
+            if not token or time.monotonic() - began > within_seconds:
+                break
+        self._runs.update({run.run_id: run for run in found})
+        return found, not token
+
+    def marked(self, tag: str, at_most: int, and_where: str = "") -> list[PhaseRun]:
+        """The project's newest runs that have a tag, whatever it says."""
+        found = self.search(f"tags.`{tag}` LIKE '%'{f' AND {and_where}' if and_where else ''}", at_most)
+        return [run for run in found if self.is_own(run)]
+
+    def deleted(self, at_most: int) -> list[PhaseRun]:
+        """The project's newest runs that were deleted in MLflow and are still to be had back."""
         if self.experiment_id == NO_EXPERIMENT:
-            return
-        began, token = time.monotonic(), None
-        while True:
-            found = self.client.search_runs([self.experiment_id], filter_string, max_results=_PAGE, page_token=token)
-            yield from (phase_run(run) for run in found)
-            token = found.token
-            if not token:
-                return
-            if time.monotonic() - began > within_seconds:
-                yield None
-                return
+            return []
+        found = self.client.search_runs([self.experiment_id], "", ViewType.DELETED_ONLY, at_most)
+        return [run for run in map(phase_run, found) if self.is_own(run)]
+
+    def made_from(self, run: PhaseRun, at_most: int) -> list[PhaseRun]:
+        """The runs of this experiment that have this very run as an input, directly or not; some of them when many."""
+        found: dict[str, PhaseRun] = {}
+        pending = [run]
+        while pending and len(found) < at_most:
+            where = f"tags.`{names.INPUT_INDEX}{pending.pop().run_id}` = '1'"
+            later = [one for one in self.search(where, at_most) if one.run_id not in found]
+            found |= {one.run_id: one for one in later}
+            pending += later
+        return sorted(found.values(), key=lambda one: one.when, reverse=True)[:at_most]
 
     def pinned(self, phase: Phase, run_id: str) -> PhaseRun:
         """The run that the caller chose to feed a phase. Raises UsageError: it does not exist, is of another phase,

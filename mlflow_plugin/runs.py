@@ -15,6 +15,7 @@ class PhaseRun:
     """One recorded execution of a phase. Times are UTC; `outputs` is what `artifacts.OutputFiles` reads; `experiments`
     are those of its ancestors; `heir` is the run that took its work over; `bad_checkpoints` says what is wrong by name;
     `claim` is what it wrote when it contended to compute; `presumed_dead` when its heart was found to have stopped.
+    `computing` tells that it began to compute, which a reuse or a question does not.
     `name` and `note` are what people see of it in the MLflow UI: its name and its description.
     """
 
@@ -27,6 +28,7 @@ class PhaseRun:
     started_at: datetime = BEGINNING
     completed_at: datetime | None = None
     verdict: str = ""
+    computing: bool = False
     reason: str = ""
     reused_run_id: str = ""
     resumed_from: str = ""
@@ -63,6 +65,11 @@ class PhaseRun:
     @property
     def complete(self) -> bool:
         return self.completed_at is not None
+
+    @property
+    def asks(self) -> bool:
+        """Whether it ended, or stands, at a question."""
+        return self.verdict == "ask" and bool(self.question)
 
     @property
     def short(self) -> str:

@@ -194,7 +194,7 @@ def going_on(run: PhaseRun) -> Activity:
     """What a run that has not ended is doing: running, quiet, stuck, stopped, asking, waiting, or interrupted."""
     now = time.time()
     alive = run.status == "RUNNING" and is_alive(run.heartbeat, now)
-    if alive and run.verdict == "ask":
+    if alive and run.asks:
         return Activity("asking", f"{run.short} waits for an answer: mlflow-phases answer {run.run_id} A")
     if alive and run.verdict == "wait":
         return Activity("waiting", f"{run.short} waits: {run.reason}")
@@ -227,6 +227,6 @@ def _unusable(history: History, phase: Phase, unended: Sequence[PhaseRun]) -> tu
     if taint := history.taint(run):
         return run, "quarantined", [taint]
     if not run.complete:
-        return run, "asking" if run.verdict == "ask" else "failed", [f"{run.short}: {run.reason}"] if run.reason else []
+        return run, "asking" if run.asks else "failed", [f"{run.short}: {run.reason}"] if run.reason else []
     grade = phase.grade(run.metrics)
     return run, _STATE_OF_GRADE.get(grade, grade), middling(phase, run)

@@ -110,18 +110,16 @@ class Mending:
     def _command(self, names: Sequence[str]) -> str:
         pipeline = self._pipeline(names)
         if pipeline is not None:
-            invocation = self._invocation(pipeline.name, self._handed(pipeline) or {})
+            invocation = _invocation(self.history, pipeline.name, self._handed(pipeline) or {})
             asks = any(self.states[name].state not in RUN for name in names)
             return invocation.command(decide="rerun") if asks else invocation.command()
         return " && ".join(self._phase_command(name) for name in names)
 
     def _phase_command(self, name: str) -> str:
-        invocation = self._invocation(name, self._typed(name))
         # Told to compute anew, an interrupted run would not go on from its checkpoint.
-        return invocation.command() if self.states[name].state in RUN else invocation.command(decide="rerun")
-
-    def _invocation(self, entry_point: str, given: Mapping[str, object]) -> Invocation:
-        return Invocation(Path.cwd(), entry_point, given, "phases", self.history.experiment_id)
+        decide = "" if self.states[name].state in RUN else "rerun"
+        run = self._run(name)
+        return run_command(self.history, run, decide) if run else _invocation(self.history, name, {}).command()
 
     def _pipeline(self, names: Sequence[str]) -> Pipeline | None:
         """The pipeline whose one command does just this: it runs all of these phases, and changes no other."""
@@ -156,12 +154,22 @@ class Mending:
         state = self.states[name]
         return state.busy or state.run
 
-    def _typed(self, name: str) -> dict[str, object]:
-        """What the phase's run was given beyond the defaults; not which runs fed it, nor how to answer a question."""
-        run, phase = self._run(name), self.project.phases[name]
-        given = {key: unquoted(value) for key, value in sorted(run.parameters.items())} if run else {}
-        typed = without_defaults({key: given[key] for key in given if key in phase.parameters}, phase.parameters)
-        return {key: value for key, value in typed.items() if key not in phase.steering_parameters}
+
+def run_command(history: History, run: PhaseRun, decide: str = "") -> str:
+    """What to type to start a phase with the parameters that one of its runs was given."""
+    typed = _typed(history.project.phases[run.phase], run)
+    return _invocation(history, run.phase, typed | ({"decide": decide} if decide else {})).command()
+
+
+def _typed(phase: Phase, run: PhaseRun) -> dict[str, object]:
+    """What a run was given beyond the defaults; not which runs fed it, nor how to answer a question."""
+    given = {key: unquoted(value) for key, value in sorted(run.parameters.items()) if key in phase.parameters}
+    typed = without_defaults(given, phase.parameters)
+    return {key: value for key, value in typed.items() if key not in phase.steering_parameters}
+
+
+def _invocation(history: History, entry_point: str, given: Mapping[str, object]) -> Invocation:
+    return Invocation(Path.cwd(), entry_point, given, "phases", history.experiment_id)
 
 
 def _effort(names: Sequence[str], seconds: float | None, cost_usd: float | None, unpriced: Sequence[str]) -> str:
