@@ -1,5 +1,7 @@
 """The `mlflow-phases` command, as far as it is more than what it calls."""
 
+import json
+
 import pytest
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
@@ -45,3 +47,18 @@ def test_status_ends_a_run_whose_process_is_gone(demo):
     assert "stopped at step 40 without ending" in shown.output
     assert demo.run(run_id).status == "KILLED"
     assert "starts it anew" in demo.run(run_id).reason
+
+
+def test_two_runs_are_compared_as_text_and_as_json(demo):
+    runs = [demo.compute("collect", str(seed), seed=seed) for seed in (0, 1)]
+    shown = CliRunner().invoke(main, ["compare", *runs])
+    assert shown.exit_code == 0
+    assert shown.output.splitlines()[1].startswith("seed 0 -> 1; ")
+    view = json.loads(CliRunner().invoke(main, ["compare", *runs, "--json"]).output)
+    assert [view[side]["run_id"] for side in ("left", "right")] == runs
+
+
+def test_runs_of_two_phases_are_not_compared(demo):
+    runs = demo.compute("collect"), demo.compute("train")
+    result = CliRunner().invoke(main, ["compare", *runs])
+    assert (result.exit_code, "only runs of the same phase" in result.output) == (2, True)

@@ -10,6 +10,7 @@ from make_store import ROOT_NAME, replace_everywhere
 from simulation import Simulation
 
 from mlflow_plugin.artifacts import fetch_outputs
+from mlflow_plugin.comparison import compare_runs
 
 STORED = Path(__file__).parent / "fixtures" / "store_v1"
 
@@ -93,3 +94,14 @@ def test_what_hangs_on_a_phase_is_known(old):
 
 def test_estimates_rest_on_its_durations(old):
     assert old.decide("train", epochs=20).verdict.estimate.runs == 2
+
+
+def test_its_runs_can_be_compared_by_what_they_kept(old):
+    of_10, of_30 = (
+        next(run for run in old.history().computed("train") if run.complete and run.parameters["epochs"] == epochs)
+        for epochs in ("10", "30")
+    )
+    view = compare_runs(old.client, of_10, of_30)
+    assert not view["code"]["recorded"]
+    assert view["code"]["summary"] == "the code is the same"
+    assert view["sentence"] == "epochs 10 -> 30; 3x as long"  # Its thresholds are not kept in it.
