@@ -15,8 +15,12 @@ def plain(text: str) -> str:
     >>> print(plain("<b> [x](y), *much* and a_b"))
     &lt;b> \\[x\\](y), \\*much\\* and a_b
     """
-    line = "".join(_visible(character) for character in " ".join(text.split()))
-    return _SPECIAL.sub(lambda found: f"\\{found[0]}", line).replace("&", "&amp;").replace("<", "&lt;")
+    return _SPECIAL.sub(lambda found: f"\\{found[0]}", one_line(text)).replace("&", "&amp;").replace("<", "&lt;")
+
+
+def one_line(text: str) -> str:
+    """A text of any origin as one line without characters that a terminal or a browser obeys."""
+    return "".join(_visible(character) for character in " ".join(text.split()))
 
 
 def _visible(character: str) -> str:

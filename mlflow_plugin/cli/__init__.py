@@ -1,0 +1,22 @@
+"""The `mlflow-phases` command."""
+
+import click
+
+from mlflow_plugin.cli.cleaning import gc
+from mlflow_plugin.cli.group import PhasesGroup
+from mlflow_plugin.cli.looking import compare, doctor, plan, status
+from mlflow_plugin.cli.marking import answer, quarantine
+from mlflow_plugin.cli.reporting import log, report, state
+
+
+@click.group(cls=PhasesGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mlflow-phases")
+def main() -> None:
+    """What was done, what would be done, and what that would throw away.
+
+    The tracking store is the one that MLflow uses: set MLFLOW_TRACKING_URI, or work in the folder that holds it.
+    """
+
+
+for _command in (plan, status, compare, answer, quarantine, log, state, report, gc, doctor):
+    main.add_command(_command)

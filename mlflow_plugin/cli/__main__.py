@@ -1,0 +1,5 @@
+"""`python -m mlflow_plugin.cli`."""
+
+from mlflow_plugin.cli import main
+
+main()

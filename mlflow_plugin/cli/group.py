@@ -1,0 +1,39 @@
+"""The group of the `mlflow-phases` commands: how their errors are shown."""
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from mlflow_plugin.errors import PhaseError, store_trouble
+from mlflow_plugin.names import SHORT_PATIENCE
+
+
+class PhasesGroup(click.Group):
+    """Shows every error that a person can mend as one message, with its exit code."""
+
+    def invoke(self, context: click.Context) -> Any:
+        for name, value in SHORT_PATIENCE.items():
+            os.environ.setdefault(name, value)
+        try:
+            return super().invoke(context)
+        except PhaseError as error:
+            end(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            end("stopped", 130)
+        except Exception as error:
+            if _is_mlflow_error(error):
+                end(str(store_trouble(error)), 1)
+            raise
+
+
+def _is_mlflow_error(error: Exception) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException)
+
+
+def end(message: str, exit_code: int) -> None:
+    click.echo(f"mlflow-phases: {message}", err=True)
+    sys.exit(exit_code)

@@ -1,0 +1,54 @@
+"""The commands that mark runs: answer, quarantine."""
+
+import click
+
+from mlflow_plugin.cli.options import find_run
+from mlflow_plugin.errors import UsageError
+from mlflow_plugin.names import short
+
+
+@click.command()
+@click.argument("run_id")
+@click.argument("letter")
+def answer(run_id: str, letter: str) -> None:
+    """Answers the question of a run that waits, with the LETTER of an option."""
+    from mlflow.tracking import MlflowClient
+
+    from mlflow_plugin.answers import answer as give_answer
+    from mlflow_plugin.tags import user
+
+    client = MlflowClient()
+    run = find_run(client, run_id)
+    answered = give_answer(client, run.run_id, letter, user())
+    if not answered.counted:
+        raise UsageError(f"{run_id}: {answered.message}")
+    click.echo(answered.message)
+
+
+@click.command()
+@click.argument("run_id")
+@click.option("--reason", help="Why the run must not be used.")
+@click.option("--lift", is_flag=True, help="Allow its use again.")
+def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
+    """Marks a run as do-not-use: neither it nor anything built on it is reused until the mark is lifted."""
+    from mlflow.tracking import MlflowClient
+
+    from mlflow_plugin.records import Records
+
+    if bool(reason) == lift:
+        raise UsageError("give --reason WHY to quarantine a run, or --lift to allow its use again.")
+    client = MlflowClient()
+    run = find_run(client, run_id)
+    if run.reused_run_id:
+        # What may be bad are the outputs, and those belong to the run that was reused.
+        click.echo(f"{run.phase} {run.short} reused the outputs of {short(run.reused_run_id)}: that run is meant")
+        run = find_run(client, run.reused_run_id)
+    records = Records(client)
+    if lift:
+        if not run.quarantined:
+            raise UsageError(f"{run.phase} {run.short} is not quarantined.")
+        records.lift_quarantine(run.run_id)
+        click.echo(f"{run.phase} {run.short} may be used again")
+        return
+    records.quarantine(run.run_id, reason or "")
+    click.echo(f"{run.phase} {run.short} is quarantined: {reason}; nothing built on it is reused either")

@@ -1,0 +1,76 @@
+"""What several commands take: a project and an experiment, parameters, a run."""
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlflow_plugin.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+    from mlflow_plugin.history import History
+    from mlflow_plugin.runs import PhaseRun
+
+
+def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    @click.option("--project", default=".", show_default=True, help="Folder that holds the MLproject file.")
+    @click.option("--experiment-name", help="Experiment to look in; default as MLflow's.")
+    @click.option("--experiment-id", help="The same, by id.")
+    @wraps(command)
+    def wrapped(experiment_name: str | None, experiment_id: str | None, **options: Any) -> Any:
+        if experiment_name and experiment_id:
+            raise UsageError("give --experiment-name or --experiment-id, not both.")
+        if experiment_name:
+            os.environ["MLFLOW_EXPERIMENT_NAME"] = experiment_name
+        if experiment_id:
+            os.environ.pop("MLFLOW_EXPERIMENT_NAME", None)
+            os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_id
+        return command(**options)
+
+    return wrapped
+
+
+def history_of(project: str) -> "History":
+    """The runs of the project in a folder, in the experiment that was named. Raises UsageError for a bad project."""
+    from mlflow.tracking import MlflowClient
+
+    from mlflow_plugin.api import current_experiment
+    from mlflow_plugin.history import History
+    from mlflow_plugin.mlproject import load_project
+
+    declared, client = load_project(project), MlflowClient()
+    return History(client, current_experiment(client), declared)
+
+
+def parameters_of(pairs: tuple[str, ...]) -> dict[str, str]:
+    """What was given as -P NAME=VALUE. Raises UsageError."""
+    given: dict[str, str] = {}
+    for pair in pairs:
+        name, found, value = pair.partition("=")
+        if not found or not name:
+            raise UsageError(f"-P {pair}: write -P NAME=VALUE.")
+        if name in given:
+            raise UsageError(f"-P {name} was given twice.")
+        given[name] = value
+    return given
+
+
+def find_run(client: "MlflowClient", run_id: str) -> "PhaseRun":
+    """The phase run of that id. Raises UsageError when there is none."""
+    from mlflow.exceptions import MlflowException
+
+    from mlflow_plugin.history import phase_run
+
+    try:
+        run = phase_run(client.get_run(run_id))
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise UsageError(f"{run_id}: there is no such run in this tracking store. Give the whole run id.") from None
+        raise
+    if not run.phase:
+        raise UsageError(f"{run_id}: that run is no phase run.")
+    return run
