@@ -3,11 +3,10 @@ permissions say.
 """
 
 import logging
-from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
-from flask import g
+from flask import Flask, g, request
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, UNAUTHENTICATED
 from werkzeug.datastructures import Authorization
@@ -92,21 +91,31 @@ def _authorized(user: str, action: str, experiment_id: str) -> bool:
         return False
 
 
-def guard(app: Any, rules: list[tuple[str, str]], check: Callable[[], bool]) -> None:
-    """Makes MLflow's own gate know our rules, as (path, method), each with a validator. Without one a route is open to
-    every user, or closed to all but admins, as MLFLOW_BASIC_AUTH_FAIL_CLOSED says. Raises MlflowException when this
-    MLflow has no such gate: better no server than an open one.
+def guard(app: Flask, rules: list[tuple[str, str]]) -> None:
+    """Makes MLflow's own gate know our rules, as (path, method). A rule that it does not know is open to every user, or
+    closed to all but admins, as MLFLOW_BASIC_AUTH_FAIL_CLOSED says. Raises MlflowException when this MLflow has no such
+    gate: better no server than an open one.
     """
     from mlflow.server import auth
 
     gates = app.before_request_funcs.get(None, [])
     if not hasattr(auth, "authorize") or auth._before_request not in gates:
         raise MlflowException("This MLflow's basic-auth is not one that mlflow-phases knows, so its page stays away.")
-    auth.BEFORE_REQUEST_VALIDATORS.update(dict.fromkeys(rules, check))
+    auth.BEFORE_REQUEST_VALIDATORS.update(dict.fromkeys(rules, _at_the_gate))
     for path, method in rules:
         with app.test_request_context(path, method=method) as context:
-            if auth._find_validator(context.request) is not check or auth.is_unprotected_route(path):
+            if auth._find_validator(context.request) is not _at_the_gate or auth.is_unprotected_route(path):
                 raise MlflowException(f"This MLflow's basic-auth would leave {method} {path} without a guard.")
+
+
+def _at_the_gate() -> bool:
+    """Who has signed in may pass to the page, and to the experiment that is asked for if he may read that. What a
+    request comes to beyond that, such as runs, the route itself looks at: it alone has read them.
+    """
+    experiment_id = request.args.get("experiment_id", "")
+    if experiment_id and not BasicAuthAccess().may_read(experiment_id):
+        raise forbidden(f"see experiment {experiment_id}")  # MLflow's hook sends it as JSON.
+    return True
 
 
 def forbidden(what: str) -> MlflowException:

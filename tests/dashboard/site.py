@@ -1,5 +1,6 @@
 """A server with the page that all tests of a module share, and how to ask it."""
 
+import base64
 import json
 import urllib.error
 import urllib.request
@@ -15,12 +16,23 @@ DATA = "/ajax-api/3.0/mlflow/phases"
 
 
 class Reply:
+    """What a server sent back."""
+
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status, self.headers, self.text = status, headers, body.decode("utf-8", "replace")
 
     @property
     def json(self) -> Any:
         return json.loads(self.text)
+
+
+def signed_in(user: str) -> dict[str, str]:
+    """The header by which a test's user is known."""
+    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password_of(user)}'.encode()).decode()}"}
+
+
+def password_of(user: str) -> str:
+    return f"a long password of {user}"
 
 
 def ask(url: str, body: Any = None, headers: Mapping[str, str] | None = None, method: str | None = None) -> Reply:
