@@ -244,10 +244,12 @@ def is_computing(run: PhaseRun, watch: Watch | None = None) -> bool:
     return watch.is_alive(run.run_id, run.heartbeat) if watch else is_alive(run.heartbeat, time.time())
 
 
-def good_downstream(history: History, run: PhaseRun) -> list[Loss]:
-    """The complete, good, sound runs that were made from a run, directly or not, newest first."""
+def good_downstream(history: History, run: PhaseRun, at_most: int = 100) -> list[Loss]:
+    """The complete, good, sound runs that were made from a run, directly or not, newest first; `at_most` as for
+    `History.downstream`.
+    """
     found = []
-    for later in history.downstream(run):
+    for later in history.downstream(run, at_most):
         phase = history.project.phases.get(later.phase)
         if phase and later.complete and phase.grade(later.metrics) == "good" and not history.taint(later):
             found.append(loss_of(phase, later))

@@ -41,6 +41,7 @@ class History:
         self._quarantined: dict[str, dict[str, PhaseRun]] = {}
         self._newest: list[PhaseRun] | None = None
         self._unended: list[PhaseRun] | None = None
+        self._from_bytes: dict[str, tuple[int, list[PhaseRun]]] = {}
         self._recent: dict[str, tuple[int, list[PhaseRun]]] = {}
 
     # --- single runs ---
@@ -319,8 +320,9 @@ class History:
         found = self.client.search_runs(places, filter_string, ViewType.ALL, _AT_MOST)
         return [phase_run(one) for one in found]
 
-    def downstream(self, run: PhaseRun) -> list[PhaseRun]:
+    def downstream(self, run: PhaseRun, at_most: int = 100) -> list[PhaseRun]:
         """The runs that were made from a run's output bytes, directly or not, newest first; reuses of others left out.
+        Of those that were made from the very same bytes, so many at most.
 
         A phase that was run again and gave the same bytes still has all that was made from them before.
         """
@@ -330,10 +332,17 @@ class History:
         while pending:
             key = pending.pop()
             searched.add(key)
-            for later in self.search(f"tags.`{names.INPUT_BYTES_INDEX}{key}` = '1'", 100):
+            for later in self._made_from_bytes(key, at_most):
                 if not later.reused_run_id:
                     found[later.run_id] = later
                     if later.output_digest:
                         pending.add(names.output_key(self.project.name, later.phase, later.output_digest))
             pending -= searched
         return sorted(found.values(), key=lambda run: run.when, reverse=True)
+
+    def _made_from_bytes(self, key: str, at_most: int) -> list[PhaseRun]:
+        read, found = self._from_bytes.get(key, (0, []))
+        if at_most > read:
+            found = self.search(f"tags.`{names.INPUT_BYTES_INDEX}{key}` = '1'", at_most)
+            self._from_bytes[key] = (at_most, found)
+        return found[:at_most]

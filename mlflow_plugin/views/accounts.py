@@ -16,7 +16,7 @@ from mlflow_plugin.verdict import finite
 from mlflow_plugin.views.baseline import baseline
 from mlflow_plugin.views.phase_runs import iso
 
-WITHIN_SECONDS = 2.0
+WITHIN_SECONDS = 1.2
 _ESTIMATES = 100
 _SPENT = ("runs", "reuses", "spent_seconds", "spent_usd")
 _NOT_SPENT = ("saved_seconds", "saved_usd", "thrown_away_seconds", "thrown_away_usd")

@@ -22,6 +22,9 @@ RERUN = ("stale", "invalidated", "poor", "in between", "gate failed", "quality u
 RUN = ("missing", "interrupted", "failed", "quarantined")
 """States without a result: nobody needs to be asked."""
 
+_LOSSES = 20
+"""So many good runs made from the same bytes are listed. Where there are thousands, to find all would take seconds."""
+
 
 class Mending:
     """Prices and losses of a pipeline that was read; each phase is looked up once."""
@@ -57,7 +60,8 @@ class Mending:
         costs = [one.cost_usd for one in known if one.cost_usd is not None]
         cost_usd = sum(costs) if costs else None
         effort = _effort(names, seconds, cost_usd, [name for name in names if not self.estimate(name)])
-        count = f"{len(losses)} run{'s' if len(losses) > 1 else ''}" if losses else "nothing good"
+        at_least = "at least " if len(losses) >= _LOSSES else ""
+        count = f"{at_least}{len(losses)} run{'s' if len(losses) > 1 else ''}" if losses else "nothing good"
         listed = f": {'; '.join(loss.sentence() for loss in losses)}" if losses else ""
         return {
             "phases": names,
@@ -101,7 +105,7 @@ class Mending:
             found: list[Loss] = []
             if run and run.complete and not self.history.taint(run):
                 own = state.state in RERUN and phase.grade(run.metrics) not in ("poor", "unknown")
-                found = [*([loss_of(phase, run)] if own else []), *good_downstream(self.history, run)]
+                found = [*([loss_of(phase, run)] if own else []), *good_downstream(self.history, run, _LOSSES)]
             self._losses[name] = found
         return self._losses[name]
 
