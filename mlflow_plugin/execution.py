@@ -37,6 +37,7 @@ from mlflow_plugin.parameters import is_cut
 from mlflow_plugin.phase import DECIDED, INTERPRETER, LONG_VALUES, input_variables
 from mlflow_plugin.progress import say
 from mlflow_plugin.records import Records
+from mlflow_plugin.reports.experiment_log import kept_log
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.termination import Terminated
 from mlflow_plugin.verdict import Verdict
@@ -92,6 +93,11 @@ class FinishedRun(SubmittedRun):
 
 def carry_out(request: Request, execution: Execution) -> Outcome:
     """Decides and, where needed, computes one phase. Raises PhaseError when it fails or when a question stays open."""
+    with kept_log(request.project, request.client, request.experiment_id, request.phase.name):
+        return _carry_out(request, execution)
+
+
+def _carry_out(request: Request, execution: Execution) -> Outcome:
     records = Records(request.client)
     attempt = settle_request(
         request,

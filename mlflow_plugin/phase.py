@@ -31,6 +31,7 @@ from mlflow_plugin.parameters import logged_value, without_defaults
 from mlflow_plugin.progress import say
 from mlflow_plugin.randomness import reserve_random_state
 from mlflow_plugin.records import Records, Work
+from mlflow_plugin.reports.experiment_log import log_ended
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.termination import Terminated, Termination, orderly_termination
 
@@ -59,7 +60,7 @@ def start_phase() -> Iterator[ActivePhase]:
     block uploads the outputs, verifies them and commits the run; an exception records it as failed, a signal or the
     phase's timeout as killed, and what it logged is kept.
     """
-    with orderly_termination() as termination:
+    with _logged_when_ended(Path.cwd()), orderly_termination() as termination:
         try:
             records, work, run, resumed_from = _settle()
         except PhaseError as error:
@@ -74,6 +75,18 @@ def start_phase() -> Iterator[ActivePhase]:
         limit = f"stopped after timeout_minutes = {phase.timeout_minutes or 0:g}"
         with termination.after((phase.timeout_minutes or 0) * 60, limit):
             yield from _computing(records, work, run, resumed_from, termination)
+
+
+@contextmanager
+def _logged_when_ended(project: Path) -> Iterator[None]:
+    """Keeps the experiment log of the project in a folder, unless the backend that started this process does."""
+    run_id = os.environ.get("MLFLOW_RUN_ID", "")
+    decided = os.environ.get(DECIDED) == run_id
+    try:
+        yield
+    finally:
+        if run_id and not decided:
+            log_ended(project, run_id)
 
 
 def _computing(

@@ -21,6 +21,7 @@ from mlflow_plugin.parameters import logged_value, without_defaults
 from mlflow_plugin.progress import say
 from mlflow_plugin.project import Phase, Pipeline, Project
 from mlflow_plugin.records import Records
+from mlflow_plugin.reports.pipeline_reports import kept_reports
 from mlflow_plugin.tables import outcome_table, quality_cell
 from mlflow_plugin.termination import orderly_termination
 
@@ -65,36 +66,38 @@ def run_pipeline(
     outcomes: dict[str, Outcome] = {}
     accepted: frozenset[str] = frozenset()
     began = time.monotonic()
-    try:
-        for number, phase in enumerate(phases, 1):
-            say(f"{phase.name} ({number} of {len(phases)})")
-            request = Request(
-                project,
-                phase,
-                handed_down(pipeline, phase, given),
-                client,
-                experiment_id,
-                force_allowed=False,
-                inputs={need: outcomes[need].source.run_id for need in phase.needs},
-                asked_as=invocation,
-            )
-            outcomes[phase.name] = carry_out(
-                request, replace(execution, parent_run_id=parent, accepted_losses=accepted)
-            )
-            accepted |= outcomes[phase.name].accepted_losses
-            _check_usable(phase, outcomes[phase.name], phases[number:], pipeline, invocation)
-    except BaseException as error:
-        reason = str(error) or "interrupted from the keyboard"
-        records.fail(parent, reason, status="FAILED" if isinstance(error, Exception) else "KILLED")
-        raise
-    finally:
-        if outcomes:
-            rows = [
-                (project.phases[key], outcome, phase_run(client.get_run(outcome.run_id)))
-                for key, outcome in outcomes.items()
-            ]
-            print(outcome_table(rows, time.monotonic() - began), flush=True)
-    records.end_pipeline(parent, [outcome.run_id for outcome in outcomes.values()])
+    done: dict[str, str] = {}
+    with kept_reports(project, client, experiment_id, parent, phases, done):
+        try:
+            for number, phase in enumerate(phases, 1):
+                say(f"{phase.name} ({number} of {len(phases)})")
+                request = Request(
+                    project,
+                    phase,
+                    handed_down(pipeline, phase, given),
+                    client,
+                    experiment_id,
+                    force_allowed=False,
+                    inputs={need: outcomes[need].source.run_id for need in phase.needs},
+                    asked_as=invocation,
+                )
+                settings = replace(execution, parent_run_id=parent, accepted_losses=accepted)
+                outcomes[phase.name] = carry_out(request, settings)
+                done[phase.name] = outcomes[phase.name].run_id
+                accepted |= outcomes[phase.name].accepted_losses
+                _check_usable(phase, outcomes[phase.name], phases[number:], pipeline, invocation)
+        except BaseException as error:
+            reason = str(error) or "interrupted from the keyboard"
+            records.fail(parent, reason, status="FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        finally:
+            if outcomes:
+                rows = [
+                    (project.phases[key], outcome, phase_run(client.get_run(outcome.run_id)))
+                    for key, outcome in outcomes.items()
+                ]
+                print(outcome_table(rows, time.monotonic() - began), flush=True)
+        records.end_pipeline(parent, done.values())
     return parent
 
 

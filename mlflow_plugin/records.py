@@ -290,6 +290,10 @@ class Records:
         self.metrics(run_id, total)
         self.end(run_id, "FINISHED")
 
+    def keep_reports(self, run_id: str, folder: str) -> None:
+        """Keeps the files of a folder as a pipeline's reports."""
+        self.client.log_artifacts(run_id, folder, names.REPORTS_FOLDER)
+
     def end_unfinished(self, run: PhaseRun, reason: str, status: str = "FAILED") -> None:
         """Ends a run without a result, keeping the reason and status that its own process may have recorded."""
         if run.status == "RUNNING":

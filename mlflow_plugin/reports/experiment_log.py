@@ -1,6 +1,6 @@
 """EXPERIMENT_LOG.md from what the store says: an entry for each run of a phase that has ended and has none yet."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from mlflow_plugin import names
 from mlflow_plugin.decision import loss_of
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.history import History
+from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.progress import progress, say
 from mlflow_plugin.project import Project
 from mlflow_plugin.reports.entry import entry, has_ended
@@ -64,11 +65,8 @@ def entries_of(history: History, runs: Iterable[PhaseRun]) -> dict[str, str]:
 
 
 @contextmanager
-def kept_log(
-    project: Project, client: MlflowClient, experiment_id: str, phase: str, run_id: str = ""
-) -> Iterator[None]:
-    """Appends the runs of a phase that begin and end inside the block to the EXPERIMENT_LOG.md of the project's folder;
-    when a `run_id` is given that one run, if it has ended.
+def kept_log(project: Project, client: MlflowClient, experiment_id: str, phase: str) -> Iterator[None]:
+    """Appends the runs of a phase that begin and end inside the block to the EXPERIMENT_LOG.md of the project's folder.
 
     Without such a file nothing is done: who wants it makes it, by `mlflow-phases log`. Trouble with it is told and
     stops nothing.
@@ -77,13 +75,26 @@ def kept_log(
     try:
         yield
     finally:
-        file = project.directory / names.LOG_FILE
-        if file.is_file():
+        if (project.directory / names.LOG_FILE).is_file():
             history = History(client, experiment_id, project)
-            try:
-                known = logged_runs(file)
-                recent = history.runs([run_id]).values() if run_id else history.recent(phase)
-                new = [run for run in recent if (run_id or run.started_at >= began) and run.run_id not in known]
-                append(file, entries_of(history, filter(has_ended, new)))
-            except (MlflowException, PhaseError) as error:
-                say(f"the experiment log is not up to date: {error}")
+            _keep(history, lambda: [run for run in history.recent(phase) if run.started_at >= began])
+
+
+def log_ended(folder: Path, run_id: str) -> None:
+    """Appends one run, which has ended, to the EXPERIMENT_LOG.md of the project in a folder, as `kept_log` does."""
+    if (folder / names.LOG_FILE).is_file():
+        client = MlflowClient()
+        try:
+            history = History(client, client.get_run(run_id).info.experiment_id, load_project(folder))
+            _keep(history, lambda: list(history.runs([run_id]).values()))
+        except (MlflowException, PhaseError) as error:
+            say(f"the experiment log is not up to date: {error}")
+
+
+def _keep(history: History, find: Callable[[], list[PhaseRun]]) -> None:
+    file = history.project.directory / names.LOG_FILE
+    try:
+        known = logged_runs(file)
+        append(file, entries_of(history, [run for run in find() if has_ended(run) and run.run_id not in known]))
+    except (MlflowException, PhaseError) as error:
+        say(f"the experiment log is not up to date: {error}")

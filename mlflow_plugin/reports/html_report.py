@@ -10,12 +10,14 @@ import html
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from functools import partial
 from importlib.resources import files
 from typing import Any
 
 from mlflow_plugin.accounting import describe_cost, describe_duration
 from mlflow_plugin.history import History
+from mlflow_plugin.verdict import clock
 from mlflow_plugin.views.accounts import accounts_view
 from mlflow_plugin.views.losses import losses_view
 from mlflow_plugin.views.phase_runs import phase_runs_view
@@ -28,6 +30,7 @@ _ICON = re.compile(r'<link rel="icon" href="phases/static/([^"]+)"([^>]*)>')
 _SCRIPT = re.compile(r'<script src="phases/static/([^"]+)"[^>]*></script>')
 _MODULE = re.compile(r'<script type="module" src="phases/static/([^"]+)"></script>')
 _IMPORT = re.compile(r"""(\bfrom\s*|\bimport\s*)(["'])(\.{1,2}/[^"']+)\2""")
+_PLACE = re.compile(r'(<div id="page">).*?(</div>)', re.DOTALL)
 _NO_SCRIPT = re.compile(r"<noscript>.*?</noscript>", re.DOTALL)
 
 
@@ -68,6 +71,7 @@ class _Page:
         page = _SCRIPT.sub(lambda found: self._inline("script", self._file(found[1])), page)
         title = html.escape(f"Phases of {self.data['project']}, {self.data['at'][:10]}")
         page = re.sub(r"<title>.*?</title>", lambda _: f"<title>{title}</title>", page)
+        page = _PLACE.sub(r"\1\2", page)
         page = _NO_SCRIPT.sub(lambda _: f"<noscript>{_tables(self.data)}</noscript>", page)
         # Last, when all hashes are known; a policy holds for what comes after it.
         return page.replace('<meta charset="utf-8">', f'<meta charset="utf-8">\n{self._policy()}', 1)
@@ -143,9 +147,14 @@ def _tables(data: Mapping[str, Any]) -> str:
     pipeline = data["pipeline"]
     head = ("phase", "state", "quality", "completed at", "duration", "cost", "remarks", "to mend")
     rows = "".join(_row("td", _cells(phase)) for phase in pipeline["phases"])
-    heading = html.escape(f"Phases of {data['project']}, {data['at']}")
+    heading = html.escape(f"Phases of {data['project']}, {_clock(data['at'])}")
     summary = html.escape(pipeline["summary"]["sentence"])
-    return f"<h1>{heading}</h1><p>{summary}</p><table border>{_row('th', head)}{rows}</table>"
+    table = f'<table border="1" cellpadding="6">{_row("th", head)}{rows}</table>'
+    return f'<div class="pad"><h1>{heading}</h1><p>{summary}</p>{table}</div>'
+
+
+def _clock(text: str | None) -> str:
+    return clock(datetime.fromisoformat(text)) if text else ""
 
 
 def _cells(phase: Mapping[str, Any]) -> tuple[str, ...]:
@@ -157,7 +166,7 @@ def _cells(phase: Mapping[str, Any]) -> tuple[str, ...]:
         ""
         if value is None
         else f"{quality['metric']} {value:.4g} (good {quality['good']:g}, poor {quality['poor']:g})",
-        run.get("completed_at") or "",
+        _clock(run.get("completed_at")),
         "" if seconds is None else describe_duration(seconds),
         "" if usd is None else describe_cost(usd),
         "; ".join(phase["remarks"]),

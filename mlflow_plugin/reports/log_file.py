@@ -18,7 +18,7 @@ from pathlib import Path
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.progress import said_now_and_then
 
-_HEADING = "# Experiment log\n\nOne entry for each run of a phase that has ended, oldest first.\n"
+HEADING = "# Experiment log\n\nOne entry for each run of a phase that has ended, oldest first.\n"
 _RUN = re.compile(rb"<!-- mlflow-phases run ([0-9a-f]{32}) -->")
 _PATIENCE_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 0.02
@@ -126,7 +126,7 @@ def _append(file: Path, descriptor: int, text: str) -> None:
 def _before(content: bytes) -> str:
     """What has to stand between that and an entry: an empty line, in a new file a heading."""
     if not content:
-        return f"{_HEADING}\n"
+        return f"{HEADING}\n"
     return "" if content.endswith(b"\n\n") else "\n" if content.endswith(b"\n") else "\n\n"
 
 

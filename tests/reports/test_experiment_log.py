@@ -17,7 +17,7 @@ from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.markdown import link, plain
 from mlflow_plugin.reports import log_file
 from mlflow_plugin.reports.entry import entry
-from mlflow_plugin.reports.experiment_log import append_all, kept_log
+from mlflow_plugin.reports.experiment_log import append_all, kept_log, log_ended
 from mlflow_plugin.reports.log_file import append, logged_runs
 from mlflow_plugin.runs import PhaseRun
 
@@ -232,8 +232,7 @@ def test_a_run_is_appended_as_it_ends_where_the_project_keeps_a_log_and_nowhere_
     with pytest.raises(ZeroDivisionError), kept_log(project, demo.client, "0", "train"):
         _fail_and_raise(demo, failed)
     assert marks(log) == [failed]
-    with kept_log(project, demo.client, "0", "collect", run_id=collect):
-        pass
+    log_ended(demo.folder, collect)
     assert marks(log) == [failed, collect]
 
 
