@@ -70,6 +70,12 @@ const loses = (option) => option.throws_away.length > 0 || option.not_listed > 0
 
 function Choice({option, experiment, buttons, sending, send, choose, confirming, cancel, showsCommand}) {
   const {letter, title} = option;
+  const button = useRef(null);
+  const back = () => {
+    cancel();
+    // The button that is looked at goes away; the focus must not go with it.
+    requestAnimationFrame(() => button.current?.focus());
+  };
   return html`<div class=${`option${loses(option) ? " losing" : ""}`} role="group" aria-label=${`Option ${letter}`}>
     <h3><b class="letter">${letter}</b> <span>${title}</span></h3>
     <p class="price">${option.price}</p>
@@ -79,8 +85,8 @@ function Choice({option, experiment, buttons, sending, send, choose, confirming,
     ${showsCommand && option.command && html`<${Command} text=${option.command} label=${`Command for option ${letter}`} />`}
     ${buttons &&
     (confirming
-      ? html`<${Confirm} ...${{option, sending, cancel}} go=${() => send(option)} />`
-      : html`<button type="button" class="main" disabled=${sending} onClick=${() => choose(option)} aria-label=${`Answer ${letter}: ${title}`}>${sending ? "Sending ..." : `Answer ${letter}`}</button>`)}
+      ? html`<${Confirm} ...${{option, sending}} cancel=${back} go=${() => send(option)} />`
+      : html`<button type="button" class="main" ref=${button} disabled=${sending} onClick=${() => choose(option)} aria-label=${`Answer ${letter}: ${title}`}>${sending ? "Sending ..." : `Answer ${letter}`}</button>`)}
   </div>`;
 }
 
