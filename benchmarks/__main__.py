@@ -3,7 +3,13 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("benchmarks.verdict", "benchmarks.commands", "benchmarks.checkpoints", "benchmarks.steering")
+BENCHMARKS = (
+    "benchmarks.verdict",
+    "benchmarks.commands",
+    "benchmarks.page",
+    "benchmarks.checkpoints",
+    "benchmarks.steering",
+)
 
 
 def main() -> int:

@@ -60,8 +60,11 @@ def finish_pipeline(folder: Path, tracking_uri: str, experiment_id: str = "0") -
     return made
 
 
-def add_other_runs(database: Path, runs: int) -> None:
-    """Copies the finished runs until there are `runs`, each with an identity and inputs of its own, started earlier."""
+def add_other_runs(database: Path, runs: int, *, foreign: bool = False) -> None:
+    """Copies the finished runs until there are `runs`, each with an identity and inputs of its own, started earlier.
+
+    Foreign ones say nothing of phases, as those of other projects in the same experiment, and are the newest.
+    """
     db = sqlite3.connect(database)
     db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-500000;")
     originals = [row[0] for row in db.execute("select run_uuid from runs order by start_time")]
@@ -71,7 +74,8 @@ def add_other_runs(database: Path, runs: int) -> None:
         for number in range(start, min(start + 4000, runs - len(originals))):
             original, copy = originals[number % len(originals)], uuid.uuid4().hex
             for table in _TABLES:
-                batch[table] += [_copied(table, row, original, copy, number) for row in rows[table][original]]
+                kept = [row for row in rows[table][original] if not (foreign and _of_phases(table, row))]
+                batch[table] += [_copied(table, row, original, copy, -number if foreign else number) for row in kept]
         for table, values in batch.items():
             if values:
                 db.executemany(f"insert into {table} values ({','.join('?' * len(values[0]))})", values)
@@ -87,6 +91,10 @@ def _rows(db: sqlite3.Connection, table: str, run: str) -> list[dict[str, object
     cursor = db.execute(f"select * from {table} where run_uuid = ?", (run,))
     columns = [column[0] for column in cursor.description]
     return [dict(zip(columns, row, strict=True)) for row in cursor]
+
+
+def _of_phases(table: str, row: dict[str, object]) -> bool:
+    return table == "tags" and str(row["key"]).startswith(("phase.", "mlflow.phase."))
 
 
 def _copied(table: str, row: dict[str, object], original: str, copy: str, number: int) -> tuple[object, ...]:

@@ -25,14 +25,15 @@ ROUNDS = 60
 
 
 @contextlib.contextmanager
-def server(database: Path, folder: Path) -> Iterator[str]:
-    """A real MLflow server on a sqlite store; yields its address."""
+def server(database: Path, folder: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """A real MLflow server on a sqlite store; yields its address and process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
     words += ["--backend-store-uri", f"sqlite:///{database}"]
     words += ["--artifacts-destination", str(folder / "served"), "--port", str(port), "--workers", "1"]
+    words += options
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     environment.pop("MLFLOW_TRACKING_URI", None)
     with open(folder / "server.log", "w") as log:
@@ -44,7 +45,7 @@ def server(database: Path, folder: Path) -> Iterator[str]:
                 urllib.request.urlopen(f"{address}/health", timeout=2)
                 break
             time.sleep(0.25)
-        yield address
+        yield address, process.pid
     finally:
         process.terminate()
         process.wait(30)
@@ -86,7 +87,7 @@ def main() -> None:
             folder = Path(temporary)
             print(f"filling a store of {size} runs", file=sys.stderr, flush=True)
             database, made = prepared(folder, size)
-            with server(database, folder) as address:
+            with server(database, folder) as (address, _):
                 for store, uri in (("sqlite", f"sqlite:///{database}"), ("HTTP", address)):
                     for phase in ("phase2", "phase4"):
                         found = measure(folder / "project", uri, made[phase], phase)

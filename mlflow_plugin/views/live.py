@@ -59,10 +59,13 @@ def live_view(history: History) -> dict[str, Any]:
 
 
 def stamp(history: History) -> str:
-    """A text that changes when the state of the pipeline may have: a run began, ended, asked or fell silent, a result
-    was accepted, a mark was set or lifted."""
+    """A text that changes when the state of the pipeline may have: a run began, ended, asked, fell silent or was
+    deleted, a result was accepted, a metric logged, a mark set or lifted, another pipeline declared."""
+    history.read_ahead(history.project.phases)
+    pointed = [run for phase in history.project.phases if (run := history.pointed_at(phase))]
     parts = [
         *(f"{key}={value}" for key, value in sorted(history.experiment_tags().items())),
+        *(f"{run.run_id} {run.invalidated_by} {sorted(run.metrics.items())}" for run in pointed),
         *(f"{run.run_id} {run.verdict} {run.answer} {going_on(run).state}" for run in history.unended()),
         *sorted(f"{run_id} {run.quarantined}" for run_id, run in history.quarantined(history.experiment_id).items()),
         _newest_started(history),
