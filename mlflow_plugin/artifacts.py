@@ -186,10 +186,9 @@ def artifact_text(run: PhaseRun, path: str, at_most: int) -> str | None:
     try:
         with tempfile.TemporaryDirectory() as target:
             local = local_folder(run.artifact_uri)
+            found = Path(target) / "artifact" if local is None else local / path
             if local is None:
-                found = Path(get_artifact_repository(run.artifact_uri).download_artifacts(path, target))
-            else:
-                found = local / path
+                get_artifact_repository(run.artifact_uri)._download_file(path, str(found))
             return found.read_text(encoding="utf-8", errors="replace")
     except (OSError, MlflowException) as error:
         raise _unreachable(f"{run.artifact_uri}/{path}", error) from None

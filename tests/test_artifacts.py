@@ -6,7 +6,15 @@ import pytest
 from mlflow.entities import LoggedModelOutput
 
 from mlflow_plugin import artifacts
-from mlflow_plugin.artifacts import OutputFiles, fetch_outputs, gather_outputs, listing, local_folder, missing
+from mlflow_plugin.artifacts import (
+    OutputFiles,
+    artifact_text,
+    fetch_outputs,
+    gather_outputs,
+    listing,
+    local_folder,
+    missing,
+)
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.finish import complete_work
 from mlflow_plugin.records import Work
@@ -48,6 +56,14 @@ def test_a_folder_of_a_store_is_listed_with_sizes(run, route):
     kept = {"provenance/code.json", "outputs/manifest.json"}
     assert set(listing(run.artifact_uri)) == {"outputs/a.txt", "outputs/sub/b.txt", *kept}
     assert listing(run.artifact_uri, "nowhere") == {}
+
+
+def test_a_text_is_fetched_when_it_is_there_and_small_enough(run, route, capsys):
+    assert artifact_text(run, "outputs/sub/b.txt", at_most=3) == "two"
+    assert artifact_text(run, "outputs/sub/b.txt", at_most=2) is None
+    assert artifact_text(run, "outputs/absent.txt", at_most=3) is None
+    assert artifact_text(run, "absent/b.txt", at_most=3) is None
+    assert "Downloading" not in capsys.readouterr().err
 
 
 def test_outputs_that_are_all_there_have_no_faults(demo, run, route):
