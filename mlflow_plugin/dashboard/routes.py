@@ -125,8 +125,14 @@ def _experiments(access: Access) -> Response:
 
 
 def _find(access: Access) -> Response:
-    run = _run(ReadableClient(access.may_read), _argument("run_id"))
-    return _json({"experiment_id": run.experiment_id, "project": run.project, "phase": run.phase})
+    """Where a run belongs. A run of no phase, such as a pipeline's own, belongs to its experiment's first project."""
+    client = ReadableClient(access.may_read)
+    run = _run(client, _argument("run_id"))
+    projects = declared_projects(client.get_experiment(run.experiment_id).tags)
+    project = run.project or next(iter(projects), "")
+    if not project:
+        raise MlflowException(f"Run {run.run_id} is of an experiment without phases.", RESOURCE_DOES_NOT_EXIST)
+    return _json({"experiment_id": run.experiment_id, "project": project, "phase": run.phase or None})
 
 
 def _pipeline(access: Access) -> Response:
@@ -187,6 +193,9 @@ def _compare(access: Access) -> Response:
 
     history, _ = _history(access)
     left, right = (_run(history.client, _argument(side)) for side in ("left", "right"))
+    for run in (left, right):
+        if not run.phase:
+            raise UsageError(f"run {run.run_id} is no run of a phase.")
     return _json(compare_view(history, left.run_id, right.run_id, read_artifact))
 
 
@@ -262,14 +271,11 @@ def _chosen(projects: Mapping[str, Project], experiment_id: str) -> Project:
 
 
 def _run(client: MlflowClient, run_id: str) -> PhaseRun:
-    """A phase's run that may be read."""
+    """A run that may be read."""
     run = client.get_run(run_id)
     if run.info.lifecycle_stage != "active":
         raise MlflowException(f"Run {run_id} was deleted.", RESOURCE_DOES_NOT_EXIST)
-    found = phase_run(run)
-    if not found.phase:
-        raise MlflowException(f"Run {run_id} is no run of a phase.", RESOURCE_DOES_NOT_EXIST)
-    return found
+    return phase_run(run)
 
 
 def _json(content: Mapping[str, Any], status: int = HTTPStatus.OK) -> Response:

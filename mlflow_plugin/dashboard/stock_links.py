@@ -6,7 +6,7 @@ from flask import Flask, Response, make_response, request
 
 from mlflow_plugin.dashboard.routes import PAGE
 
-_SCRIPT = f'<script defer src=".{PAGE}/static/stock-links.js"></script>'
+_SCRIPT = f'<script defer src="{PAGE[1:]}/static/stock-links.js"></script>'
 
 
 def add_links(app: Flask) -> None:

@@ -23,6 +23,8 @@ from mlflow_plugin.runs import PhaseRun
 LARGEST_ARTIFACT = 2_000_000
 """Bytes. What a page shows of a file is far less; a manifest of a thousand files fits."""
 
+_OPEN = {"get_run", "get_experiment", "search_experiments", "search_runs", "set_tag", "tracking_uri"}
+
 
 class _ServerStore(TrackingServiceClient):
     @property
@@ -70,9 +72,11 @@ class ReadableClient(MlflowClient):
         readable = [one for one in experiment_ids if self._may_read(one)]
         return super().search_runs(readable, filter_string, run_view_type, *args, **options)
 
-    def get_metric_history(self, run_id: str, key: str) -> Any:
-        self.get_run(run_id)
-        return super().get_metric_history(run_id, key)
+    def __getattribute__(self, name: str) -> Any:
+        # Of MLflow's many methods those alone that were looked at: another would not ask who may read.
+        if name.startswith("_") or name in _OPEN:
+            return super().__getattribute__(name)
+        raise AttributeError(f"{name} is not open to the page: see ReadableClient")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from mlflow_plugin import names
 from tests.dashboard.site import DATA, Reply, Site, ask, password_of, signed_in
-from tests.dashboard.test_answers import ask_about, waiting
+from tests.dashboard.waiting import ask_about, waiting
 from tests.servers.process import wait_until
 from tests.servers.tracking import TrackingServer
 
