@@ -56,7 +56,7 @@ def _option(option: Option, at_most: int, longest: int) -> dict[str, Any]:
 def recorded_options(question: Mapping[str, Any]) -> list[Option]:
     """The options of a question that was read from a tag. What is no option, for anybody can write a tag, is left
     out."""
-    return [_recorded_option(one) for one in _dicts(question.get("options")) if one.get("letter")]
+    return [_recorded_option(one) for one in dicts(question.get("options")) if one.get("letter")]
 
 
 def _recorded_option(content: Mapping[str, Any]) -> Option:
@@ -64,9 +64,9 @@ def _recorded_option(content: Mapping[str, Any]) -> Option:
         letter=str(content["letter"]),
         decide=str(content.get("decide", "")),
         title=str(content.get("title", "")),
-        keeps=_texts(content.get("keeps")),
-        throws_away=tuple(_recorded_loss(loss) for loss in _dicts(content.get("throws_away"))),
-        reruns=_texts(content.get("reruns")),
+        keeps=texts(content.get("keeps")),
+        throws_away=tuple(_recorded_loss(loss) for loss in dicts(content.get("throws_away"))),
+        reruns=texts(content.get("reruns")),
         seconds=number(content.get("seconds")),
         cost_usd=number(content.get("cost_usd")),
     )
@@ -93,9 +93,11 @@ def number(value: object) -> float | None:
     return float(value) if known else None  # type: ignore[arg-type]
 
 
-def _dicts(value: object) -> list[dict[str, Any]]:
+def dicts(value: object) -> list[dict[str, Any]]:
+    """The JSON objects of a list that anybody may have written."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
-def _texts(value: object) -> tuple[str, ...]:
+def texts(value: object) -> tuple[str, ...]:
+    """A list of texts from JSON that anybody may have written; empty when it is none."""
     return tuple(str(one) for one in value) if isinstance(value, list) else ()

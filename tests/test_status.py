@@ -48,6 +48,17 @@ def test_a_phase_whose_upstream_gave_other_bytes_is_stale_and_says_which_runs(de
     assert f"; the latest collect is {second[:8]} of " in train.remarks[0]
 
 
+def test_a_phase_made_from_a_stale_one_is_invalidated_and_says_by_what(demo):
+    demo.compute("collect", "one")
+    trained = demo.compute("train")
+    demo.compute("evaluate")
+    demo.compute("collect", "two")
+    evaluate = states(demo)["evaluate"]
+    assert (evaluate.state, evaluate.matches) == ("invalidated", "yes")
+    assert evaluate.remarks == (f"train {trained[:8]}, which it was made from, is stale itself",)
+    assert "evaluate  invalidated" in status_table(list(states(demo).values()))
+
+
 def test_an_upstream_that_was_run_again_and_gave_the_same_bytes_still_matches(demo):
     demo.compute("collect")
     demo.compute("train")

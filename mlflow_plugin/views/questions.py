@@ -5,7 +5,7 @@ from typing import Any
 
 from mlflow_plugin.history import History
 from mlflow_plugin.liveness import is_alive
-from mlflow_plugin.question_record import recorded_options
+from mlflow_plugin.question_record import dicts, recorded_options, texts
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.verdict import Loss, Option, loss_dict
 
@@ -40,7 +40,7 @@ def question_dict(run: PhaseRun) -> dict[str, Any]:
     """A question with its options as the terminal shows them. `waiting` tells whether an answer reaches the process."""
     question = run.question
     commands = question.get("commands")
-    contents = {one.get("letter"): one for one in question.get("options", []) if isinstance(one, dict)}
+    contents = {str(one.get("letter")): one for one in dicts(question.get("options"))}
     return {
         "run_id": run.run_id,
         "short": run.short,
@@ -50,7 +50,7 @@ def question_dict(run: PhaseRun) -> dict[str, Any]:
         "asked_at": str(question["asked_at"]) if question.get("asked_at") else None,
         "waiting": _waits(run),
         "user": run.user or None,
-        "reasons": [str(reason) for reason in question.get("reasons", [])],
+        "reasons": list(texts(question.get("reasons"))),
         "options": [
             _option_dict(run, option, contents[option.letter], commands if isinstance(commands, dict) else {})
             for option in recorded_options(question)
