@@ -15,7 +15,7 @@ from mlflow_plugin.views.questions import questions_view
 _USE = ("process_percent", "cpu_percent", "memory_percent", "gpu_percent", "gpu_memory_percent")
 
 _LOOK_EVERY_SECONDS = 15.0
-_newest: dict[tuple[str, str], tuple[float, str]] = {}
+_seldom: dict[tuple[str, str, str], tuple[float, str]] = {}
 
 
 def live_dict(run: PhaseRun) -> dict[str, Any]:
@@ -61,27 +61,28 @@ def live_view(history: History) -> dict[str, Any]:
 def stamp(history: History) -> str:
     """A text that changes when the state of the pipeline may have: a run began, ended, asked, fell silent or was
     deleted, a result was accepted, a metric logged, a mark set or lifted, another pipeline declared."""
-    history.read_ahead(history.project.phases)
-    pointed = [run for phase in history.project.phases if (run := history.pointed_at(phase))]
     parts = [
         *(f"{key}={value}" for key, value in sorted(history.experiment_tags().items())),
-        *(f"{run.run_id} {run.invalidated_by} {sorted(run.metrics.items())}" for run in pointed),
         *(f"{run.run_id} {run.verdict} {run.answer} {going_on(run).state}" for run in history.unended()),
         *sorted(f"{run_id} {run.quarantined}" for run_id, run in history.quarantined(history.experiment_id).items()),
-        _newest_started(history),
+        _seldom_changed(history),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _newest_started(history: History) -> str:
-    """The newest run of the experiment: one that failed within a second is in none of the other lists.
+def _seldom_changed(history: History) -> str:
+    """The newest run of the experiment, for one that failed within a second is in none of the other lists; and of the
+    results that count, what may change after they are complete: metrics and marks, and that they are deleted.
 
-    To find it in a store of 100,000 runs takes as long as all else, so it is looked for only every so often.
+    To find the newest run among 100,000 takes longer than all else, so this is looked at only every so often.
     """
-    place = (str(history.client.tracking_uri), history.experiment_id)
-    looked, found = _newest.get(place, (0.0, ""))
+    place = (str(history.client.tracking_uri), history.experiment_id, history.project.name)
+    looked, found = _seldom.get(place, (0.0, ""))
     now = time.monotonic()
     if not looked or now - looked > _LOOK_EVERY_SECONDS:
-        found = " ".join(run.run_id for run in history.search("", 1))
-        _newest[place] = (now, found)
+        history.read_ahead(history.project.phases)
+        pointed = [run for phase in history.project.phases if (run := history.pointed_at(phase))]
+        marks = [f"{run.run_id} {run.invalidated_by} {sorted(run.metrics.items())}" for run in pointed]
+        found = "\n".join([*marks, *(run.run_id for run in history.search("", 1))])
+        _seldom[place] = (now, found)
     return found
