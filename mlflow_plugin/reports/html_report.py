@@ -33,6 +33,17 @@ _IMPORT = re.compile(r"""(\bfrom\s*|\bimport\s*)(["'])(\.{1,2}/[^"']+)\2""")
 _PLACE = re.compile(r'(<div id="page">).*?(</div>)', re.DOTALL)
 _NO_SCRIPT = re.compile(r"<noscript>.*?</noscript>", re.DOTALL)
 
+# A frame without an origin, such as MLflow's view of an artifact, may not follow a link within its own page.
+_FOLLOW_LINKS = """
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.('a[href^="#"]');
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  event.preventDefault();
+  history.pushState(null, "", link.getAttribute("href"));
+  dispatchEvent(new HashChangeEvent("hashchange"));
+});
+"""
+
 
 def report_html(history: History, pipeline: Mapping[str, Any] | None = None, runs_at_most: int = RUNS_AT_MOST) -> str:
     """The report. `pipeline` is a `pipeline_view` that was made a moment ago."""
@@ -90,6 +101,7 @@ class _Page:
             [
                 self._inline("script", json.dumps({"imports": imports}), ' type="importmap"'),
                 f'<script type="application/json" id="report-data">{data}</script>',
+                self._inline("script", _FOLLOW_LINKS),
                 self._inline("script", f'import "phases/{main}";', ' type="module"'),
             ]
         )
