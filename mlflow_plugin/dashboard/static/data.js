@@ -58,7 +58,9 @@ export const find = (runId) => request("find", {run_id: runId});
 export function runs(experiment, project, phase, atMost) {
   if (!report) return request("runs", {experiment_id: experiment, project, phase, at_most: atMost});
   const carried = report.runs?.[phase];
-  return carried ? Promise.resolve(carried) : Promise.reject(new RequestError(`The report holds no phase ${phase}.`, 404));
+  return carried
+    ? Promise.resolve(carried)
+    : Promise.reject(new RequestError(`The report holds no phase ${phase}.`, 404));
 }
 
 export function compare(experiment, project, left, right) {

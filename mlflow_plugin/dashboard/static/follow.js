@@ -6,8 +6,8 @@ const BUSY_MS = 5000;
 const IDLE_MS = 15000;
 const LONGEST_MS = 60000;
 
-export class Follower {
-  /** `publish` is called with {pipeline, live, heard, version, problem}; `heard` is when (ms), by this machine's clock. */
+class Follower {
+  /** `publish` is called with {pipeline, live, heard, version, problem}; `heard` is when, by this machine (ms). */
   constructor(experiment, project, publish) {
     Object.assign(this, {experiment, project, publish});
     this.known = {pipeline: null, live: null, heard: 0, version: 0, problem: null};

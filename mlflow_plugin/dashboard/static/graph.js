@@ -14,7 +14,12 @@ export function PipelineGraph({experiment, project, phases, running, room, onLai
   const frame = useRef(null);
   const [laid, setLaid] = useState(UNLAID);
   const liveOf = (phase) => running.find((live) => live.phase === phase.phase) ?? phase.live;
-  const shapes = phases.map((phase) => [phase.phase, phase.state, Boolean(liveOf(phase)), phase.inputs.map((edge) => edge.matches)]);
+  const shapes = phases.map((phase) => [
+    phase.phase,
+    phase.state,
+    Boolean(liveOf(phase)),
+    phase.inputs.map((edge) => edge.matches),
+  ]);
   useLayoutEffect(() => {
     if (!room) return;
     const found = arranged(frame.current, phases, room);
@@ -28,12 +33,15 @@ export function PipelineGraph({experiment, project, phases, running, room, onLai
       </svg>
       <ol class="cards">
         ${phases.map((phase) => {
-          const card = html`<${Card} phase=${phase} live=${liveOf(phase)} href=${address(experiment, project, "phase", phase.phase)} />`;
+          const href = address(experiment, project, "phase", phase.phase);
           return html`<li key=${phase.phase} data-node=${phase.phase} style=${placed(laid.nodes[phase.phase])}>
-            ${card}
+            <${Card} phase=${phase} live=${liveOf(phase)} href=${href} />
             ${phase.inputs.map(
               (edge) => html`<div class="edge-label" key=${edge.need} data-edge=${edgeKey(phase, edge)}
-                style=${placedIn(laid.nodes[phase.phase], laid.edges.find((one) => one.key === edgeKey(phase, edge)))}>
+                style=${placedIn(
+                  laid.nodes[phase.phase],
+                  laid.edges.find((one) => one.key === edgeKey(phase, edge)),
+                )}>
                 <${EdgeLabel} edge=${edge} />
               </div>`,
             )}
@@ -49,7 +57,7 @@ const placed = (box) => (box ? {left: `${box.x}px`, top: `${box.y}px`} : {});
 const placedIn = (box, edge) =>
   box && edge?.label ? {left: `${edge.label.x - box.x}px`, top: `${edge.label.y - box.y}px`} : {};
 
-/** Where everything goes: from left to right when that fits into `room` (px), else downwards, else one below another. */
+/** Where everything goes: to the right when that fits into `room` (px), else downwards, else one below another. */
 function arranged(frame, phases, room) {
   const across = arrangedIn("LR", frame, phases);
   if (across.width <= room) return across;
@@ -72,7 +80,12 @@ function arrangedIn(rankdir, frame, phases, oneByOne = false) {
     for (const edge of phase.inputs) {
       if (!known.has(edge.need)) continue;
       const {width, height} = sizeOf(`[data-edge="${CSS.escape(edgeKey(phase, edge))}"]`);
-      graph.setEdge(edge.need, phase.phase, {width: width + rem, height: height + rem, labelpos: "c", matches: edge.matches});
+      graph.setEdge(edge.need, phase.phase, {
+        width: width + rem,
+        height: height + rem,
+        labelpos: "c",
+        matches: edge.matches,
+      });
     }
   }
   if (oneByOne) {
@@ -92,10 +105,13 @@ function measured(graph) {
     const box = graph.node(name);
     nodes[name] = {x: box.x - box.width / 2, y: box.y - box.height / 2};
   }
-  const edges = graph.edges().filter((ends) => !graph.edge(ends).unseen).map(({v, w}) => {
-    const edge = graph.edge(v, w);
-    return {key: JSON.stringify([v, w]), points: edge.points, matches: edge.matches, label: {x: edge.x, y: edge.y}};
-  });
+  const edges = graph
+    .edges()
+    .filter((ends) => !graph.edge(ends).unseen)
+    .map(({v, w}) => {
+      const edge = graph.edge(v, w);
+      return {key: JSON.stringify([v, w]), points: edge.points, matches: edge.matches, label: {x: edge.x, y: edge.y}};
+    });
   return {width: Math.ceil(width) || 1, height: Math.ceil(height) || 1, nodes, edges};
 }
 
@@ -115,21 +131,31 @@ function Wire({edge}) {
 }
 
 function EdgeLabel({edge}) {
-  if (edge.matches === true) return html`<span class="match good" title=${edge.sentence}><b aria-hidden="true">✓</b><span class="unseen">input ${edge.need} matches</span></span>`;
-  if (edge.matches !== false) return html`<span class="match none" title=${edge.sentence}><b aria-hidden="true">?</b><span class="unseen">input ${edge.need}: not known whether it matches</span></span>`;
-  return html`<span class="match warn" title=${edge.sentence}>
-    <span class="unseen">input ${edge.need} does not match:</span>
-    <span class="row"><b>✗ used</b> <code>${short(edge.used?.run_id)}</code></span>
-    <span class="row">${clock(edge.used?.completed_at)}</span>
-    <span class="row"><b>latest</b> <code>${short(edge.latest?.run_id)}</code></span>
-    <span class="row">${clock(edge.latest?.completed_at)}</span>
+  const {need, matches, used, latest, sentence} = edge;
+  if (matches !== false) {
+    const [tone, sign, words] = matches
+      ? ["good", "✓", `input ${need} matches`]
+      : ["none", "?", `input ${need}: not known whether it matches`];
+    return html`<span class=${`match ${tone}`} title=${sentence}>
+      <b aria-hidden="true">${sign}</b><span class="unseen">${words}</span>
+    </span>`;
+  }
+  return html`<span class="match warn" title=${sentence}>
+    <span class="unseen">input ${need} does not match:</span>
+    <span class="row"><b>✗ used</b> <code>${short(used?.run_id)}</code></span>
+    <span class="row">${clock(used?.completed_at)}</span>
+    <span class="row"><b>latest</b> <code>${short(latest?.run_id)}</code></span>
+    <span class="row">${clock(latest?.completed_at)}</span>
   </span>`;
 }
 
 function Card({phase, live, href}) {
   const {run, quality} = phase;
   return html`<a class=${`card ${toneOf(phase.state)} is-${phase.state.replaceAll(" ", "-")}`} href=${href}>
-    <span class="card-head"><b class="name" title=${phase.phase}>${phase.phase}</b><${State} state=${phase.state} /></span>
+    <span class="card-head">
+      <b class="name" title=${phase.phase}>${phase.phase}</b>${" "}
+      <${State} state=${phase.state} />
+    </span>
     ${quality && html`<${CardQuality} quality=${quality} />`}
     ${phase.gates.map((gate) => html`<${Gate} key=${gate.text} gate=${gate} />`)}
     ${(run?.completed_at || !computes(live)) && html`<${Facts} run=${run} />`}
@@ -147,13 +173,21 @@ function Facts({run}) {
 }
 
 function CardQuality({quality}) {
+  const tone = toneOf(gradeState(quality.grade));
   return html`<span class="card-quality">
-    <span class="name">${quality.metric}</span> <b class=${`figure ${toneOf(gradeState(quality.grade))}`}>${number(quality.value)}</b>
+    <span class="name">${quality.metric}</span> <b class=${`figure ${tone}`}>${number(quality.value)}</b>
     <${QualityBar} quality=${quality} numbered />
   </span>`;
 }
 
 function Gate({gate}) {
-  const [sign, tone, word] = {true: ["✓", "good", "holds"], false: ["✗", "bad", "does not hold"]}[gate.passed] ?? ["?", "none", "not known"];
-  return html`<span class="gate"><b class=${tone} aria-hidden="true">${sign}</b> <span class="name">${gate.text}</span><span class="unseen"> ${word}</span></span>`;
+  const [sign, tone, word] = {true: ["✓", "good", "holds"], false: ["✗", "bad", "does not hold"]}[gate.passed] ?? [
+    "?",
+    "none",
+    "not known",
+  ];
+  return html`<span class="gate">
+    <b class=${tone} aria-hidden="true">${sign}</b> <span class="name">${gate.text}</span>
+    <span class="unseen">${word}</span>
+  </span>`;
 }

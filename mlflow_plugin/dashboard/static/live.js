@@ -1,6 +1,6 @@
 // What runs now: how far, how fast, when it will be done, and whether its heart still beats.
 import {html} from "./html.js";
-import {RunLink, useNow} from "./parts.js";
+import {Panel, RunName, useNow} from "./parts.js";
 import {State} from "./states.js";
 import {approximately, duration, isKnown, number, percent} from "./words.js";
 
@@ -12,10 +12,12 @@ export const computes = (live) => Boolean(live) && !["asking", "waiting"].includ
 /** Step and progress of a run, small enough for a card of the graph. */
 export function Step({live}) {
   const known = live.total > 0 && live.step !== null;
+  const at = live.step === null ? "no step yet" : `step ${live.step}${known ? ` of ${live.total}` : ""}`;
+  const done = known ? Math.min(live.step, live.total) : 0;
   return html`<span class="step">
-    ${known && html`<progress max=${live.total} value=${Math.min(live.step, live.total)} aria-label=${`${live.phase}: progress`}></progress>`}
+    ${known && html`<progress max=${live.total} value=${done} aria-label=${`${live.phase}: progress`}></progress>`}
     <span class="facts">
-      <span>${live.step === null ? "no step yet" : known ? `step ${live.step} of ${live.total}` : `step ${live.step}`}</span>
+      <span>${at}</span>
       ${live.eta_seconds !== null && html`<span>${approximately(live.eta_seconds)} left</span>`}
     </span>
   </span>`;
@@ -26,21 +28,24 @@ export function Running({running, heard, experiment}) {
   const now = useNow(1000, running.length > 0);
   if (!running.length) return null;
   const since = Math.max(0, (now - heard) / 1000);
-  return html`<section class="panel" aria-labelledby="running-now">
-    <h2 id="running-now">Running now</h2>
-    <ul class="running">${running.map((live) => html`<${One} key=${live.run_id} ...${{live, since, experiment}} />`)}</ul>
-  </section>`;
+  return html`<${Panel} title="Running now">
+    <ul class="running">
+      ${running.map((live) => html`<${One} key=${live.run_id} ...${{live, since, experiment}} />`)}
+    </ul>
+  <//>`;
 }
 
 function One({live, since, experiment}) {
   const age = live.heartbeat_age_seconds === null ? null : live.heartbeat_age_seconds + since;
-  const silent = age !== null && age > SILENT_SECONDS;
+  const heartbeat = age === null ? "none yet" : `${duration(age)} ago`;
+  const left = live.eta_seconds === null ? "not known" : approximately(live.eta_seconds);
   return html`<li>
-    <div class="running-head"><b class="name">${live.phase}</b> <${RunLink} id=${live.run_id} experiment=${experiment} /> <${State} state=${live.state} /></div>
+    <div class="row"><${RunName} run=${live} experiment=${experiment} /> <${State} state=${live.state} /></div>
     ${computes(live) && html`<${Step} live=${live} />`}
     <dl class="figures">
-      ${computes(live) && html`<${Figure} name="Rate" value=${rate(live)} /><${Figure} name="Left" value=${live.eta_seconds === null ? "not known" : approximately(live.eta_seconds)} />`}
-      <${Figure} name="Heartbeat" value=${age === null ? "none yet" : `${duration(age)} ago`} tone=${silent ? "warn" : ""} />
+      ${computes(live) && html`<${Figure} name="Rate" value=${rate(live)} />`}
+      ${computes(live) && html`<${Figure} name="Left" value=${left} />`}
+      <${Figure} name="Heartbeat" value=${heartbeat} tone=${age > SILENT_SECONDS ? "warn" : ""} />
       <${Figure} name="Process" value=${load(live.process_percent, "of a core")} />
       <${Figure} name="Machine" value=${load(live.cpu_percent, "CPU", live.memory_percent)} />
       <${Figure} name="GPU" value=${load(live.gpu_percent, "", live.gpu_memory_percent)} />

@@ -13,7 +13,35 @@ export function Moment({at}) {
 export function RunLink({id, experiment}) {
   if (!id) return html`<span class="quiet">–</span>`;
   if (report) return html`<code title=${id}>${short(id)}</code>`;
-  return html`<a class="run" href=${runInMlflow(experiment, id)} title=${`Run ${id} in MLflow`}><code>${short(id)}</code></a>`;
+  const title = `Run ${id} in MLflow`;
+  return html`<a href=${runInMlflow(experiment, id)} title=${title}><code>${short(id)}</code></a>`;
+}
+
+/** A run's phase and its id. */
+export function RunName({run, experiment}) {
+  return html`<span><b class="name">${run.phase}</b> <${RunLink} id=${run.run_id} experiment=${experiment} /></span>`;
+}
+
+/** A part of a view, under a heading of its own. */
+export function Panel({title, count = 0, aside = null, children}) {
+  const id = title.toLowerCase().replaceAll(" ", "-");
+  return html`<section class="panel" aria-labelledby=${id}>
+    <div class="head">
+      <h2 id=${id}>${title}${count > 0 && html` <span class="count">${count}</span>`}</h2>
+      ${aside}
+    </div>
+    ${children}
+  </section>`;
+}
+
+const LONG = 200;
+
+/** A text of any length; of a very long one the beginning, until somebody wants the rest. */
+export function Long({text}) {
+  const [whole, setWhole] = useState(text.length <= LONG * 1.3);
+  if (whole) return text;
+  const more = html`<button type="button" class="more" onClick=${() => setWhole(true)}>more</button>`;
+  return html`${text.slice(0, LONG)} ... ${more}`;
 }
 
 /** A command with a button that copies it. */
@@ -57,16 +85,19 @@ export function QualityBar({quality, among = [], numbered = false}) {
   const [low, high] = span([good, poor, value, ...among].filter(Number.isFinite));
   const at = (x) => Math.max(0, Math.min(100, ((x - low) / (high - low)) * 100));
   const [left, right] = [at(Math.min(good, poor)), at(Math.max(good, poor))];
-  const sense = rising ? `good from ${number(good)}, poor below ${number(poor)}` : `good up to ${number(good)}, poor above ${number(poor)}`;
+  const sense = rising
+    ? `good from ${number(good)}, poor below ${number(poor)}`
+    : `good up to ${number(good)}, poor above ${number(poor)}`;
   const label = `${metric} ${value === null ? "unknown" : number(value)}: ${sense}`;
   const [lower, upper] = [Math.min(good, poor), Math.max(good, poor)];
-  return html`<svg class=${`quality${numbered ? " numbered" : ""}`} role="img" aria-label=${label} preserveAspectRatio="none">
+  return html`<svg class="quality" role="img" aria-label=${label}>
     <title>${label}</title>
     <rect class=${rising ? "poor" : "good"} x="0" y="0.35rem" width="${left}%" height="0.3rem" />
     <rect class="between" x="${left}%" y="0.35rem" width="${Math.max(0, right - left)}%" height="0.3rem" />
     <rect class=${rising ? "good" : "poor"} x="${right}%" y="0.35rem" width="${100 - right}%" height="0.3rem" />
     ${[good, poor].map((x) => html`<line class="threshold" x1="${at(x)}%" x2="${at(x)}%" y1="0.1rem" y2="0.9rem" />`)}
-    ${numbered && html`<text x="${left}%" dx="0.2em" y="100%" text-anchor="end">${number(lower)}</text><text x="${right}%" dx="-0.2em" y="100%">${number(upper)}</text>`}
+    ${numbered && html`<text x="${left}%" dx="0.2em" y="100%" text-anchor="end">${number(lower)}</text>`}
+    ${numbered && html`<text x="${right}%" dx="-0.2em" y="100%">${number(upper)}</text>`}
     ${Number.isFinite(value) && html`<circle class="value" cx="${at(value)}%" cy="0.5rem" r="0.28rem" />`}
   </svg>`;
 }
@@ -97,6 +128,8 @@ export function Table({label, children}) {
   return html`<div class="scroll" tabindex="0" role="group" aria-label=${label}><table>${children}</table></div>`;
 }
 
+export const grouped = (count) => count.toLocaleString("en-US");
+
 /** The rows of one page of a long list, and the control that turns the pages. */
 export function usePages(rows, size = 50) {
   const [page, setPage] = useState(0);
@@ -107,7 +140,7 @@ export function usePages(rows, size = 50) {
     last > 0 &&
     html`<nav class="pages" aria-label="Pages">
       <button type="button" disabled=${now === 0} onClick=${() => setPage(now - 1)}>Previous</button>
-      <span role="status">${now * size + 1} to ${now * size + shown.length} of ${rows.length.toLocaleString("en-US")}</span>
+      <span role="status">${now * size + 1} to ${now * size + shown.length} of ${grouped(rows.length)}</span>
       <button type="button" disabled=${now === last} onClick=${() => setPage(now + 1)}>Next</button>
     </nav>`;
   return [shown, control];

@@ -5,8 +5,19 @@ import {clock, number, short} from "./words.js";
 
 const SHAPES = {
   good: (path, x, y, r) => path.arc(x, y, r, 0, 2 * Math.PI),
-  between: (path, x, y, r) => polygon(path, [[x, y - 1.3 * r], [x + 1.3 * r, y], [x, y + 1.3 * r], [x - 1.3 * r, y]]),
-  poor: (path, x, y, r) => polygon(path, [[x - 1.2 * r, y - r], [x + 1.2 * r, y - r], [x, y + 1.2 * r]]),
+  between: (path, x, y, r) =>
+    polygon(path, [
+      [x, y - 1.3 * r],
+      [x + 1.3 * r, y],
+      [x, y + 1.3 * r],
+      [x - 1.3 * r, y],
+    ]),
+  poor: (path, x, y, r) =>
+    polygon(path, [
+      [x - 1.2 * r, y - r],
+      [x + 1.2 * r, y - r],
+      [x, y + 1.2 * r],
+    ]),
   gate: (path, x, y, r) => path.rect(x - r, y - r, 2 * r, 2 * r),
 };
 const NAMES = {good: "● good", between: "◆ in between", poor: "▼ poor", gate: "■ gate failed"};
@@ -40,22 +51,34 @@ export function QualityPlot({runs, quality}) {
   }, [contents]);
   if (!points.length) return null;
   const last = points.at(-1);
-  const label = `${quality.metric} of ${points.length} runs over time, the latest ${number(last.y)}; good from ${number(quality.good)}, poor beyond ${number(quality.poor)}. The table below lists them.`;
+  const label =
+    `${quality.metric} of ${points.length} runs over time, the latest ${number(last.y)}; ` +
+    `good from ${number(quality.good)}, poor beyond ${number(quality.poor)}. The table below lists them.`;
   const grades = Object.keys(NAMES).filter((grade) => points.some(({run}) => run.grade === grade));
   return html`<figure class="plot">
     <div ref=${frame} role="img" aria-label=${label}></div>
     <figcaption>
-      <span class="legend">${grades.map((grade) => html`<span class=${toneOf(gradeState(grade))}>${NAMES[grade]}</span>`)}</span>
-      <span class="quiet">${under ? `${short(under.run.run_id)} · ${clock(under.run.completed_at ?? under.run.started_at)} · ${quality.metric} ${number(under.y)}` : `${quality.metric} by time of completion; dashed: its thresholds`}</span>
+      <span class="legend">
+        ${grades.map((grade) => html`<span class=${toneOf(gradeState(grade))}>${NAMES[grade]}</span>`)}
+      </span>
+      <span class="quiet">${under ? named(under, quality) : `dashed: the thresholds of ${quality.metric}`}</span>
     </figcaption>
   </figure>`;
+}
+
+function named({run, y}, quality) {
+  return `${short(run.run_id)} · ${clock(run.completed_at ?? run.started_at)} · ${quality.metric} ${number(y)}`;
 }
 
 function drawn(frame, points, quality, setUnder) {
   let plot;
   const build = () => {
     plot?.destroy();
-    plot = new window.uPlot(options(frame, points, quality, setUnder), [points.map(({x}) => x), points.map(({y}) => y)], frame);
+    plot = new window.uPlot(
+      options(frame, points, quality, setUnder),
+      [points.map(({x}) => x), points.map(({y}) => y)],
+      frame,
+    );
   };
   build();
   const watcher = new ResizeObserver(() => plot.setSize(size(frame)));
@@ -72,7 +95,12 @@ const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize
 const size = (frame) => ({width: Math.max(200, Math.floor(frame.clientWidth)), height: Math.round(15 * rem())});
 
 function options(frame, points, quality, setUnder) {
-  const axis = {stroke: colour("--muted"), grid: {stroke: colour("--line"), width: 1}, ticks: {show: false}, font: `${0.75 * rem()}px system-ui`};
+  const axis = {
+    stroke: colour("--muted"),
+    grid: {stroke: colour("--line"), width: 1},
+    ticks: {show: false},
+    font: `${0.75 * rem()}px system-ui`,
+  };
   return {
     ...size(frame),
     legend: {show: false},
@@ -80,7 +108,12 @@ function options(frame, points, quality, setUnder) {
     tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     scales: {x: {range: (_, low, high) => widened(low, high)}, y: {range: (_, low, high) => reach(low, high, quality)}},
     axes: [
-      {...axis, space: 5 * rem(), size: 2.2 * rem(), values: (_, moments, axisIndex, space, step) => moments.map((at) => moment(at, step))},
+      {
+        ...axis,
+        space: 5 * rem(),
+        size: 2.2 * rem(),
+        values: (_, moments, axisIndex, space, step) => moments.map((at) => moment(at, step)),
+      },
       {...axis, size: 4 * rem()},
     ],
     series: [{}, {label: quality.metric, paths: () => null, points: {show: false}, stroke: colour("--text")}],
@@ -121,7 +154,10 @@ function drawAll(plot, points, quality) {
   ctx.textAlign = "left";
   ctx.textBaseline = "alphabetic";
   ctx.font = `${0.75 * rem() * devicePixelRatio}px system-ui`;
-  for (const [threshold, name] of [[quality.good, "good"], [quality.poor, "poor"]]) {
+  for (const [threshold, name] of [
+    [quality.good, "good"],
+    [quality.poor, "poor"],
+  ]) {
     const y = Math.round(plot.valToPos(threshold, "y", true));
     ctx.strokeStyle = ctx.fillStyle = colour(name === "good" ? "--good" : "--bad");
     ctx.beginPath();

@@ -1,9 +1,12 @@
 // Questions that wait: the options as the terminal shows them, each with a button.
 import * as data from "./data.js";
 import {html, useEffect, useRef, useState} from "./html.js";
-import {Command, Heading, Losses, Moment, RunLink} from "./parts.js";
+import {Command, Heading, Losses, Moment, RunLink, RunName} from "./parts.js";
 import {Icon} from "./states.js";
 import {plural} from "./words.js";
+
+const HAS_ENDED = "Its process has ended and takes no answer. Each option below has the command to type instead.";
+const MAY_ONLY_READ = "You may look, but not answer: that needs permission to edit this experiment.";
 
 const keyOf = (question) => `${question.run_id} ${question.asked_at}`;
 
@@ -18,22 +21,31 @@ export function QuestionsView({experiment, questions, mayAnswer, refresh}) {
   return html`
     <${Heading}>Questions<//>
     ${!open.length && !settled.size && html`<p class="panel quiet">Nothing asks at the moment.</p>`}
-    <div class="outcomes" aria-live="polite">${[...settled].map(([key, one]) => html`<${Settled} key=${key} ...${one} experiment=${experiment} />`)}</div>
-    ${open.map((question) => html`<${Question} key=${keyOf(question)} ...${{question, experiment, mayAnswer, settle}} />`)}
+    <div class="outcomes" aria-live="polite">
+      ${[...settled].map(([key, one]) => html`<${Settled} key=${key} ...${one} experiment=${experiment} />`)}
+    </div>
+    ${open.map((one) => html`<${Question} key=${keyOf(one)} question=${one} ...${{experiment, mayAnswer, settle}} />`)}
   `;
 }
 
 function Settled({question, outcome, experiment}) {
-  const option = question.options.find((one) => one.letter === outcome.letter);
-  const who = outcome.answered_by ? html`by <b>${outcome.answered_by}</b>` : "";
-  return html`<article class=${`panel settled ${outcome.counted ? "good" : "warn"}`}>
-    <h2><${Icon} state=${outcome.counted ? "fresh" : "stale"} /> <span class="name">${question.phase}</span> <${RunLink} id=${question.run_id} experiment=${experiment} /></h2>
-    ${outcome.letter
-      ? html`<p>${outcome.counted ? "Answered" : "Somebody else came first. It was answered"} <b>${outcome.letter}${option ? `) ${option.title}` : ""}</b> ${who}${outcome.answered_at && html`, <${Moment} at=${outcome.answered_at} /> UTC`}.</p>`
-      : html`<p>${outcome.message ?? "It waits for an answer no more."}</p>`}
-    ${!outcome.counted && outcome.letter && outcome.message && html`<p class="quiet">${outcome.message}</p>`}
-    ${outcome.command && html`<${Command} text=${outcome.command} />`}
+  const {counted, message, command} = outcome;
+  return html`<article class=${`panel settled ${counted ? "good" : "warn"}`}>
+    <h2><${Icon} state=${counted ? "fresh" : "stale"} /> <${RunName} run=${question} experiment=${experiment} /></h2>
+    ${outcome.letter ? html`<${Counted} question=${question} outcome=${outcome} />` : html`<p>${message}</p>`}
+    ${command && html`<${Command} text=${command} />`}
   </article>`;
+}
+
+/** The answer that counted, and whose it was. */
+function Counted({question, outcome}) {
+  const option = question.options.find((one) => one.letter === outcome.letter);
+  const what = `${outcome.letter}) ${option?.title ?? ""}`;
+  const when = outcome.answered_at && html`, <${Moment} at=${outcome.answered_at} /> UTC`;
+  return html`<p>
+    ${outcome.counted ? "Answered " : "Somebody else came first. It was answered "}
+    <b>${what}</b>${outcome.answered_by && html` by <b>${outcome.answered_by}</b>`}${when}.
+  </p>`;
 }
 
 function Question({question, experiment, mayAnswer, settle}) {
@@ -52,23 +64,35 @@ function Question({question, experiment, mayAnswer, settle}) {
   };
   const choose = (option) => (loses(option) ? setChosen(option.letter) : send(option));
   const buttons = question.waiting && mayAnswer && !data.report;
-  return html`<article class="panel question" aria-labelledby=${`ask-${question.run_id}`}>
-    <h2 id=${`ask-${question.run_id}`}><${Icon} state="asking" /> <span class="name">${question.phase}</span>: a decision is needed</h2>
-    <p class="quiet">Run <${RunLink} id=${question.run_id} experiment=${experiment} />${question.user && html`, started by <b>${question.user}</b>`}, asked <${Moment} at=${question.asked_at} /> UTC</p>
-    <ul class="reasons">${question.reasons.map((reason) => html`<li>${reason}</li>`)}</ul>
-    ${!question.waiting && html`<p class="hint">Its process has ended and takes no answer. Each option below has the command to type instead.</p>`}
-    ${question.waiting && !mayAnswer && !data.report && html`<p class="hint">You may look, but not answer: that needs permission to edit this experiment.</p>`}
-    <div class="options">${question.options.map(
-      (option) => html`<${Choice} key=${option.letter} ...${{option, experiment, buttons, sending, send, choose}}
-        confirming=${chosen === option.letter} cancel=${() => setChosen(null)} showsCommand=${!buttons} />`,
-    )}</div>
+  const id = `ask-${question.run_id}`;
+  return html`<article class="panel question" aria-labelledby=${id}>
+    <h2 id=${id}><${Icon} state="asking" /> <span class="name">${question.phase}</span>: a decision is needed</h2>
+    <${Asker} question=${question} experiment=${experiment} />
+    <ul class="reasons">
+      ${question.reasons.map((reason) => html`<li>${reason}</li>`)}
+    </ul>
+    ${!buttons && !data.report && html`<p class="hint">${question.waiting ? MAY_ONLY_READ : HAS_ENDED}</p>`}
+    <div class="options">
+      ${question.options.map(
+        (option) => html`<${Choice} key=${option.letter} ...${{option, experiment, buttons, sending, send, choose}}
+          confirming=${chosen === option.letter} cancel=${() => setChosen(null)} />`,
+      )}
+    </div>
     ${problem && html`<p class="problem" role="alert">${problem}</p>`}
   </article>`;
 }
 
+function Asker({question, experiment}) {
+  const who = question.user && html`, started by <b>${question.user}</b>`;
+  return html`<p class="quiet">
+    Run <${RunLink} id=${question.run_id} experiment=${experiment} />${who}, asked${" "}
+    <${Moment} at=${question.asked_at} /> UTC
+  </p>`;
+}
+
 const loses = (option) => option.throws_away.length > 0 || option.not_listed > 0;
 
-function Choice({option, experiment, buttons, sending, send, choose, confirming, cancel, showsCommand}) {
+function Choice({option, experiment, buttons, sending, send, choose, confirming, cancel}) {
   const {letter, title} = option;
   const button = useRef(null);
   const back = () => {
@@ -79,14 +103,21 @@ function Choice({option, experiment, buttons, sending, send, choose, confirming,
   return html`<div class=${`option${loses(option) ? " losing" : ""}`} role="group" aria-label=${`Option ${letter}`}>
     <h3><b class="letter">${letter}</b> <span>${title}</span></h3>
     <p class="price">${option.price}</p>
-    ${option.keeps.length > 0 && html`<h4>Keeps</h4><ul class="keeps">${option.keeps.map((kept) => html`<li>${kept}</li>`)}</ul>`}
-    ${loses(option) && html`<h4>Throws away</h4><${Losses} losses=${option.throws_away} experiment=${experiment} />`}
+    ${option.keeps.length > 0 && html`<h4>Keeps</h4>`}
+    <ul>
+      ${option.keeps.map((kept) => html`<li>${kept}</li>`)}
+    </ul>
+    ${loses(option) && html`<h4>Throws away</h4>`}
+    <${Losses} losses=${option.throws_away} experiment=${experiment} />
     ${option.not_listed > 0 && html`<p>and ${plural(option.not_listed, "more run")}</p>`}
-    ${showsCommand && option.command && html`<${Command} text=${option.command} label=${`Command for option ${letter}`} />`}
-    ${buttons &&
-    (confirming
-      ? html`<${Confirm} ...${{option, sending}} cancel=${back} go=${() => send(option)} />`
-      : html`<button type="button" class="main" ref=${button} disabled=${sending} onClick=${() => choose(option)} aria-label=${`Answer ${letter}: ${title}`}>${sending ? "Sending ..." : `Answer ${letter}`}</button>`)}
+    ${!buttons && html`<${Command} text=${option.command} label=${`Command for option ${letter}`} />`}
+    ${buttons && confirming && html`<${Confirm} ...${{option, sending}} cancel=${back} go=${() => send(option)} />`}
+    ${
+      buttons &&
+      !confirming &&
+      html`<button type="button" class="main" ref=${button} disabled=${sending} onClick=${() => choose(option)}
+      aria-label=${`Answer ${letter}: ${title}`}>${sending ? "Sending ..." : `Answer ${letter}`}</button>`
+    }
   </div>`;
 }
 
@@ -96,7 +127,9 @@ function Confirm({option, sending, cancel, go}) {
   const count = option.throws_away.length + option.not_listed;
   return html`<div class="confirm" role="group" aria-label="Confirm">
     <p>This throws away ${plural(count, "finished run")}. Really?</p>
-    <button type="button" class="danger" ref=${button} disabled=${sending} onClick=${go}>${sending ? "Sending ..." : `Yes, ${option.letter}: throw away`}</button>
+    <button type="button" class="danger" ref=${button} disabled=${sending} onClick=${go}>
+      ${sending ? "Sending ..." : `Yes, ${option.letter}: throw away`}
+    </button>
     <button type="button" disabled=${sending} onClick=${cancel}>Back</button>
   </div>`;
 }

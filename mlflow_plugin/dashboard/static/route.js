@@ -12,7 +12,11 @@ function decoded(part) {
 
 /** What an address asks for. Unknown views are the pipeline. */
 export function parse(hash) {
-  const parts = hash.replace(/^#?\/?/, "").split("/").filter(Boolean).map(decoded);
+  const parts = hash
+    .replace(/^#?\/?/, "")
+    .split("/")
+    .filter(Boolean)
+    .map(decoded);
   if (!parts.length) return {view: "home"};
   if (parts[0] === "run" && parts[1]) return {view: "find", run: parts[1]};
   if (parts[0] === "compare" && parts[2]) return {view: "find", run: parts[1], left: parts[1], right: parts[2]};

@@ -21,7 +21,8 @@ const ICONS = {
   pause: () => shape(SQUARE, "M6 5v6M10 5v6"),
   bolt: () => html`<path class="fill" d="M9.6.8L2.8 9h4.1l-.9 6.2L13.2 7H8.7z" />`,
   cross: () => shape(SQUARE, "M5.2 5.2l5.6 5.6M10.8 5.2l-5.6 5.6"),
-  speech: () => shape("M1.2 1.8h13.6v9.4H8.4L4.6 15v-3.8H1.2z", "M6.3 5c0-2.1 3.4-2 3.3-.2 0 1-1.6 1.1-1.6 2.2M8 8.7v.5"),
+  speech: () =>
+    shape("M1.2 1.8h13.6v9.4H8.4L4.6 15v-3.8H1.2z", "M6.3 5c0-2.1 3.4-2 3.3-.2 0 1-1.6 1.1-1.6 2.2M8 8.7v.5"),
   lock: () => shape(HEXAGON, "M5.4 7.4h5.2v3.6H5.4zM6.4 7.2V5.9a1.6 1.6 0 0 1 3.2 0v1.3"),
   struck: () => html`<path class="line" d=${CIRCLE} /><path class="line" d="M3.3 12.7l9.4-9.4" />`,
   dashed: () => html`<path class="line dashes" d=${CIRCLE} />`,
@@ -53,15 +54,17 @@ const STATES = {
 const OTHER = ["diamond", "none", ""];
 
 export const toneOf = (state) => (STATES[state] ?? OTHER)[1];
-export const meaningOf = (state) => (STATES[state] ?? OTHER)[2];
+const meaningOf = (state) => (STATES[state] ?? OTHER)[2];
 
 export function Icon({state}) {
   const [icon, tone] = STATES[state] ?? OTHER;
-  return html`<svg class="icon ${tone}" viewBox="0 0 16 16" aria-hidden="true" focusable="false">${ICONS[icon]()}</svg>`;
+  return html`<svg class=${`icon ${tone}`} viewBox="0 0 16 16" aria-hidden="true">${ICONS[icon]()}</svg>`;
 }
 
 export function State({state, label}) {
-  return html`<span class="state ${toneOf(state)}" title=${meaningOf(state)}><${Icon} state=${state} />${label ?? state}</span>`;
+  return html`<span class=${`state ${toneOf(state)}`} title=${meaningOf(state)}>
+    <${Icon} state=${state} />${label ?? state}
+  </span>`;
 }
 
 const GRADES = {good: "good", between: "in between", poor: "poor", gate: "gate failed", unknown: "quality unknown"};

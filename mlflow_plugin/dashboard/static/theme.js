@@ -1,4 +1,5 @@
-// Dark or light: as the system says, until somebody chooses. A plain script in the head, so that the first paint is right.
+// Dark or light: as the system says, until somebody chooses. A plain script in the head, so that the first paint is
+// right.
 (() => {
   const KEY = "phases.theme";
 

@@ -1,0 +1,169 @@
+"""The page on a telephone and a wall, by keyboard alone, in dark and light, and for assistive technology."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from simulation import GOOD, Simulation
+
+from mlflow_plugin import names
+from mlflow_plugin.errors import NeedsAnswer
+from tests.dashboard.site import Site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.end_to_end
+PHONE, DESK, WALL = {"width": 400, "height": 800}, {"width": 1280, "height": 800}, {"width": 3840, "height": 2160}
+
+
+@dataclass
+class Full:
+    """A project whose views all have something to show, and the addresses of these."""
+
+    demo: Simulation
+    views: dict[str, tuple[str, ...]]
+
+
+@pytest.fixture(scope="module")
+def full(site: Site) -> Full:
+    """Return a project with runs of many states, a question, and losses."""
+    demo = site.demo("everything")
+    demo.compute("collect", seconds=60.0, price_per_hour=1.0)
+    first = demo.compute("train", seconds=660.0, price_per_hour=1.0)
+    demo.settle("train")
+    demo.compute("evaluate", seconds=120.0, price_per_hour=1.0)
+    demo.edit("train.py", "print(2)", "print(22)")
+    second = demo.compute("train", output="other", metrics={**GOOD, "fidelity": 0.8}, epochs=12)
+    demo.records.quarantine(demo.compute("train", output="wrong", epochs=3), "trained on the wrong base")
+    demo.compute("collect", "other")
+    interrupted, _ = demo.start("evaluate")
+    demo.client.set_tag(interrupted, names.CHECKPOINT, "checkpoints/step-000080")
+    demo.die(interrupted)
+    with pytest.raises(NeedsAnswer):
+        demo.settle("train", epochs=12)
+    return Full(
+        demo,
+        {
+            "pipeline": ("pipeline",),
+            "questions": ("questions",),
+            "money": ("money",),
+            "losses": ("losses",),
+            "runs": ("phase", "train"),
+            "comparison": ("compare", first, second),
+        },
+    )
+
+
+def opened(page: "Page", site: Site, full: Full, view: str) -> "Page":
+    page.goto(site.address(full.demo.experiment_id, *full.views[view]))
+    page.locator("main h1").wait_for()
+    page.get_by_text("Loading ...").wait_for(state="detached")
+    return page
+
+
+VIEWS = ("pipeline", "questions", "money", "losses", "runs", "comparison")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_view_breaks_the_rules_of_accessibility(site: Site, full: Full, visit: Any, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = visit(site.url, color_scheme=scheme, viewport=DESK, reduced_motion="reduce").page()
+    for view in VIEWS:
+        found = Axe().run(opened(page, site, full, view)).response["violations"]
+        faults = [f"{one['id']}: {[node['target'] for node in one['nodes']]}" for one in found]
+        assert not faults, f"{view}: {faults}"
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESK, WALL], ids=["phone", "desk", "wall"])
+def test_no_view_has_to_be_scrolled_sideways(site: Site, full: Full, visit: Any, viewport: Any) -> None:
+    page = visit(site.url, viewport=viewport).page()
+    for view in VIEWS:
+        opened(page, site, full, view)
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{view} is {wide} px too wide"
+        right = page.evaluate(
+            "Math.max(...[...document.querySelectorAll('a.card')].map(c => c.getBoundingClientRect().right), 0)"
+        )
+        assert right <= viewport["width"], f"a card of {view} ends beyond the screen"
+
+
+def test_letters_are_larger_on_a_wall(site: Site, full: Full, visit: Any) -> None:
+    sizes = []
+    for viewport in (PHONE, DESK, WALL):
+        page = opened(visit(site.url, viewport=viewport).page(), site, full, "pipeline")
+        sizes.append(page.evaluate("parseFloat(getComputedStyle(document.querySelector('.summary p')).fontSize)"))
+    assert 14 <= sizes[0] <= sizes[1] < sizes[2]
+
+
+def test_everything_is_reached_by_keyboard_and_nothing_holds_the_focus(
+    site: Site, full: Full, browser_page: "Page"
+) -> None:
+    page = opened(browser_page, site, full, "pipeline")
+    page.keyboard.press("Tab")
+    assert focused(page) == "Skip to content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.tagName") == "H1"
+    page.reload()
+    page.locator("main h1").wait_for()
+    wanted = {"Questions 1", "Money and time", "Lost and found", "MLflow", "collect", "train", "evaluate", "Copy"}
+    seen: list[str] = []
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement === document.body"):
+            break
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", focused(page)
+        seen.append(focused(page))
+    else:
+        raise AssertionError(f"Tab never leaves the page: {seen}")
+    assert not {name for name in wanted if not any(one.startswith(name) for one in seen)}, seen
+    tab = page.get_by_role("link", name="Money and time")
+    tab.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="By phase").wait_for()
+    assert page.evaluate("document.activeElement.innerText") == "Money and time"
+    assert tab.get_attribute("aria-current") == "page"
+
+
+def focused(page: "Page") -> str:
+    text: str = page.evaluate(
+        "document.activeElement.innerText || document.activeElement.getAttribute('aria-label') || ''"
+    )
+    return " ".join(text.split())
+
+
+def test_the_colours_are_chosen_once_and_kept(site: Site, full: Full, visit: Any) -> None:
+    page = opened(visit(site.url, color_scheme="light").page(), site, full, "pipeline")
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(background)
+    page.get_by_label("Colours").select_option("dark")
+    dark = page.evaluate(background)
+    assert dark != light
+    page.reload()
+    page.locator("main h1").wait_for()
+    assert page.evaluate(background) == dark
+    assert page.get_by_label("Colours").input_value() == "dark"
+    page.get_by_label("Colours").select_option("")
+    assert page.evaluate(background) == light
+
+
+def test_a_command_is_copied_by_its_button(site: Site, full: Full, visit: Any) -> None:
+    page = opened(visit(site.url, permissions=["clipboard-read", "clipboard-write"]).page(), site, full, "pipeline")
+    command = page.locator(".mend .command").first
+    command.get_by_role("button").click()
+    command.get_by_role("status").get_by_text("Copied").wait_for(state="attached")
+    assert page.evaluate("navigator.clipboard.readText()") == command.locator("code").inner_text()
+
+
+def test_the_pages_own_files_are_small_and_ask_for_no_other_host() -> None:
+    from mlflow_plugin.dashboard.routes import STATIC
+
+    files = [file for file in STATIC.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 300_000
+    own = [file for file in files if file.parent == STATIC]
+    assert len(own) > 10
+    for file in own:
+        text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "://" not in text, f"{file.name} names another server"
+        assert "innerHTML" not in text, f"{file.name} makes markup of text"

@@ -1,0 +1,44 @@
+"""The page with 10,000 runs."""
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.finished_store import add_other_runs
+from tests.dashboard.site import Site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.end_to_end
+
+
+def test_every_view_of_ten_thousand_runs_comes_within_seconds_and_turns_pages_at_once(
+    site: Site, browser_page: "Page"
+) -> None:
+    demo = site.demo("many")
+    for phase in ("collect", "train", "evaluate"):
+        demo.compute(phase)
+    add_other_runs(site.folder / "mlflow.db", 10_000)
+    page, began = browser_page, time.monotonic()
+    for parts in (("pipeline",), ("questions",), ("money",), ("losses",), ("phase", "train")):
+        page.goto(site.address(demo.experiment_id, *parts))
+        page.locator("main h1").wait_for()
+        page.get_by_text("Loading ...").wait_for(state="detached")
+    assert time.monotonic() - began < 15
+    page.get_by_role("button", name="Show up to 5,000").click()
+    page.get_by_role("heading", name="3333 runs").wait_for()
+    assert page.locator("tbody tr").count() == 50
+    for press in ("Next", "Duration", "Quality", "Previous"):
+        took = page.evaluate(
+            """async (press) => {
+                const found = [...document.querySelectorAll("button")].find((one) => one.innerText.startsWith(press));
+                const began = performance.now();
+                found.click();
+                await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+                return performance.now() - began;
+            }""",
+            press,
+        )
+        assert took < 1000, f"{press} took {took:.0f} ms"

@@ -1,0 +1,221 @@
+"""The page's other views, with real runs: runs of a phase, comparison, money, losses; and hostile names as text."""
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from simulation import GOOD, Simulation
+
+from mlflow_plugin import names
+from tests.dashboard.site import Site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+pytestmark = pytest.mark.end_to_end
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def opened(page: "Page", site: Site, demo: Simulation, *parts: str) -> "Page":
+    """The page at a view of the demo project, with all that the view loads."""
+    page.goto(site.address(demo.experiment_id, *parts))
+    page.locator("main h1").wait_for()
+    page.get_by_text("Loading ...").wait_for(state="detached")
+    return page
+
+
+def table(page: "Page", name: str) -> "Locator":
+    return page.get_by_role("group", name=name, exact=True).locator("table")
+
+
+def told(place: "Locator") -> str:
+    return " ".join(place.inner_text().split())
+
+
+def test_a_card_leads_to_the_runs_of_its_phase_and_two_of_them_to_their_comparison(
+    site: Site, browser_page: "Page"
+) -> None:
+    demo = site.demo("comparing")
+    demo.compute("collect")
+    first = demo.compute("train", seconds=660.0)
+    demo.edit("train.py", "print(2)", "# Twice.\nprint(22)")
+    second = demo.compute("train", metrics={**GOOD, "fidelity": 0.97}, seconds=720.0, epochs=12)
+    poor = demo.compute("train", metrics={**GOOD, "fidelity": 0.3}, epochs=1)
+    page = opened(browser_page, site, demo)
+    page.locator("a.card", has_text="train").press("Enter")
+    page.get_by_role("heading", name="3 runs").wait_for()
+    rows = table(page, "Runs").locator("tbody tr")
+    assert [told(row)[:8] for row in rows.all()] == [poor[:8], second[:8], first[:8]]
+    assert "poor" in told(rows.first)
+    assert "fidelity of 3 runs over time" in (page.locator(".plot [role=img]").get_attribute("aria-label") or "")
+    assert page.locator(".plot canvas").count() == 1
+    page.get_by_role("button", name="Quality").click()
+    assert told(rows.first).startswith(second[:8])
+    page.get_by_label(f"Compare {second[:8]}").check()
+    page.get_by_label(f"Compare {first[:8]}").check()
+    stock = page.get_by_role("link", name="in MLflow").get_attribute("href") or ""
+    assert stock.startswith("./#/compare-runs?runs=%5B%22")
+    page.get_by_role("link", name="Compare the two").click()
+    page.get_by_role("heading", name="What it did").wait_for()
+    assert first[:8] in told(page.locator(".side").first)
+    effects = told(table(page, "Effects"))
+    assert "fidelity 0.9 better 0.97 +0.07" in effects
+    assert "duration better 11 min 12 min +1 min" in effects
+    assert "epochs 10 12" in told(table(page, "Parameters that differ"))
+    diff = page.get_by_role("group", name="Changes of train.py")
+    assert diff.locator(".removed", has_text="-print(2)").count() == 1
+    assert diff.locator(".added", has_text="+print(22)").count() == 1
+
+
+def test_a_cosmetic_edit_is_folded_away_and_called_so(site: Site, browser_page: "Page") -> None:
+    demo = site.demo("cosmetic")
+    first = demo.compute("collect", "one")
+    demo.edit("collect.py", "print(1)", "# A remark.\nprint(1)")
+    second = demo.compute("collect", "two")
+    page = opened(browser_page, site, demo, "compare", first, second)
+    file = page.locator("details.file", has_text="collect.py")
+    assert "changes no result" in told(file.locator("summary"))
+    assert file.get_attribute("open") is None
+    file.locator("summary").press("Enter")
+    file.get_by_text("+# A remark.").wait_for()
+
+
+def test_an_address_that_names_only_a_run_finds_its_phase(site: Site, visit: Any) -> None:
+    visitor = visit(site.url)
+    browser_page = visitor.page()
+    demo = site.demo("finding")
+    run_id = demo.compute("collect")
+    browser_page.goto(f"{site.url}/phases#/run/{run_id}")
+    browser_page.locator("tr.sought", has_text=run_id[:8]).wait_for()
+    assert f"#/{demo.experiment_id}/demo/phase/collect/{run_id}" in browser_page.url
+    browser_page.goto(f"{site.url}/phases#/run/{'0' * 32}")
+    browser_page.get_by_role("alert").wait_for()
+    visitor.excuse("404")
+
+
+def test_a_run_links_to_its_page_in_mlflow(site: Site, browser_page: "Page") -> None:
+    demo = site.demo("linking")
+    run_id = demo.compute("collect")
+    page = opened(browser_page, site, demo, "phase", "collect")
+    page.get_by_role("link", name=run_id[:8]).click()
+    page.wait_for_url(f"{site.url}/#/experiments/{demo.experiment_id}/runs/{run_id}**")
+
+
+def test_money_and_time_are_told_by_phase_by_hardware_and_against_the_estimate(
+    site: Site, browser_page: "Page"
+) -> None:
+    demo = site.demo("money")
+    demo.compute("collect", seconds=60.0, price_per_hour=1.0)
+    demo.compute("train", seconds=660.0, price_per_hour=1.0)
+    demo.settle("train")  # reused
+    demo.compute("evaluate", seconds=120.0, price_per_hour=1.0)
+    demo.compute("train", metrics={**GOOD, "fidelity": 0.99}, output="better", seconds=600.0, price_per_hour=1.0)
+    page = opened(browser_page, site, demo, "money")
+    totals = page.locator(".totals")
+    assert re.search(r"Spent \$\S+ 24 min", told(totals))
+    assert "Saved by reuse $0.18 11 min" in told(totals)
+    assert "train is the bottleneck" in told(page.locator(".hint"))
+    phases = table(page, "Money and time by phase")
+    assert "train 2 1" in told(phases.locator("tr", has_text="train"))
+    assert "24 min" in told(phases.locator("tfoot"))
+    assert told(table(page, "Money and time by hardware").locator("tbody tr").first).endswith("24 min $0.40")
+    assert "train" in told(table(page, "Baseline across model sizes"))
+    assert "0.91 x" in told(table(page, "Estimated against actual"))
+
+
+def test_what_was_lost_and_what_can_be_found_again(site: Site, browser_page: "Page") -> None:
+    demo = site.demo("losses")
+    collected = demo.compute("collect")
+    train = demo.compute("train")
+    demo.compute("train", output="other", metrics={**GOOD, "fidelity": 0.95})
+    demo.records.quarantine(collected, "collected from the wrong prompts")
+    interrupted, _ = demo.start("train", epochs=99)
+    demo.client.set_tag(interrupted, names.CHECKPOINT, "checkpoints/step-000080")
+    demo.die(interrupted)
+    demo.client.delete_run(demo.compute("evaluate"))
+    page = opened(browser_page, site, demo, "losses")
+    lost = told(table(page, "Thrown away or invalidated"))
+    assert train[:8] in lost
+    assert "0.9 1 min" in lost
+    quarantined = told(table(page, "Quarantined"))
+    assert collected[:8] in quarantined
+    assert "collected from the wrong prompts" in quarantined
+    assert train[:8] in quarantined
+    found = page.locator(".resumable")
+    assert interrupted[:8] in told(found)
+    assert "checkpoints/step-000080" in told(found)
+    assert "mlflow run" in told(found.locator(".command"))
+    assert "evaluate" in told(page.get_by_role("region", name="Deleted in MLflow"))
+
+
+def test_names_reasons_and_parameters_that_look_like_markup_stay_text(site: Site, browser_page: "Page") -> None:
+    demo = site.demo(f"hostile {HOSTILE}")
+    demo.compute("collect")
+    run_id = demo.compute("train", device=HOSTILE, metrics={**GOOD, "fidelity": 0.8})
+    for tag in (names.REASON, names.HARDWARE, "mlflow.user", "mlflow.runName"):
+        demo.client.set_tag(run_id, tag, HOSTILE)
+    demo.records.quarantine(run_id, HOSTILE)
+    other = demo.compute("train", device="cpu", metrics={**GOOD, "fidelity": 0.9})
+    browser_page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    for place, parts in (
+        ("header", ()),
+        ("main", ("phase", "train")),
+        ("main", ("losses",)),
+        ("main", ("money",)),
+        ("main", ("compare", run_id, other)),
+    ):
+        page = opened(browser_page, site, demo, *parts)
+        page.locator(place).get_by_text(HOSTILE).first.wait_for()
+        assert page.locator("img").count() == 0
+
+
+def test_a_phase_or_project_that_does_not_exist_is_told_in_words(site: Site, visit: Any) -> None:
+    visitor = visit(site.url)
+    demo = site.demo("wrong")
+    demo.compute("collect")
+    page = visitor.page()
+    page.goto(f"{site.url}/phases#/{demo.experiment_id}/demo/phase/{HOSTILE}")
+    page.get_by_role("alert").get_by_text("has no phase").wait_for()
+    page.goto(f"{site.url}/phases#/{demo.experiment_id}/other/pipeline")
+    page.get_by_role("alert").get_by_text("has no project 'other'").wait_for()
+    visitor.excuse("40[04]")
+
+
+def test_without_an_experiment_the_page_lists_those_that_hold_phases(site: Site, browser_page: "Page") -> None:
+    demo = site.demo("listed")
+    demo.compute("collect")
+    site.demo("empty")
+    page = browser_page
+    page.goto(site.address())
+    row = page.locator(".experiments li", has_text="listed")
+    row.get_by_role("link", name="demo").click()
+    page.wait_for_url(f"**/phases#/{demo.experiment_id}/demo/pipeline")
+    page.goto(site.address())
+    row.wait_for()
+    assert page.locator(".experiments li", has_text="empty").count() == 0
+
+
+def test_a_report_shows_the_same_views_without_a_server(site: Site, visit: Any, tmp_path: Any) -> None:
+    from mlflow_plugin.reports.html_report import report_html
+
+    demo = site.demo(f"report {HOSTILE}")
+    demo.compute("collect")
+    run_id = demo.compute("train")
+    file = tmp_path / "report.html"
+    file.write_text(report_html(demo.history()), encoding="utf-8")
+    page = visit(site.url, offline=True).page()
+    page.goto(file.as_uri())
+    page.get_by_text("A report of demo, made").wait_for()
+    page.locator("a.card", has_text="train").press("Enter")
+    page.locator("td", has_text=run_id[:8]).wait_for()
+    assert page.locator(".plot canvas").count() == 1
+    assert page.get_by_role("checkbox").count() == 0
+    for name, heading in (
+        ("Money and time", "By phase"),
+        ("Lost and found", "Quarantined"),
+        ("Questions", "Questions"),
+    ):
+        page.get_by_role("link", name=name).click()
+        page.get_by_role("heading", name=heading).first.wait_for()
+    assert json.loads(page.locator("#report-data").inner_text())["project"] == "demo"
