@@ -16,7 +16,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from mlflow.server import handlers
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.answers import NoLongerWaits, answer
+from mlflow_plugin.answers import NoLongerWaits, StillOpen, answer
 from mlflow_plugin.dashboard.access import Access, forbidden
 from mlflow_plugin.dashboard.store import ReadableClient, read_artifact, serves_artifacts_only
 from mlflow_plugin.declared import declared_projects
@@ -291,6 +291,8 @@ def _trouble(error: Exception) -> Response:
     """An error as MLflow sends its own, with nothing of the server's insides."""
     from werkzeug.exceptions import HTTPException
 
+    if isinstance(error, StillOpen):
+        return _error("TEMPORARILY_UNAVAILABLE", str(error), 503)
     if isinstance(error, PhaseError):
         return _error("INVALID_PARAMETER_VALUE", str(error), 400)
     if isinstance(error, HTTPException):

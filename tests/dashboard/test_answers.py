@@ -242,3 +242,10 @@ def test_what_is_no_answer_from_the_page_is_refused(
     reply = ask(f"{site.url}{DATA}/answer", body, headers)
     assert (reply.status, said in reply.text) == (status, True), reply.text
     assert "Traceback" not in reply.text
+
+
+def test_an_answer_that_was_not_taken_up_in_time_is_no_fault_of_the_sender() -> None:
+    from mlflow_plugin.dashboard.routes import _trouble
+
+    reply = _trouble(answers.StillOpen("it counts as soon as it looks"))
+    assert (reply.status_code, (reply.json or {})["message"]) == (503, "it counts as soon as it looks")

@@ -1,10 +1,10 @@
-// A link from MLflow's own pages to the page of the phases: an element of its own over them, so that nothing in them can
-// break it nor it them. It is there on experiments that hold phases, on their runs, and where two runs are compared.
+// A link from MLflow's own pages to the page of the phases: an element of its own over them, so that nothing in them
+// can break it nor it them. It is there on experiments that hold phases, on their runs, and where two are compared.
 (() => {
   const DATA = "ajax-api/3.0/mlflow/phases/";
-  const STYLE = `position:fixed;top:12px;left:50%;transform:translateX(-50%);z-index:900;padding:3px 14px;border-radius:14px;
-    background:#0b5cad;color:#fff;font:600 13px/20px system-ui,sans-serif;text-decoration:none;
-    box-shadow:0 1px 4px rgba(0,0,0,.35);outline-offset:2px`;
+  const STYLE = `position:fixed;top:12px;left:50%;transform:translateX(-50%);z-index:900;
+    padding:3px 14px;border-radius:14px;background:#0b5cad;color:#fff;
+    font:600 13px/20px system-ui,sans-serif;text-decoration:none;box-shadow:0 1px 4px rgba(0,0,0,.35);outline-offset:2px`;
   const seen = new Map();
   let shown = null;
   let link = null;
@@ -20,9 +20,14 @@
     return runs.length === 2 ? {experiment: String(experiments[0]), pair: runs.map(String)} : null;
   }
 
+  /** The workspace that is looked at, as MLflow's addresses name it. */
+  function workspaceHere() {
+    return new URLSearchParams(location.hash.split("?")[1] ?? "").get("workspace");
+  }
+
   /** An answer of the server, asked for once; null when there is none, as for those who may not read it. */
   function get(path) {
-    const workspace = new URLSearchParams(location.hash.split("?")[1] ?? "").get("workspace");
+    const workspace = workspaceHere();
     const key = `${workspace ?? ""} ${path}`;
     if (!seen.has(key)) {
       const headers = workspace ? {"X-MLFLOW-WORKSPACE": workspace} : {};
@@ -65,7 +70,8 @@
       link.title = "The phases of this experiment: what is stale, what it would cost to mend, what would be lost";
       link.style.cssText = STYLE;
     }
-    link.href = `phases#${where}`;
+    const workspace = workspaceHere();
+    link.href = `phases${workspace ? `?workspace=${encodeURIComponent(workspace)}` : ""}#${where}`;
     if (!link.isConnected) document.body.append(link);
   }
 
