@@ -8,6 +8,7 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
+from mlflow_plugin.accounting import describe_duration
 from mlflow_plugin.activity import Activity, activity, how_to_go_on
 from mlflow_plugin.decision import middling, quality_of
 from mlflow_plugin.history import History
@@ -160,7 +161,18 @@ def _judged(
     state = "stale" if mismatches else "invalidated" if outdated else _STATE_OF_GRADE.get(grade, grade)
     marked = [one for one in history.quarantined(history.experiment_id).values() if one.phase == phase.name]
     later = [history.taint(one) for one in marked if history.is_own(one) and one.when > run.when]
-    return state, [*mismatches, *outdated, *middling(phase, run), *later]
+    return state, [*mismatches, *outdated, *middling(phase, run), *_too_old(phase, edges), *later]
+
+
+def _too_old(phase: Phase, edges: Sequence[Edge]) -> list[str]:
+    """Inputs that would be asked about before the phase is run or reused, because they are older than it allows."""
+    limit, now = phase.max_age_seconds, time.time()
+    ages = [(edge.latest, now - edge.latest.when.timestamp()) for edge in edges if edge.latest]
+    return [
+        f"{run.phase} {run.short} is {describe_duration(age)} old; max_age is {describe_duration(limit)}"
+        for run, age in ages
+        if limit is not None and age > limit
+    ]
 
 
 def _outdated(history: History, run: PhaseRun, edges: Sequence[Edge], before: Mapping[str, PhaseState]) -> list[str]:

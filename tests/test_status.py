@@ -59,6 +59,18 @@ def test_a_phase_made_from_a_stale_one_is_invalidated_and_says_by_what(demo):
     assert "evaluate  invalidated" in status_table(list(states(demo).values()))
 
 
+def test_an_input_that_is_older_than_the_phase_allows_is_pointed_out(demo):
+    demo.edit("MLproject", "phase: {needs: [train]}", "phase: {needs: [train], max_age: 1h}")
+    demo.compute("collect")
+    trained = demo.compute("train")
+    demo.compute("evaluate")
+    assert states(demo)["evaluate"].remarks == ()
+    demo.client.set_tag(trained, "phase.completed_at", "2026-01-01T00:00:00+00:00")
+    (remark,) = states(demo)["evaluate"].remarks
+    assert remark.startswith(f"train {trained[:8]} is ")
+    assert remark.endswith(" old; max_age is 1 h 00 min")
+
+
 def test_an_upstream_that_was_run_again_and_gave_the_same_bytes_still_matches(demo):
     demo.compute("collect")
     demo.compute("train")
