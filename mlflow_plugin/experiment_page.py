@@ -38,9 +38,18 @@ def saved_view(project: Project, phase: Phase) -> str:
     now = int(time.time() * 1000)
     wanted = f"tags.`{names.RUNS_INDEX}{names.phase_key(project.name, phase.name)}` = '1'"
     columns = _columns(phase)
-    state = {"searchFilter": wanted, "selectedColumns": columns, "columnOrder": columns}
+    state = {"searchFilter": wanted, **_order(phase), "selectedColumns": columns, "columnOrder": columns}
     title = f"{phase.name} ({project.name}): quality, time and cost"
     return json.dumps({"name": title, "createdAt": now, "updatedAt": now, "state": json.dumps(state)})
+
+
+def _order(phase: Phase) -> dict[str, object]:
+    """The best run first, or the newest. By the order that it starts with, the time of their start, the UI would hide
+    runs below those of their pipelines.
+    """
+    if phase.quality is None:
+        return {"orderByKey": _column("tags", names.COMPLETED_AT), "orderByAsc": False}
+    return {"orderByKey": _column("metrics", phase.quality.metric), "orderByAsc": not phase.quality.higher_is_better}
 
 
 def _columns(phase: Phase) -> list[str]:

@@ -56,7 +56,12 @@ def status_lines(pipeline: Mapping[str, Any], live: Sequence[Mapping[str, Any]])
     for phase, row in zip(phases, rows, strict=True):
         lines.append(Line(row, LOOKS.get(phase["state"], _OTHER).colour))
         lines += [Line(f"   {progress_text(run)}", _BLUE) for run in live if run["phase"] == phase["phase"]]
-    remarks = [Line(one_line(f"{phase['phase']}: {text}")) for phase in phases for text in phase["remarks"]]
+    # Of one that is stuck or stopped the sentence says what to do.
+    remarks = [
+        Line(one_line(f"{phase['phase']}: {text}"))
+        for phase in phases
+        for text in (_lasting(phase) if phase["state"] == "running" else phase["remarks"])
+    ]
     questions = [line for question in pipeline["questions"] if question["waiting"] for line in _question(question)]
     return [*lines, Line(""), *remarks, *questions, Line(one_line(pipeline["summary"]["sentence"]))]
 
@@ -98,6 +103,11 @@ def progress_text(run: Mapping[str, Any]) -> str:
     return one_line(", ".join(parts) + (f", on {run['host']}" if run["host"] else ""))
 
 
+def _lasting(phase: Mapping[str, Any]) -> list[str]:
+    """A phase's remarks, but for the one that a heartbeat changes every time: that is what `progress_text` is for."""
+    return [text for text in phase["remarks"] if "last heartbeat" not in text]
+
+
 def _question(question: Mapping[str, Any]) -> list[Line]:
     asked = f"{question['phase']} {question['short']} asks: {'; '.join(question['reasons'])}"
     options = [f"  {one['letter']}) {one['title']} ({one['price']})" for one in question["options"]]
@@ -114,6 +124,5 @@ def told(pipeline: Mapping[str, Any]) -> dict[str, str]:
     """Each phase's state in a sentence."""
     found = {}
     for phase in pipeline["phases"]:
-        remarks = [text for text in phase["remarks"] if "heartbeat" not in text]
-        found[phase["phase"]] = one_line("; ".join([f"{phase['phase']}: {phase['label']}", *remarks]))
+        found[phase["phase"]] = one_line("; ".join([f"{phase['phase']}: {phase['label']}", *_lasting(phase)]))
     return found

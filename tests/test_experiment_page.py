@@ -31,6 +31,7 @@ def test_each_phase_gets_a_saved_view_with_the_columns_by_which_its_runs_are_com
     ]
     assert "params.`epochs`" in columns
     assert "params.`device`" not in columns  # It changes no result.
+    assert json.loads(content["state"])["orderByKey"] == "metrics.`fidelity`"
     wanted = json.loads(content["state"])["searchFilter"]
     demo.compute("train")
     assert [run.phase for run in demo.history().search(wanted)] == ["train"]
