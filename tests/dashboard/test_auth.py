@@ -256,3 +256,21 @@ def test_a_gate_that_is_not_known_keeps_the_page_away(monkeypatch: pytest.Monkey
     monkeypatch.setattr(auth, "_find_validator", lambda request: SimpleNamespace())
     with pytest.raises(MlflowException, match="without a guard"):
         guard(app, [("/phases", "GET")])
+
+
+def test_a_user_answers_in_a_browser_and_another_only_reads(guarded: Guarded, visit: Any) -> None:
+    place = guarded.address(guarded.open.experiment_id, "questions")
+
+    def signed_in_as(user: str) -> Any:
+        visitor = visit(guarded.url, http_credentials={"username": user, "password": password_of(user)})
+        page = visitor.page()
+        page.goto(place)
+        page.wait_for_selector("text=Keep train")
+        return page
+
+    with waiting(guarded.open) as (run_id, outcome):
+        reader, editor = signed_in_as("reader"), signed_in_as("editor")
+        assert reader.get_by_role("button", name="Answer").count() == 0
+        editor.get_by_role("button", name="Answer A: Keep").click()
+        wait_until(lambda: outcome, "it went on")
+    assert guarded.open.run(run_id).answered_by == "editor"

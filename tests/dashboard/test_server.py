@@ -307,7 +307,7 @@ def test_a_server_of_artifacts_alone_says_so(tmp_path: Path, empty_database: Pat
 
 
 def test_a_workspace_shows_its_own_experiments(
-    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch, visit: Any
 ) -> None:
     server = TrackingServer(
         tmp_path / "server", empty_database, app_name="phases", variables={"MLFLOW_ENABLE_WORKSPACES": "true"}
@@ -326,5 +326,8 @@ def test_a_workspace_shows_its_own_experiments(
             place = f"{server.url}{DATA}/pipeline?experiment_id={demo.experiment_id}"
             assert ask(place, headers=headers).status == status
             assert ask(f"{server.url}{DATA}/find?run_id={run_id}", headers=headers).status == status
+        page = visit(server.url).page()
+        page.goto(f"{server.url}/phases?workspace=team-a#/{demo.experiment_id}/demo/pipeline")
+        page.wait_for_selector("text=collect")
     finally:
         server.stop()

@@ -2,6 +2,8 @@
 
 const BASE = "ajax-api/3.0/mlflow/phases/";
 const PATIENCE_MS = 30000;
+// MLflow's workspaces: the one that the page's address names, else the server's default.
+const WORKSPACE = new URLSearchParams(location.search).get("workspace");
 
 /** What a request came to; `status` is 0 when the server did not answer. */
 export class RequestError extends Error {
@@ -23,9 +25,10 @@ function readReport() {
 async function request(path, parameters = {}, body = null) {
   const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined);
   const query = new URLSearchParams(given).toString();
+  const workspace = WORKSPACE ? {"X-MLFLOW-WORKSPACE": WORKSPACE} : {};
   const options = body
-    ? {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)}
-    : {cache: "no-cache"};
+    ? {method: "POST", headers: {"Content-Type": "application/json", ...workspace}, body: JSON.stringify(body)}
+    : {headers: workspace, cache: "no-cache"};
   let response;
   try {
     const signal = AbortSignal.timeout(PATIENCE_MS);

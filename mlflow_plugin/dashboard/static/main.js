@@ -39,7 +39,9 @@ function Find({route}) {
   const {data: found, error} = useLoaded(() => data.find(route.run), [route.run]);
   useEffect(() => {
     if (!found) return;
-    const view = route.left ? ["compare", route.left, route.right] : ["phase", found.phase, route.run];
+    // A pipeline's own run is of no phase.
+    const alone = found.phase ? ["phase", found.phase, route.run] : [];
+    const view = route.left ? ["compare", route.left, route.right] : alone;
     location.replace(address(found.experiment_id, found.project, ...view));
   }, [found]);
   return html`<${Frame}><${Waiting} error=${error} /><//>`;
