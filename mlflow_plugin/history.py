@@ -1,7 +1,7 @@
 """Every lookup in the tracking store, and only here. Reads, never writes."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -141,7 +141,7 @@ class History:
 
     def _latest_by_search(self, phase: Phase) -> PhaseRun | None:
         middling = None
-        for run in self.recent(phase.name, 200):
+        for run in self._one_after_another(phase.name):
             source = self.run(run.reused_run_id) if run.reused_run_id else run
             if not run.complete or source is None or not source.complete or self.taint(source):
                 continue
@@ -150,6 +150,17 @@ class History:
                 return source
             middling = middling or (source if grade == "between" else None)
         return middling
+
+    def _one_after_another(self, phase: str) -> Iterator[PhaseRun]:
+        """The newest 200 runs of a phase, newest first. Reading so many takes long, and mostly one of the first will
+        do."""
+        seen = 0
+        for at_most in (10, 200):
+            found = self.recent(phase, at_most)
+            yield from found[seen:]
+            seen = len(found)
+            if seen < at_most:
+                return
 
     def recent(self, phase: str, at_most: int = _AT_MOST) -> list[PhaseRun]:
         """The newest runs of a phase, whatever became of them."""

@@ -50,6 +50,14 @@ def test_a_good_run_is_preferred_to_a_newer_one_in_between(demo, latest):
     assert latest("train") == good
 
 
+def test_a_good_run_is_found_behind_many_newer_ones_in_between(demo, latest):
+    demo.compute("collect")
+    good = demo.compute("train", metrics=GOOD)
+    for number in range(12):
+        demo.compute("train", str(number), metrics=BETWEEN)
+    assert latest("train") == good
+
+
 def test_a_run_in_between_is_used_where_no_good_one_is(demo, latest):
     demo.compute("collect")
     middling = demo.compute("train", metrics=BETWEEN)
@@ -243,6 +251,18 @@ def test_a_pin_of_a_reuse_leads_to_the_run_that_it_reused(demo):
     reuse = demo.settle("collect").run_id
     assert reuse != collected
     assert demo.decide("train", collect_run_id=reuse).inputs["collect"].run_id == collected
+
+
+def test_what_was_read_of_all_phases_at_once_is_not_searched_for_again(demo, monkeypatch):
+    for phase in ("collect", "train", "evaluate"):
+        newest = demo.compute(phase)
+    history = demo.history()
+    assert history.newest()[0].run_id == newest
+    asked = []
+    monkeypatch.setattr(demo.client, "search_runs", lambda *args, **named: asked.append(args))
+    assert [run.phase for run in (*history.recent("train"), *history.computed("collect"))] == ["train", "collect"]
+    assert history.all_of("evaluate", 1.0)[1] is True
+    assert asked == []
 
 
 def test_a_pinned_run_feeds_the_phase_in_place_of_the_latest(demo):
