@@ -13,7 +13,7 @@ from mlflow_plugin.decision import loss_of
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.history import History
 from mlflow_plugin.mlproject import load_project
-from mlflow_plugin.progress import progress, say
+from mlflow_plugin.progress import progress, said_now_and_then, say
 from mlflow_plugin.project import Project
 from mlflow_plugin.reports.entry import entry, has_ended
 from mlflow_plugin.reports.log_file import append, logged_runs
@@ -30,7 +30,10 @@ def append_all(history: History, file: Path) -> list[str]:
     Raises PhaseError when the file cannot be read or written.
     """
     known = logged_runs(file)
-    runs = [run for phase in history.project.phases for run in history.recent(phase, _ALL)]
+    runs: list[PhaseRun] = []
+    with said_now_and_then(lambda: f"reading the runs that have ended ({len(runs):,} so far)"):
+        for phase in history.project.phases:
+            runs += history.recent(phase, _ALL)
     new = [run for run in runs if has_ended(run) and run.run_id not in known]
     return append(file, entries(history, new, thrown_away(history)))
 
@@ -40,7 +43,7 @@ def entries(history: History, runs: Iterable[PhaseRun], losses: Mapping[str, lis
     ordered = sorted((run for run in runs if has_ended(run)), key=lambda run: (run.when, run.run_id))
     return {
         run.run_id: entry(history.project.phases.get(run.phase), run, losses.get(run.run_id, ()))
-        for run in progress(ordered, description="experiment log")
+        for run in progress(ordered, description="writing entries")
     }
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from mlflow_plugin.accounting import describe_cost, describe_duration
 from mlflow_plugin.history import History
+from mlflow_plugin.progress import progress
 from mlflow_plugin.verdict import clock
 from mlflow_plugin.views.accounts import accounts_view
 from mlflow_plugin.views.losses import losses_view
@@ -53,12 +54,13 @@ def report_html(history: History, pipeline: Mapping[str, Any] | None = None, run
 def report_data(history: History, pipeline: Mapping[str, Any] | None, runs_at_most: int) -> dict[str, Any]:
     """All that the page shows, as the page's own routes answer it."""
     pipeline = pipeline or pipeline_view(history)
+    phases = progress(history.project.phases, description="reading the runs of phases")
     return {
         "experiment_id": history.experiment_id,
         "project": history.project.name,
         "at": pipeline["at"],
         "pipeline": pipeline,
-        "runs": {phase: phase_runs_view(history, phase, runs_at_most) for phase in history.project.phases},
+        "runs": {phase: phase_runs_view(history, phase, runs_at_most) for phase in phases},
         "accounts": accounts_view(history),
         "losses": losses_view(history),
         "questions": pipeline["questions"],
