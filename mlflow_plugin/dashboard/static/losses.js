@@ -89,7 +89,7 @@ function Resumable({list, experiment}) {
         ${
           one.total > 0 &&
           one.step !== null &&
-          html`<progress max=${one.total} value=${one.step} aria-label=${`${one.run.phase}: saved progress`}></progress>`
+          html`<progress max=${one.total} value=${one.step} aria-label=${`${one.run.phase}: progress`}></progress>`
         }
         ${one.command && html`<${Command} text=${one.command} label=${`Command that lets ${one.run.phase} go on`} />`}
       </article>`,

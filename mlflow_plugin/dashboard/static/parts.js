@@ -34,7 +34,7 @@ export function Panel({title, count = 0, aside = null, children}) {
   </section>`;
 }
 
-const LONG = 200;
+const LONG = 140;
 
 /** A text of any length; of a very long one the beginning, until somebody wants the rest. */
 export function Long({text}) {
@@ -54,8 +54,10 @@ export function Command({text, label = "Command"}) {
     clearTimeout(reset.current);
     reset.current = setTimeout(() => setCopied(""), 2500);
   };
+  // A line never ends inside a word, as after the hyphen of an option.
+  const words = text.split(" ").map((word, index) => [index > 0 && " ", html`<span>${word}</span>`]);
   return html`<div class="command">
-    <code tabindex="0" role="group" aria-label=${label}>${text}</code>
+    <code tabindex="0" role="group" aria-label=${label}>${words}</code>
     <button type="button" onClick=${copy} aria-label=${`Copy: ${text}`}>${copied || "Copy"}</button>
     <span class="unseen" role="status">${copied}</span>
   </div>`;

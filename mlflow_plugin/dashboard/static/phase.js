@@ -94,7 +94,7 @@ function RunTable({experiment, project, runs, quality, sought}) {
   const marks = (id) => ({ticked: ticked.includes(id), sought: id === sought});
   return html`<section class="panel" aria-labelledby="runs">
     <div class="head">
-      <h2 id="runs">${plural(runs.length, "run")}</h2>
+      <h2 id="runs">${plural(grouped(runs.length), "run")}</h2>
       ${!data.report && html`<${Compare} ...${{experiment, project, ticked}} />`}
     </div>
     <${Table} label="Runs">

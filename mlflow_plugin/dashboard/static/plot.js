@@ -145,29 +145,37 @@ function reach(low, high, quality) {
 
 function drawAll(plot, points, quality) {
   const {ctx, bbox} = plot;
+  const thresholds = [
+    ["good", quality.good, colour("--good")],
+    ["poor", quality.poor, colour("--bad")],
+  ].map(([name, value, tone]) => ({tone, text: `${name} ${number(value)}`, y: plot.valToPos(value, "y", true)}));
   ctx.save();
   ctx.beginPath();
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
+  drawPoints(plot, points, ctx);
+  for (const threshold of thresholds) drawThreshold(ctx, bbox, threshold);
+  ctx.restore();
+}
+
+function drawThreshold(ctx, bbox, {tone, text, y}) {
+  ctx.strokeStyle = ctx.fillStyle = tone;
   ctx.lineWidth = devicePixelRatio;
   ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
+  ctx.beginPath();
+  ctx.moveTo(bbox.left, y);
+  ctx.lineTo(bbox.left + bbox.width, y);
+  ctx.stroke();
+  ctx.setLineDash([]);
+  ctx.font = `${0.75 * rem() * devicePixelRatio}px system-ui`;
   ctx.textAlign = "left";
   ctx.textBaseline = "alphabetic";
-  ctx.font = `${0.75 * rem() * devicePixelRatio}px system-ui`;
-  for (const [threshold, name] of [
-    [quality.good, "good"],
-    [quality.poor, "poor"],
-  ]) {
-    const y = Math.round(plot.valToPos(threshold, "y", true));
-    ctx.strokeStyle = ctx.fillStyle = colour(name === "good" ? "--good" : "--bad");
-    ctx.beginPath();
-    ctx.moveTo(bbox.left, y);
-    ctx.lineTo(bbox.left + bbox.width, y);
-    ctx.stroke();
-    ctx.fillText(`${name} ${number(threshold)}`, bbox.left + 4 * devicePixelRatio, y - 4 * devicePixelRatio);
-  }
-  drawPoints(plot, points, ctx);
-  ctx.restore();
+  const place = [bbox.left + 4 * devicePixelRatio, y - 4 * devicePixelRatio];
+  // An edge in the colour of the ground keeps the text readable over points.
+  ctx.strokeStyle = colour("--panel");
+  ctx.lineWidth = 4 * devicePixelRatio;
+  ctx.strokeText(text, ...place);
+  ctx.fillText(text, ...place);
 }
 
 function drawPoints(plot, points, ctx) {

@@ -1,6 +1,6 @@
 // Questions that wait: the options as the terminal shows them, each with a button.
 import * as data from "./data.js";
-import {html, useEffect, useRef, useState} from "./html.js";
+import {html, useLayoutEffect, useRef, useState} from "./html.js";
 import {Command, Heading, Losses, Moment, RunLink, RunName} from "./parts.js";
 import {Icon} from "./states.js";
 import {plural} from "./words.js";
@@ -95,11 +95,12 @@ const loses = (option) => option.throws_away.length > 0 || option.not_listed > 0
 function Choice({option, experiment, buttons, sending, send, choose, confirming, cancel}) {
   const {letter, title} = option;
   const button = useRef(null);
-  const back = () => {
-    cancel();
-    // The button that is looked at goes away; the focus must not go with it.
-    requestAnimationFrame(() => button.current?.focus());
-  };
+  const confirmed = useRef(false);
+  useLayoutEffect(() => {
+    // The button that had the focus goes away; the focus must not go with it.
+    if (confirmed.current && !confirming) button.current?.focus();
+    confirmed.current = confirming;
+  }, [confirming]);
   return html`<div class=${`option${loses(option) ? " losing" : ""}`} role="group" aria-label=${`Option ${letter}`}>
     <h3><b class="letter">${letter}</b> <span>${title}</span></h3>
     <p class="price">${option.price}</p>
@@ -111,7 +112,7 @@ function Choice({option, experiment, buttons, sending, send, choose, confirming,
     <${Losses} losses=${option.throws_away} experiment=${experiment} />
     ${option.not_listed > 0 && html`<p>and ${plural(option.not_listed, "more run")}</p>`}
     ${!buttons && html`<${Command} text=${option.command} label=${`Command for option ${letter}`} />`}
-    ${buttons && confirming && html`<${Confirm} ...${{option, sending}} cancel=${back} go=${() => send(option)} />`}
+    ${buttons && confirming && html`<${Confirm} ...${{option, sending, cancel}} go=${() => send(option)} />`}
     ${
       buttons &&
       !confirming &&
@@ -123,7 +124,7 @@ function Choice({option, experiment, buttons, sending, send, choose, confirming,
 
 function Confirm({option, sending, cancel, go}) {
   const button = useRef(null);
-  useEffect(() => button.current.focus(), []);
+  useLayoutEffect(() => button.current.focus(), []);
   const count = option.throws_away.length + option.not_listed;
   return html`<div class="confirm" role="group" aria-label="Confirm">
     <p>This throws away ${plural(count, "finished run")}. Really?</p>

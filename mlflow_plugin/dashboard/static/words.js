@@ -48,7 +48,7 @@ export function percent(value) {
 }
 
 export function plural(count, one, many = `${one}s`) {
-  return `${count} ${count === 1 ? one : many}`;
+  return `${count} ${String(count) === "1" ? one : many}`;
 }
 
 export function short(id) {
