@@ -40,7 +40,8 @@ class History:
         self._read_experiment: Experiment | None = None
         self._quarantined: dict[str, dict[str, PhaseRun]] = {}
         self._newest: list[PhaseRun] | None = None
-        self._unended: list[PhaseRun] | None = None
+        self._running: list[PhaseRun] | None = None
+        self._dead: list[PhaseRun] | None = None
         self._from_bytes: dict[str, tuple[int, list[PhaseRun]]] = {}
         self._recent: dict[str, tuple[int, list[PhaseRun]]] = {}
 
@@ -200,16 +201,21 @@ class History:
             self._newest = self.search("", _NEWEST)
         return self._newest
 
+    def running(self) -> list[PhaseRun]:
+        """The project's newest runs that the store calls RUNNING and that have not completed."""
+        if self._running is None:
+            found = self.search("attributes.status = 'RUNNING'", _NEWEST)
+            self._running = [run for run in found if self.is_own(run) and not run.heir and not run.complete]
+        return self._running
+
     def unended(self) -> list[PhaseRun]:
         """The project's newest runs that are RUNNING, or whose heart was found to have stopped and whose work nobody
         took over; newest first."""
-        if self._unended is None:
-            running = self.search("attributes.status = 'RUNNING'", _NEWEST)
-            dead = self.search(f"tags.`{names.PRESUMED_DEAD}` LIKE '%'", _NEWEST)
-            found = {run.run_id: run for run in (*running, *dead) if self.is_own(run) and not run.heir}
-            started = sorted(found.values(), key=lambda run: run.started_at, reverse=True)
-            self._unended = [run for run in started if not run.complete]
-        return self._unended
+        if self._dead is None:
+            marked = self.marked(names.PRESUMED_DEAD, _NEWEST)
+            self._dead = [run for run in marked if not run.heir and not run.complete]
+        found = {run.run_id: run for run in (*self.running(), *self._dead)}
+        return sorted(found.values(), key=lambda run: run.started_at, reverse=True)
 
     def asking(self) -> list[PhaseRun]:
         """The project's newest runs with a question that nobody has answered, whether they still wait or have ended."""
@@ -338,20 +344,28 @@ class History:
         A phase that was run again and gave the same bytes still has all that was made from them before.
         """
         found: dict[str, PhaseRun] = {}
-        pending = {names.output_key(self.project.name, run.phase, run.output_digest)} if run.output_digest else set()
-        searched: set[str] = set()
+        pending = {(run.phase, run.output_digest)} if run.output_digest else set()
+        searched: set[tuple[str, str]] = set()
         while pending:
-            key = pending.pop()
-            searched.add(key)
-            for later in self._made_from_bytes(key, at_most):
+            output = pending.pop()
+            searched.add(output)
+            for later in self._made_from_bytes(*output, at_most):
                 if not later.reused_run_id:
                     found[later.run_id] = later
                     if later.output_digest:
-                        pending.add(names.output_key(self.project.name, later.phase, later.output_digest))
+                        pending.add((later.phase, later.output_digest))
             pending -= searched
         return sorted(found.values(), key=lambda run: run.when, reverse=True)
 
-    def _made_from_bytes(self, key: str, at_most: int) -> list[PhaseRun]:
+    def _made_from_bytes(self, phase: str, output_digest: str, at_most: int) -> list[PhaseRun]:
+        key = names.output_key(self.project.name, phase, output_digest)
+        if self._newest is not None:
+            inputs = [
+                (run, run.fingerprint.get("inputs")) for run in self._newest if self.is_own(run) and run.computing
+            ]
+            used = [run for run, digests in inputs if isinstance(digests, dict) and digests.get(phase) == output_digest]
+            if len(used) >= at_most or len(self._newest) < _NEWEST:
+                return used[:at_most]
         read, found = self._from_bytes.get(key, (0, []))
         if at_most > read:
             found = self.search(f"tags.`{names.INPUT_BYTES_INDEX}{key}` = '1'", at_most)

@@ -14,7 +14,7 @@ from mlflow_plugin.views.questions import questions_view
 
 _USE = ("process_percent", "cpu_percent", "memory_percent", "gpu_percent", "gpu_memory_percent")
 
-_LOOK_EVERY_SECONDS = 15.0
+_LOOK_EVERY_SECONDS = 20.0
 _seldom: dict[tuple[str, str, str], tuple[float, str]] = {}
 
 
@@ -43,7 +43,7 @@ def live_dict(run: PhaseRun) -> dict[str, Any]:
 
 def live_list(history: History) -> list[dict[str, Any]]:
     """The project's runs that are under way, newest first; those whose process is dead are no more."""
-    found = [live_dict(run) for run in history.unended()]
+    found = [live_dict(run) for run in history.running()]
     return [one for one in found if one["state"] != "interrupted"]
 
 
@@ -63,7 +63,7 @@ def stamp(history: History) -> str:
     deleted, a result was accepted, a metric logged, a mark set or lifted, another pipeline declared."""
     parts = [
         *(f"{key}={value}" for key, value in sorted(history.experiment_tags().items())),
-        *(f"{run.run_id} {run.verdict} {run.answer} {going_on(run).state}" for run in history.unended()),
+        *(f"{run.run_id} {run.verdict} {run.answer} {going_on(run).state}" for run in history.running()),
         *sorted(f"{run_id} {run.quarantined}" for run_id, run in history.quarantined(history.experiment_id).items()),
         _seldom_changed(history),
     ]

@@ -22,7 +22,7 @@ RERUN = ("stale", "invalidated", "poor", "in between", "gate failed", "quality u
 RUN = ("missing", "interrupted", "failed", "quarantined")
 """States without a result: nobody needs to be asked."""
 
-_LOSSES = 20
+_LOSSES = 10
 """So many good runs made from the same bytes are listed. Where there are thousands, to find all would take seconds."""
 
 
