@@ -99,6 +99,6 @@ def _dumps(content: object) -> str:
 def _loads(text: str | None) -> dict[str, Any]:
     try:
         content = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -1,6 +1,7 @@
 """A run of the tracking store as plain data: what its tags say, read without trusting them."""
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from mlflow_plugin.runs import PhaseRun
 
 
 def _json(text: str | None) -> Any:
-    with suppress(ValueError, TypeError):
+    with suppress(ValueError, TypeError, RecursionError):  # A few thousand brackets are enough for the last.
         return json.loads(text or "")
     return None
 
@@ -38,9 +39,9 @@ def phase_run(run: Run) -> PhaseRun:
     """What a run of the store says, as plain data. Raises PhaseError when a newer version of this package wrote it."""
     tags, info = run.data.tags, run.info
     written_by = tags.get(names.FORMAT, "1")
-    if not written_by.isdigit() or int(written_by) > names.FORMAT_VERSION:
+    if not re.fullmatch("[0-9]{1,9}", written_by) or int(written_by) > names.FORMAT_VERSION:
         raise PhaseError(
-            f"run {info.run_id} was written by a newer mlflow-phases (format {written_by}; this one reads up to "
+            f"run {info.run_id} was written by a newer mlflow-phases (format {written_by[:20]}; this one reads up to "
             f"{names.FORMAT_VERSION}). Nothing was changed. Upgrade mlflow-phases to go on."
         )
     outputs = _json(tags.get(names.OUTPUTS))

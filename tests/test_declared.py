@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlflow_plugin import names
 from mlflow_plugin.declared import declaration, declared_projects
 from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.project import Project
@@ -86,6 +87,12 @@ def test_damaged_tags_never_raise(damage, place):
     key = sorted(tags)[place]
     assert isinstance(declared_projects({**tags, key: damage}), dict)
     assert isinstance(declared_projects({**tags, key: tags[key][: len(damage)] + damage}), dict)
+
+
+def test_a_deeply_nested_tag_hides_no_other_project(everything):
+    tags = declaration(everything)
+    tags |= {f"{names.DECLARED_PROJECT}hostile": "[" * 4000, f"{names.DECLARED_ENTRY_POINT}hostile": '{"a":' * 900}
+    assert list(declared_projects(tags)) == ["everything"]
 
 
 def test_a_start_keeps_the_declaration_with_the_experiment(demo):

@@ -299,20 +299,21 @@ def test_a_pin_that_cannot_be_used_is_refused_with_the_reason(demo):
 # --- what the store may hold ---
 
 
-@pytest.mark.parametrize("written", ["2", "99", "next"])
+@pytest.mark.parametrize("written", ["2", "99", "next", "²", "9" * 5000], ids=["2", "99", "text", "power", "long"])
 def test_a_run_of_a_newer_version_is_answered_with_what_to_do(demo, written):
     run_id = demo.compute("collect")
     demo.client.set_tag(run_id, names.FORMAT, written)
     with pytest.raises(PhaseError) as error:
         demo.decide("collect")
-    assert f"run {run_id} was written by a newer mlflow-phases (format {written}" in str(error.value)
+    assert f"run {run_id} was written by a newer mlflow-phases (format {written[:20]}" in str(error.value)
     assert "Nothing was changed. Upgrade mlflow-phases" in str(error.value)
 
 
-def test_tags_that_somebody_damaged_are_read_as_empty(demo):
+@pytest.mark.parametrize("damage", ["[damaged", "[" * 4000], ids=["broken", "deep"])
+def test_tags_that_somebody_damaged_are_read_as_empty(demo, damage):
     run_id = demo.compute("collect")
     for tag in (names.FINGERPRINT, names.OUTPUTS, names.HEARTBEAT, names.QUESTION, names.COMPLETED_AT):
-        demo.client.set_tag(run_id, tag, "[damaged")
+        demo.client.set_tag(run_id, tag, damage)
     run = demo.run(run_id)
     assert (run.fingerprint, run.outputs, run.heartbeat, run.question, run.complete) == ({}, None, {}, {}, False)
     assert demo.action("collect") == ("run", "nothing")
