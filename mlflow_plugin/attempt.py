@@ -22,7 +22,7 @@ from mlflow_plugin.history import History
 from mlflow_plugin.liveness import BEAT_SECONDS, Watch
 from mlflow_plugin.names import short
 from mlflow_plugin.progress import say
-from mlflow_plugin.questions import Answer, check_goes_on, settle
+from mlflow_plugin.questions import Answer, Given, check_goes_on, settle
 from mlflow_plugin.records import Records, Work
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.tags import superseded_runs, user
@@ -133,8 +133,7 @@ class _Settling:
         else:
             self.records.ask(run_id, decision)
             with Heart(self.records, run_id):
-                client = self.records.client
-                answer = settle(self.request, verdict, run_id, lambda: given_answer(client, run_id), user())
+                answer = settle(self.request, verdict, run_id, _Answers(self.records, run_id, self.phase), user())
         self.records.answer(run_id, answer)
         check_goes_on(self.request, verdict, answer)
         say(f"{self.phase}: {answer.option.letter}) {answer.option.title} - chosen by {answer.by}")
@@ -249,6 +248,31 @@ def _same_question(now: Decision, before: Decision) -> bool:
     losses = [{loss.run_id for loss in verdict.invalidates} for verdict in (one, other)]
     same = (one.action, one.kind, one.run_id) == (other.action, other.kind, other.run_id)
     return same and losses[0] == losses[1] and now.identity == before.identity
+
+
+class _Answers:
+    """Looks for an answer from elsewhere. A store that is away for a while ends no question: somebody may sit at the
+    terminal, or have let the run wait over night.
+    """
+
+    def __init__(self, records: Records, run_id: str, phase: str) -> None:
+        self._client, self._run_id, self._phase = records.client, run_id, phase
+        self._answered = self._said = time.monotonic()
+
+    def __call__(self) -> Given | None:
+        try:
+            found = given_answer(self._client, self._run_id)
+            self._answered = time.monotonic()
+            return found
+        except MlflowException as error:
+            now = time.monotonic()
+            away = now - self._answered
+            if away > _STORE_AWAY_SECONDS or error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise
+            if now - self._said > _SAY_EVERY_SECONDS:
+                self._said = now
+                say(f"{self._phase}: the tracking store does not answer; trying again ({describe_duration(away)})")
+            return None
 
 
 def _wait_for_twin(history: History, watch: Watch, twin_id: str, phase: str) -> PhaseRun | None:

@@ -5,11 +5,12 @@ import threading
 import time
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from mlflow_plugin import attempt, names
 from mlflow_plugin.artifacts import local_folder
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.questions import Answer
+from mlflow_plugin.questions import Answer, Given
 
 BETWEEN = {"fidelity": 0.8, "held_out": 0.8}
 
@@ -45,6 +46,38 @@ def test_an_answer_is_carried_out_when_nothing_changed_meanwhile(demo, asked):
     assert questions == [("between", "")]
     assert found.source.run_id == kept
     assert demo.tags(found.run_id)["phase.answered_by"] == "ada"
+
+
+def test_a_store_that_is_away_for_a_while_does_not_end_a_question(demo, monkeypatch, capsys):
+    demo.compute("collect")
+    demo.compute("train", metrics=BETWEEN)
+    looks = iter([MlflowException("away"), MlflowException("away"), Given("A", "ada")])
+
+    def look(client, run_id):
+        found = next(looks)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(attempt, "given_answer", look)
+    monkeypatch.setattr(attempt, "_SAY_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("mlflow_plugin.questions.POLL_SECONDS", 0.01)
+    found = demo.settle("train", decide="wait")
+    assert demo.run(found.run_id).answered_by == "ada"
+    assert "train: the tracking store does not answer; trying again" in capsys.readouterr().err
+
+
+def test_a_store_that_stays_away_ends_the_question(demo, monkeypatch):
+    demo.compute("collect")
+    demo.compute("train", metrics=BETWEEN)
+
+    def look(client, run_id):
+        raise MlflowException("away")
+
+    monkeypatch.setattr(attempt, "given_answer", look)
+    monkeypatch.setattr(attempt, "_STORE_AWAY_SECONDS", 0.0)
+    with pytest.raises(MlflowException, match="away"):
+        demo.settle("train", decide="wait")
 
 
 def test_code_that_was_edited_while_a_question_was_open_is_asked_about_anew(demo, asked, capsys):

@@ -14,23 +14,7 @@ from tests.servers.tracking import TrackingServer
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-PageServer = Callable[..., TrackingServer]
 Visit = Callable[..., Visitor]
-
-
-@pytest.fixture
-def page_server(store: str, tmp_path: Path) -> Iterator[PageServer]:
-    """Return a function that starts a server with the page on the test's store; options as of `TrackingServer`."""
-    with ExitStack() as stack:
-
-        def start(**options: Any) -> TrackingServer:
-            folder = tmp_path / f"server-{len(list(tmp_path.glob('server-*')))}"
-            server = TrackingServer(folder, store, **{"app_name": "phases", **options})
-            stack.callback(server.stop)
-            server.start()
-            return server
-
-        yield start
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +39,14 @@ def visit(browser: "Browser") -> Iterator[Visit]:
     """Return a function that makes a visitor of the server at an address; options as of Playwright's `new_context`. At
     the end the test fails when a script failed, a policy was violated, or another server was asked for anything.
     """
-    visitors: list[Visitor] = []
+    with ExitStack() as stack:
 
-    def enter(address: str, **options: Any) -> Visitor:
-        visitors.append(Visitor(browser, address, **options))
-        return visitors[-1]
+        def enter(address: str, **options: Any) -> Visitor:
+            visitor = Visitor(browser, address, **options)
+            stack.callback(visitor.leave)
+            return visitor
 
-    yield enter
-    for visitor in visitors:
-        visitor.leave()
+        yield enter
 
 
 @pytest.fixture
