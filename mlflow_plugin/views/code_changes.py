@@ -23,7 +23,9 @@ def code_changes(
     one, other = _files(left, left_record), _files(right, right_record)
     work = Work(_WORK)
     files = [_file_change(path, one, other, work) for path in sorted({*(one or ()), *(other or ())})[:_AT_MOST_FILES]]
-    commands = [_command(left, left_record), _command(right, right_record)]
+    # What a run's tags hold of the command leaves its parameters out, so only like is compared with like.
+    records = [left_record, right_record] if left_record and right_record else [None, None]
+    commands = [_command(run, record) for run, record in zip((left, right), records, strict=True)]
     return {
         "recorded": left_record is not None and right_record is not None,
         "summary": _summary(files, left, right),

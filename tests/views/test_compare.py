@@ -155,6 +155,15 @@ def test_a_damaged_or_hostile_record_counts_as_none(demo, base, content):
     json.dumps(view, allow_nan=False)
 
 
+def test_the_command_of_a_run_that_kept_no_code_is_not_taken_for_another(demo, base):
+    other = demo.compute("train", epochs=20)
+    of_one = compare_view(
+        demo.history(), base, other, lambda run, path: read(run, path) if run.run_id == other else None
+    )
+    assert of_one["code"]["command"]["same"]
+    assert "command" not in of_one["sentence"]
+
+
 def test_a_store_that_does_not_answer_hides_only_what_it_holds(demo, base):
     def refuse(run: PhaseRun, path: str) -> str:
         raise PhaseError("the artifact store does not answer")
