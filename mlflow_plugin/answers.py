@@ -5,10 +5,7 @@ The process that waits is the only one to choose among them: it takes the first 
 `phase.answer`.
 """
 
-import json
 import time
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +14,20 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin import names
 from mlflow_plugin.errors import PhaseError, UsageError
 from mlflow_plugin.history import moment, phase_run
-from mlflow_plugin.liveness import is_alive
+from mlflow_plugin.liveness import is_alive, whereabouts
 from mlflow_plugin.names import short
+from mlflow_plugin.question_record import recorded_options
 from mlflow_plugin.questions import Given
 from mlflow_plugin.records import Records
 from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.stored_run import mapping
 from mlflow_plugin.tags import now
+from mlflow_plugin.verdict import Option
 
 PATIENCE_SECONDS = 15.0
 """The waiting process looks twice a second; it may sit on a machine far away with a store that is slow."""
+SILENT_PATIENCE_SECONDS = 5.0
+"""The same for a process of another machine that looks dead: it may be, or that machine's clock may be slow."""
 _LOOK_EVERY_SECONDS = 0.2
 
 
@@ -76,28 +78,32 @@ def answer(client: MlflowClient, run_id: str, letter: str, by: str, asked_at: st
     if early := _outcome(run, meant):
         return early
     _check_waits(run, option)
-    mine = Given(option["letter"], by, now())
-    Records(client).propose_answer(run_id, mine, meant)
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    alive = is_alive(run.heartbeat, time.time())
+    mine, records = Given(option.letter, by, now()), Records(client)
+    proposal = records.propose_answer(run_id, mine, meant)
+    deadline = time.monotonic() + (PATIENCE_SECONDS if alive else SILENT_PATIENCE_SECONDS)
     while time.monotonic() < deadline:
         run = phase_run(client.get_run(run_id))
         if outcome := _outcome(run, meant, mine):
             return outcome
         _check_waits(run, option)
         time.sleep(_LOOK_EVERY_SECONDS)
+    if not alive:
+        records.withdraw_proposal(run_id, proposal)  # Who gave it now acts otherwise.
+        raise _no_longer_waits(run, option)
     raise StillOpen(
         f"{run.phase} {run.short} looks alive, but has not taken up the answer {mine.letter} in "
         f"{PATIENCE_SECONDS:.0f} s. The answer is written down and counts as soon as it looks."
     )
 
 
-def _option(run: PhaseRun, letter: str) -> Mapping[str, Any]:
-    options: list[dict[str, Any]] = run.question.get("options", [])
+def _option(run: PhaseRun, letter: str) -> Option:
+    options = recorded_options(run.question)
     if not options:
         raise UsageError(f"{run.run_id}: that run asked nothing.")
-    found = next((option for option in options if option["letter"] == letter.strip().upper()), None)
+    found = next((option for option in options if option.letter == letter.strip().upper()), None)
     if found is None:
-        letters = ", ".join(option["letter"] for option in options)
+        letters = ", ".join(option.letter for option in options)
         raise UsageError(f"{letter!r} is no option of it. Options: {letters}.")
     return found
 
@@ -107,23 +113,33 @@ def _outcome(run: PhaseRun, meant: str, mine: Given | None = None) -> Answered |
     if str(run.question.get("asked_at", "")) != meant:
         changed = f"Things changed while {run.phase} {short(run.run_id)} was asking, so it asks anew. Look again."
         return Answered(False, changed)
-    counted = next((option for option in run.question.get("options", []) if option["letter"] == run.answer), None)
+    counted = next((option for option in recorded_options(run.question) if option.letter == run.answer), None)
     if counted is None:
-        return None
+        gone_on = f"Things changed while {run.phase} {run.short} was asking; it asks no longer."
+        return None if run.verdict == "ask" else Answered(False, gone_on)
     by = run.answered_by or "unknown"
     at = run.answered_at.isoformat(timespec="milliseconds") if run.answered_at else ""
     if mine and (run.answer, by, run.answered_at) == (mine.letter, mine.by, moment(mine.at)):
-        return Answered(True, f"{run.phase} {run.short}: {run.answer}) {counted['title']}", run.answer, by, at)
+        return Answered(True, f"{run.phase} {run.short}: {run.answer}) {counted.title}", run.answer, by, at)
     first = f"{run.answer} was answered before, by {by}; the first answer counts."
     return Answered(False, first, run.answer, by, at)
 
 
-def _check_waits(run: PhaseRun, option: Mapping[str, Any]) -> None:
-    if run.status == "RUNNING" and is_alive(run.heartbeat, time.time()):
-        return
-    commands = run.question.get("commands", {})
-    again = commands.get(option["letter"], f"mlflow run . -e {run.phase} -P decide={option['decide']}")
-    raise NoLongerWaits(f"{run.run_id} no longer waits. Start {run.phase} again with that answer: {again}", again)
+def _check_waits(run: PhaseRun, option: Option) -> None:
+    """Raises NoLongerWaits when that is certain: of a silent process elsewhere the age of its heartbeat proves nothing,
+    for clocks differ.
+    """
+    lives = is_alive(run.heartbeat, time.time()) or whereabouts(run.heartbeat) == "elsewhere"
+    if run.status != "RUNNING" or not lives:
+        raise _no_longer_waits(run, option)
+
+
+def _no_longer_waits(run: PhaseRun, option: Option) -> NoLongerWaits:
+    commands = run.question.get("commands")
+    again = commands.get(option.letter) if isinstance(commands, dict) else None
+    command = again if isinstance(again, str) else f"mlflow run . -e {run.phase} -P decide={option.decide}"
+    message = f"{run.run_id} no longer waits. Start {run.phase} again with that answer: {command}"
+    return NoLongerWaits(message, command)
 
 
 def given_answer(client: MlflowClient, run_id: str) -> Given | None:
@@ -131,20 +147,13 @@ def given_answer(client: MlflowClient, run_id: str) -> Given | None:
     `phase.answer` already, as set by hand; else the earliest of those that were proposed for this very question.
     """
     tags = client.get_run(run_id).data.tags
-    question = _loads(tags.get(names.QUESTION))
-    letters = {option.get("letter") for option in question.get("options", [])}
+    question = mapping(tags.get(names.QUESTION))
+    letters = [option.letter for option in recorded_options(question)]
     if (letter := tags.get(names.ANSWER, "").strip().upper()) in letters:
         return Given(letter, tags.get(names.ANSWERED_BY) or "unknown", tags.get(names.ANSWERED_AT, ""))
-    proposed = [_loads(value) for key, value in tags.items() if key.startswith(names.PROPOSED_ANSWER)]
+    proposed = [mapping(value) for key, value in tags.items() if key.startswith(names.PROPOSED_ANSWER)]
     meant = [
         one for one in proposed if one.get("asked_at") == question.get("asked_at") and one.get("letter") in letters
     ]
     first = min(meant, key=lambda one: str(one.get("at")), default=None)
     return Given(first["letter"], str(first.get("by") or "unknown"), str(first.get("at") or "")) if first else None
-
-
-def _loads(text: str | None) -> dict[str, Any]:
-    with suppress(ValueError):
-        content = json.loads(text or "")
-        return content if isinstance(content, dict) else {}
-    return {}

@@ -173,10 +173,18 @@ class Records:
         self._tag(run_id, {names.ANSWERED_BY: answer.by, names.ANSWERED_AT: answer.at or now()})
         self._tag(run_id, {names.ANSWER: answer.option.letter})
 
-    def propose_answer(self, run_id: str, given: Given, asked_at: str) -> None:
-        """Writes an answer to the question of that time, for the process that waits to take or leave."""
+    def propose_answer(self, run_id: str, given: Given, asked_at: str) -> str:
+        """Writes an answer to the question of that time, for the process that waits to take or leave; returns its
+        tag.
+        """
         proposal = {"letter": given.letter, "by": given.by, "at": given.at, "asked_at": asked_at}
-        self.client.set_tag(run_id, f"{names.PROPOSED_ANSWER}{uuid.uuid4().hex}", dumps(proposal))
+        tag = f"{names.PROPOSED_ANSWER}{uuid.uuid4().hex}"
+        self.client.set_tag(run_id, tag, dumps(proposal))
+        return tag
+
+    def withdraw_proposal(self, run_id: str, tag: str) -> None:
+        """Takes an answer back that nobody has taken up."""
+        self.client.set_tag(run_id, tag, "{}")
 
     def withdraw_answer(self, run_id: str) -> None:
         """Takes an answer back that no longer fits the question."""

@@ -110,6 +110,76 @@ def test_the_earliest_of_several_proposals_is_taken(demo: Simulation) -> None:
     assert (found.letter, found.by, found.at) == ("A", "ada", "2026-11-20T08:00:01.000+00:00")
 
 
+def asking(demo: Simulation) -> str:
+    """The id of a run that asks, alive, and whose process does not look for answers."""
+    run_id = demo.records.create(ask_about(demo).request("train"))
+    demo.records.ask(run_id, demo.decide("train"))
+    return run_id
+
+
+@pytest.mark.parametrize("odd", ['{"letter": ["A"], "at": null}', '{"letter": {}, "at": 7}', "[" * 4000, "7", "{}"])
+def test_a_proposal_that_is_none_ends_no_waiting(demo: Simulation, odd: str) -> None:
+    run_id = asking(demo)
+    meant = demo.run(run_id).question["asked_at"]
+    demo.client.set_tag(run_id, f"{names.PROPOSED_ANSWER}1", odd.replace("}", f', "asked_at": "{meant}"}}'))
+    assert given_answer(demo.client, run_id) is None
+    sound = {"letter": "B", "by": None, "at": None, "asked_at": meant}
+    demo.client.set_tag(run_id, f"{names.PROPOSED_ANSWER}2", json.dumps(sound))
+    found = given_answer(demo.client, run_id)
+    assert found is not None
+    assert (found.letter, found.by, found.at) == ("B", "unknown", "")
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        '{"options": 7}',
+        '{"options": [7, {}, {"letter": ["A"]}]}',
+        '{"options": [{"letter": "A"}], "commands": 7}',
+        '{"options": [{"letter": "A"}], "commands": {"A": 7}, "asked_at": [1]}',
+    ],
+)
+def test_a_question_that_somebody_damaged_is_refused_in_words(demo: Simulation, question: str) -> None:
+    run_id = asking(demo)
+    demo.client.set_tag(run_id, names.QUESTION, question)
+    assert given_answer(demo.client, run_id) is None
+    demo.client.set_terminated(run_id, "FAILED")
+    with pytest.raises(UsageError):
+        answer(demo.client, run_id, "A", "ada")
+
+
+def test_a_run_that_went_on_without_an_answer_is_told_at_once(demo: Simulation) -> None:
+    run_id = asking(demo)
+    demo.client.set_tag(run_id, names.VERDICT, "run")
+    answered = answer(demo.client, run_id, "A", "ada")
+    assert (answered.counted, answered.letter) == (False, "")
+    assert "asks no longer" in answered.message
+    assert not [key for key in demo.tags(run_id) if key.startswith(names.PROPOSED_ANSWER)]
+
+
+def test_an_answer_reaches_a_process_on_a_machine_whose_clock_is_slow(
+    demo: Simulation, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with waiting(ask_about(demo)) as (run_id, outcome):
+        monkeypatch.setattr(answers, "is_alive", lambda beat, now: False)
+        monkeypatch.setattr(answers, "whereabouts", lambda beat: "elsewhere")
+        answered = answer(demo.client, run_id, "A", "ada")
+        wait_until(lambda: outcome, "it went on")
+    assert answered.counted
+
+
+def test_a_silent_process_elsewhere_that_does_not_react_no_longer_waits(
+    demo: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = asking(demo)
+    beat = {**demo.run(run_id).heartbeat, "boot": "another", "at": time.time() - 3600}
+    demo.client.set_tag(run_id, names.HEARTBEAT, json.dumps(beat))
+    monkeypatch.setattr(answers, "SILENT_PATIENCE_SECONDS", 0.1)
+    with pytest.raises(NoLongerWaits):
+        answer(demo.client, run_id, "A", "ada")
+    assert given_answer(demo.client, run_id) is None  # It must not count should the process wake up.
+
+
 def test_an_answer_to_what_nobody_waits_for_says_what_to_type(demo: Simulation) -> None:
     with pytest.raises(PhaseError):
         ask_about(demo).settle("train")
