@@ -62,3 +62,17 @@ def test_runs_of_two_phases_are_not_compared(demo):
     runs = demo.compute("collect"), demo.compute("train")
     result = CliRunner().invoke(main, ["compare", *runs])
     assert (result.exit_code, "only runs of the same phase" in result.output) == (2, True)
+
+
+def test_log_writes_into_the_project_and_only_what_is_new(demo):
+    demo.compute("collect")
+    words = ["log", "--project", str(demo.folder)]
+    file = demo.folder / names.LOG_FILE
+    assert CliRunner().invoke(main, words).output == f"{file}: 1 entry appended\n"
+    assert CliRunner().invoke(main, words).output == f"{file}: 0 entries appended\n"
+    assert file.read_text(encoding="utf-8").count("\n## ") == 1
+
+
+def test_watching_and_json_do_not_go_together(demo):
+    result = CliRunner().invoke(main, ["status", "--watch", "--json", "--project", str(demo.folder)])
+    assert (result.exit_code, "give --watch or --json, not both" in result.output) == (2, True)
