@@ -23,11 +23,12 @@ from mlflow_plugin.evidence import Decision, Request, good_downstream
 from mlflow_plugin.experiment_page import page_tags
 from mlflow_plugin.history import History, phase_run
 from mlflow_plugin.liveness import heartbeat
+from mlflow_plugin.progress import say
 from mlflow_plugin.project import Project
 from mlflow_plugin.provenance import code_json, code_of, environment_json, keep
 from mlflow_plugin.question_record import question_json
 from mlflow_plugin.questions import Answer, Given, option_commands
-from mlflow_plugin.run_page import NOTE, failed, reused
+from mlflow_plugin.run_page import NOTE, failed, pipeline_done, reused
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.tags import clipped, dumps, expected_metrics, git_commit, index, named, now, superseded_runs, user
 from mlflow_plugin.verdict import Option
@@ -261,12 +262,19 @@ class Records:
         self.end(run_id, "FINISHED")
 
     def _declare(self, decision: Decision) -> None:
-        """Keeps what the project declares with the experiment, where it is not as the verdict found it there."""
+        """Keeps what the project declares with the experiment, where it is not as the verdict found it there. The work
+        can do without: a database that holds no tag as long as one of them must not end it.
+        """
         request = decision.request
         known = decision.history.experiment_tags()
-        for key, value in {**page_tags(request.project, known), **declaration(request.project)}.items():
-            if known.get(key) != value:
-                self.client.set_experiment_tag(request.experiment_id, key, value)
+        tags = {**page_tags(request.project, known), **declaration(request.project)}
+        try:
+            for key, value in sorted(tags.items(), key=lambda tag: len(tag[1])):
+                if known.get(key) != value:
+                    self.client.set_experiment_tag(request.experiment_id, key, value)
+        except MlflowException as error:
+            where, why = f"experiment {request.experiment_id}", " ".join(str(error).split())[:200]
+            say(f"what {request.project.name} declares could not be kept with {where} ({why}); the work goes on")
 
     def _point(self, request: Request, run_id: str, grade: str, before: PhaseRun | None) -> bool:
         """Moves the experiment's pointer to the phase's newest usable run. Written before the completion marker: a
@@ -290,12 +298,10 @@ class Records:
 
     def end_pipeline(self, run_id: str, phase_run_ids: Iterable[str]) -> None:
         """Ends a pipeline's run with what its phases took, cost and saved, added up."""
-        total: dict[str, float] = {}
-        for phase_run_id in phase_run_ids:
-            metrics = self.client.get_run(phase_run_id).data.metrics
-            for name in (names.DURATION_SECONDS, names.COST_USD, names.SAVED_SECONDS, names.SAVED_USD):
-                total[name] = total.get(name, 0.0) + metrics.get(name, 0.0)
-        self.metrics(run_id, total)
+        runs = [phase_run(self.client.get_run(phase_run_id)) for phase_run_id in phase_run_ids]
+        summed = (names.DURATION_SECONDS, names.COST_USD, names.SAVED_SECONDS, names.SAVED_USD)
+        total = {name: sum(run.metrics.get(name, 0.0) for run in runs) for name in summed} if runs else {}
+        self._tag(run_id, pipeline_done(runs), total)
         self.end(run_id, "FINISHED")
 
     def keep_reports(self, run_id: str, folder: str) -> None:

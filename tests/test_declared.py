@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow.exceptions import MlflowException
 
 from mlflow_plugin import names
 from mlflow_plugin.declared import declaration, declared_projects
@@ -117,3 +118,21 @@ def test_a_changed_quality_is_kept_at_the_next_start_and_an_unchanged_file_is_no
     demo.settle("collect")
     assert len([key for key in written if "declared" in key]) == 1
     assert declared_projects(demo.client.get_experiment("0").tags)["demo"].phases["train"].quality.good == 0.8
+
+
+def test_a_store_that_refuses_the_declaration_costs_no_work(demo, monkeypatch, capsys):
+    write = demo.client.set_experiment_tag
+
+    def refuse(experiment_id: str, key: str, value: str) -> None:
+        if not key.startswith(names.LATEST) and len(value) > 100:
+            raise MlflowException("value too long for type character varying")
+        write(experiment_id, key, value)
+
+    monkeypatch.setattr(demo.client, "set_experiment_tag", refuse)
+    demo.compute("collect")
+    assert demo.run(demo.settle("collect").run_id).status == "FINISHED"
+    said = capsys.readouterr().err
+    assert "what demo declares could not be kept with experiment 0 (value too long" in said
+    assert "the work goes on" in said
+    known = demo.client.get_experiment("0").tags
+    assert any(key.startswith(names.DECLARED_PROJECT) for key in known)  # What fits is kept.
