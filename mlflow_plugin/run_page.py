@@ -5,7 +5,7 @@ The description stands in a block between two comments, so that what a script or
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mlflow_plugin.accounting import describe_cost, describe_duration
 from mlflow_plugin.markdown import link, plain
@@ -69,6 +69,16 @@ def failed(note: str, status: str, reason: str) -> dict[str, str]:
     return {NOTE: with_block(note, [f"**{status.lower()}**: {plain(reason)}", *_lines_kept(note)])}
 
 
+def pipeline_done(runs: Sequence[PhaseRun]) -> dict[str, str]:
+    """The description of a pipeline's run, from the runs of its phases: a table that leads to each."""
+    rows = ["| phase | verdict | time | cost |", "|---|---|---|---|"]
+    for run in runs:
+        seconds = "" if run.duration_seconds is None else describe_duration(run.duration_seconds)
+        usd = "" if run.cost_usd is None else describe_cost(run.cost_usd)
+        rows.append(f"| {run_link(run, run.name)} | {plain(run.verdict)} | {seconds} | {usd} |")
+    return {NOTE: with_block("", ["\n".join(rows)])}
+
+
 def with_block(note: str, lines: list[str]) -> str:
     """A description with this block in front, in place of the one that it had; cut to what a tag can hold."""
     block = "\n".join([_BEGIN, "\n\n".join(lines)[: TAG_LENGTH - 100], _END])
@@ -83,9 +93,9 @@ def _lines_kept(note: str) -> list[str]:
     return [line for line in found[0].splitlines() if line.startswith("made from ")] if found else []
 
 
-def run_link(run: PhaseRun) -> str:
+def run_link(run: PhaseRun, text: str = "") -> str:
     """A link to a run's page that works at whatever address the UI is served."""
-    return link(f"{run.phase} {run.short}", f"#/experiments/{run.experiment_id}/runs/{run.run_id}")
+    return link(text or f"{run.phase} {run.short}", f"#/experiments/{run.experiment_id}/runs/{run.run_id}")
 
 
 def run_address(experiment_id: str, run_id: str) -> str:

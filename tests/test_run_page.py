@@ -64,3 +64,12 @@ def test_a_description_fits_into_a_tag_whatever_goes_into_it():
     assert len(with_block("x" * 9000, ["y" * 9000])) <= TAG_LENGTH
     once = with_block("theirs", ["first"])
     assert with_block(once, ["second"]) == once.replace("first", "second")
+
+
+def test_the_description_of_a_pipelines_run_leads_to_the_runs_of_its_phases(demo):
+    collect, trained = demo.compute("collect"), demo.compute("train", epochs=20)
+    parent = demo.records.create_pipeline(demo.history().project, "main", {}, "0", "phases")
+    demo.records.end_pipeline(parent, [collect, trained])
+    row = f"| [train epochs=20: fidelity 0.9](#/experiments/0/runs/{trained}) | run | 1 min | under $0.01 |"
+    assert row in note(demo, parent).splitlines()
+    assert demo.client.get_run(parent).data.metrics["phase.duration_seconds"] == 120
