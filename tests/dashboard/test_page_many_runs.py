@@ -26,7 +26,7 @@ def test_every_view_of_ten_thousand_runs_comes_within_seconds_and_turns_pages_at
         page.goto(site.address(demo.experiment_id, *parts))
         page.locator("main h1").wait_for()
         page.get_by_text("Loading ...").wait_for(state="detached")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 25
     page.get_by_role("button", name="Show up to 5,000").click()
     page.get_by_role("heading", name="3,333 runs").wait_for()
     assert page.locator("tbody tr").count() == 50
