@@ -5,8 +5,10 @@ UI too: a file's text is a list of its lines. What comes back from a store is ch
 """
 
 import json
+import os
+import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -29,9 +31,19 @@ _FOR_NAMES = 500_000
 _NAME_LENGTH = 1024
 _PATIENCE_SECONDS = 2.0
 
-_SECRET_SUFFIXES = {".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".gpg", ".asc", ".env"}
-_SECRET_STEMS = {"secret", "secrets", "credential", "credentials", "password", "passwords", "token", "tokens"}
-_SECRET_STEMS |= {"apikey", "api_key", "id_rsa", "id_ed25519", "id_ecdsa", "service_account"}
+_TOO_MUCH = "all files together are too large"
+
+_SECRET_SUFFIXES = {".pem", ".key", ".p8", ".p12", ".pfx", ".ppk", ".jks", ".keystore", ".kdbx", ".gpg", ".asc"}
+_SECRET_SUFFIXES |= {".env", ".tfvars", ".tfstate"}
+_SECRET_WORDS = "secrets? credentials? creds passwords? passwd htpasswd netrc pgpass kubeconfig apikeys? api_keys?"
+_SECRET_WORDS += " access_keys? private_keys? service_account id_rsa id_dsa id_ecdsa id_ed25519"
+_SECRET_NAME = re.compile(f"(^|_)({_SECRET_WORDS.replace(' ', '|')})(_|$)")
+_TOKEN_NAME = re.compile(r"(^tokens|(^|_)token)$")  # A tokenizer's files speak of tokens as well.
+_SECRET_TEXT = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY|[a-z]://[\w.+-]+:[^\s/@:{}<>$\"']+@"
+    r"|(?<![A-Za-z0-9])(AKIA[0-9A-Z]{16}(?![0-9A-Z])|hf_[A-Za-z0-9]{30}|gh[a-z]_[A-Za-z0-9]{36}|glpat-[\w-]{20}"
+    r"|github_pat_[A-Za-z0-9_]{30}|xox[a-z]-[\w-]{10}|AIza[\w-]{35}|sk-(?=[\w-]{0,30}\d)[\w-]{32})"
+)
 
 
 @dataclass(frozen=True)
@@ -72,14 +84,24 @@ def code_of(directory: Path, command: str, digests: Mapping[str, str]) -> CodeRe
     when all together are too long, the largest are left out. A file that cannot be read has no text.
     """
     chosen = sorted(name for name in digests if len(name) <= _NAME_LENGTH)[:FILES]
-    files = {name: _read(directory / name, name, digests[name]) for name in chosen}
+    sizes = {name: _size(directory / name) for name in chosen}
+    files = {}
     left = RECORD_BYTES - _FOR_NAMES - len(json.dumps(command)) - 1000
-    for name, file in sorted(files.items(), key=lambda item: len(item[1].text or "")):
+    for name in sorted(chosen, key=sizes.__getitem__):
+        # What is not kept need not be read: a project may list all of its data as its code.
+        fits = sizes[name] <= left or sizes[name] > FILE_BYTES
+        file = _read(directory / name, name, digests[name]) if fits else CodeFile(digests[name], None, _TOO_MUCH)
         size = _written_length(file.text or "")
-        if size > left:
-            files[name] = CodeFile(file.digest, None, "all files together are too large")
+        files[name] = file if size <= left else CodeFile(file.digest, None, _TOO_MUCH)
         left -= min(size, left)
     return CodeRecord(command, files, len(chosen) == len(digests))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _written_length(text: str) -> int:
@@ -88,7 +110,7 @@ def _written_length(text: str) -> int:
 
 
 def _read(path: Path, name: str, digest: str) -> CodeFile:
-    if is_secret(name):
+    if is_secret(name) or is_secret(os.path.basename(os.path.realpath(path))):
         return CodeFile(digest, None, "its name says that it is secret")
     try:
         if not path.is_file():
@@ -107,15 +129,19 @@ def _read(path: Path, name: str, digest: str) -> CodeFile:
         return CodeFile(digest, None, "it is no text")
     if text.count("\n") >= FILE_LINES:
         return CodeFile(digest, None, f"it has more than {FILE_LINES} lines")
+    if _SECRET_TEXT.search(text):
+        return CodeFile(digest, None, "it holds what looks like a key or a password")
     return CodeFile(digest, text)
 
 
 def is_secret(name: str) -> bool:
-    """Whether a file holds keys or passwords, to go by its name. Python modules may be named after what they handle."""
+    """Whether a file holds keys or passwords, to go by its path. Python modules may be named after what they handle."""
     path = PurePosixPath(name.lower())
     if path.suffix == ".py":
         return False
-    return path.name.startswith(".") or path.suffix in _SECRET_SUFFIXES or path.stem in _SECRET_STEMS
+    words = [re.sub(r"[^a-z0-9]+", "_", part) for part in (*path.parent.parts, path.stem)]
+    named = any(_SECRET_NAME.search(part) for part in words) or _TOKEN_NAME.search(words[-1]) is not None
+    return named or path.suffix in _SECRET_SUFFIXES or any(part.startswith(".") for part in path.parts)
 
 
 def code_json(record: CodeRecord) -> str:
@@ -133,14 +159,14 @@ def environment_json(facts: Mapping[str, object]) -> str:
     return json.dumps(facts, indent=1) + "\n"
 
 
-def keep(client: "MlflowClient", run_id: str, path: str, text: str) -> None:
-    """Uploads a text that the work can do without. It is waited for two seconds at most: neither a store that is away
-    nor a slow one holds the work up, and whatever goes wrong is told and no more.
+def keep(client: "MlflowClient", run_id: str, path: str, make: Callable[[], str]) -> None:
+    """Makes and uploads a text that the work can do without. It is waited for two seconds at most: neither a store that
+    is away nor a slow disk holds the work up, and whatever goes wrong is told and no more.
     """
 
     def upload() -> None:
         try:
-            client.log_text(run_id, text, path)
+            client.log_text(run_id, make(), path)
         except Exception as error:  # As many kinds as there are stores.
             why = " ".join(str(error).split())[:200]
             say(f"run {short(run_id)}: {path} could not be saved ({type(error).__name__}: {why}); the work goes on")

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from mlflow.entities import Metric, Param, RunTag
@@ -142,13 +143,13 @@ class Records:
         self._tag(run_id, tags, expected_metrics(verdict.estimate))
         self._declare(decision)
         if decision.identity:
-            phase, recipe = decision.request.phase, decision.identity.recipe
-            code = code_of(decision.request.project.directory, phase.command, recipe.files)
-            keep(self.client, run_id, names.CODE_FILE, code_json(code))
+            request, files = decision.request, decision.identity.recipe.files
+            code = partial(code_of, request.project.directory, request.phase.command, files)
+            keep(self.client, run_id, names.CODE_FILE, lambda: code_json(code()))
 
     def environment(self, run_id: str, facts: Mapping[str, object]) -> None:
         """Keeps what the environment consists of that a run is computed in; see `environment_facts`."""
-        keep(self.client, run_id, names.ENVIRONMENT_FILE, environment_json(facts))
+        keep(self.client, run_id, names.ENVIRONMENT_FILE, lambda: environment_json(facts))
 
     # --- questions ---
 

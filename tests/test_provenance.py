@@ -159,6 +159,21 @@ def test_a_store_that_hangs_holds_nothing_up(demo, monkeypatch, capsys):
     assert "saving provenance/environment.json takes long; the work goes on meanwhile" in capsys.readouterr().err
 
 
+def test_code_that_is_odd_or_slow_to_read_holds_nothing_up(demo, monkeypatch, capsys):
+    def read(*args: object) -> None:
+        time.sleep(0.5)
+        raise ValueError("embedded null byte")
+
+    monkeypatch.setattr(provenance, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("mlflow_plugin.records.code_of", read)
+    run_id, _ = demo.start("collect")
+    assert demo.run(run_id).verdict == "run"
+    assert "saving provenance/code.json takes long; the work goes on meanwhile" in capsys.readouterr().err
+    monkeypatch.setattr(provenance, "_PATIENCE_SECONDS", 5)
+    demo.start("collect", seed=1)
+    assert "provenance/code.json could not be saved (ValueError: embedded null byte)" in capsys.readouterr().err
+
+
 def test_a_project_whose_code_cannot_be_read_any_more_starts_all_the_same(demo):
     decision = demo.decide("collect")
     run_id = demo.records.create(decision.request)
@@ -193,15 +208,97 @@ def test_what_is_no_small_text_is_kept_by_its_digest_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", [".env", "conf/.netrc", "server.key", "a/credentials.json", "secrets.yaml", "id_rsa", "prod.env", "TOKEN"]
+    "name",
+    [
+        ".env",
+        "conf/.netrc",
+        "server.key",
+        "a/credentials.json",
+        "secrets.yaml",
+        "id_rsa",
+        "prod.env",
+        "TOKEN",
+        "secrets/prod.yaml",
+        "db_password.txt",
+        "aws-credentials.json",
+        "hf_token.txt",
+        "api-key.txt",
+        "a.tfvars",
+        "client_secret.123.json",
+        "deploy/service-account.json",
+        ".aws/config",
+        "id_ed25519_sk",
+        "kubeconfig",
+    ],
 )
 def test_files_that_hold_secrets_by_their_name_are_not_kept(name):
     assert is_secret(name)
 
 
-@pytest.mark.parametrize("name", ["train.py", "secrets.py", "tokenizer.json", "keyboard.txt", "conf/model.yaml"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train.py",
+        "secrets.py",
+        "tokenizer.json",
+        "keyboard.txt",
+        "conf/model.yaml",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "token_counts.csv",
+        "secrets/read.py",
+        "environment.yaml",
+    ],
+)
 def test_ordinary_files_are_kept(name):
     assert not is_secret(name)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-----BEGIN OPENSSH " + "PRIVATE KEY-----",
+        "key = 'AKIA" + "B2" * 8 + "'",
+        "t = 'hf_" + "x" * 34 + "'",
+        "export T=ghp_" + "x" * 36,
+        "T=github_pat_" + "x" * 40,
+        "OPENAI=sk-proj-" + "x1" * 20,
+        "T=glpat-" + "x" * 20,
+        "xoxb-" + "1" * 20,
+        "https://ada:pass3word@host/x",
+    ],
+    ids=["key", "aws", "hf", "ghp", "github", "openai", "gitlab", "slack", "address"],
+)
+def test_text_that_holds_a_key_is_not_kept_whatever_the_file_is_called(tmp_path, line):
+    file = record_of(tmp_path, a_py=f"# settings\n{line}\n".encode()).files["a.py"]
+    assert (file.text, file.not_kept) == (None, "it holds what looks like a key or a password")
+
+
+@pytest.mark.parametrize(
+    "line", ["disk-" + "x" * 40, "task-sk-1", "https://host/x@y", "f'https://{user}:{word}@{host}'"]
+)
+def test_ordinary_text_is_kept(tmp_path, line):
+    assert record_of(tmp_path, a_py=line.encode()).files["a.py"].text == line
+
+
+def test_a_link_to_a_secret_file_is_not_kept(tmp_path):
+    (tmp_path / ".env").write_text("WORD=1")
+    (tmp_path / "settings.txt").symlink_to(tmp_path / ".env")
+    file = code_of(tmp_path, "python a.py", {"settings.txt": "0" * 12}).files["settings.txt"]
+    assert (file.text, file.not_kept) == (None, "its name says that it is secret")
+
+
+def test_of_very_much_code_only_what_is_kept_is_read(tmp_path, monkeypatch):
+    names_of = [f"{number}.txt" for number in range(40)]
+    for name in names_of:
+        (tmp_path / name).write_text("x" * 200_000)
+    opened = []
+    read = provenance._read
+    monkeypatch.setattr(provenance, "_read", lambda *args: opened.append(args) or read(*args))
+    record = code_of(tmp_path, "python a.py", dict.fromkeys(names_of, "0" * 12))
+    assert len(opened) <= RECORD_BYTES / 200_000
+    assert sum(file.text is not None for file in record.files.values()) == len(opened)
+    assert {file.not_kept for file in record.files.values()} == {"", "all files together are too large"}
 
 
 def test_of_too_much_code_the_largest_files_are_left_out_and_the_record_can_be_read(tmp_path):
