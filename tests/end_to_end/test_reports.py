@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from four_phases import PHASE_NAMES, WITH_PLUGIN, finished
@@ -18,8 +19,6 @@ def reports_of(project: ProjectFolder, run_id: str) -> list[str]:
 
 
 def text_of(project: ProjectFolder, run_id: str, name: str) -> str:
-    from pathlib import Path
-
     return Path(project.client.download_artifacts(run_id, f"reports/{name}")).read_text(encoding="utf-8")
 
 
@@ -53,7 +52,8 @@ def test_a_pipeline_that_fails_keeps_its_reports_too(project: ProjectFolder) -> 
     names = reports_of(project, parent.info.run_id)
     assert names == [f"reports/{name}" for name in (LOG_FILE, "report.html", "state.json")]
     entries = text_of(project, parent.info.run_id, LOG_FILE).split("\n## ")[1:]
-    assert ["reused", "reused", "failed"] == [re.search(r"reused|failed", entry)[0] for entry in entries]  # type: ignore[index]
+    ended = [re.search(r"reused|failed", entry)[0] for entry in entries]  # type: ignore[index]
+    assert ended == ["reused", "reused", "failed"]
 
 
 def test_a_phase_that_mlflow_itself_starts_is_appended_to_the_log_as_it_ends(project: ProjectFolder) -> None:
