@@ -260,6 +260,8 @@ def test_mending_a_stale_phase_names_what_to_run_its_price_and_what_would_be_los
     assert [loss["run_id"] for loss in mend["would_lose"]] == [train, evaluate]
     assert mend["would_lose"][0]["sentence"].startswith(f"train {train[:8]}, fidelity 0.9, finished 20")
     assert mend["command"] == "mlflow run . -e main -b phases -P decide=rerun"
+    assert mend["sentence"].startswith("Run train, then evaluate: about 11 min and $0.02. That throws away 2 runs: ")
+    assert phases(demo)["evaluate"]["mend"] == mend
 
 
 def test_what_would_be_lost_stands_in_the_order_of_the_pipeline(demo):
@@ -267,8 +269,6 @@ def test_what_would_be_lost_stands_in_the_order_of_the_pipeline(demo):
     lost = [demo.compute("collect", metrics={"rows": 7}), demo.compute("train"), demo.compute("evaluate")]
     mend = phases(demo)["collect"]["mend"]
     assert [loss["run_id"] for loss in mend["would_lose"]] == lost
-    assert mend["sentence"].startswith("Run train, then evaluate: about 11 min and $0.02. That throws away 2 runs: ")
-    assert phases(demo)["evaluate"]["mend"] == mend
 
 
 def test_the_price_is_what_the_runs_cost_where_they_ran_not_what_this_machine_would(demo, monkeypatch):
