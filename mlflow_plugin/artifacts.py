@@ -180,17 +180,19 @@ def artifact_text(run: PhaseRun, path: str, at_most: int) -> str | None:
     Raises PhaseError when the store does not answer.
     """
     folder, _, name = path.rpartition("/")
-    size = listing(run.artifact_uri, folder).get(name)
-    if size is None or size > at_most:
-        return None
     try:
+        size = listing(run.artifact_uri, folder).get(name)
+        if size is None or size > at_most:
+            return None
         with tempfile.TemporaryDirectory() as target:
             local = local_folder(run.artifact_uri)
             found = Path(target) / "artifact" if local is None else local / path
             if local is None:
                 get_artifact_repository(run.artifact_uri)._download_file(path, str(found))
             return found.read_text(encoding="utf-8", errors="replace")
-    except (OSError, MlflowException) as error:
+    except PhaseError:
+        raise
+    except Exception as error:  # As many kinds as there are stores.
         raise _unreachable(f"{run.artifact_uri}/{path}", error) from None
 
 

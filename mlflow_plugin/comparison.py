@@ -12,13 +12,15 @@ from mlflow_plugin.accounting import describe_cost, describe_duration
 from mlflow_plugin.artifacts import artifact_text
 from mlflow_plugin.declared import declared_projects
 from mlflow_plugin.history import History
+from mlflow_plugin.markdown import one_line
 from mlflow_plugin.project import Project
 from mlflow_plugin.provenance import RECORD_BYTES
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.tables import aligned
 from mlflow_plugin.views.compare import compare_view
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Control characters, those that turn the direction of writing, and halves of characters, which cannot be written.
+_ODD = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LABELS = {names.DURATION_SECONDS: "duration", names.COST_USD: "cost"}
 
 
@@ -37,15 +39,20 @@ def compare_runs(client: MlflowClient, left: PhaseRun, right: PhaseRun) -> dict[
 def comparison_text(view: Mapping[str, Any]) -> str:
     """A comparison as a person reads it: the sentence, then what differs, then what came of it."""
     left, right = view["left"], view["right"]
-    head = f"{left['phase']} {left['short']} -> {right['phase']} {right['short']}\n{view['sentence']}"
+    head = f"{left['phase']} {left['short']} -> {right['phase']} {right['short']}\n{one_line(view['sentence'])}"
     parts = [head, _parameters(view), _inputs(view), _environment(view), _code(view), _effects(view)]
-    # Texts come from the store, and a terminal obeys control characters.
-    return _CONTROL.sub("?", "\n\n".join(part for part in parts if part))
+    # Texts come from the store, and a terminal obeys some characters.
+    return _ODD.sub("?", "\n\n".join(part for part in parts if part))
 
 
 def _parameters(view: Mapping[str, Any]) -> str:
     rows = [
-        (one["name"], _text(one["left"]), _text(one["right"]), "" if one["changes_result"] else "changes no result")
+        (
+            one_line(one["name"]),
+            _text(one["left"]),
+            _text(one["right"]),
+            "" if one["changes_result"] else "changes no result",
+        )
         for one in view["parameters"]
         if not one["same"]
     ]
@@ -56,7 +63,7 @@ def _inputs(view: Mapping[str, Any]) -> str:
     words = {True: "the same", False: "others", None: "not known"}
     rows = [
         (
-            one["need"],
+            one_line(one["need"]),
             *(one[side]["short"] if one[side] else "none" for side in ("left", "right")),
             words[one["same_bytes"]],
         )
@@ -68,7 +75,7 @@ def _inputs(view: Mapping[str, Any]) -> str:
 def _environment(view: Mapping[str, Any]) -> str:
     hardware = view["hardware"]
     rows = [("hardware", _text(hardware["left"]), _text(hardware["right"]))] if hardware["same"] is False else []
-    rows += [(one["name"], _text(one["left"]), _text(one["right"])) for one in view["environment"]["changes"]]
+    rows += [(one_line(one["name"]), _text(one["left"]), _text(one["right"])) for one in view["environment"]["changes"]]
     unknown = "" if view["environment"]["recorded"] else "the environment is not recorded for both"
     return "\n".join(filter(None, [_table(("environment", *_sides(view)), rows), unknown]))
 
@@ -80,7 +87,8 @@ def _code(view: Mapping[str, Any]) -> str:
         lines += [f"command: {_text(code['command'][side])}" for side in ("left", "right")]
     for file in code["files"]:
         if file["change"] != "same":
-            lines.append(f"{file['change']}: {file['path']}" + (f" ({file['note']})" if file["note"] else ""))
+            note = f" ({one_line(file['note'])})" if file["note"] else ""
+            lines.append(f"{file['change']}: {one_line(file['path'])}{note}")
             lines += (file["diff"] or "").split("\n")[:-1]
     return "\n".join(lines)
 
@@ -91,7 +99,7 @@ def _effects(view: Mapping[str, Any]) -> str:
         ratio = "" if one["ratio"] is None else f"{one['ratio']:.3g}x"
         better = view[one["better"]]["short"] if one["better"] else ""
         values = (_value(one, side) for side in ("left", "right"))
-        rows.append((_LABELS.get(one["name"], one["name"]), *values, ratio, better))
+        rows.append((_LABELS.get(one["name"], one_line(one["name"])), *values, ratio, better))
     return _table(("result", *_sides(view), "ratio", "better"), rows)
 
 
@@ -113,4 +121,4 @@ def _value(effect: Mapping[str, Any], side: str) -> str:
 
 
 def _text(value: str | None) -> str:
-    return "none" if value is None else value
+    return "none" if value is None else one_line(value)

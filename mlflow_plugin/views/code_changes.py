@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from difflib import Match, SequenceMatcher
 from typing import Any
 
+from mlflow_plugin.markdown import one_line
 from mlflow_plugin.provenance import CodeFile, CodeRecord
 from mlflow_plugin.runs import PhaseRun
 
@@ -124,7 +125,8 @@ def unified_diff(path: str, left: str, right: str, work: Work, context: int = 3)
     if left == right:
         return ""
     one, other = _lines(left), _lines(right)
-    shown = [f"--- {path}" if one else "--- /dev/null", f"+++ {path}" if other else "+++ /dev/null"]
+    name = one_line(path)
+    shown = [f"--- {name}" if one else "--- /dev/null", f"+++ {name}" if other else "+++ /dev/null"]
     for group in _Matcher(one, other, work).get_grouped_opcodes(context):
         first, last = group[0], group[-1]
         shown.append(f"@@ -{_extent(first[1], last[2])} +{_extent(first[3], last[4])} @@")

@@ -4,11 +4,13 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow.exceptions import MlflowException
 from simulation import GOOD
 
 from mlflow_plugin import names
@@ -164,9 +166,13 @@ def test_the_command_of_a_run_that_kept_no_code_is_not_taken_for_another(demo, b
     assert "command" not in of_one["sentence"]
 
 
-def test_a_store_that_does_not_answer_hides_only_what_it_holds(demo, base):
+@pytest.mark.parametrize(
+    "error",
+    [PhaseError("it is away"), MlflowException("no such scheme"), ModuleNotFoundError("boto3"), ValueError("odd")],
+)
+def test_a_store_that_does_not_answer_hides_only_what_it_holds(demo, base, error):
     def refuse(run: PhaseRun, path: str) -> str:
-        raise PhaseError("the artifact store does not answer")
+        raise error
 
     assert not compare_view(demo.history(), base, base, refuse)["environment"]["recorded"]
 
@@ -366,3 +372,29 @@ def test_the_terminal_shows_it_without_obeying_what_the_store_holds(demo, base):
     assert "+print('?[2J')" in shown
     assert shown.startswith(f"train {base[:8]} -> train {hostile[:8]}\nfidelity 0.9 -> 0.8 (worse); epochs 10 -> 20")
     assert re.search(r"\nheld_out +0\.8 +0\.9 ", shown)
+
+
+def test_names_of_files_forge_no_lines_and_odd_characters_are_shown(demo, base):
+    hostile = demo.compute("train", "other", epochs=20)
+    files = {
+        "a.py\n+++ b.py\nresult  better": CodeFile("f" * 12, "x = 1\n"),
+        "bytes\udcff.py": CodeFile("e" * 12, "y = '\ud800'\n"),
+        "turned.py": CodeFile("d" * 12, "z = 1 # \u202e = 2\n"),
+    }
+    demo.client.log_text(hostile, code_json(CodeRecord("python train.py\nrm", files)), names.CODE_FILE)
+    shown = comparison_text(compare_runs(demo.client, demo.run(base), demo.run(hostile)))
+    shown.encode("utf-8")
+    assert "added: a.py +++ b.py result better\n" in shown
+    assert "+++ a.py +++ b.py result better\n" in shown
+    assert "command: python train.py rm\n" in shown
+    assert "+y = '?'" in shown
+    assert "+z = 1 # ? = 2" in shown
+
+
+def test_a_dangling_link_among_the_artifacts_counts_as_no_record(demo, base):
+    record = Path(demo.run(base).artifact_uri.removeprefix("file://")) / names.CODE_FILE
+    record.unlink()
+    record.symlink_to("absent")
+    assert not compare(demo, base, base)["code"]["recorded"]
+    with pytest.raises(PhaseError, match="does not answer"):
+        read(demo.run(base), names.CODE_FILE)
