@@ -54,8 +54,8 @@ class Mending:
 
     def _mend(self, wanted: Sequence[str]) -> dict[str, Any]:
         names = self._with_followers(wanted)
-        found = {loss.run_id: loss for name in wanted for loss in self._lost(name)}
-        losses = sorted(found.values(), key=lambda loss: list(self.states).index(loss.phase))
+        lost = {loss.run_id: loss for name in wanted for loss in self._lost(name)}
+        losses = sorted(lost.values(), key=lambda loss: list(self.states).index(loss.phase))
         known = [found for name in names if (found := self.estimate(name))]
         seconds = sum(one.seconds for one in known) if known else None
         costs = [one.cost_usd for one in known if one.cost_usd is not None]
