@@ -28,8 +28,9 @@ def _linked(response: Response) -> Response:
     if response.status_code != 200 or response.mimetype != "text/html":
         return response
     response.direct_passthrough = False
-    before, end, after = response.get_data(as_text=True).partition("</head>")
-    response.set_data(f"{before}{_SCRIPT if end else ''}{end}{after}")
+    # Before MLflow's own scripts: it sets what they read when they start.
+    before, begin, after = response.get_data(as_text=True).partition("<head>")
+    response.set_data(f"{before}{begin}{_SCRIPT if begin else ''}{after}")
     for name in ("ETag", "Last-Modified"):
         response.headers.pop(name, None)
     return response

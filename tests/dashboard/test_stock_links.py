@@ -84,6 +84,19 @@ def test_the_link_follows_the_address(stock: "Page", site: Site, demo: Simulatio
         go(stock, path, f"""document.querySelector("{LINK}[href='phases#{where}']")""")
 
 
+def test_people_land_on_the_training_runs_until_they_choose_otherwise(
+    stock: "Page", site: Site, demo: Simulation
+) -> None:
+    open_stock(stock, site, f"/experiments/{demo.experiment_id}")
+    stock.wait_for_url(f"{site.url}/#/experiments/{demo.experiment_id}/runs**")
+    kept = "localStorage.getItem('mlflow.workflowType_v1')"
+    assert stock.evaluate(kept) == '"machine_learning"'
+    stock.evaluate("localStorage.setItem('mlflow.workflowType_v1', '\"genai\"')")
+    stock.reload()
+    stock.wait_for_selector("#root a")
+    assert stock.evaluate(kept) == '"genai"'
+
+
 @pytest.mark.parametrize("path", ["/experiments", "/models", "/experiments/0", "/compare-runs?runs=[&experiments=x"])
 def test_elsewhere_there_is_no_link(stock: "Page", site: Site, demo: Simulation, path: str) -> None:
     open_stock(stock, site, f"/experiments/{demo.experiment_id}")

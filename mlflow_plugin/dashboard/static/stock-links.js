@@ -1,6 +1,14 @@
 // A link from MLflow's own pages to the page of the phases: an element of its own over them, so that nothing in them
 // can break it nor it them. It is there on experiments that hold phases, on their runs, and where two are compared.
 (() => {
+  // MLflow 3.17 opens experiments on traces until it is told otherwise. Phases are training runs; who chooses, chooses.
+  const WORKFLOW = "mlflow.workflowType_v1";
+  try {
+    if (localStorage.getItem(WORKFLOW) === null) localStorage.setItem(WORKFLOW, JSON.stringify("machine_learning"));
+  } catch {
+    // A browser that keeps nothing.
+  }
+
   const DATA = "ajax-api/3.0/mlflow/phases/";
   const STYLE = `position:fixed;top:12px;left:50%;transform:translateX(-50%);z-index:900;
     padding:3px 14px;border-radius:14px;background:#0b5cad;color:#fff;
