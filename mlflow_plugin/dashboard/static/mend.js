@@ -58,7 +58,7 @@ function Terms({mend, experiment}) {
     </div>
     <div class=${lost.length ? "lost" : ""}>
       <dt>Would be thrown away</dt>
-      <dd>${lost.length ? html`<b>${plural(lost.length, "good run")}</b>` : "nothing"}</dd>
+      <dd>${lost.length ? html`<b>${plural(lost.length, "run")}</b>` : "nothing"}</dd>
       ${lost.length > 0 && html`<dd><${Losses} losses=${lost} experiment=${experiment} /></dd>`}
     </div>
   </dl>`;
