@@ -220,7 +220,7 @@ class History:
     def asking(self) -> list[PhaseRun]:
         """The project's newest runs with a question that nobody has answered, whether they still wait or have ended."""
         asked = self.search(f"tags.`{names.QUESTION}` LIKE '%' AND tags.`{names.VERDICT}` = 'ask'", _NEWEST)
-        return [run for run in asked if self.is_own(run) and not run.answer]
+        return [run for run in asked if self.is_own(run) and not _is_answered(run)]
 
     def all_of(self, phase: str, within_seconds: float) -> tuple[list[PhaseRun], bool]:
         """The runs of a phase, newest first, and whether these are all: reading ends after this time."""
@@ -371,3 +371,10 @@ class History:
             found = self.search(f"tags.`{names.INPUT_BYTES_INDEX}{key}` = '1'", at_most)
             self._from_bytes[key] = (at_most, found)
         return found[:at_most]
+
+
+def _is_answered(run: PhaseRun) -> bool:
+    """Whether an answer stands that is one of the question's options: people set the tag by hand as well."""
+    options = run.question.get("options")
+    letters = [one.get("letter") for one in options if isinstance(one, dict)] if isinstance(options, list) else []
+    return run.answer.strip().upper() in letters

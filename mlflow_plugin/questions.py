@@ -126,7 +126,10 @@ def _prompt(
             if answer := _elsewhere(verdict, read_answer):
                 print(f"\n{answer.option.letter} was answered by {answer.by}", file=sys.stderr, flush=True)
                 return answer
-        line = sys.stdin.readline()
+        try:
+            line = sys.stdin.readline()
+        except UnicodeDecodeError:
+            line = "?\n"  # No letter of an option either.
         if not line:
             raise NeedsAnswer(
                 f"{verdict.phase}: the input ended without an answer. {commands_text(request, verdict, run_id)}"

@@ -1,6 +1,7 @@
 import io
 import itertools
 import shlex
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,6 +75,15 @@ def test_a_question_shows_why_and_for_each_option_what_is_kept_thrown_away_and_p
 @pytest.mark.parametrize(("decide", "option"), [("reuse", KEEP), ("rerun", AGAIN)])
 def test_the_callers_decision_is_taken_without_asking(decide, option):
     assert ask(decide=decide) == Answer(option, f"ada (decide={decide})")
+
+
+def test_typing_what_is_no_text_asks_again(typing, monkeypatch, capsys):
+    typing("")
+    monkeypatch.setattr("sys.stdin.readline", iter([b"\xe9\n", b"B\n"]).__next__)
+    readline = sys.stdin.readline
+    monkeypatch.setattr("sys.stdin.readline", lambda: readline().decode("utf-8"))
+    assert ask(decide="ask").option == AGAIN
+    assert "Please answer A or B." in capsys.readouterr().err
 
 
 def test_to_rerun_where_the_inputs_are_old_means_to_go_on_with_them():

@@ -2,6 +2,7 @@
 
 import json
 
+from mlflow_plugin import names
 from mlflow_plugin.questions import question_text
 from mlflow_plugin.views.questions import questions_view
 
@@ -77,3 +78,12 @@ def test_two_questions_that_wait_at_once_are_both_there_newest_first(demo):
     doubtful(demo)
     first, second = ask(demo), ask(demo)
     assert [question["run_id"] for question in questions(demo)] == [second, first]
+
+
+def test_a_letter_that_somebody_set_by_hand_answers_only_when_it_is_an_option(demo):
+    doubtful(demo)
+    run_id = ask(demo)
+    demo.client.set_tag(run_id, names.ANSWER, "Z")
+    assert [question["run_id"] for question in questions(demo)] == [run_id]
+    demo.client.set_tag(run_id, names.ANSWER, "a")
+    assert questions(demo) == []
