@@ -10,7 +10,9 @@ from mlflow.exceptions import MlflowException
 from mlflow_plugin import attempt, names
 from mlflow_plugin.artifacts import local_folder
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.evidence import Decision
 from mlflow_plugin.questions import Answer, Given
+from mlflow_plugin.records import Records
 
 BETWEEN = {"fidelity": 0.8, "held_out": 0.8}
 
@@ -256,8 +258,12 @@ def test_a_claim_that_was_lost_leaves_no_trace_of_an_answer(demo, asked, monkeyp
         twins.append(demo.records.create(decision.request))
         for claim in ("choosing", "1"):
             demo.records.claim(twins[0], decision, claim)
-        threading.Timer(1.0, lambda: demo.client.set_terminated(twins[0], "FAILED")).start()
 
+    def wait(run_id: str, decision: Decision) -> None:
+        Records.wait(demo.records, run_id, decision)
+        demo.client.set_terminated(twins[0], "FAILED")
+
+    monkeypatch.setattr(demo.records, "wait", wait)
     asked(twin_starts, decide="rerun")
     found = demo.settle("train")
     assert found.source is None
