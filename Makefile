@@ -21,9 +21,9 @@ FAULTFLAGS ?=
 
 ifeq ($(origin MLFLOW_TRACKING_URI),undefined)
 demo: export MLFLOW_TRACKING_URI := sqlite:///$(CURDIR)/mlflow.db
-LOOK := $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db   then open http://127.0.0.1:5000
+LOOK := $(BIN)/mlflow server --app-name phases --backend-store-uri sqlite:///mlflow.db   then open http://127.0.0.1:5000/phases
 else
-LOOK := open your tracking server (MLFLOW_TRACKING_URI)
+LOOK := open /phases on your tracking server (MLFLOW_TRACKING_URI), started with --app-name phases
 endif
 
 .DEFAULT_GOAL := help
@@ -36,7 +36,7 @@ demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
 demo: $(ENVIRONMENT) ## Steer a real language model through four phases; again: everything is reused
 	@echo "Running phases 1 to 4 on SmolLM2-135M under MLflow: minutes the first time, seconds once there is work to reuse."
 	@$(BIN)/mlflow run . -e main -b phases --env-manager local --experiment-name sentiment-steering $(DEMOFLAGS)
-	@echo "To look at the runs: $(LOOK), experiment sentiment-steering."
+	@echo "To look at it: $(LOOK)."
 
 test: $(ENVIRONMENT) ## Run the tests, fast and end to end
 	@$(BIN)/python -m pytest $(TESTFLAGS)

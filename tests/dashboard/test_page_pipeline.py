@@ -170,7 +170,7 @@ def test_one_look_says_what_is_stale_what_mending_costs_and_what_would_be_lost(
     assert "train → evaluate" in told.replace("\n", " ")
     assert "about 13 min" in told
     assert "$0.22" in told
-    assert "2 good runs" in told
+    assert "2 runs" in told
     for run_id in (train, evaluate):
         assert run_id[:8] in told
     assert "fidelity 0.9" in told
@@ -186,6 +186,17 @@ def test_a_card_shows_quality_against_its_thresholds_and_what_the_run_took(site:
     assert run.completed_at is not None
     for text in ("fidelity 0.9", f"{run.completed_at:%Y-%m-%d %H:%M:%S}", "11 min", "$0.18", "held_out > 0.5"):
         assert text in " ".join(shown.inner_text().split())
+
+
+def test_a_run_that_was_interrupted_has_no_time_left(site: Site, browser_page: "Page") -> None:
+    demo = site.demo("no time left")
+    demo.compute("collect")
+    run_id, _ = demo.start("train")
+    beat(demo, run_id, step=42, total=120, seconds_per_step=1.2)
+    demo.client.set_terminated(run_id, "KILLED")
+    shown = card(opened(browser_page, site, demo), "train")
+    shown.get_by_text("ended at step 42 of 120").wait_for()
+    assert "left" not in shown.inner_text()
 
 
 def test_progress_moves_without_loading_the_page_again(site: Site, browser_page: "Page") -> None:
