@@ -106,7 +106,7 @@ function options(frame, points, quality, setUnder) {
     legend: {show: false},
     cursor: {drag: {x: true, y: false}, points: {size: 12}},
     tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-    scales: {x: {range: (_, low, high) => widened(low, high)}, y: {range: (_, low, high) => reach(low, high, quality)}},
+    scales: {x: {range: (_, low, high) => widened(low, points.length > 1 ? high : low)}, y: {range: (_, low, high) => reach(low, high, quality)}},
     axes: [
       {
         ...axis,
@@ -124,6 +124,7 @@ function options(frame, points, quality, setUnder) {
   };
 }
 
+/** With room at both ends. Around a single point uPlot itself would put years. */
 function widened(low, high) {
   const margin = (high - low || 3600) * 0.02;
   return [low - margin, high + margin];
