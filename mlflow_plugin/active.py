@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +53,7 @@ class ActivePhase:
         self._latest: dict[str, float] = {}
         self._step: int | None = None
         self._total: int | None = None
+        self._counted = False
         quality = phase.quality
         vital = {metric for gate in phase.gates for metric in (gate.left, gate.right)}
         self._watch = MetricWatch(
@@ -124,8 +125,23 @@ class ActivePhase:
         self._records.describe(self.run_id, markdown)
 
     def progress(self, items: Iterable[T], total: int | None = None, description: str = "") -> Iterator[T]:
-        """Yields the items and says how far the loop is."""
-        return progress(items, total, f"{self.name} {description}".strip())
+        """Yields the items and says how far the loop is, here and to whoever looks at the run. Of loops inside
+        one another the outermost is told, of those inside `steps` none.
+        """
+        if total is None and isinstance(items, Sized):
+            total = len(items)
+        shown = progress(items, total, f"{self.name} {description}".strip())
+        if self._counted or self._step is not None:
+            yield from shown
+            return
+        self._counted = True
+        try:
+            for done, item in enumerate(shown):
+                self._heart.step, self._heart.total = done, total
+                yield item
+        finally:
+            self._counted = False
+            self._heart.step = self._heart.total = None
 
     # --- steps and checkpoints ---
 

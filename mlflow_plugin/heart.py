@@ -52,8 +52,9 @@ class Heart:
         if step == self._step:
             return
         self._step, self._stepped = step, time.monotonic()
-        if step is not None and self._first is None:
-            self._first = (step, self._stepped)
+        # Another loop has a pace of its own.
+        if step is None or self._first is None or step < self._first[0]:
+            self._first = None if step is None else (step, self._stepped)
 
     @property
     def pid(self) -> int | None:

@@ -170,3 +170,14 @@ def test_the_same_step_told_twice_is_no_progress(demo):
     assert beating._stepped == before
     beating.step = 4
     assert beating._stepped > before
+
+
+def test_a_second_loop_has_a_pace_of_its_own(demo, monkeypatch):
+    now = iter(range(0, 1000))
+    run_id, _ = demo.start("collect")
+    beating = Heart(demo.records, run_id)
+    with monkeypatch.context() as patched:
+        patched.setattr(heart.time, "monotonic", lambda: next(now) * 10.0)
+        for step in (0, 5, None, 0, 1):
+            beating.step = step
+    assert beating._beat()["seconds_per_step"] == 10.0

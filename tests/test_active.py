@@ -1,0 +1,43 @@
+"""What a phase's script holds, as far as it needs no process of its own."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from mlflow_plugin.active import ActivePhase
+
+
+@pytest.fixture
+def phase(demo, tmp_path: Path) -> ActivePhase:
+    """Return a phase in the middle of its work, with a heart that only keeps what it is told."""
+    run_id, decision = demo.start("collect")
+    heart = SimpleNamespace(step=None, total=None)
+    session = SimpleNamespace(restore=lambda state: 0, due=lambda *counts: False, pause=lambda: None)
+    return ActivePhase(demo.records, run_id, decision.request.phase, {}, {}, tmp_path, heart, session)
+
+
+def told(phase: ActivePhase) -> tuple[int | None, int | None]:
+    return phase._heart.step, phase._heart.total
+
+
+def test_whoever_looks_is_told_how_far_a_loop_with_progress_is(phase):
+    assert [told(phase) for _ in phase.progress("abc")] == [(0, 3), (1, 3), (2, 3)]
+    assert told(phase) == (None, None)
+
+
+def test_of_loops_inside_one_another_the_outermost_is_told(phase):
+    seen = [told(phase) for _ in phase.progress("ab") for _ in phase.progress(range(5))]
+    assert seen == [(0, 2)] * 5 + [(1, 2)] * 5
+
+
+def test_a_loop_inside_a_step_leaves_the_steps_as_they_are(phase):
+    seen = [told(phase) for _ in phase.steps(2) for _ in phase.progress("ab")]
+    assert seen == [(None, None)] * 2 + [(1, 2)] * 2
+
+
+def test_a_loop_that_is_left_early_is_told_no_more(phase):
+    items = phase.progress("abc")
+    next(items)
+    items.close()
+    assert told(phase) == (None, None)
