@@ -91,8 +91,45 @@ def test_no_view_has_to_be_scrolled_sideways_and_letters_are_larger_on_a_wall(
         wait_until(lambda width=viewport["width"]: farthest_card(page) <= width, "all cards are on the screen")
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{view} is {wide} px too wide for {viewport['width']} px"
+        assert viewport is not PHONE or not cut_off(page)
         sizes.append(page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)"))
     assert sizes[0] > sizes[1] >= sizes[2] >= 14
+
+
+def cut_off(page: "Page") -> list[str]:
+    """The graphs and tables that show less than they hold."""
+    found: list[str] = page.evaluate(
+        "[...document.querySelectorAll('.graph, .scroll')].filter((one) => one.scrollWidth > one.clientWidth)"
+        ".map((one) => one.ariaLabel)"
+    )
+    return found
+
+
+def test_a_graph_that_does_not_fit_is_a_list_of_phases_with_their_inputs(site: Site, visit: Any) -> None:
+    demo = site.demo("on a telephone")
+    demo.edit("MLproject", "phase: {needs: [train]}", "phase: {needs: [collect, train]}")
+    late = '  compare:\n    command: "python evaluate.py"\n    phase: {needs: [collect, train, evaluate]}\n'
+    (demo.folder / "MLproject").write_text((demo.folder / "MLproject").read_text(encoding="utf-8") + late)
+    phases = ["collect", "train", "evaluate", "compare"]
+    for phase in phases:
+        demo.compute(phase)
+    demo.compute("collect", "other")
+    page = visit(site.url, viewport=PHONE).page()
+    page.goto(site.address(demo.experiment_id))
+    graph = page.locator(".graph.listed")
+    graph.wait_for()
+    assert not cut_off(page)
+    shown = [" ".join(item.inner_text().split()) for item in graph.locator("li").all()]
+    assert [item.split()[0] for item in shown] == phases
+    assert "✗ input collect does not match: used" in shown[1]
+    assert shown[3].endswith("✓ input train matches ✓ input evaluate matches")
+    tops = [card.bounding_box()["y"] for card in graph.locator("a.card").all()]  # type: ignore[index]
+    assert tops == sorted(tops)
+    page.set_viewport_size(WALL)
+    graph.wait_for(state="detached")
+    assert page.locator(".wire").count() == 6
+    page.set_viewport_size(PHONE)
+    graph.wait_for()
 
 
 def farthest_card(page: "Page") -> float:

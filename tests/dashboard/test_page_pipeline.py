@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -192,8 +193,10 @@ def test_a_run_that_was_interrupted_has_no_time_left(site: Site, browser_page: "
     demo = site.demo("no time left")
     demo.compute("collect")
     run_id, _ = demo.start("train")
-    beat(demo, run_id, step=42, total=120, seconds_per_step=1.2)
-    demo.client.set_terminated(run_id, "KILLED")
+    last = heartbeat(42, {"total": 120, "seconds_per_step": 1.2})
+    demo.client.set_tag(
+        run_id, names.HEARTBEAT, json.dumps({**last, "at": time.time() - 3600, "pid": 1, "began": -1e3})
+    )
     shown = card(opened(browser_page, site, demo), "train")
     shown.get_by_text("ended at step 42 of 120").wait_for()
     assert "left" not in shown.inner_text()

@@ -8,7 +8,9 @@ import pytest
 from simulation import GOOD, Simulation
 
 from mlflow_plugin import names
+from mlflow_plugin.errors import PhaseError
 from tests.dashboard.site import Site
+from tests.servers.process import wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -118,6 +120,7 @@ def test_money_and_time_are_told_by_phase_by_hardware_and_against_the_estimate(
     assert "train is the bottleneck" in told(page.locator(".hint"))
     phases = table(page, "Money and time by phase")
     assert "train 2 1" in told(phases.locator("tr", has_text="train"))
+    assert told(phases.locator("tr", has_text="collect")).endswith("1 min – –")
     assert "24 min" in told(phases.locator("tfoot"))
     assert told(table(page, "Money and time by hardware").locator("tbody tr").first).endswith("24 min $0.40")
     assert "train" in told(table(page, "Baseline across model sizes"))
@@ -138,15 +141,57 @@ def test_what_was_lost_and_what_can_be_found_again(site: Site, browser_page: "Pa
     lost = told(table(page, "Thrown away or invalidated"))
     assert train[:8] in lost
     assert "0.9 1 min" in lost
+    assert "Because of" in lost
     quarantined = told(table(page, "Quarantined"))
     assert collected[:8] in quarantined
     assert "collected from the wrong prompts" in quarantined
     assert train[:8] in quarantined
     found = page.locator(".resumable")
-    assert interrupted[:8] in told(found)
+    assert told(found).count(interrupted[:8]) == 1
+    assert found.get_by_role("link", name=interrupted[:8]).count() == 1
     assert "checkpoints/step-000080" in told(found)
     assert "mlflow run" in told(found.locator(".command"))
     assert "evaluate" in told(page.get_by_role("region", name="Deleted in MLflow"))
+
+
+def test_who_threw_something_away_is_not_broken_inside_a_word(site: Site, visit: Any) -> None:
+    demo = site.demo("by whom")
+    demo.compute("collect")
+    lost = demo.compute("train", price_per_hour=1000.0)
+    demo.compute("collect", "other")
+    by = demo.run(lost).invalidated_by
+    demo.client.set_tag(by, names.ANSWERED_BY, "root (decide=rerun)")
+    page = opened(visit(site.url, viewport={"width": 1280, "height": 800}).page(), site, demo, "losses")
+    cell = table(page, "Thrown away or invalidated").locator("tbody tr").first.get_by_text("root")
+    words = cell.evaluate(
+        """cell => cell.textContent.split(" ").map((word) => {
+            const range = document.createRange();
+            const from = cell.textContent.indexOf(word);
+            range.setStart(cell.firstChild, from);
+            range.setEnd(cell.firstChild, from + word.length);
+            return [word, range.getClientRects().length];
+        })"""
+    )
+    assert words == [["root", 1], ["(decide=rerun)", 1]]
+
+
+@pytest.mark.parametrize(
+    ("parts", "view"), [((), "Pipeline"), (("questions",), "Questions"), (("phase", "train"), "train")]
+)
+def test_the_browsers_tab_says_where_one_is_and_how_many_questions_are_open(
+    site: Site, browser_page: "Page", parts: tuple[str, ...], view: str
+) -> None:
+    demo = site.demo(f"title of {view}")
+    demo.compute("collect")
+    demo.compute("train", metrics={**GOOD, "fidelity": 0.8})
+    page = opened(browser_page, site, demo, *parts)
+    assert page.title() == f"title of {view} · demo · {view} · Phases"
+    with pytest.raises(PhaseError):
+        demo.settle("train")
+    page.reload()
+    wait_until(lambda: page.title() == f"(1) title of {view} · demo · {view} · Phases", "the question is in the title")
+    page.get_by_role("link", name="Phases", exact=True).click()
+    wait_until(lambda: page.title() == "Phases", "the list of experiments has its own title")
 
 
 def test_names_reasons_and_parameters_that_look_like_markup_stay_text(site: Site, browser_page: "Page") -> None:

@@ -5,7 +5,7 @@ import {Moment, useNow} from "./parts.js";
 import {address, experimentInMlflow} from "./route.js";
 import {plural} from "./words.js";
 
-export const TABS = {
+const TABS = {
   pipeline: "Pipeline",
   questions: "Questions",
   money: "Money and time",
@@ -14,7 +14,15 @@ export const TABS = {
 const PARTS = {phase: "pipeline", compare: "pipeline"};
 
 /** The tab that a view belongs to. */
-export const tabOf = (view) => PARTS[view] ?? view;
+const tabOf = (view) => PARTS[view] ?? view;
+
+/** What the browser's tab says: how many questions are open, and where one is. */
+function titleOf(route, pipeline, questions) {
+  if (!route) return "Phases";
+  const open = questions.length ? `(${questions.length}) ` : "";
+  const view = route.phase ?? (route.view === "compare" ? "two runs" : TABS[tabOf(route.view)]);
+  return `${open}${[pipeline?.experiment.name, route.project, view, "Phases"].filter(Boolean).join(" · ")}`;
+}
 
 export function Frame({route, pipeline, questions = [], problem, children}) {
   const main = useRef(null);
@@ -27,6 +35,10 @@ export function Frame({route, pipeline, questions = [], problem, children}) {
     focus();
     scrollTo(0, 0);
   }, [place]);
+  const title = titleOf(route, pipeline, questions);
+  useEffect(() => {
+    document.title = title;
+  }, [title]);
   const skip = (event) => {
     event.preventDefault();
     focus();
@@ -80,7 +92,7 @@ function Top({route, pipeline, questions}) {
   const {experiment, project} = route ?? {};
   return html`<header>
     <div class="bar">
-      <a class="brand" href=${data.report ? "#/" : "#"}>Phases</a>
+      <a class="brand" href=${data.report ? "#/" : "#"} title=${data.report ? null : "All experiments"}>Phases</a>
       ${pipeline && html`<${Where} ...${{experiment, project, pipeline}} />`}
       <span class="grow"></span>
       ${pipeline?.user && html`<span class="quiet name">${pipeline.user}</span>`}
@@ -93,7 +105,7 @@ function Top({route, pipeline, questions}) {
 
 function Where({experiment, project, pipeline}) {
   return html`<span class="where">
-    <span class="name">${pipeline.experiment.name}</span>
+    <span class="name experiment" title=${pipeline.experiment.name}>${pipeline.experiment.name}</span>
     <span class="quiet"> / </span>
     <${Projects} ...${{experiment, project, pipeline}} />
   </span>`;

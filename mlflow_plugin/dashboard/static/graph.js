@@ -1,4 +1,5 @@
-// The pipeline as a graph: cards for phases, lines for inputs. Measured first, then laid out by dagre.
+// The pipeline as a graph: cards for phases, lines for inputs. Measured first, then laid out by dagre. Where no graph
+// fits, as on a telephone, it is a list: each phase with its inputs as lines of text.
 import {Graph, layout} from "./vendor/dagre.js";
 import {html, useLayoutEffect, useRef, useState} from "./html.js";
 import {Step, computes} from "./live.js";
@@ -8,11 +9,12 @@ import {State, gradeState, toneOf} from "./states.js";
 import {clock, cost, duration, isKnown, number, short} from "./words.js";
 
 const UNLAID = {width: 0, height: 0, nodes: {}, edges: []};
+const LISTED = {...UNLAID, listed: true, down: false};
 
 /** `room` is the width (px) there is; `onLaid` is told {width, down} of what came of it. */
 export function PipelineGraph({experiment, project, phases, running, room, onLaid}) {
   const frame = useRef(null);
-  const [laid, setLaid] = useState(UNLAID);
+  const [last, setLast] = useState({of: "", ...UNLAID});
   const liveOf = (phase) => running.find((live) => live.phase === phase.phase) ?? phase.live;
   const shapes = phases.map((phase) => [
     phase.phase,
@@ -20,14 +22,18 @@ export function PipelineGraph({experiment, project, phases, running, room, onLai
     Boolean(liveOf(phase)),
     phase.inputs.map((edge) => edge.matches),
   ]);
+  const of = JSON.stringify([room, shapes]);
+  // What is listed has other sizes than what is measured for the graph.
+  const laid = last.of === of || !last.listed ? last : UNLAID;
   useLayoutEffect(() => {
     if (!room) return;
     const found = arranged(frame.current, phases, room);
-    setLaid(found);
+    setLast({of, ...found});
     onLaid(found);
-  }, [room, JSON.stringify(shapes)]);
-  return html`<div class=${`graph${laid.width ? "" : " unlaid"}`} ref=${frame} role="group" aria-label="Pipeline">
-    <div class="canvas" style=${{width: `${laid.width}px`, height: `${laid.height}px`}}>
+  }, [of]);
+  const form = laid.listed ? " listed" : laid.width ? "" : " unlaid";
+  return html`<div class=${`graph${form}`} ref=${frame} role="group" aria-label="Pipeline">
+    <div class="canvas" style=${laid.listed ? {} : {width: `${laid.width}px`, height: `${laid.height}px`}}>
       <svg class="wires" width=${laid.width} height=${laid.height} aria-hidden="true">
         ${laid.edges.map((edge) => html`<${Wire} key=${edge.key} edge=${edge} />`)}
       </svg>
@@ -42,7 +48,7 @@ export function PipelineGraph({experiment, project, phases, running, room, onLai
                   laid.nodes[phase.phase],
                   laid.edges.find((one) => one.key === edgeKey(phase, edge)),
                 )}>
-                <${EdgeLabel} edge=${edge} />
+                <${laid.listed ? InputLine : EdgeLabel} edge=${edge} />
               </div>`,
             )}
           </li>`;
@@ -57,12 +63,15 @@ const placed = (box) => (box ? {left: `${box.x}px`, top: `${box.y}px`} : {});
 const placedIn = (box, edge) =>
   box && edge?.label ? {left: `${edge.label.x - box.x}px`, top: `${edge.label.y - box.y}px`} : {};
 
-/** Where everything goes: to the right when that fits into `room` (px), else downwards, else one below another. */
+/** Where everything goes: to the right when that fits into `room` (px), else downwards, else one below another, else as
+ * a list. */
 function arranged(frame, phases, room) {
   const across = arrangedIn("LR", frame, phases);
   if (across.width <= room) return across;
   const down = arrangedIn("TB", frame, phases);
-  return {...(down.width <= room ? down : arrangedIn("TB", frame, phases, true)), down: true};
+  if (down.width <= room) return {...down, down: true};
+  const column = arrangedIn("TB", frame, phases, true);
+  return column.width <= room ? {...column, down: true} : LISTED;
 }
 
 function arrangedIn(rankdir, frame, phases, oneByOne = false) {
@@ -146,6 +155,21 @@ function EdgeLabel({edge}) {
     <span class="row">${clock(used?.completed_at)}</span>
     <span class="row"><b>latest</b> <code>${short(latest?.run_id)}</code></span>
     <span class="row">${clock(latest?.completed_at)}</span>
+  </span>`;
+}
+
+/** An input where there is no line to it. */
+function InputLine({edge}) {
+  const {need, matches, used, latest} = edge;
+  const [tone, sign, word] = {true: ["good", "✓", "matches"], false: ["warn", "✗", "does not match:"]}[matches] ?? [
+    "none",
+    "?",
+    "not known whether it matches",
+  ];
+  const when = (run) => html`<code>${short(run?.run_id)}</code> of <${Moment} at=${run?.completed_at} />`;
+  return html`<span class=${`match ${tone}`}>
+    <span class="row"><b>${sign} input <span class="name">${need}</span></b> <span>${word}</span></span>
+    ${matches === false && html`<span class="row">used ${when(used)}</span><span class="row">latest ${when(latest)}</span>`}
   </span>`;
 }
 

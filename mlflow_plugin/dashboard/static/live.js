@@ -6,19 +6,21 @@ import {approximately, duration, isKnown, number, percent} from "./words.js";
 
 const SILENT_SECONDS = 60;
 
-/** Whether a run is at work: one that asks or waits has no progress. */
+/** Whether a run has progress to show: one that asks or waits has none. */
 export const computes = (live) => Boolean(live) && !["asking", "waiting"].includes(live.state);
 
 /** Step and progress of a run, small enough for a card of the graph. */
 export function Step({live}) {
   const known = live.total > 0 && live.step !== null;
-  const at = live.step === null ? "no step yet" : `step ${live.step}${known ? ` of ${live.total}` : ""}`;
+  const ended = live.state === "interrupted";
+  const place = live.step === null ? "no step yet" : `step ${live.step}${known ? ` of ${live.total}` : ""}`;
+  const at = ended ? `ended at ${place}` : place;
   const done = known ? Math.min(live.step, live.total) : 0;
   return html`<span class="step">
     ${known && html`<progress max=${live.total} value=${done} aria-label=${`${live.phase}: progress`}></progress>`}
     <span class="facts">
       <span>${at}</span>
-      ${live.eta_seconds !== null && html`<span>${approximately(live.eta_seconds)} left</span>`}
+      ${!ended && live.eta_seconds !== null && html`<span>${approximately(live.eta_seconds)} left</span>`}
     </span>
   </span>`;
 }

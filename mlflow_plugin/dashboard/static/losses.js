@@ -1,7 +1,7 @@
 // Lost and found: what was thrown away and why, what must not be used and what hangs on it, what can go on.
 import * as data from "./data.js";
 import {html} from "./html.js";
-import {Command, Heading, Long, Moment, Panel, RunLink, RunName, Table, Waiting, useLoaded, usePages} from "./parts.js";
+import {Command, Heading, Linked, Long, Moment, Panel, RunLink, RunName, Table, Waiting, useLoaded, usePages} from "./parts.js";
 import {cost, duration, number} from "./words.js";
 
 export function LossesView({experiment, project, version}) {
@@ -15,13 +15,13 @@ export function LossesView({experiment, project, version}) {
 }
 
 function Found({found, experiment}) {
-  const taker = (one) => one.by && html`<${RunName} run=${one.by} experiment=${experiment} />`;
+  const cause = (one) => one.by && html`<${RunName} run=${one.by} experiment=${experiment} />`;
   const hanging = (one) => html`<${Hanging} runs=${one.hangs_on_it} experiment=${experiment} />`;
   return html`
     <${Resumable} list=${found.resumable} experiment=${experiment} />
     <${Panel} title="Thrown away or invalidated" count=${found.thrown_away.length}>
       <${Lost} label="Thrown away or invalidated" none="Nothing was thrown away." list=${found.thrown_away}
-        experiment=${experiment} more="Taken over by" cell=${taker} />
+        experiment=${experiment} more="Because of" cell=${cause} />
     <//>
     <${Panel} title="Quarantined" count=${found.quarantined.length}>
       <${Lost} label="Quarantined" none="Nothing is quarantined." list=${found.quarantined}
@@ -69,7 +69,7 @@ function Lost({label, none, list, experiment, more, cell}) {
             <td class="number">${number(one.run.quality)}</td>
             <td class="number">${duration(one.run.duration_seconds)}</td>
             <td class="number">${cost(one.run.cost_usd)}</td>
-            <td class="text">${one.who ?? "–"}</td>
+            <td class="who">${one.who ?? "–"}</td>
             <td class="text why"><${Long} text=${one.why ?? "–"} /></td>
             <td>${cell(one) ?? "–"}</td>
           </tr>`,
@@ -85,7 +85,7 @@ function Resumable({list, experiment}) {
     ${list.length === 0 && html`<p class="quiet">No interrupted run has a checkpoint to go on from.</p>`}
     ${list.map(
       (one) => html`<article class="resumable" key=${one.run.run_id}>
-        <p><${RunLink} id=${one.run.run_id} experiment=${experiment} /> ${one.sentence}</p>
+        <p><${Linked} text=${one.sentence} id=${one.run.run_id} experiment=${experiment} /></p>
         ${
           one.total > 0 &&
           one.step !== null &&

@@ -2,7 +2,7 @@
 import {CompareView} from "./compare.js";
 import * as data from "./data.js";
 import {useProject} from "./follow.js";
-import {Frame, TABS, tabOf} from "./frame.js";
+import {Frame} from "./frame.js";
 import {html, render, useEffect, useState} from "./html.js";
 import {LossesView} from "./losses.js";
 import {MoneyView} from "./money.js";
@@ -72,7 +72,7 @@ function NoPhases() {
 
 function Experiment({experiment_id: experiment, name, projects}) {
   const link = (project) => html`<a key=${project} class="name" href=${address(experiment, project)}>${project}</a>`;
-  return html`<li class="panel"><b class="name">${name}</b> ${projects.map(link)}</li>`;
+  return html`<li class="panel"><b class="name experiment">${name}</b> ${projects.map(link)}</li>`;
 }
 
 function Project({route}) {
@@ -80,11 +80,6 @@ function Project({route}) {
   const {pipeline, live, problem, heard, version, refresh} = useProject(experiment, project);
   const questions = (data.report ? data.report.questions : live?.questions) ?? pipeline?.questions ?? [];
   const running = live?.running ?? [];
-  const waiting = questions.filter((question) => question.waiting).length;
-  useEffect(() => {
-    const view = TABS[tabOf(route.view)].toLowerCase();
-    document.title = `${waiting ? `(${waiting}) ` : ""}${project}: ${view} · Phases`;
-  }, [project, route.view, waiting]);
   const shared = {experiment, project, pipeline, questions, running, heard, version, refresh};
   return html`<${Frame} ...${{route, pipeline, questions, problem}}>
     ${pipeline ? html`<${View} route=${route} shared=${shared} />` : html`<${Waiting} error=${problem} />`}

@@ -1,11 +1,15 @@
 // What to mend: which phases to run, what that takes and costs, and what it would throw away.
-import {html} from "./html.js";
+import {html, useState} from "./html.js";
 import {Command, Losses} from "./parts.js";
 import {State} from "./states.js";
 import {approximately, cost, isKnown, plural} from "./words.js";
 
+const AT_FIRST = 8;
+const MANY_PHASES = 30;
+
 /** One panel for each way to mend: first the one that mends all. Phases that the same command mends share it. */
 export function Mends({pipeline, experiment}) {
+  const [whole, setWhole] = useState(false);
   const groups = new Map();
   const broken = pipeline.phases.filter(({mend}) => mend);
   for (const phase of broken) {
@@ -15,12 +19,17 @@ export function Mends({pipeline, experiment}) {
   const all = pipeline.summary.mend;
   const apart = all && groups.size > 1 && !groups.has(all.command);
   const panels = [...(apart ? [{phases: broken, mend: all, title: "All of it"}] : []), ...groups.values()];
+  const shown = whole ? panels : panels.slice(0, AT_FIRST);
   if (!panels.length) return null;
   return html`<section aria-labelledby="to-mend">
     <h2 id="to-mend">What to mend</h2>
     <div class="mends">
-      ${panels.map((panel) => html`<${Mend} key=${panel.mend.command} ...${panel} experiment=${experiment} />`)}
+      ${shown.map((panel) => html`<${Mend} key=${panel.mend.command} ...${panel} experiment=${experiment} />`)}
     </div>
+    ${
+      shown.length < panels.length &&
+      html`<button type="button" onClick=${() => setWhole(true)}>Show all ${panels.length} ways to mend</button>`
+    }
   </section>`;
 }
 
@@ -29,7 +38,7 @@ function Mend({phases, mend, title, experiment}) {
   return html`<article class="panel mend">
     <h3>${title ?? phases.map((phase) => html`<${Broken} key=${phase.phase} phase=${phase} />`)}</h3>
     <ul class="reasons">
-      ${remarks.map(([name, remark]) => html`<li><b class="name">${name}</b> ${remark}</li>`)}
+      ${remarks.map(([name, remark]) => html`<li><b class="name">${name}</b>: ${remark}</li>`)}
     </ul>
     <${Terms} mend=${mend} experiment=${experiment} />
     <${Command} text=${mend.command} label=${`Command that mends ${title ?? phases[0].phase}`} />
@@ -43,10 +52,15 @@ function Broken({phase}) {
 function Terms({mend, experiment}) {
   const arrow = html`<span class="quiet"> → </span>`;
   const lost = mend.would_lose;
+  const named = mend.phases.slice(0, MANY_PHASES);
+  const rest = mend.phases.length - named.length;
   return html`<dl class="terms">
     <div>
       <dt>To run, in order</dt>
-      <dd>${mend.phases.map((name, index) => [index > 0 && arrow, html`<span class="name">${name}</span>`])}</dd>
+      <dd>
+        ${named.map((name, index) => [index > 0 && arrow, html`<span class="name">${name}</span>`])}
+        ${rest > 0 && html`${arrow}${plural(rest, "more phase")}`}
+      </dd>
     </div>
     <div>
       <dt>Time</dt>

@@ -12,6 +12,7 @@ const KINDS = [
 ];
 
 const amount = (sums, kind) => ({seconds: sums[`${kind}_seconds`], usd: sums[`${kind}_usd`]});
+const isNothing = ({seconds, usd}) => !seconds && !usd;
 
 export function MoneyView({experiment, project, version}) {
   const keys = [experiment, project, version];
@@ -39,10 +40,12 @@ function Accounts({experiment, project, accounts}) {
 function Totals({total}) {
   return html`<dl class="totals">
     ${KINDS.map(([kind, title]) => {
-      const {seconds, usd} = amount(total, kind);
-      return html`<div class=${`panel ${kind}`}>
+      const sum = amount(total, kind);
+      return html`<div class=${`panel ${isNothing(sum) ? "" : kind}`}>
         <dt>${title}</dt>
-        <dd><b>${cost(usd)}</b><span>${duration(seconds)}</span></dd>
+        <dd>
+          ${isNothing(sum) ? html`<b>–</b>` : html`<b>${cost(sum.usd)}</b><span>${duration(sum.seconds)}</span>`}
+        </dd>
       </div>`;
     })}
   </dl>`;
@@ -87,6 +90,7 @@ function Sums({name, sums, most}) {
 
 /** A sum of money and time; with `most` (s) also as a bar. */
 function Sum({seconds, usd, kind, most}) {
+  if (isNothing({seconds, usd})) return html`<span class="quiet">–</span>`;
   const width = `${(100 * (seconds ?? 0)) / most}%`;
   return html`<span class="sum">
     <span class="figure">${cost(usd)}</span>

@@ -1,6 +1,6 @@
 // Small parts that several views share.
 import {report} from "./data.js";
-import {html, useEffect, useMemo, useRef, useState} from "./html.js";
+import {html, useEffect, useLayoutEffect, useMemo, useRef, useState} from "./html.js";
 import {runInMlflow} from "./route.js";
 import {clock, cost, duration, number, short} from "./words.js";
 
@@ -15,6 +15,13 @@ export function RunLink({id, experiment}) {
   if (report) return html`<code title=${id}>${short(id)}</code>`;
   const title = `Run ${id} in MLflow`;
   return html`<a href=${runInMlflow(experiment, id)} title=${title}><code>${short(id)}</code></a>`;
+}
+
+/** A text that names a run by its short id, which is then a link. */
+export function Linked({text, id, experiment}) {
+  const [before, ...after] = text.split(short(id));
+  if (!after.length) return html`<${RunLink} id=${id} experiment=${experiment} /> ${text}`;
+  return html`${before}<${RunLink} id=${id} experiment=${experiment} />${after.join(short(id))}`;
 }
 
 /** A run's phase and its id. */
@@ -41,7 +48,8 @@ export function Long({text}) {
   const [whole, setWhole] = useState(text.length <= LONG * 1.3);
   if (whole) return text;
   const more = html`<button type="button" class="more" onClick=${() => setWhole(true)}>more</button>`;
-  return html`${text.slice(0, LONG)} ... ${more}`;
+  // Not inside a word, unless that is all there is.
+  return html`${text.slice(0, LONG).replace(/(?<=.{60})\s\S*$/s, "")} ... ${more}`;
 }
 
 /** A command with a button that copies it. */
@@ -125,9 +133,18 @@ export function Losses({losses, experiment}) {
   )}</ul>`;
 }
 
-/** A table that scrolls by itself when it is wider than the page, also by keyboard. */
+/** A table that scrolls by itself when it is wider than the page, also by keyboard. On a telephone each row is a list of
+ * its cells instead, for which they carry the titles of their columns. */
 export function Table({label, children}) {
-  return html`<div class="scroll" tabindex="0" role="group" aria-label=${label}><table>${children}</table></div>`;
+  const table = useRef(null);
+  useLayoutEffect(() => {
+    const [head, ...rows] = table.current.rows;
+    const titles = [...head.cells].map((cell) => cell.textContent.replace(/[↓↑]/, "").trim());
+    for (const row of rows) for (const [index, cell] of [...row.cells].entries()) cell.dataset.title = titles[index];
+  });
+  return html`<div class="scroll" tabindex="0" role="group" aria-label=${label}>
+    <table ref=${table}>${children}</table>
+  </div>`;
 }
 
 export const grouped = (count) => count.toLocaleString("en-US");

@@ -150,7 +150,7 @@ function Row({run, quality, among, experiment, tick, ticked, sought}) {
     <td class="number">${duration(run.duration_seconds)}</td>
     <td class="number">${cost(run.cost_usd)}</td>
     <td class="text"><span class="two-lines" title=${run.hardware}>${run.hardware ?? "–"}</span></td>
-    <td class="text">${run.user ?? "–"}</td>
+    <td class="who">${run.user ?? "–"}</td>
     <td class="text why"><${Long} text=${why} /></td>
   </tr>`;
 }
