@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 Visit = Callable[..., Visitor]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Site]:
-    """Return the module's server, with a store of its own."""
+    """Return the server of all modules here: to start one takes as long as several tests. The name of an experiment
+    belongs to one test.
+    """
     folder = tmp_path_factory.mktemp("site")
     server = TrackingServer(folder, empty_database, app_name="phases")
     server.start()
@@ -51,5 +53,5 @@ def visit(browser: "Browser") -> Iterator[Visit]:
 
 @pytest.fixture
 def browser_page(visit: Visit, site: Site) -> "Page":
-    """Return a tab of a visitor to the module's server."""
+    """Return a tab of a visitor to that server."""
     return visit(site.url).page()

@@ -1,4 +1,4 @@
-"""A server with the page that all tests of a module share, and how to ask it."""
+"""A server with the page that many tests share, and how to ask it."""
 
 import base64
 import json
@@ -47,7 +47,7 @@ def ask(url: str, body: Any = None, headers: Mapping[str, str] | None = None, me
 
 
 class Site:
-    """A server with the page that all tests of a module share. Each test has an experiment of its own in it."""
+    """A server with the page that many tests share. Each test has an experiment of its own in it."""
 
     def __init__(self, folder: Path, server: TrackingServer) -> None:
         self.folder, self.server, self.url = folder, server, server.url

@@ -1,17 +1,29 @@
 """The page with 10,000 runs."""
 
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.finished_store import add_other_runs
 from tests.dashboard.site import Site
+from tests.servers.tracking import TrackingServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.end_to_end
+
+
+@pytest.fixture
+def site(tmp_path: Path, empty_database: Path) -> Iterator[Site]:
+    """Return a server with a store of its own: what is in a store is multiplied."""
+    server = TrackingServer(tmp_path / "site", empty_database, app_name="phases")
+    server.start()
+    yield Site(tmp_path / "site", server)
+    server.stop()
 
 
 def test_every_view_of_ten_thousand_runs_comes_within_seconds_and_turns_pages_at_once(

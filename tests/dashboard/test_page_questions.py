@@ -120,7 +120,7 @@ def test_of_two_people_the_second_is_told_who_came_first(site: Site, visit: Call
 
 
 def test_a_question_whose_process_has_ended_shows_the_commands_to_type(site: Site, browser_page: "Page") -> None:
-    demo = ask_about(site.demo("ended"))
+    demo = ask_about(site.demo("without its process"))
     with pytest.raises(NeedsAnswer):
         demo.settle("train")
     page = questions(browser_page, site, demo)
