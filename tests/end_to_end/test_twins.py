@@ -174,16 +174,16 @@ def test_who_stood_still_for_too_long_and_wakes_overwrites_nothing_of_the_one_th
         (first,) = twins.computed()
         wait_until(lambda: saved(twins, first) == "step-000003", "the third step saved")
         asleep = ghost.family(0)
-        kill(asleep, signal.SIGSTOP)
-        (twins.folder / "hold").unlink()
         with starters(1, twins.folder, twins.experiment_id, hasty) as second:
+            second.wait_for(0, "computes the same thing; waiting for it")
+            kill(asleep, signal.SIGSTOP)
+            (twins.folder / "hold").unlink()
             assert second.exit_codes() == [0], second.texts()
         kill(asleep, signal.SIGCONT)
         assert ghost.exit_codes() == [1], ghost.texts()
         assert "has taken over the work of run" in ghost.text(0)
         assert "Traceback" not in ghost.text(0)
     first, heir = twins.computed()
-    assert "computes the same thing; waiting for it" in second.text(0)
     assert heir.data.tags["phase.resumed_from"] == first.info.run_id
     assert "phase.completed_at" in heir.data.tags
     assert "phase.completed_at" not in first.data.tags
