@@ -3,7 +3,9 @@
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
 from http import HTTPStatus
 from pathlib import Path
@@ -37,6 +39,7 @@ SECURITY_HEADERS = {
 }
 _LARGEST_BODY = 10_000
 _MOST_RUNS = 5_000
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _logger = logging.getLogger(__name__)
 
 
@@ -167,8 +170,8 @@ def _runs(access: Access) -> Response:
         known = ", ".join(history.project.phases)
         raise UsageError(f"project {history.project.name} has no phase {phase!r}. Its phases: {known}.")
     at_most = request.args.get("at_most", "500")
-    if not at_most.isdigit() or not 0 < int(at_most) <= _MOST_RUNS:
-        raise UsageError(f"at_most={at_most}: give a number from 1 to {_MOST_RUNS}.")
+    if not _NUMBER.fullmatch(at_most) or not 0 < int(at_most) <= _MOST_RUNS:
+        raise UsageError(f"at_most={at_most:.20}: give a number from 1 to {_MOST_RUNS}.")
     return _json(phase_runs_view(history, phase, int(at_most)))
 
 
@@ -207,7 +210,7 @@ def _answer(access: Access) -> Response:
         return _error("INVALID_PARAMETER_VALUE", "Send JSON, with Content-Type: application/json.", 415)
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         return _error("PERMISSION_DENIED", "Answers are taken from this server's own page only.", 403)
-    said = request.get_json(silent=True) if (request.content_length or 0) <= _LARGEST_BODY else None
+    said = _body()
     if not isinstance(said, dict) or not all(isinstance(said.get(key), str) for key in ("run_id", "letter")):
         raise UsageError('send {"run_id": "...", "letter": "A", "asked_at": "..."}.')
     client = ReadableClient(access.may_read)
@@ -220,6 +223,15 @@ def _answer(access: Access) -> Response:
     except NoLongerWaits as error:
         return _json({"error_code": "INVALID_STATE", "message": str(error), "command": error.command}, HTTPStatus.GONE)
     return _json(result.to_dict(), HTTPStatus.OK if result.counted else HTTPStatus.CONFLICT)
+
+
+def _body() -> Any:
+    """The JSON that was sent; None when it is none, too large, or of a size that is not told."""
+    if not 0 < (request.content_length or 0) <= _LARGEST_BODY:
+        return None
+    with suppress(RecursionError):
+        return request.get_json(silent=True)
+    return None
 
 
 _READING = ("GET", "HEAD")
@@ -247,6 +259,9 @@ def _argument(name: str) -> str:
 def _history(access: Access) -> tuple[History, list[str]]:
     """What the request is about, and the names of all projects of the experiment."""
     experiment_id = _argument("experiment_id")
+    # A store takes 01 for 1 as well, but the permissions of 01 are not those of 1.
+    if not _NUMBER.fullmatch(experiment_id):
+        raise UsageError(f"Invalid experiment ID {experiment_id[:40]!r}. Experiment ID must be a valid integer.")
     if not access.may_read(experiment_id):
         raise forbidden(f"see experiment {experiment_id}")
     client = ReadableClient(access.may_read)

@@ -299,12 +299,25 @@ def test_a_question_whose_process_has_ended_is_answered_with_the_command(site: S
         ([], {}, 400, "send {"),
         (b"{", {}, 400, "send {"),
         (b" " * 20_000, {}, 400, "send {"),
+        (b"[" * 9_000, {}, 400, "send {"),
         (b"run_id=1&letter=A", {"Content-Type": "application/x-www-form-urlencoded"}, 415, "Send JSON"),
         (b'{"run_id": "1"}', {"Content-Type": "text/plain"}, 415, "Send JSON"),
         ({"run_id": "1", "letter": "A"}, {"Origin": "https://evil.example"}, 403, "Cross-origin"),
         ({"run_id": "1", "letter": "A"}, {"Sec-Fetch-Site": "same-site"}, 403, "this server's own page"),
     ],
-    ids=["unknown", "path", "number", "list", "broken", "large", "form", "plain", "cross_origin", "same_site"],
+    ids=[
+        "unknown",
+        "path",
+        "number",
+        "list",
+        "broken",
+        "large",
+        "nested",
+        "form",
+        "plain",
+        "cross_origin",
+        "same_site",
+    ],
 )
 def test_what_is_no_answer_from_the_page_is_refused(
     site: Site, body: Any, headers: dict[str, str], status: int, said: str

@@ -160,8 +160,12 @@ def test_no_file_but_the_pages_own_is_served(site: Site, name: str) -> None:
         ({"experiment_id": "987654"}, 404, "There is no experiment 987654 here that you may read"),
         ({"experiment_id": "x'; DROP TABLE runs"}, 400, "Experiment ID must be a valid integer"),
         ({"experiment_id": "0"}, 404, "No phases are known in experiment 0"),
+        ({"experiment_id": "00"}, 400, "Experiment ID must be a valid integer"),
+        ({"experiment_id": "%2B0"}, 400, "Experiment ID must be a valid integer"),
+        ({"experiment_id": "%EF%BC%90"}, 400, "Experiment ID must be a valid integer"),
+        ({"experiment_id": "9" * 30}, 400, "Experiment ID must be a valid integer"),
     ],
-    ids=["none", "missing", "nonsense", "without_phases"],
+    ids=["none", "missing", "nonsense", "without_phases", "zero_first", "sign", "fullwidth", "huge"],
 )
 def test_a_wrong_experiment_is_told(site: Site, view: str, arguments: dict[str, str], status: int, said: str) -> None:
     quoted = {name: value.replace(" ", "%20").replace("'", "%27") for name, value in arguments.items()}
@@ -179,6 +183,8 @@ def test_a_wrong_experiment_is_told(site: Site, view: str, arguments: dict[str, 
         ("runs", {"phase": "other"}, 400, "no phase 'other'. Its phases: collect, train, evaluate"),
         ("runs", {"phase": "train", "at_most": "-1"}, 400, "give a number from 1 to"),
         ("runs", {"phase": "train", "at_most": "1e9"}, 400, "give a number from 1 to"),
+        ("runs", {"phase": "train", "at_most": "%C2%B2"}, 400, "give a number from 1 to"),
+        ("runs", {"phase": "train", "at_most": "9" * 5000}, 400, "give a number from 1 to"),
         ("compare", {"left": "0" * 32, "right": "0" * 32}, 404, "There is no run 0000"),
         ("compare", {"left": "0" * 32}, 404, "There is no run 0000"),
         ("compare", {}, 400, "the argument left is missing"),
