@@ -230,7 +230,7 @@ def test_a_phase_or_project_that_does_not_exist_is_told_in_words(site: Site, vis
 def test_without_an_experiment_the_page_lists_those_that_hold_phases(site: Site, browser_page: "Page") -> None:
     demo = site.demo("listed")
     demo.compute("collect")
-    site.demo("empty")
+    empty = site.demo("empty")
     page = browser_page
     page.goto(site.address())
     row = page.locator(".experiments li", has_text="listed")
@@ -239,6 +239,10 @@ def test_without_an_experiment_the_page_lists_those_that_hold_phases(site: Site,
     page.goto(site.address())
     row.wait_for()
     assert page.locator(".experiments li", has_text="empty").count() == 0
+    page.goto(f"{site.address()}#/{empty.experiment_id}")
+    page.get_by_text(f"Experiment {empty.experiment_id} holds no phases that you may read.").wait_for()
+    page.get_by_role("link", name="All experiments").last.click()
+    row.wait_for()
 
 
 def test_a_report_shows_the_same_views_without_a_server(site: Site, visit: Any, tmp_path: Any) -> None:

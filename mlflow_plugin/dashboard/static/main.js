@@ -57,17 +57,22 @@ function Home({only}) {
   return html`<${Frame}>
     <h1 tabindex="-1">Experiments</h1>
     ${(!found || error) && html`<${Waiting} error=${error} />`}
-    ${found && !all.length && html`<${NoPhases} />`}
+    ${found && !all.length && html`<${NoPhases} only=${only} />`}
     <ul class="experiments">
       ${all.map((one) => html`<${Experiment} key=${one.experiment_id} ...${one} />`)}
     </ul>
   <//>`;
 }
 
-function NoPhases() {
-  return html`<p class="panel quiet">
-    No experiment that you may read holds phases yet. Start one: <code>mlflow run . -e PHASE -b phases</code>
-  </p>`;
+function NoPhases({only}) {
+  const command = `mlflow run . -e PHASE -b phases${only ? ` --experiment-id ${only}` : ""}`;
+  return html`<div class="panel quiet">
+    <p>
+      ${only ? `Experiment ${only} holds no phases that you may read.` : "No experiment that you may read holds phases yet."}
+      ${" "}Start one: <code>${command}</code>
+    </p>
+    ${only && html`<p><a href="#">All experiments</a></p>`}
+  </div>`;
 }
 
 function Experiment({experiment_id: experiment, name, projects}) {
