@@ -1,17 +1,14 @@
-"""Every tag, parameter and metric that is written to the tracking store, and only here."""
+"""Every tag, parameter and metric that is written to the tracking store: here, and by `marks`, and nowhere else."""
 
 import shlex
-import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from mlflow_plugin import names
 from mlflow_plugin.accounting import Price, cost_usd, detect_hardware
@@ -19,16 +16,17 @@ from mlflow_plugin.activity import last_beat
 from mlflow_plugin.artifacts import OutputFiles
 from mlflow_plugin.claims import CHOOSING
 from mlflow_plugin.declared import declaration
-from mlflow_plugin.errors import PhaseError, TakenOverError
+from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.evidence import Decision, Request, good_downstream
 from mlflow_plugin.experiment_page import page_tags
 from mlflow_plugin.history import History, phase_run
 from mlflow_plugin.liveness import heartbeat
+from mlflow_plugin.marks import Marks
 from mlflow_plugin.progress import say
 from mlflow_plugin.project import Project
 from mlflow_plugin.provenance import code_json, code_of, environment_json, keep
 from mlflow_plugin.question_record import question_json
-from mlflow_plugin.questions import Answer, Given, option_commands
+from mlflow_plugin.questions import option_commands
 from mlflow_plugin.run_page import NOTE, failed, pipeline_done, reused
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.tags import clipped, dumps, expected_metrics, git_commit, index, named, now, superseded_runs, user
@@ -61,13 +59,10 @@ class Work:
     supersedes: tuple[str, ...] = ()
 
 
-class Records:
+class Records(Marks):
     """Writes what happens to phase runs. Every method is a single step that leaves the store readable when it is the
     last.
     """
-
-    def __init__(self, client: MlflowClient) -> None:
-        self.client = client
 
     # --- creating and starting ---
 
@@ -169,29 +164,6 @@ class Records:
             },
         )
         self._declare(decision)
-
-    def answer(self, run_id: str, answer: Answer) -> None:
-        # Who answered and when is written first: the letter is what others look for.
-        self._tag(run_id, {names.ANSWERED_BY: answer.by, names.ANSWERED_AT: answer.at or now()})
-        self._tag(run_id, {names.ANSWER: answer.option.letter})
-
-    def propose_answer(self, run_id: str, given: Given, asked_at: str) -> str:
-        """Writes an answer to the question of that time, for the process that waits to take or leave; returns its
-        tag.
-        """
-        proposal = {"letter": given.letter, "by": given.by, "at": given.at, "asked_at": asked_at}
-        tag = f"{names.PROPOSED_ANSWER}{uuid.uuid4().hex}"
-        self.client.set_tag(run_id, tag, dumps(proposal))
-        return tag
-
-    def withdraw_proposal(self, run_id: str, tag: str) -> None:
-        """Takes an answer back that nobody has taken up."""
-        self.client.set_tag(run_id, tag, "{}")
-
-    def withdraw_answer(self, run_id: str) -> None:
-        """Takes an answer back that no longer fits the question."""
-        for name in (names.ANSWER, names.ANSWERED_BY, names.ANSWERED_AT):
-            self.client.delete_tag(run_id, name)
 
     # --- ending ---
 
@@ -314,9 +286,6 @@ class Records:
         if run.status == "RUNNING":
             self.fail(run.run_id, reason, status=status)
 
-    def end(self, run_id: str, status: str) -> None:
-        self.client.set_terminated(run_id, status)
-
     # --- the dead ---
 
     def presume_dead(self, run: PhaseRun, what_next: str) -> None:
@@ -339,82 +308,6 @@ class Records:
             return False
         self.fail(run.run_id, f"{last_beat(run)}; run {heir_id} took its work over", status="KILLED")
         return True
-
-    # --- marks on other runs ---
-
-    def invalidate(self, run_ids: Iterable[str], by_run_id: str) -> None:
-        for run_id in sorted(set(run_ids) - {by_run_id}):
-            with suppress(MlflowException):  # A run that was deleted meanwhile needs no mark.
-                self.client.set_tag(run_id, names.INVALIDATED_BY, by_run_id)
-
-    def quarantine(self, run_id: str, reason: str) -> None:
-        """Marks a run as do-not-use, with when that was and who says so."""
-        content = dumps({"at": now(), "by": user()})
-        self._tag(run_id, {names.QUARANTINED: clipped(reason), names.QUARANTINE: content})
-
-    def lift_quarantine(self, run_id: str) -> None:
-        self.client.delete_tag(run_id, names.QUARANTINED)
-        with suppress(MlflowException):  # Marks of earlier versions have none.
-            self.client.delete_tag(run_id, names.QUARANTINE)
-
-    # --- small things ---
-
-    def beat(self, run: PhaseRun, beat: Mapping[str, Any]) -> None:
-        """Writes a heartbeat. It proves wrong whoever took the run for dead meanwhile."""
-        self.client.set_tag(run.run_id, names.HEARTBEAT, dumps(beat))
-        if run.presumed_dead and run.status == "KILLED":
-            self._tag(run.run_id, {names.REASON: f"it lives, although its heart was silent at {run.presumed_dead}"})
-            self.client.update_run(run.run_id, status="RUNNING")
-            self.client.delete_tag(run.run_id, names.PRESUMED_DEAD)
-
-    def first_checkpoint(self, run_id: str, name: str) -> None:
-        """Says that from now on there may be checkpoints."""
-        self.client.set_tag(run_id, names.FIRST_CHECKPOINT, name)
-
-    def checkpoint(self, run_id: str, name: str) -> None:
-        self.client.set_tag(run_id, names.CHECKPOINT, name)
-
-    def newest_checkpoint(self, run: PhaseRun, name: str) -> None:
-        """Corrects which checkpoint of a run is its newest; none for an empty name."""
-        if name and name != run.checkpoint:
-            self.checkpoint(run.run_id, name)
-        elif run.checkpoint and not name:
-            self.client.delete_tag(run.run_id, names.CHECKPOINT)
-
-    def bad_checkpoint(self, run_id: str, name: str, why: str) -> None:
-        """Remembers that a checkpoint is damaged, so that nobody reads it again."""
-        with suppress(MlflowException):  # Whoever may only read finds it damaged again.
-            known = dict(phase_run(self.client.get_run(run_id)).bad_checkpoints)
-            newest = list({**known, name: why[:120]}.items())[-40:]  # What fits into a tag.
-            self.client.set_tag(run_id, names.BAD_CHECKPOINTS, dumps(dict(newest)))
-
-    def check_owner(self, run_id: str) -> None:
-        """Raises TakenOverError when another run has taken a run's work over."""
-        if heir := self.client.get_run(run_id).data.tags.get(names.HEIR):
-            raise TakenOverError(
-                f"run {heir} has taken over the work of run {run_id}, whose process had stood still. It goes on from "
-                "the last complete checkpoint; nothing of it was overwritten, and this process ends here."
-            )
-
-    def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
-        metrics = _metrics(values, step)
-        for start in range(0, len(metrics), 1000):
-            self.client.log_batch(run_id, metrics=metrics[start : start + 1000])
-
-    def describe(self, run_id: str, markdown: str) -> None:
-        self.client.set_tag(run_id, NOTE, clipped(markdown))
-
-    def _tag(self, run_id: str, tags: Mapping[str, str], metrics: Mapping[str, float] | None = None) -> None:
-        """Writes tags, and a few metrics along with them."""
-        listed = [RunTag(key, value) for key, value in tags.items()]
-        measured = _metrics(metrics or {})
-        for start in range(0, len(listed), _BATCH):
-            self.client.log_batch(run_id, metrics=[] if start else measured, tags=listed[start : start + _BATCH])
-
-
-def _metrics(values: Mapping[str, float], step: int = 0) -> list[Metric]:
-    stamp = int(time.time() * 1000)
-    return [Metric(name, float(value), stamp, step) for name, value in values.items()]
 
 
 def _readable(look: Callable[[], _Found]) -> _Found | None:
