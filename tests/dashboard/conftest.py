@@ -51,7 +51,20 @@ def visit(browser: "Browser") -> Iterator[Visit]:
         yield enter
 
 
+@pytest.fixture(scope="package")
+def regular(browser: "Browser", site: Site) -> Iterator[Visitor]:
+    """Return a visitor who comes again and again, and whose browser has kept the page's files."""
+    visitor = Visitor(browser, site.url)
+    yield visitor
+    visitor.leave()
+
+
 @pytest.fixture
-def browser_page(visit: Visit, site: Site) -> "Page":
-    """Return a tab of a visitor to that server."""
-    return visit(site.url).page()
+def browser_page(regular: Visitor) -> "Iterator[Page]":
+    """Return a tab of a regular visitor. What belongs to the whole browser, such as what it stores, its clock and its
+    permissions, is not changed in it: that needs a `visit`.
+    """
+    page = regular.page()
+    yield page
+    page.close()
+    regular.answer_for_complaints()

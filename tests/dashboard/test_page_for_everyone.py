@@ -68,13 +68,15 @@ VIEWS = ("pipeline", "questions", "money", "losses", "runs", "comparison")
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_no_view_breaks_the_rules_of_accessibility_in_light_or_dark(
-    site: Site, full: Full, visit: Any, view: str
+    site: Site, full: Full, browser_page: "Page", view: str
 ) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    page = opened(visit(site.url, viewport=DESK, reduced_motion="reduce").page(), site, full, view)
+    page = browser_page
+    page.set_viewport_size(DESK)
+    opened(page, site, full, view)
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         found = Axe().run(page).response["violations"]
         faults = [f"{one['id']}: {[node['target'] for node in one['nodes']]}" for one in found]
         assert not faults, f"{scheme}: {faults}"
@@ -82,9 +84,11 @@ def test_no_view_breaks_the_rules_of_accessibility_in_light_or_dark(
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_no_view_has_to_be_scrolled_sideways_and_letters_are_larger_on_a_wall(
-    site: Site, full: Full, visit: Any, view: str
+    site: Site, full: Full, browser_page: "Page", view: str
 ) -> None:
-    page = opened(visit(site.url, viewport=WALL).page(), site, full, view)
+    page = browser_page
+    page.set_viewport_size(WALL)
+    opened(page, site, full, view)
     sizes = []
     for viewport in (WALL, DESK, PHONE):
         page.set_viewport_size(viewport)
@@ -105,7 +109,7 @@ def cut_off(page: "Page") -> list[str]:
     return found
 
 
-def test_a_graph_that_does_not_fit_is_a_list_of_phases_with_their_inputs(site: Site, visit: Any) -> None:
+def test_a_graph_that_does_not_fit_is_a_list_of_phases_with_their_inputs(site: Site, browser_page: "Page") -> None:
     demo = site.demo("on a telephone")
     demo.edit("MLproject", "phase: {needs: [train]}", "phase: {needs: [collect, train]}")
     late = '  compare:\n    command: "python evaluate.py"\n    phase: {needs: [collect, train, evaluate]}\n'
@@ -114,7 +118,8 @@ def test_a_graph_that_does_not_fit_is_a_list_of_phases_with_their_inputs(site: S
     for phase in phases:
         demo.compute(phase)
     demo.compute("collect", "other")
-    page = visit(site.url, viewport=PHONE).page()
+    page = browser_page
+    page.set_viewport_size(PHONE)
     page.goto(site.address(demo.experiment_id))
     graph = page.locator(".graph.listed")
     graph.wait_for()

@@ -12,13 +12,13 @@ from tests.dashboard.site import Site
 from tests.servers.tracking import TrackingServer
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from tests.dashboard.conftest import Visit
 
 pytestmark = pytest.mark.end_to_end
 
 
 @pytest.fixture
-def site(tmp_path: Path, empty_database: Path) -> Iterator[Site]:
+def crowded(tmp_path: Path, empty_database: Path) -> Iterator[Site]:
     """Return a server with a store of its own: what is in a store is multiplied."""
     server = TrackingServer(tmp_path / "site", empty_database, app_name="phases")
     server.start()
@@ -27,15 +27,15 @@ def site(tmp_path: Path, empty_database: Path) -> Iterator[Site]:
 
 
 def test_every_view_of_ten_thousand_runs_comes_within_seconds_and_turns_pages_at_once(
-    site: Site, browser_page: "Page"
+    crowded: Site, visit: "Visit"
 ) -> None:
-    demo = site.demo("many")
+    demo = crowded.demo("many")
     for phase in ("collect", "train", "evaluate"):
         demo.compute(phase)
-    add_other_runs(site.folder / "mlflow.db", 10_000)
-    page, began = browser_page, time.monotonic()
+    add_other_runs(crowded.folder / "mlflow.db", 10_000)
+    page, began = visit(crowded.url).page(), time.monotonic()
     for parts in (("pipeline",), ("questions",), ("money",), ("losses",), ("phase", "train")):
-        page.goto(site.address(demo.experiment_id, *parts))
+        page.goto(crowded.address(demo.experiment_id, *parts))
         page.locator("main h1").wait_for()
         page.get_by_text("Loading ...").wait_for(state="detached")
     assert time.monotonic() - began < 25

@@ -247,11 +247,12 @@ def test_when_the_server_is_away_the_page_says_so_and_goes_on_once_it_is_back(
     visitor.excuse("ERR_FAILED")
 
 
-def test_a_hidden_page_asks_for_nothing(site: Site, browser_page: "Page") -> None:
+def test_a_hidden_page_asks_for_nothing(site: Site, visit: Callable[..., Any]) -> None:
     demo = site.demo("hidden")
     demo.compute("collect")
-    browser_page.clock.install()
-    page = opened(browser_page, site, demo)
+    page = visit(site.url).page()
+    page.clock.install()
+    opened(page, site, demo)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")

@@ -146,7 +146,7 @@ def test_who_may_only_read_is_shown_no_buttons(site: Site, browser_page: "Page")
 
 
 def test_hostile_texts_of_a_question_stay_texts(site: Site, browser_page: "Page") -> None:
-    demo = site.demo(f"hostile {HOSTILE}")
+    demo = site.demo(f"asked by {HOSTILE}")
     ask_about(demo)
     with pytest.raises(NeedsAnswer):
         demo.settle("train")

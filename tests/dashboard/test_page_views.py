@@ -154,14 +154,14 @@ def test_what_was_lost_and_what_can_be_found_again(site: Site, browser_page: "Pa
     assert "evaluate" in told(page.get_by_role("region", name="Deleted in MLflow"))
 
 
-def test_who_threw_something_away_is_not_broken_inside_a_word(site: Site, visit: Any) -> None:
+def test_who_threw_something_away_is_not_broken_inside_a_word(site: Site, browser_page: "Page") -> None:
     demo = site.demo("by whom")
     demo.compute("collect")
     lost = demo.compute("train", price_per_hour=1000.0)
     demo.compute("collect", "other")
     by = demo.run(lost).invalidated_by
     demo.client.set_tag(by, names.ANSWERED_BY, "root (decide=rerun)")
-    page = opened(visit(site.url, viewport={"width": 1280, "height": 800}).page(), site, demo, "losses")
+    page = opened(browser_page, site, demo, "losses")
     cell = table(page, "Thrown away or invalidated").locator("tbody tr").first.get_by_text("root")
     words = cell.evaluate(
         """cell => cell.textContent.split(" ").map((word) => {
