@@ -64,7 +64,7 @@ def browser_page(regular: Visitor) -> "Iterator[Page]":
     """Return a tab of a regular visitor. What belongs to the whole browser, such as what it stores, its clock and its
     permissions, is not changed in it: that needs a `visit`.
     """
-    page = regular.page()
+    page = regular.tab()
     yield page
-    page.close()
+    regular.clear(page)
     regular.answer_for_complaints()

@@ -185,7 +185,7 @@ def test_the_browsers_tab_says_where_one_is_and_how_many_questions_are_open(
     demo.compute("collect")
     demo.compute("train", metrics={**GOOD, "fidelity": 0.8})
     page = opened(browser_page, site, demo, *parts)
-    assert page.title() == f"title of {view} · demo · {view} · Phases"
+    wait_until(lambda: page.title() == f"title of {view} · demo · {view} · Phases", "the title says where one is")
     with pytest.raises(PhaseError):
         demo.settle("train")
     page.reload()

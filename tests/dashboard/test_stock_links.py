@@ -39,10 +39,10 @@ def visitor(browser: "Browser", site: Site) -> Iterator[Visitor]:
 @pytest.fixture
 def stock(visitor: Visitor) -> "Iterator[Page]":
     """Return a tab for MLflow's own pages, whose own complaints do not count here."""
-    page = visitor.page()
+    page = visitor.tab()
     yield page
     page.evaluate("localStorage.clear()")
-    page.close()
+    visitor.clear(page)
     visitor.complaints = [one for one in visitor.complaints if "phases" in one]
     visitor.answer_for_complaints()
 

@@ -55,6 +55,7 @@ class Visitor:
     def __init__(self, browser: "Browser", address: str, **options: Any) -> None:
         self.complaints: list[str] = []
         self._host = urlsplit(address).netloc
+        self._left: list[Page] = []
         self._context: BrowserContext = browser.new_context(**options)
         self._context.set_default_timeout(30_000)
         self._context.on("console", self._said)
@@ -64,6 +65,18 @@ class Visitor:
     def page(self) -> "Page":
         """A new tab."""
         return self._context.new_page()
+
+    def tab(self) -> "Page":
+        """The tab that was left behind by `clear`, else a new one: to open one takes longer than most tests."""
+        return self._left.pop() if self._left else self.page()
+
+    def clear(self, page: "Page") -> None:
+        """Leaves a tab as a new one is."""
+        page.unroute_all()
+        page.goto("about:blank")
+        page.emulate_media(color_scheme="null", reduced_motion="null")
+        page.set_viewport_size({"width": 1280, "height": 720})
+        self._left.append(page)
 
     def _said(self, message: "ConsoleMessage") -> None:
         if message.type == "error":
