@@ -182,6 +182,7 @@ def test_the_browsers_tab_says_where_one_is_and_how_many_questions_are_open(
     site: Site, browser_page: "Page", parts: tuple[str, ...], view: str
 ) -> None:
     demo = site.demo(f"title of {view}")
+    site.demo(f"beside {view}").compute("collect")  # One experiment alone would be shown at once.
     demo.compute("collect")
     demo.compute("train", metrics={**GOOD, "fidelity": 0.8})
     page = opened(browser_page, site, demo, *parts)
