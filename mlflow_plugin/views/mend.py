@@ -22,6 +22,7 @@ RERUN = ("stale", "invalidated", "poor", "in between", "gate failed", "quality u
 RUN = ("missing", "interrupted", "failed", "quarantined")
 """States without a result: nobody needs to be asked."""
 
+_NAMED = 6
 _LOSSES = 10
 """So many good runs made from the same bytes are listed. Where there are thousands, to find all would take seconds."""
 
@@ -179,7 +180,14 @@ def _invocation(history: History, entry_point: str, given: Mapping[str, object])
 
 def _effort(names: Sequence[str], seconds: float | None, cost_usd: float | None, unpriced: Sequence[str]) -> str:
     if seconds is None:
-        return f"Run {', then '.join(names)}; no earlier run tells how long that takes"
+        return f"Run {first_of(names, ', then ')}; no earlier run tells how long that takes"
     price = approximately(seconds) + (f" and {describe_cost(cost_usd)}" if cost_usd is not None else "")
-    rest = f", not counting {', '.join(unpriced)}, of which no earlier run tells" if unpriced else ""
-    return f"Run {', then '.join(names)}: {price}{rest}"
+    rest = f", not counting {first_of(unpriced)}, of which no earlier run tells" if unpriced else ""
+    return f"Run {first_of(names, ', then ')}: {price}{rest}"
+
+
+def first_of(names: Sequence[str], separator: str = ", ") -> str:
+    """Names in a sentence; of very many the first few, and how many more there are."""
+    if len(names) <= _NAMED + 1:
+        return separator.join(names)
+    return f"{separator.join(names[:_NAMED])} and {len(names) - _NAMED} more"

@@ -10,7 +10,7 @@ from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.status import Edge, PhaseState, pipeline_state
 from mlflow_plugin.verdict import clock
 from mlflow_plugin.views.live import live_dict
-from mlflow_plugin.views.mend import Mending
+from mlflow_plugin.views.mend import Mending, first_of
 from mlflow_plugin.views.phase_runs import gate_list, iso, quality_dict, run_dict
 from mlflow_plugin.views.questions import questions_view
 
@@ -86,7 +86,7 @@ def _summary(states: Sequence[PhaseState], mending: Mending) -> dict[str, Any]:
     mend = mending.of_all()
     fresh = len(by_state.get("fresh", []))
     others = [
-        f"{' and '.join(names) if len(names) < 3 else ', '.join(names)} {'is' if len(names) == 1 else 'are'} {state}"
+        f"{' and '.join(names) if len(names) < 3 else first_of(names)} {'is' if len(names) == 1 else 'are'} {state}"
         for state, names in by_state.items()
         if state != "fresh"
     ]

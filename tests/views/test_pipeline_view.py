@@ -321,6 +321,14 @@ def test_a_phase_without_a_good_run_loses_what_was_made_from_it_when_that_is_goo
 # --- the whole ---
 
 
+def test_the_summary_of_very_many_phases_names_the_first_few(demo):
+    entries = "".join(f"  part{number}:\n    command: echo\n    phase: {{}}\n" for number in range(20))
+    (demo.folder / "MLproject").write_text(f"name: wide\nentry_points:\n{entries}")
+    sentence = view(demo)["summary"]["sentence"]
+    assert "part0, part1, part2, part3, part4, part5 and 14 more are missing" in sentence
+    assert "Run part0, then part1, then part2, then part3, then part4, then part5 and 14 more;" in sentence
+
+
 def test_the_summary_says_in_a_sentence_what_is_stale_and_what_mending_takes(demo):
     demo.compute("collect", "one")
     demo.compute("train", seconds=600.0)
