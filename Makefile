@@ -12,7 +12,8 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 ENVIRONMENT := .venv/installed-$(shell { echo '$(CURDIR) $(EXTRAS)'; cat setup.cfg pyproject.toml constraints.txt; } | cksum | cut -d ' ' -f 1)
 
 # Which tests run and how; `make test TESTFLAGS="tests/test_decision.py -x"` replaces it.
-TESTFLAGS ?= -n logical --maxprocesses 4 --dist loadfile
+# In the order of the folders, so that the short tests come last and no worker is left alone with a long file.
+TESTFLAGS ?= -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Further arguments of `mlflow run`, for example DEMOFLAGS="-P preset=gpt2".
 DEMOFLAGS ?=
 BENCHFLAGS ?=
