@@ -95,7 +95,7 @@ def _computing(
     """The block of `start_phase`: whatever ends it is recorded on the run."""
     import mlflow
 
-    reserve_random_state(run.artifact_uri)
+    reserve_random_state(run.artifact_uri, *(used.artifact_uri for used in work.inputs.values()))
     request = work.request
     with tempfile.TemporaryDirectory() as folder, Heart(records, run.run_id) as heart:
         staging = Path(folder)

@@ -9,6 +9,7 @@ import random
 import sys
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 _LIBRARIES = (
     "urllib3.util.retry",
@@ -17,24 +18,36 @@ _LIBRARIES = (
     "mlflow.utils.name_utils",
     "mlflow.store.tracking.sqlalchemy_store",
 )
-_S3_LIBRARIES = ("botocore.retryhandler", "s3transfer.utils")
+_S3_LIBRARIES = ("botocore.retryhandler", "botocore.retries.standard", "botocore.utils", "s3transfer.utils")
 
 
-def reserve_random_state(artifact_uri: str = "") -> None:
-    """Gives the libraries that are loaded by now, and those that artifacts at this address will need, a generator of
+def reserve_random_state(*artifact_uris: str) -> None:
+    """Gives the libraries that are loaded by now, and those that artifacts at these addresses will need, a generator of
     their own. Calling it again is harmless.
     """
-    if artifact_uri.startswith("s3:") and importlib.util.find_spec("boto3") is not None:
+    if any(uri.startswith("s3:") for uri in artifact_uris) and importlib.util.find_spec("boto3") is not None:
         for name in _S3_LIBRARIES:
             import_module(name)
-        backoff = import_module("botocore.retries.standard").ExponentialBackoff.__init__
-        # Bound as a default, it is not looked up in the module again.
-        defaults = (_another().random if value == random.random else value for value in backoff.__defaults__)
-        backoff.__defaults__ = tuple(defaults)
+    if standard := sys.modules.get("botocore.retries.standard"):
+        _reserve_for_backoffs(standard.ExponentialBackoff)
     for name in (*_LIBRARIES, *_S3_LIBRARIES):
         module = sys.modules.get(name)
         if module is not None and getattr(module, "random", None) is random:
             module.random = _another()  # type: ignore[attr-defined]
+
+
+def _reserve_for_backoffs(backoff: type[Any]) -> None:
+    """Each keeps the function that it was made with, also those of clients that are there already."""
+    own, delay_amount = _another(), backoff.delay_amount
+
+    def delay(self: Any, context: object) -> object:
+        if self._random == random.random:
+            self._random = own.random
+        return delay_amount(self, context)
+
+    if not getattr(delay_amount, "reserved", False):
+        delay.reserved = True  # type: ignore[attr-defined]
+        backoff.delay_amount = delay
 
 
 def _another() -> ModuleType:

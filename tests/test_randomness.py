@@ -6,6 +6,9 @@ from urllib3.util.retry import Retry
 
 from mlflow_plugin.randomness import reserve_random_state
 
+# Made as a client makes it that talked to a store before the script's random numbers were looked after.
+BEFORE = pytest.importorskip("botocore.retries.standard").ExponentialBackoff(random=random.random)
+
 
 def pauses_of_urllib3() -> float:
     retry = Retry(total=3, backoff_factor=0.001, backoff_jitter=1.0)
@@ -26,7 +29,15 @@ def pauses_of_boto3() -> float:
     return float(standard.ExponentialBackoff().delay_amount(context))
 
 
-@pytest.mark.parametrize("pause", [pauses_of_urllib3, pauses_of_botocore, pauses_of_boto3])
+def pauses_of_a_client_that_was_there_before() -> float:
+    standard = pytest.importorskip("botocore.retries.standard")
+    context = standard.RetryContext(attempt_number=1, parsed_response={"ResponseMetadata": {}}, http_response=None)
+    return float(BEFORE.delay_amount(context))
+
+
+@pytest.mark.parametrize(
+    "pause", [pauses_of_a_client_that_was_there_before, pauses_of_urllib3, pauses_of_botocore, pauses_of_boto3]
+)
 def test_retries_of_requests_leave_the_scripts_random_numbers_alone(
     pause: Callable[[], float],
 ) -> None:
