@@ -82,6 +82,17 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path)
     monkeypatch.setenv(ARTIFACT_ROOT, str(artifacts))
     yield f"sqlite:///{database}"
     _forget_active_store()
+    _close_connections(f"sqlite:///{database}")
+
+
+def _close_connections(uri: str) -> None:
+    """MLflow keeps those of every store that it ever opened; after hundreds of tests they are more than a process may
+    have.
+    """
+    if module := sys.modules.get("mlflow.store.tracking.sqlalchemy_store"):
+        engine = module.SqlAlchemyStore._engine_map.pop(uri, None)
+        if engine is not None:
+            engine.dispose()
 
 
 def _forget_active_store() -> None:

@@ -1,6 +1,6 @@
 """A TCP proxy before a server: late answers, and a line that is cut and mended."""
 
-import select
+import selectors
 import socket
 import threading
 import time
@@ -37,10 +37,13 @@ class Proxy:
             return
         with self._lock:
             self._open |= {client, server}
-        with suppress(OSError):
+        with suppress(OSError, ValueError), selectors.DefaultSelector() as watched:
             late = {server: self._delay}
+            for one in (client, server):
+                watched.register(one, selectors.EVENT_READ)
             while True:
-                for source in select.select([client, server], [], [])[0]:
+                for key, _ in watched.select():
+                    source = client if key.fileobj is client else server
                     content = source.recv(65536)
                     time.sleep(late.get(source, 0.0) if content else 0.0)
                     if not content:
