@@ -176,9 +176,10 @@ def _runs(access: Access) -> Response:
 
 
 def _accounts(access: Access) -> Response:
-    from mlflow_plugin.views.accounts import accounts_view
+    from mlflow_plugin.views.accounts import ALL_WITHIN_SECONDS, WITHIN_SECONDS, accounts_view
 
-    return _json(accounts_view(_history(access)[0]))
+    within = ALL_WITHIN_SECONDS if request.args.get("all") == "1" else WITHIN_SECONDS
+    return _json(accounts_view(_history(access)[0], within))
 
 
 def _losses(access: Access) -> Response:

@@ -19,7 +19,7 @@ from mlflow_plugin.accounting import describe_cost, describe_duration
 from mlflow_plugin.history import History
 from mlflow_plugin.progress import progress
 from mlflow_plugin.verdict import clock
-from mlflow_plugin.views.accounts import accounts_view
+from mlflow_plugin.views.accounts import ALL_WITHIN_SECONDS, accounts_view
 from mlflow_plugin.views.losses import losses_view
 from mlflow_plugin.views.phase_runs import phase_runs_view
 from mlflow_plugin.views.pipeline import pipeline_view
@@ -46,12 +46,19 @@ document.addEventListener("click", (event) => {
 """
 
 
-def report_html(history: History, pipeline: Mapping[str, Any] | None = None, runs_at_most: int = RUNS_AT_MOST) -> str:
-    """The report. `pipeline` is a `pipeline_view` that was made a moment ago."""
-    return _Page(report_data(history, pipeline, runs_at_most)).text()
+def report_html(
+    history: History,
+    pipeline: Mapping[str, Any] | None = None,
+    runs_at_most: int = RUNS_AT_MOST,
+    accounts_within: float = ALL_WITHIN_SECONDS,
+) -> str:
+    """The report. `pipeline` is a `pipeline_view` that was made a moment ago; `accounts_within` is in seconds."""
+    return _Page(report_data(history, pipeline, runs_at_most, accounts_within)).text()
 
 
-def report_data(history: History, pipeline: Mapping[str, Any] | None, runs_at_most: int) -> dict[str, Any]:
+def report_data(
+    history: History, pipeline: Mapping[str, Any] | None, runs_at_most: int, accounts_within: float
+) -> dict[str, Any]:
     """All that the page shows, as the page's own routes answer it."""
     pipeline = pipeline or pipeline_view(history)
     phases = progress(history.project.phases, description="reading the runs of phases")
@@ -61,7 +68,7 @@ def report_data(history: History, pipeline: Mapping[str, Any] | None, runs_at_mo
         "at": pipeline["at"],
         "pipeline": pipeline,
         "runs": {phase: phase_runs_view(history, phase, runs_at_most) for phase in phases},
-        "accounts": accounts_view(history),
+        "accounts": accounts_view(history, accounts_within),
         "losses": losses_view(history),
         "questions": pipeline["questions"],
         "live": None,

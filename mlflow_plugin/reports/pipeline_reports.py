@@ -69,8 +69,9 @@ def _keep(history: History, parent_run_id: str, own: Sequence[PhaseRun], hurried
     }
     if not hurried and any(not run.reused_run_id for run in own):
         from mlflow_plugin.reports.html_report import report_html
+        from mlflow_plugin.views.accounts import WITHIN_SECONDS
 
-        texts[names.REPORT_FILE] = lambda: report_html(history, pipeline, _RUNS_IN_REPORT)
+        texts[names.REPORT_FILE] = lambda: report_html(history, pipeline, _RUNS_IN_REPORT, WITHIN_SECONDS)
     with tempfile.TemporaryDirectory() as folder:
         for name, text in texts.items():
             (Path(folder) / name).write_text(text(), encoding="utf-8")

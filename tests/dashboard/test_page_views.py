@@ -13,7 +13,7 @@ from tests.dashboard.site import Site
 from tests.servers.process import wait_until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator, Page, Route
 
 pytestmark = pytest.mark.end_to_end
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -102,6 +102,23 @@ def test_a_run_links_to_its_page_in_mlflow(site: Site, browser_page: "Page") -> 
     page = opened(browser_page, site, demo, "phase", "collect")
     page.get_by_role("link", name=run_id[:8]).click()
     page.wait_for_url(f"{site.url}/#/experiments/{demo.experiment_id}/runs/{run_id}**")
+
+
+def test_of_very_many_runs_all_are_counted_when_somebody_asks(site: Site, browser_page: "Page") -> None:
+    demo = site.demo("counting")
+    demo.compute("collect")
+
+    def some(route: "Route") -> None:
+        found = route.fetch().json()
+        few = {} if "all=1" in route.request.url else {"counted_runs": 0, "truncated": True}
+        route.fulfill(json={**found, **few})
+
+    browser_page.route("**/phases/accounts*", some)
+    page = opened(browser_page, site, demo, "money")
+    assert "0 runs counted; there are more, older ones are not in these sums." in told(page.locator("main"))
+    page.get_by_role("button", name="Count all").click()
+    page.get_by_text("1 run counted.").wait_for()
+    page.unroute("**/phases/accounts*")
 
 
 def test_money_and_time_are_told_by_phase_by_hardware_and_against_the_estimate(

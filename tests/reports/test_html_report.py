@@ -40,7 +40,7 @@ def test_the_report_holds_what_the_page_asks_for_and_names_nothing_outside_itsel
 
 
 def test_the_newest_runs_of_each_phase_are_in_it_and_no_more_than_asked_for(finished):
-    runs = report_data(finished.history(), None, 2)["runs"]["train"]
+    runs = report_data(finished.history(), None, 2, 1.0)["runs"]["train"]
     assert (len(runs["runs"]), runs["truncated"]) == (2, True)
 
 

@@ -2,6 +2,8 @@
 
 const BASE = "ajax-api/3.0/mlflow/phases/";
 const PATIENCE_MS = 30000;
+/** With what somebody has asked for although it takes long. */
+const LONG_PATIENCE_MS = 120000;
 // MLflow's workspaces: the one that the page's address names, else the server's default.
 const WORKSPACE = new URLSearchParams(location.search).get("workspace");
 
@@ -31,7 +33,7 @@ async function request(path, parameters = {}, body = null) {
     : {headers: workspace, cache: "no-cache"};
   let response;
   try {
-    const signal = AbortSignal.timeout(PATIENCE_MS);
+    const signal = AbortSignal.timeout(parameters?.all ? LONG_PATIENCE_MS : PATIENCE_MS);
     response = await fetch(BASE + path + (query ? `?${query}` : ""), {...options, signal, credentials: "same-origin"});
   } catch {
     throw new RequestError("The server does not answer.", 0);
@@ -48,8 +50,8 @@ function explanation(response, answer) {
   return `The server answered ${response.status} ${response.statusText}.`;
 }
 
-const view = (path, key) => (experiment, project) =>
-  report ? Promise.resolve(report[key]) : request(path, {experiment_id: experiment, project});
+const view = (path, key) => (experiment, project, more) =>
+  report ? Promise.resolve(report[key]) : request(path, {experiment_id: experiment, project, ...more});
 
 export const experiments = () => request("experiments");
 export const pipeline = view("pipeline", "pipeline");

@@ -1,6 +1,6 @@
 // Money and time: spent, saved by reuse, thrown away; by hardware; the bottleneck; the baseline across model sizes.
 import * as data from "./data.js";
-import {html} from "./html.js";
+import {html, useState} from "./html.js";
 import {Heading, Moment, Panel, RunLink, Table, Waiting, useLoaded, usePages} from "./parts.js";
 import {address} from "./route.js";
 import {cost, duration, isKnown, number, plural} from "./words.js";
@@ -15,25 +15,38 @@ const amount = (sums, kind) => ({seconds: sums[`${kind}_seconds`], usd: sums[`${
 const isNothing = ({seconds, usd}) => !seconds && !usd;
 
 export function MoneyView({experiment, project, version}) {
-  const keys = [experiment, project, version];
-  const {data: accounts, error} = useLoaded(() => data.accounts(experiment, project), keys);
+  // Counted once, not again whenever something changes: of very many runs it takes the server seconds.
+  const [asked, setAsked] = useState(null);
+  const all = asked === version;
+  const load = async () => ({...(await data.accounts(experiment, project, all ? {all: 1} : {})), all});
+  const {data: accounts, error} = useLoaded(load, [experiment, project, version, all]);
+  const countAll = data.report ? null : () => setAsked(version);
   return html`
     <${Heading}>Money and time<//>
     ${(!accounts || error) && html`<${Waiting} error=${error} />`}
-    ${accounts && html`<${Accounts} ...${{experiment, project, accounts}} />`}
+    ${accounts && html`<${Accounts} ...${{experiment, project, accounts, countAll, counting: all && !accounts.all}} />`}
   `;
 }
 
-function Accounts({experiment, project, accounts}) {
-  const rest = accounts.truncated ? "; there are more, older ones are not in these sums" : "";
+function Counted({accounts, countAll, counting}) {
+  const counted = `${plural(accounts.counted_runs, "run")} counted`;
+  if (!accounts.truncated) return html`<p class="quiet">${counted}.</p>`;
+  const button = countAll && !accounts.all && html`<button type="button" onClick=${countAll}>Count all</button>`;
+  return html`<p class="quiet" role="status">
+    ${counted}; there are more, older ones are not in these sums.${" "}
+    ${counting ? "Counting all of them ..." : button}
+  </p>`;
+}
+
+function Accounts({experiment, project, accounts, countAll, counting}) {
   return html`
+    <${Counted} ...${{accounts, countAll, counting}} />
     <${Totals} total=${accounts.total} />
     ${accounts.bottleneck && html`<p class="hint">${accounts.bottleneck.sentence}</p>`}
     <${ByPhase} ...${{experiment, project, accounts}} />
     <${Baseline} baseline=${accounts.baseline} experiment=${experiment} />
     <${ByHardware} hardware=${accounts.hardware} />
     <${Estimates} phases=${accounts.phases} experiment=${experiment} />
-    <p class="quiet">${plural(accounts.counted_runs, "run")} counted${rest}.</p>
   `;
 }
 
