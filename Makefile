@@ -13,7 +13,8 @@ ENVIRONMENT := .venv/installed-$(shell { echo '$(CURDIR) $(EXTRAS)'; cat setup.c
 
 # Which tests run and how; `make test TESTFLAGS="tests/test_decision.py -x"` replaces it.
 # In the order of the folders, so that the short tests come last and no worker is left alone with a long file.
-TESTFLAGS ?= -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+XDIST := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+TESTFLAGS ?= $(XDIST) -m "not nightly"
 # Further arguments of `mlflow run`, for example DEMOFLAGS="-P preset=gpt2".
 DEMOFLAGS ?=
 BENCHFLAGS ?=
@@ -28,7 +29,7 @@ LOOK := open /phases on your tracking server (MLFLOW_TRACKING_URI), started with
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser check faults bench bench-peers lock clean
+.PHONY: help demo test nightly browser check faults bench bench-peers lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +42,9 @@ demo: $(ENVIRONMENT) ## Steer a real language model through four phases; again: 
 
 test: $(ENVIRONMENT) ## Run the tests, fast and end to end
 	@$(BIN)/python -m pytest $(TESTFLAGS)
+
+nightly: $(ENVIRONMENT) ## Run the tests that `make test` leaves out because they take long
+	@$(BIN)/python -m pytest $(XDIST) -m nightly
 
 # pip installs no browser. Where there is none, `make test` says so and leaves out the tests of the page.
 browser: ## Install Chromium for the tests of the page (Debian and Ubuntu, as root), unless a browser is there

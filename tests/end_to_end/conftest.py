@@ -8,6 +8,18 @@ from pathlib import Path
 import pytest
 from project_folder import RECORD, ROUTES, ProjectFolder
 
+# Both routes come to the same decision function; that the local one does is held by the other files at every run.
+NIGHTLY_ON_THE_LOCAL_ROUTE = ("test_verdict_table.py", "test_bad_input.py", "test_life.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves what takes long and repeats a test on MLflow's local backend to `make nightly`."""
+    for item in items:
+        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        repeated = item.path.name in NIGHTLY_ON_THE_LOCAL_ROUTE and parameters.get("route") == "local"
+        if repeated or item.path.name == "test_seven_changes_locally.py":
+            item.add_marker(pytest.mark.nightly)
+
 
 @pytest.fixture
 def project(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectFolder:
