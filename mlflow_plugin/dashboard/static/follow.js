@@ -5,6 +5,9 @@ import {useEffect, useState} from "./html.js";
 const BUSY_MS = 5000;
 const IDLE_MS = 15000;
 const LONGEST_MS = 60000;
+/** So many times as long as an answer took nothing is asked: a page costs any server less than a hundredth of a core. */
+const REST = 120;
+const LONGEST_REST_MS = 10000;
 
 class Follower {
   /** `publish` is called with {pipeline, live, heard, version, problem}; `heard` is when, by this machine (ms). */
@@ -13,6 +16,7 @@ class Follower {
     this.known = {pipeline: null, live: null, heard: 0, version: 0, problem: null};
     this.stamp = null;
     this.failures = 0;
+    this.took = 0;
     this.onVisible = () => document.hidden || this.poll();
   }
 
@@ -36,7 +40,7 @@ class Follower {
     try {
       await this.ask();
       this.failures = 0;
-      wait = this.isBusy() ? BUSY_MS : IDLE_MS;
+      wait = Math.max(this.isBusy() ? BUSY_MS : IDLE_MS, Math.min(LONGEST_REST_MS, REST * this.took));
       this.tell({problem: null});
     } catch (error) {
       wait = Math.min(LONGEST_MS, BUSY_MS * 2 ** this.failures);
@@ -53,7 +57,10 @@ class Follower {
     const {experiment, project} = this;
     const first = !this.known.pipeline;
     const reading = first ? data.pipeline(experiment, project) : null;
+    const began = performance.now();
     const [live, pipeline] = await Promise.all([data.live(experiment, project), reading]);
+    // The first answer comes along with the pipeline, so it tells nothing.
+    if (!first) this.took = performance.now() - began;
     if (this.stopped) return;
     this.known = {...this.known, live, heard: Date.now()};
     if (first) this.take(pipeline);
