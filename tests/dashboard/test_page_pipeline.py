@@ -145,7 +145,9 @@ def test_a_process_that_stands_still_is_shown_as_stopped(site: Site, browser_pag
     demo = site.demo("stopped")
     demo.compute("collect")
     beat(demo, demo.start("train")[0], pid=standing_still)
-    card(opened(browser_page, site, demo), "train").get_by_text("stopped").wait_for()
+    shown = card(opened(browser_page, site, demo), "train")
+    shown.get_by_text("stopped").wait_for()
+    assert "running" not in shown.inner_text()
 
 
 def test_one_look_says_what_is_stale_what_mending_costs_and_what_would_be_lost(
@@ -229,6 +231,7 @@ def test_a_phase_that_completes_is_fresh_without_loading_the_page_again(site: Si
     demo.finish(run_id, decision, {"result.txt": "x"}, GOOD, 5.0)
     card(page, "train").get_by_text("fresh").wait_for(timeout=20_000)
     page.get_by_role("status").get_by_text("train is now fresh").wait_for(state="attached")
+    assert "running" not in card(page, "train").inner_text()
 
 
 def test_when_the_server_is_away_the_page_says_so_and_goes_on_once_it_is_back(
@@ -244,6 +247,7 @@ def test_when_the_server_is_away_the_page_says_so_and_goes_on_once_it_is_back(
     page.unroute("**/phases/live*")
     ask_now(page)
     page.get_by_role("alert").wait_for(state="detached")
+    assert card(page, "collect").is_visible()
     visitor.excuse("ERR_FAILED")
 
 

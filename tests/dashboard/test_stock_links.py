@@ -113,6 +113,7 @@ def test_elsewhere_there_is_no_link(stock: "Page", site: Site, demo: Simulation)
     for path in ("/experiments", "/models", "/experiments/0", "/compare-runs?runs=[&experiments=x"):
         go(stock, f"/experiments/{demo.experiment_id}", f"document.querySelector('{LINK}')")
         go(stock, path, f"!document.querySelector('{LINK}')")
+        assert stock.locator(LINK).count() == 0
 
 
 def test_a_run_of_no_phase_leads_to_the_pipeline(stock: "Page", site: Site, demo: Simulation) -> None:

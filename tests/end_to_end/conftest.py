@@ -17,7 +17,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         repeated = item.path.name in NIGHTLY_ON_THE_LOCAL_ROUTE and parameters.get("route") == "local"
-        if repeated or item.path.name == "test_seven_changes_locally.py":
+        if repeated:
             item.add_marker(pytest.mark.nightly)
 
 

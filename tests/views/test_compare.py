@@ -309,7 +309,8 @@ def test_what_is_better_is_as_the_quality_declares(demo, base, better, expected)
 @given(st.dictionaries(st.sampled_from(["loss", "phase.duration_seconds"]), st.floats(), max_size=2))
 def test_no_metric_breaks_the_json(metrics):
     runs = PhaseRun("a" * 32, "train", metrics=metrics), PhaseRun("b" * 32, "train", metrics={"loss": 5e-324})
-    json.dumps(effects_of(None, *runs) + effects_of(None, *reversed(runs)), allow_nan=False)
+    told = effects_of(None, *runs) + effects_of(None, *reversed(runs))
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
 
 
 def test_one_sentence_sums_it_up(demo, base):
