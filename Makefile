@@ -1,6 +1,6 @@
 # Everything runs in one environment, .venv, which any target builds on its first use.
 
-EXTRAS := torch,steering,trainer,sweeps,s3,auth,test,dev
+EXTRAS := torch,steering,trainer,lora,sweeps,s3,auth,test,dev
 TORCH := 2.13.0
 BIN := .venv/bin
 
