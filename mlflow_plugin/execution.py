@@ -33,7 +33,7 @@ from mlflow_plugin.finish import complete_work
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.names import short
-from mlflow_plugin.parameters import is_cut
+from mlflow_plugin.parameters import is_cut, local_path
 from mlflow_plugin.phase import DECIDED, INTERPRETER, LONG_VALUES, input_variables
 from mlflow_plugin.progress import say
 from mlflow_plugin.records import Records
@@ -223,11 +223,13 @@ def _parameters(attempt: Attempt) -> dict[str, object]:
     declared = request.phase.parameters
     resolved = {f"{need}_run_id": run.run_id for need, run in attempt.decision.inputs.items()}
     given = {name: value for name, value in request.given.items() if name in declared}
-    # MLflow looks for a default path in the caller's folder too; the project means its own.
     for name, parameter in declared.items():
-        own = request.project.directory / str(parameter.default)
-        if parameter.type == "path" and parameter.default and name not in given and own.exists():
-            given[name] = str(own)
+        if parameter.type != "path":
+            continue
+        # The command runs in the project's folder; a path was typed in the caller's, a default means the project's.
+        folder = request.base if name in given else request.project.directory
+        if found := local_path(str(given.get(name, parameter.default or "")), folder, request.argv):
+            given[name] = str(found)
     return {**given, **{name: run_id for name, run_id in resolved.items() if name in declared}}
 
 

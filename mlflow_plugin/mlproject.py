@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class _PhaseKeys(BaseModel):
     timeout_minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     size: list[str] = []
     checkpoints: _CheckpointKeys = _CheckpointKeys()
+    paths: list[str] = []
 
 
 _ALLOWED = {
@@ -58,6 +60,7 @@ _ALLOWED = {
     "size": "a list of this entry point's numeric parameters that scale its duration",
     "checkpoints": "{every: STEPS, keep_last: COUNT, keep_best: COUNT, keep_every: STEPS}, whole numbers from 1; "
     "keep_best may be 0",
+    "paths": "a list of this entry point's parameters",
 }
 
 
@@ -141,7 +144,7 @@ class _Reader:
         if quality and (quality.poor > quality.good if quality.higher_is_better else quality.poor < quality.good):
             worse = "above" if quality.higher_is_better else "below"
             raise self.fault(name, "phase.quality", f"`poor` {quality.poor} lies {worse} `good` {quality.good}")
-        for key, listed in (("ignore", keys.ignore), ("size", keys.size)):
+        for key, listed in (("ignore", keys.ignore), ("paths", keys.paths), ("size", keys.size)):
             if unknown := [item for item in listed if item not in parameters]:
                 raise self.fault(name, f"phase.{key}", f"{unknown[0]!r} is no parameter of it")
         if twice := sorted(need for need in set(keys.needs) if keys.needs.count(need) > 1):
@@ -149,7 +152,7 @@ class _Reader:
         return Phase(
             name=name,
             command=command,
-            parameters=parameters,
+            parameters={**parameters, **{path: replace(parameters[path], type="path") for path in keys.paths}},
             needs=tuple(keys.needs),
             ignore=frozenset(keys.ignore),
             quality=quality,

@@ -135,6 +135,8 @@ def local_path(text: str, base: Path, argv: Sequence[str] = ()) -> Path | None:
     MLflow resolves it against the folder of the caller and hands only the command line the absolute form. Raises
     UsageError when that leaves several to choose from.
     """
+    if not text:
+        return None
     ends = "/" + text.removeprefix("./")
     parts = [part for argument in argv for part in (argument, argument.partition("=")[2]) if part.startswith("/")]
     named = {part for part in parts if part == text or part.endswith(ends)}

@@ -204,6 +204,18 @@ def test_a_folder_counts_by_the_names_and_bytes_of_its_files(identity, tmp_path)
     assert not found_by(identity({"data": "data"}, declared, command), old)
 
 
+def test_a_text_that_may_name_a_file_counts_by_what_the_file_holds_and_else_as_text(identity, tmp_path):
+    declared, command = "{data: {type: string, default: auto}}", "python train.py {data}"
+    phase = "{needs: [collect], paths: [data]}"
+    file = tmp_path / "rows.jsonl"
+    file.write_text("1")
+    named, old = identity({}, declared, command, phase), identity({"data": str(file)}, declared, command, phase)
+    file.write_text("22")
+    assert not found_by(identity({"data": str(file)}, declared, command, phase), old)
+    assert not found_by(identity({"data": "gsm8k"}, declared, command, phase), named)
+    assert found_by(identity({"data": "auto"}, declared, command, phase), named)
+
+
 def test_a_path_elsewhere_counts_by_its_name(identity):
     declared, command = "{data: path}", "python train.py {data}"
     one, other = (identity({"data": f"s3://bucket/{name}"}, declared, command) for name in "ab")

@@ -94,6 +94,7 @@ def test_a_pipeline_and_an_empty_phase_key_are_enough(tmp_path):
         ("needs: [train]", "phase.needs", "in a circle: train -> train"),
         ("ignore: [device]", "phase.ignore", "'device' is no parameter of it. Allowed: a list of this entry point's"),
         ("ignore: device", "phase.ignore", "Allowed: a list of this entry point's parameters"),
+        ("paths: [rows]", "phase.paths", "'rows' is no parameter of it. Allowed: a list of this entry point's"),
         ("size: [rows]", "phase.size", "'rows' is no parameter of it. Allowed: a list of this entry point's numeric"),
         ("quality: fidelity", "phase.quality", "'fidelity' is no mapping. Allowed: {metric: NAME, good: NUMBER"),
         ("quality: {metric: q, good: 1}", "phase.quality.poor", "field required"),
