@@ -7,8 +7,8 @@ numbers: its diagonal, and the real and imaginary parts above it. None is dead, 
 import torch
 from torch import Tensor, nn
 
+from mlflow_plugin.guardrails.threads import threads_for
 from projects.sentiment_steering.operators import LowRankUnitary
-from projects.sentiment_steering.threads import threads_for
 
 START_ANGLE = 0.05
 """Size of the random start, in radians or so. With different starts the operators need not be inverse to each other."""

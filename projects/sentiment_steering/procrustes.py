@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mlflow_plugin.guardrails.threads import threads_for
 from projects.sentiment_steering.operators import LowRankUnitary, fidelity, polar_factor, span_basis
-from projects.sentiment_steering.threads import threads_for
 
 GRID_SIZE = 10
 

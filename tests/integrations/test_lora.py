@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from processes import wait_until
 
-from projects.sentiment_steering.models import smollm2_folder
+from mlflow_plugin.samples.smollm2 import smollm2_folder
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 

@@ -51,26 +51,3 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     assert choose_device("auto").type in {"cpu", "cuda", "mps", "xpu"}
     with pytest.raises(PhaseError, match="device=cpu"):
         choose_device("abacus")
-
-
-def test_the_conversion_is_done_once_and_again_when_a_file_is_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    conversions = []
-
-    def convert(gguf: Path, folder: Path) -> None:
-        conversions.append(gguf)
-        folder.mkdir()
-        (folder / "model.safetensors").write_bytes(b"weights")
-        (folder / "sizes.json").write_text('{"model.safetensors": 7}')
-
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(models, "packaged_file", lambda wanted: tmp_path / "model.gguf")
-    monkeypatch.setattr(models, "_convert_gguf", convert)
-    folder = models.smollm2_folder()
-    assert models.smollm2_folder() == folder
-    assert len(conversions) == 1
-    (folder / "model.safetensors").write_bytes(b"wei")
-    assert (models.smollm2_folder() / "model.safetensors").read_bytes() == b"weights"
-    assert len(conversions) == 2
-    assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mlflow_plugin.errors import PhaseError
-from projects.sentiment_steering import downloads
-from projects.sentiment_steering.downloads import PackagedFile, packaged_file
+from mlflow_plugin.samples import downloads
+from mlflow_plugin.samples.downloads import PackagedFile, packaged_file
 
 CONTENT = b"text,label\nfine,1\n"
 
