@@ -6,10 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from retraining.base_model import ModelFiles, find_model, load_model, load_tokenizer, weights_digest
+from retraining.base_model import (
+    ModelFiles,
+    choose_device,
+    choose_dtype,
+    find_model,
+    load_model,
+    load_tokenizer,
+    weights_digest,
+)
 from safetensors.torch import load_file, save_file
 
-from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.errors import PhaseError, UsageError
 
 
 def files_in(folder: Path) -> ModelFiles:
@@ -117,3 +125,15 @@ def test_a_damaged_tokenizer_is_refused_by_folder(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(PhaseError, match=f"the tokenizer of .* in {tmp_path} cannot be loaded"):
         load_tokenizer(files_in(tmp_path))
+
+
+def test_where_bfloat16_is_slow_float32_is_chosen_unless_told_otherwise() -> None:
+    cpu = choose_device("cpu")
+    assert [choose_dtype(name, cpu) for name in ("auto", "bfloat16")] == [torch.float32, torch.bfloat16]
+    with pytest.raises(UsageError, match="'int8' is not one of auto, bfloat16, float32"):
+        choose_dtype("int8", cpu)
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"device 'cuda:7' cannot be used.*device=auto"):
+        choose_device("cuda:7")

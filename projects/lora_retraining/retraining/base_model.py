@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mlflow_plugin.digests import remembered, value_digest
-from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.errors import PhaseError, UsageError
 from mlflow_plugin.guardrails.memory import is_out_of_memory
 from mlflow_plugin.progress import said_now_and_then
 from retraining.headers import TensorHeader, file_headers, parameter_count, read_headers, weight_files
@@ -96,26 +96,62 @@ def _has_adapter(folder: Path) -> bool:
     return (folder / "adapter_config.json").is_file()
 
 
-def load_model(files: ModelFiles, dtype: "torch.dtype", device: "torch.device") -> Any:
-    """The causal language model of a folder, in evaluation mode, with all weights in `dtype` on `device`.
+def choose_device(name: "torch.device | str") -> "torch.device":
+    """`auto` is the first accelerator, else the CPU. Raises UsageError for a device that is not there."""
+    import torch
 
-    Safetensors only; no code of the model's folder is run. `devices.py` says which dtype and device.
-    Raises PhaseError when it cannot be loaded, and when memory runs out.
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise UsageError(f"device {name!r} cannot be used: {first_line} Pass device=auto or device=cpu.") from None
+
+
+def choose_dtype(name: "torch.dtype | str", device: "torch.device") -> "torch.dtype":
+    """`auto` is bfloat16 where the device multiplies it, and float32 where that is slow: on CPUs and old GPUs.
+
+    Raises UsageError for anything but auto, bfloat16 and float32.
+    """
+    import torch
+
+    known = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+    if isinstance(name, torch.dtype):
+        return name
+    if name in known:
+        return known[name]
+    if name != "auto":
+        raise UsageError(f"dtype {name!r} is not one of auto, {', '.join(known)}.")
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float32
+    return torch.float32 if device.type == "cpu" else torch.bfloat16
+
+
+def load_model(files: ModelFiles, dtype: "torch.dtype | str" = "auto", device: "torch.device | str" = "auto") -> Any:
+    """The causal language model of a folder, in evaluation mode, with its weights in `dtype` on `device`; see
+    `choose_dtype` and `choose_device`.
+
+    Safetensors only; no code of the model's folder is run. Raises PhaseError when it cannot be loaded, and when memory
+    runs out.
     """
     from transformers import AutoModelForCausalLM
     from transformers import logging as transformers_logging
 
+    place = choose_device(device)
+    kind = choose_dtype(dtype, place)
     # Straight to an accelerator, without a whole copy in main memory.
-    options = {} if device.type == "cpu" else {"device_map": {"": device}}
+    options = {} if place.type == "cpu" else {"device_map": {"": place}}
     transformers_logging.disable_progress_bar()
     try:
         with said_now_and_then(lambda: f"loading {files.source}"):
             model = AutoModelForCausalLM.from_pretrained(
-                files.folder, dtype=dtype, use_safetensors=True, local_files_only=True, **options
+                files.folder, dtype=kind, use_safetensors=True, local_files_only=True, **options
             )
     except Exception as error:
         if is_out_of_memory(error):
-            raise PhaseError(_too_big(files, dtype.itemsize, str(device))) from None
+            raise PhaseError(_too_big(files, kind.itemsize, str(place))) from None
         if not isinstance(error, (OSError, ValueError, ImportError, RuntimeError, KeyError, TypeError)):
             raise
         raise PhaseError(
