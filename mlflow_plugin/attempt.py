@@ -15,6 +15,7 @@ from mlflow_plugin.answers import given_answer
 from mlflow_plugin.artifacts import missing as lost
 from mlflow_plugin.artifacts import remedy
 from mlflow_plugin.claims import WITHDRAWN, Claim, claim_number, contend
+from mlflow_plugin.cut_answers import ask_again_when_cut
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.evidence import Decision, Request, decide_phase, is_computing, is_open, required
 from mlflow_plugin.heart import Heart
@@ -62,6 +63,7 @@ def settle_request(
     `make_run` gives the run to record on, made only when needed. Losses that were accepted already are not asked about
     again. On a PhaseError the run, if it was made by then, is ended with the reason on it.
     """
+    ask_again_when_cut()
     settling = _Settling(request, records, make_run, accepted_losses)
     try:
         while True:

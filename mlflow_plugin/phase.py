@@ -19,6 +19,7 @@ from mlflow_plugin import names
 from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.attempt import settle_request
 from mlflow_plugin.checkpoints.session import CheckpointSession
+from mlflow_plugin.cut_answers import ask_again_when_cut
 from mlflow_plugin.environment_facts import environment_facts
 from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.evidence import Request
@@ -95,6 +96,7 @@ def _computing(
     """The block of `start_phase`: whatever ends it is recorded on the run."""
     import mlflow
 
+    ask_again_when_cut()
     reserve_random_state(run.artifact_uri, *(used.artifact_uri for used in work.inputs.values()))
     request = work.request
     with tempfile.TemporaryDirectory() as folder, Heart(records, run.run_id) as heart:

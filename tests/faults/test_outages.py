@@ -59,7 +59,8 @@ def test_a_server_that_is_killed_and_restarted_costs_nothing(
     name: str, stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
 ) -> None:
     training = Training(stores(name), tmp_path, twin(name, counting=True))
-    assert outages.server_killed(training, Random(name)) == "went on by itself"
+    outcome = outages.server_killed(training, Random(name))
+    assert outcome == "went on by itself", training.executions[0].text[-3000:]
 
 
 @pytest.fixture
