@@ -1,0 +1,1 @@
+"""What runs in the confined child process. Standard library only: the child sees nothing else."""

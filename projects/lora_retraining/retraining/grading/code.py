@@ -1,0 +1,116 @@
+"""Code out of a completion, and its tests run on it in the sandbox. HumanEval's and MBPP's conventions."""
+
+import ast
+import re
+import textwrap
+import warnings
+from collections.abc import Iterator
+
+from retraining.grading import sandbox
+from retraining.grading.grade import Grade
+from retraining.grading.sandbox import DEFAULT_LIMITS, Limits
+from retraining.tasks import Task
+
+_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+_PYTHON = {"", "python", "py", "python3"}
+_BEGINS = re.compile(r"^(?:def|class|import|from|async def|@)\b?", re.MULTILINE)
+_LONGEST = 64 * 1024
+_MOST_LINES = 400
+
+
+def grade_code(task: Task, completion: str, limits: Limits = DEFAULT_LIMITS) -> Grade:
+    """Runs the task's tests on the code in the completion. Undecided when the task has no tests."""
+    if not task.tests.strip():
+        return Grade(None, "the task has no tests")
+    code = extract_code(completion, task.entry_point, task.prefix)
+    if not code:
+        return Grade(False, "no code in the completion")
+    result = sandbox.run(program(code, task), tests(task), task.entry_point, limits)
+    reason = f"{result.status}: {result.message}" if result.message else result.status
+    return Grade(result.status == "passed", reason, code)
+
+
+def program(code: str, task: Task) -> str:
+    """The code with what HumanEval's prompt gives beforehand: imports, and functions that it may call."""
+    if not task.prefix or code.startswith(task.prefix) or "from __future__" in code:
+        return code
+    return f"{task.prefix}\n\n{code}"
+
+
+def tests(task: Task) -> str:
+    """The tests with the call of HumanEval's `check(candidate)`, where they only define it."""
+    tree = _parsed(task.tests)
+    if tree is None or not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body):
+        return task.tests
+    calls = (node.value for node in tree.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call))
+    if any(isinstance(call.func, ast.Name) and call.func.id == "check" for call in calls):
+        return task.tests
+    return f"{task.tests}\n\ncheck({task.entry_point})\n"
+
+
+def extract_code(completion: str, entry_point: str = "", prefix: str = "") -> str:
+    """The code in a completion: the first block that defines `entry_point`, else the body that `prefix` goes on with,
+    else the first block, else the text from where code begins. "" when there is none.
+    """
+    text = completion[:_LONGEST].replace("\r\n", "\n")
+    blocks = [body for language, body in _FENCE.findall(text) if language.lower() in _PYTHON and body.strip()]
+    unfenced = [] if blocks else list(_unfenced(text))
+    for code in (*blocks, *unfenced):
+        if entry_point and _defines(code, entry_point):
+            return code
+    if prefix:
+        for body in blocks or [text]:
+            if continued := _continued(prefix, body):
+                return continued
+    return next((code for code in (*blocks, *unfenced) if code.strip()), "")
+
+
+def _unfenced(text: str) -> Iterator[str]:
+    """The text itself when it is code, else its part from the first line that looks like code."""
+    if _parsed(text) is not None:
+        yield text
+    elif begin := _BEGINS.search(text):
+        yield _longest_code(text[begin.start() :])
+
+
+def _continued(prefix: str, body: str) -> str:
+    """The prefix, whose last function has no body yet, with the body; "" when they make no code together."""
+    body = body.strip("\n")
+    for indented in (body, f"    {body}", textwrap.indent(textwrap.dedent(body), "    ")):
+        if not indented[:1].isspace():
+            continue  # Beside the function it would be a module of its own, and the function empty.
+        code = _longest_code(f"{prefix.rstrip()}\n{indented}")
+        if len(code) > len(prefix) and _parsed(code) is not None:
+            return code
+    return ""
+
+
+def _longest_code(text: str) -> str:
+    """The text without the lines at its end that keep it from being code; as it is when nothing is."""
+    lines = text.splitlines()[:_MOST_LINES]
+    for count in range(len(lines), 0, -1):
+        shorter = "\n".join(lines[:count])
+        if _parsed(shorter) is not None:
+            return shorter
+    return text
+
+
+def _defines(code: str, name: str) -> bool:
+    tree = _parsed(code)
+    if tree is None:
+        return re.search(rf"^\s*(?:async\s+)?(?:def|class)\s+{re.escape(name)}\b", code, re.MULTILINE) is not None
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == name:
+            return True
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return True
+    return False
+
+
+def _parsed(code: str) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None

@@ -1,0 +1,143 @@
+"""Final answers of mathematical tasks: taken out of the text by its conventions, compared as values by math-verify.
+
+Never by "contains": an answer is equal or it is not. Sources: GSM8K's "#### N" (Cobbe et al. 2021, arXiv:2110.14168);
+\\boxed{} as in MATH (Hendrycks et al. 2021, arXiv:2103.03874).
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from retraining.grading import expressions
+from retraining.grading.grade import Grade
+from retraining.tasks import Task
+
+_HASHES = re.compile(r"^[ \t]*####[ \t]*(\S[^\n]*)", re.MULTILINE)
+_SAID = re.compile(
+    r"(?:(?:final|correct)\s+answer|the\s+answer|^\**answer)\**(?:\s+(?:is|are|will\s+be|equals)\b\s*:?|\s*[:=])\**\s*([^\n]+)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_PLAIN = r"(?:\d{1,3}(?:[, ]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+_ANY_NUMBER = re.compile(rf"(?<![\w.])[-\u2212]?\s?\$?(?:{_PLAIN})(?:\s*/\s*\d+)?(?:\s*\\?%)?")
+_NUMBER = re.compile(
+    rf"(?P<sign>[-+]?)\s*(?P<currency>[$\u20ac\u00a3\u00a5]|USD|US\$)?\s*(?P<inner>-?)"
+    rf"(?:(?P<whole>\d+)\s+(?P<above>\d+)\s*/\s*(?P<below>\d+)|(?P<number>{_PLAIN})"
+    rf"(?:[eE](?P<power>[-+]?\d{{1,2}})|\s*/\s*(?P<divisor>\d+(?:\.\d+)?))?)"
+    rf"\s*(?P<percent>%|per\s?cent\b)?\s*(?P<scale>thousand\b|million\b|billion\b)?"
+    rf"(?:\s*(?:\u00b0|[A-Za-z][A-Za-z'\u00b2\u00b3/-]*\.?)(?:\s+[A-Za-z][A-Za-z'\u00b2\u00b3/-]*\.?)*)?",
+    re.IGNORECASE,
+)
+_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
+_SEVERAL = re.compile(r"\d\W*\s(?:or|and)\s\W*\d", re.IGNORECASE)
+_LONGEST = 200
+
+
+@dataclass(frozen=True)
+class Number:
+    """An exact value as it was written: 20% has the value 20 and `percent`."""
+
+    value: Fraction
+    percent: bool = False
+
+
+def grade_math(task: Task, completion: str) -> Grade:
+    """Compares the final answer with the task's. Undecided when the task's own answer cannot be read."""
+    gold = gold_answer(task.answer)
+    given = extract_answer(completion)
+    if not given:
+        return Grade(False, "no answer in the completion")
+    correct = same_answer(gold, given) if gold else None
+    if correct is None:
+        return Grade(None, f"the task's own answer cannot be read: {gold[:_LONGEST]!r}", given)
+    return Grade(correct, "equal" if correct else f"{given!r} is not {gold!r}", given)
+
+
+def gold_answer(answer: str) -> str:
+    """What the task counts as right. GSM8K's answers hold the whole solution: only what follows #### counts."""
+    if "####" in answer:
+        return answer.rsplit("####", 1)[1].strip()
+    return boxed(answer) or (answer.strip() if len(answer) <= _LONGEST and "\n" not in answer.strip() else "")
+
+
+def extract_answer(completion: str) -> str:
+    """The final answer, by the first convention that the text keeps: after the first ####, whatever is written on after
+    it; in the last \\boxed{}; after the last "the answer is"; else its last number. "" when there is none.
+    """
+    if found := _HASHES.search(completion):
+        return _sentence(found[1])
+    if inside := boxed(completion):
+        return inside[:_LONGEST]
+    if said := _SAID.findall(completion):
+        return _sentence(said[-1])
+    numbers = _ANY_NUMBER.findall(completion)
+    return numbers[-1].strip() if numbers else ""
+
+
+def boxed(text: str) -> str:
+    """What stands in the last \\boxed{}, with its braces balanced; "" when there is none."""
+    begin = text.rfind("\\boxed{")
+    if begin < 0:
+        return ""
+    begin += len("\\boxed{")
+    depth = 1
+    for at in range(begin, len(text)):
+        depth += (text[at] == "{") - (text[at] == "}")
+        if not depth:
+            return text[begin:at].strip()
+    return ""
+
+
+def _sentence(text: str) -> str:
+    """The text up to the end of its sentence, and of that what stands behind the last "="."""
+    text = re.split(r"(?<!\d)\.(?:\s|$)|[.!;](?:\s|$)|<\|", text.strip(), maxsplit=1)[0]
+    return text.rsplit("=", 1)[-1].strip()[:_LONGEST]
+
+
+def same_answer(gold: str, given: str) -> bool | None:
+    """Whether two answers have one value; None when `gold` has none. 1,000 is 1000, $5.00 is 5, 1/2 is 0.5, 20% is 0.2
+    or 20, and a unit behind a number does not count. Several answers ("18 or 20") are equal to no single one.
+    """
+    if _plain(gold) == _plain(given):
+        return True
+    if _SEVERAL.search(given) and not _SEVERAL.search(gold):
+        return False
+    right, offered = number(gold), number(given)
+    if right is None or offered is None:
+        return expressions.equal(_plain(gold), _plain(given))
+    values = {offered.value}
+    if offered.percent != right.percent:  # "20%" where 20 was asked for, or 0.2; or the other way round
+        values.add(offered.value / 100 if offered.percent else offered.value * 100)
+    return any(expressions.equal_numbers(right.value, value) for value in values)
+
+
+def number(text: str) -> Number | None:
+    """The value of a number, with what may stand around it: currency, percent sign, unit. None for anything else."""
+    found = _NUMBER.fullmatch(_plain(text))
+    if found is None:
+        return None
+    if found["whole"]:
+        if not int(found["below"]):
+            return None
+        value = int(found["whole"]) + Fraction(int(found["above"]), int(found["below"]))
+    else:
+        value = Fraction(re.sub(r"[, ]", "", found["number"])) * Fraction(10) ** int(found["power"] or 0)
+        if found["divisor"]:
+            if not Fraction(found["divisor"]):
+                return None
+            value /= Fraction(found["divisor"])
+    value *= _SCALES.get((found["scale"] or "").lower(), 1)
+    negative = (found["sign"] == "-") != (found["inner"] == "-")
+    return Number(-value if negative else value, bool(found["percent"]))
+
+
+def _plain(text: str) -> str:
+    """The answer without the mark-up that does not change its value: LaTeX's and Markdown's."""
+    text = text.strip()[:_LONGEST].replace("\u2212", "-").replace("**", "").replace("`", "")
+    text = re.sub(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}", r" \1", text)
+    text = re.sub(r"\\[dt]?frac\s*\{(-?[\d.]+)\}\s*\{([\d.]+)\}", r" \1/\2", text)
+    text = text.replace("{,}", ",").replace("^\\circ", "\u00b0").replace("\\circ", "\u00b0")
+    text = re.sub(r"\\[,;!: ]|\\left|\\right|\\[()\[\]]|~", " " if "," not in text else "", text)
+    text = text.replace("\\$", "$").replace("\\%", "%").strip()
+    if len(text) > 2 and text[0] == text[-1] == "$":
+        text = text[1:-1]
+    return re.sub(r"\s+", " ", text).strip(" .,!:;")
