@@ -50,7 +50,7 @@ def end_token_id(tokenizer: Any) -> int:
     if found is None:
         raise PhaseError(
             f"the chat template of {_name(tokenizer)} ends an assistant's turn with {behind!r}, which is no special "
-            "token, so a model trained with it does not learn to stop. Use the tokenizer of the instruction-tuned model."
+            "token: a model trained with it does not learn to stop. Use the tokenizer of the instruction-tuned model."
         )
     return int(found)
 
@@ -141,7 +141,7 @@ def _spoken_by_prefixes(tokenizer: Any, messages: Sequence[Message], end: int) -
 def _rendered(tokenizer: Any, messages: Sequence[Message], generation: bool = False) -> str:
     if not tokenizer.chat_template:
         raise PhaseError(
-            f"the tokenizer of {_name(tokenizer)} has no chat template, so it is not known how the model is to be asked. "
+            f"the tokenizer of {_name(tokenizer)} has no chat template, so nobody knows how to ask the model. "
             "Use an instruction-tuned model, or put its chat_template.jinja into the model's folder."
         )
     from jinja2.exceptions import TemplateError
