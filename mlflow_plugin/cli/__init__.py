@@ -5,7 +5,7 @@ import click
 from mlflow_plugin.cli.cleaning import gc
 from mlflow_plugin.cli.group import PhasesGroup
 from mlflow_plugin.cli.looking import compare, doctor, plan, status
-from mlflow_plugin.cli.marking import answer, quarantine
+from mlflow_plugin.cli.marking import answer, quarantine, rollback
 from mlflow_plugin.cli.reporting import log, report, state
 
 
@@ -18,5 +18,5 @@ def main() -> None:
     """
 
 
-for _command in (plan, status, compare, answer, quarantine, log, state, report, gc, doctor):
+for _command in (plan, status, compare, answer, quarantine, rollback, log, state, report, gc, doctor):
     main.add_command(_command)

@@ -1,10 +1,16 @@
-"""The commands that mark runs: answer, quarantine."""
+"""The commands that mark runs: answer, quarantine, rollback."""
+
+from typing import TYPE_CHECKING
 
 import click
 
-from mlflow_plugin.cli.options import find_run
+from mlflow_plugin.cli.options import find_run, history_of, project_options
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.names import short
+
+if TYPE_CHECKING:
+    from mlflow_plugin.records import Records
+    from mlflow_plugin.runs import PhaseRun
 
 
 @click.command()
@@ -34,6 +40,7 @@ def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
     from mlflow.tracking import MlflowClient
 
     from mlflow_plugin.records import Records
+    from mlflow_plugin.rollback import consequences
 
     if bool(reason) == lift:
         raise UsageError("give --reason WHY to quarantine a run, or --lift to allow its use again.")
@@ -50,5 +57,32 @@ def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
         records.lift_quarantine(run.run_id)
         click.echo(f"{run.phase} {run.short} may be used again")
         return
-    records.quarantine(run.run_id, reason or "")
+    _mark(records, run, reason or "")
+    for line in consequences(client, run):
+        click.echo(f"  {line}")
+
+
+@click.command()
+@click.argument("phase")
+@click.option("--to", "to_run_id", metavar="RUN", help="The run to go back to; default: the one before the newest.")
+@click.option("--reason", required=True, help="Why the later runs must not be used.")
+@project_options
+def rollback(phase: str, to_run_id: str | None, reason: str, project: str) -> None:
+    """Goes back to an earlier run of PHASE: quarantines the later ones, and says what falls with them."""
+    from mlflow_plugin.records import Records
+    from mlflow_plugin.rollback import consequences, to_be_marked
+
+    history = history_of(project)
+    declared = history.project.phase(phase)
+    records = Records(history.client)
+    marked = to_be_marked(history, declared, find_run(history.client, to_run_id) if to_run_id else None)
+    for run in marked:
+        _mark(records, run, reason)
+    # Of the oldest: everything that hangs on the others is later than that.
+    for line in consequences(history.client, marked[-1]):
+        click.echo(f"  {line}")
+
+
+def _mark(records: "Records", run: "PhaseRun", reason: str) -> None:
+    records.quarantine(run.run_id, reason)
     click.echo(f"{run.phase} {run.short} is quarantined: {reason}; nothing built on it is reused either")
