@@ -1,5 +1,5 @@
-"""Going back to an earlier run of a phase: which runs are marked as do-not-use, what falls with them, and what stands in
-their place.
+"""Going back to an earlier run of a phase: which runs are marked as do-not-use, what falls with them, and what is used
+in their place.
 """
 
 from collections.abc import Iterator
@@ -42,13 +42,13 @@ def consequences(client: MlflowClient, run: PhaseRun) -> Iterator[str]:
         yield f"there is no good {run.phase} before it: the next start of {run.phase} computes it"
         return
     quality = f" with {quality_text(phase, good)}" if phase.quality else ""
-    yield f"the last good {run.phase} is {good.short} of {clock(good.when)}{quality}: what needs one is made from it now"
+    yield f"the last good {run.phase} is {good.short} of {clock(good.when)}{quality}; what needs one is made from it"
     yield f"to keep to it whatever is computed later: -P {run.phase}_run_id={good.run_id}"
 
 
 def to_be_marked(history: History, phase: Phase, to: PhaseRun | None) -> list[PhaseRun]:
-    """The runs that have to be marked so that an earlier run of a phase is the one that is used: the newest sound one, or
-    all that completed after the run `to`. Newest first. Raises UsageError when `to` cannot be used, or nothing is to do.
+    """The runs to be marked so that an earlier run of a phase is the one that is used, newest first: the newest sound
+    one, or all that completed after the run `to`. Raises UsageError when `to` cannot be used, or nothing is to do.
     """
     if to is None:
         latest = history.latest(phase)

@@ -69,8 +69,6 @@ def test_rolling_back_to_a_run_marks_all_that_completed_after_it_and_nothing_els
     ],
 )
 def test_a_rollback_that_cannot_be_meant_changes_nothing(demo, two, words, message):
-    demo: Simulation, two: tuple[str, ...], words: list[str], message: str
-) -> None:
     named = {"FIRST": two[0], "LATER": two[1]}
     words = [named.get(word, word) for word in words]
     code, said = command("rollback", *words, "--project", str(demo.folder), "--reason", "x")
