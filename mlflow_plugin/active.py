@@ -15,6 +15,7 @@ from mlflow_plugin.guardrails.memory import BatchSize
 from mlflow_plugin.guardrails.watch import MetricWatch
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.manifest import safe_relative_path
+from mlflow_plugin.names import short
 from mlflow_plugin.parameters import Value
 from mlflow_plugin.progress import Progress, progress, say
 from mlflow_plugin.project import Phase
@@ -67,12 +68,24 @@ class ActivePhase:
 
         Raises UsageError when the phase does not declare that need, PhaseError when the files are damaged or gone.
         """
+        run = self._input_run(need)
+        if need not in self._folders:
+            self._folders[need] = fetch_outputs(self._client, run, inputs_cache())
+        return self._folders[need]
+
+    def quarantine(self, need: str, reason: str) -> None:
+        """Marks the run that computed an upstream phase's outputs as do-not-use, for a phase that has found them bad:
+        from now on nothing built on it is reused. Raises UsageError when the phase does not declare that need.
+        """
+        run = self._input_run(need)
+        self._records.quarantine(run.reused_run_id or run.run_id, reason)
+        say(f"{self.name}: {need} {short(run.reused_run_id or run.run_id)} is quarantined: {reason}")
+
+    def _input_run(self, need: str) -> PhaseRun:
         if need not in self._inputs:
             declared = ", ".join(self._inputs) or "none"
             raise UsageError(f"{self.name} does not need {need!r}; its `needs:` in the MLproject file are: {declared}.")
-        if need not in self._folders:
-            self._folders[need] = fetch_outputs(self._client, self._inputs[need], inputs_cache())
-        return self._folders[need]
+        return self._inputs[need]
 
     def output(self, name: str, save: Callable[[Path], object] | Path | str) -> None:
         """Declares an output: `save(path)` writes it, or a file or folder that exists is copied.

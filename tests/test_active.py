@@ -1,11 +1,13 @@
 """What a phase's script holds, as far as it needs no process of its own."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from mlflow_plugin.active import ActivePhase
+from mlflow_plugin.errors import UsageError
 
 
 @pytest.fixture
@@ -41,3 +43,22 @@ def test_a_loop_that_is_left_early_is_told_no_more(phase):
     next(items)
     items.close()
     assert told(phase) == (None, None)
+
+
+def test_a_phase_can_mark_what_it_was_built_on_as_not_to_be_used(demo, phase):
+    computed = demo.compute("collect")
+    phase._inputs = {"collect": demo.history().run(computed)}
+    phase.quarantine("collect", "its output is all zeros")
+    assert demo.history().run(computed).quarantined == "its output is all zeros"
+
+
+def test_what_is_marked_is_the_run_that_computed_the_outputs_not_one_that_reused_them(demo, phase):
+    computed = demo.compute("collect")
+    phase._inputs = {"collect": replace(demo.history().run(computed), run_id="another", reused_run_id=computed)}
+    phase.quarantine("collect", "bad")
+    assert demo.history().run(computed).quarantined == "bad"
+
+
+def test_only_what_a_phase_needs_can_be_marked_by_it(phase):
+    with pytest.raises(UsageError, match="does not need 'train'"):
+        phase.quarantine("train", "bad")

@@ -121,17 +121,6 @@ class Writing:
         self.batch_size, self.seconds = state["batch_size"], state["seconds"]
 
 
-def begin(tokenizer: Any, users: Sequence[str], max_new_tokens: int, batch_size: int, model: Any = None) -> Writing:
-    """A writing of answers to what users say, under the chat template of the training. It ends at the template's end
-    token and, for models that were never trained on that, at those that the tokenizer and the model call their end.
-    """
-    prompts = [prompt_ids(tokenizer, user) for user in users]
-    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    others = configured if isinstance(configured, list) else [configured]
-    ends = {chat.end_token_id(tokenizer), tokenizer.eos_token_id, *others} - {None}
-    return Writing(prompts, sorted(ends), max_new_tokens, batch_size)
-
-
 def complete(
     model: Any, tokenizer: Any, prompts: Sequence[str], max_new_tokens: int, batch_size: int
 ) -> Iterator[tuple[int, str]]:
@@ -140,7 +129,8 @@ def complete(
     `prompts` is what users say, before the chat template. Raises PhaseError when a single row does not fit into memory
     or the tokenizer has no chat template.
     """
-    writing = begin(tokenizer, prompts, max_new_tokens, batch_size, model)
+    ids = [prompt_ids(tokenizer, user) for user in prompts]
+    writing = Writing(ids, end_ids(tokenizer, model.generation_config.eos_token_id), max_new_tokens, batch_size)
     while writing.waiting:
         for row in writing.advance(model, padding_id(tokenizer)):
             yield row, text_of(tokenizer, writing.written[row])
@@ -149,6 +139,14 @@ def complete(
 def prompt_ids(tokenizer: Any, user: str) -> list[int]:
     """The tokens that a model sees before its answer. The template has its special tokens already."""
     return list(tokenizer(chat.prompt_text(tokenizer, user), add_special_tokens=False)["input_ids"])
+
+
+def end_ids(tokenizer: Any, configured: int | Sequence[int] | None = None) -> list[int]:
+    """The tokens that end a completion: the chat template's, and those that the tokenizer and the model's configuration
+    call their end, at which models stop that were not trained on the template.
+    """
+    own = configured if isinstance(configured, Sequence) else [configured]
+    return sorted({chat.end_token_id(tokenizer), tokenizer.eos_token_id, *own} - {None})
 
 
 def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
