@@ -1,0 +1,290 @@
+"""Merging block by block: what is in memory at any moment is a few blocks of rows, whatever the size of the model.
+
+One thread reads ahead and one writes behind while this one computes, so that a merge takes little longer than reading
+and writing. Blocks are small enough to stay in a processor's cache.
+"""
+
+import errno
+import json
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+
+from mlflow_plugin.errors import PhaseError
+from retraining.headers import FLOAT_BYTES, INDEX_FILE, SINGLE_FILE, TensorHeader
+from retraining.merging.adapter import LowRankChange
+from retraining.merging.rounding import LayerChange
+
+SHARD_BYTES = 5_000_000_000
+"""The most that one file of the result holds, as transformers' `save_pretrained` does it."""
+BLOCK_NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 24}
+_AHEAD = 4
+"""Blocks that are read ahead, and that wait to be written."""
+_TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16"}
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came of a merge. `nonfinite`: numbers of the result that are NaN or Inf, by tensor, where there are any.
+
+    `base_rounding`: part of the unchanged weights (Frobenius norm) that is lost because the base has more digits than
+    the result; 0 where it has not.
+    """
+
+    headers: tuple[TensorHeader, ...]
+    layers: tuple[LayerChange, ...]
+    nonfinite: Mapping[str, int]
+    base_rounding: float
+
+
+@dataclass(frozen=True)
+class _Block:
+    source: TensorHeader
+    target: TensorHeader
+    first: int
+    """Of its rows, or of its numbers where the tensor is no changed matrix."""
+    length: int
+    width: int
+    """Numbers in a row; 1 where there are no rows."""
+
+
+@dataclass
+class _Tally:
+    changes: Mapping[str, LowRankChange]
+    layers: dict[str, LayerChange] = field(default_factory=dict)
+    nonfinite: dict[str, int] = field(default_factory=dict)
+    lost_square: float = 0.0
+    base_square: float = 0.0
+
+
+def expected_headers(
+    base: Sequence[TensorHeader], dtype: torch.dtype, folder: Path, shard_bytes: int
+) -> list[TensorHeader]:
+    """Where each tensor of the result will lie, in the base's order: floating-point numbers in `dtype`, others as they
+    are. Files and index are those that transformers loads.
+    """
+    from huggingface_hub.serialization import split_state_dict_into_shards_factory
+
+    ordered = sorted(base, key=lambda header: (header.file.name, header.offset))
+    sized = {h.name: (h, h.count * dtype.itemsize if h.dtype in FLOAT_BYTES else h.bytes) for h in ordered}
+    split = split_state_dict_into_shards_factory(
+        sized,
+        get_storage_size=lambda entry: entry[1],
+        filename_pattern="model{suffix}.safetensors",
+        max_shard_size=shard_bytes,
+    )
+    planned = []
+    for file, names in split.filename_to_tensors.items():
+        offset = 0
+        # Wide numbers first: readers map the file into memory, where each must lie at a multiple of its size.
+        for name in sorted(names, key=lambda name: -_itemsize(*sized[name])):
+            header, size = sized[name]
+            kind = _NAMES[dtype] if header.dtype in FLOAT_BYTES else header.dtype
+            planned.append(TensorHeader(name, kind, header.shape, folder / file, offset, size))
+            offset += size
+    return _after_headers(planned)
+
+
+def _itemsize(header: TensorHeader, size: int) -> int:
+    return size // max(1, header.count)
+
+
+def _after_headers(planned: list[TensorHeader]) -> list[TensorHeader]:
+    lengths = {file: len(content) for file, content in _file_headers(planned).items()}
+    return [TensorHeader(h.name, h.dtype, h.shape, h.file, lengths[h.file] + h.offset, h.bytes) for h in planned]
+
+
+def _file_headers(planned: Sequence[TensorHeader]) -> dict[Path, bytes]:
+    """The first bytes of each file: https://github.com/huggingface/safetensors#format. Offsets count from the data."""
+    entries: dict[Path, dict[str, object]] = {}
+    ends: dict[Path, int] = {}
+    for header in planned:
+        begin = ends.get(header.file, 0)
+        ends[header.file] = begin + header.bytes
+        file = entries.setdefault(header.file, {"__metadata__": {"format": "pt"}})
+        file[header.name] = {
+            "dtype": header.dtype,
+            "shape": list(header.shape),
+            "data_offsets": [begin, begin + header.bytes],
+        }
+    texts = {file: json.dumps(entry, separators=(",", ":")).encode() for file, entry in entries.items()}
+    padded = {file: text + b" " * (-len(text) % 8) for file, text in texts.items()}
+    return {file: struct.pack("<Q", len(text)) + text for file, text in padded.items()}
+
+
+def write_merged(
+    base: Sequence[TensorHeader],
+    changes: Mapping[str, LowRankChange],
+    folder: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    shard_bytes: int = SHARD_BYTES,
+    progress: Callable[[Sequence[_Block]], Iterator[_Block]] = iter,
+) -> Written:
+    """Writes base + changes as safetensors into a folder, with an index where there are several files.
+
+    The change is computed and added in float32 and rounded once, to `dtype` (bfloat16 or float32). The same input gives
+    the same bytes. Raises PhaseError when a file cannot be read or the disk is full; what was written stays there.
+    """
+    targets = expected_headers(base, dtype, folder, shard_bytes)
+    sources = {header.name: header for header in base}
+    numbers = BLOCK_NUMBERS.get(device.type, BLOCK_NUMBERS["cuda"])
+    blocks = [b for target in targets for b in _blocks(sources[target.name], target, target.name in changes, numbers)]
+    moved = {name: _on(change, device) for name, change in changes.items()}
+    tally = _Tally(moved)
+    for name, change in changes.items():
+        count = sources[name].count
+        tally.layers[name] = LayerChange(change.module, count, change.largest_singular_value)
+    try:
+        _pump(blocks, tally, _file_headers(targets), device, progress)
+        write_index(targets, folder)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise PhaseError(disk_full(folder, sum(t.bytes for t in targets), written_bytes(folder))) from None
+        raise PhaseError(f"the merged model could not be written to {folder}: {error}. Merge it again.") from None
+    rounding = (tally.lost_square / tally.base_square) ** 0.5 if tally.base_square else 0.0
+    return Written(tuple(targets), tuple(tally.layers.values()), tally.nonfinite, rounding)
+
+
+def _on(change: LowRankChange, device: torch.device) -> LowRankChange:
+    return LowRankChange(change.module, change.left.to(device), change.right.to(device))
+
+
+def _blocks(source: TensorHeader, target: TensorHeader, changed: bool, numbers: int) -> Iterator[_Block]:
+    width = source.shape[1] if changed else 1
+    total = source.count // max(1, width)
+    step = max(1, numbers // width)
+    for first in range(0, total, step):
+        yield _Block(source, target, first, min(step, total - first), width)
+
+
+def _pump(
+    blocks: Sequence[_Block],
+    tally: _Tally,
+    file_headers: Mapping[Path, bytes],
+    device: torch.device,
+    progress: Callable[[Sequence[_Block]], Iterator[_Block]],
+) -> None:
+    """Reads, computes and writes all blocks in order, each of the three in a thread of its own."""
+    files = _Files(file_headers)
+    waiting: deque[Future[bytearray]] = deque()
+    writing: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        try:
+            waiting.extend(reader.submit(files.read, block) for block in blocks[:_AHEAD])
+            for number, block in enumerate(progress(blocks)):
+                raw = waiting.popleft().result()
+                if number + _AHEAD < len(blocks):
+                    waiting.append(reader.submit(files.read, blocks[number + _AHEAD]))
+                writing.append(writer.submit(files.write, block, _merged(block, raw, tally, device)))
+                if len(writing) > _AHEAD:
+                    writing.popleft().result()
+            for future in writing:
+                future.result()
+        finally:
+            for pending in (*waiting, *writing):
+                pending.cancel()
+            reader.shutdown()
+            writer.shutdown()
+            files.close()
+
+
+class _Files:
+    """The files that are read and written, one of each at a time; `read` and `write` each stay in one thread."""
+
+    def __init__(self, file_headers: Mapping[Path, bytes]) -> None:
+        self._headers = file_headers
+        self._source: BinaryIO | None = None
+        self._target: BinaryIO | None = None
+
+    def read(self, block: _Block) -> bytearray:
+        source = block.source
+        if self._source is None or self._source.name != str(source.file):
+            if self._source is not None:
+                self._source.close()
+            self._source = open(str(source.file), "rb", buffering=0)  # noqa: SIM115 - closed by `close`
+        itemsize = source.bytes // source.count
+        content = bytearray(block.length * block.width * itemsize)
+        self._source.seek(source.offset + block.first * block.width * itemsize)
+        with memoryview(content) as view:
+            done = 0
+            while done < len(content):
+                with view[done:] as rest:
+                    got = self._source.readinto(rest)
+                if not got:
+                    raise PhaseError(f"{source.file} ends within {source.name}. Fetch the base anew.")
+                done += got
+        return content
+
+    def write(self, block: _Block, content: memoryview) -> None:
+        file = block.target.file
+        if self._target is None or self._target.name != str(file):
+            if self._target is not None:
+                self._target.close()
+            self._target = open(str(file), "wb", buffering=0)  # noqa: SIM115 - closed by `close`
+            self._put(memoryview(self._headers[file]))
+        self._put(content)
+
+    def _put(self, content: memoryview) -> None:
+        while content:  # A file without a buffer may take less than it is given.
+            content = content[self._target.write(content) :]
+
+    def close(self) -> None:
+        for file in (self._source, self._target):
+            if file is not None:
+                file.close()
+
+
+def _merged(block: _Block, raw: bytearray, tally: _Tally, device: torch.device) -> memoryview:
+    """The bytes to write for a block of the base's bytes."""
+    if block.source.dtype not in _TORCH:
+        return memoryview(raw)
+    before = torch.frombuffer(raw, dtype=_TORCH[block.source.dtype])
+    dtype = _TORCH[block.target.dtype]
+    name = block.source.name
+    if (change := tally.changes.get(name)) is None:
+        after = before.to(dtype)
+        if FLOAT_BYTES[block.source.dtype] > dtype.itemsize or block.source.dtype == "F16":
+            tally.base_square += float(before.float().square().sum())
+            tally.lost_square += float((after.float() - before.float()).square().sum())
+    else:
+        weight = before.view(block.length, block.width).to(device)
+        delta = change.left[block.first : block.first + block.length] @ change.right
+        after = (weight.float() + delta).to(dtype)
+        tally.layers[name].add(weight.to(dtype), delta, after)
+    if not torch.isfinite(after.sum(dtype=torch.float32)):
+        count = int((~torch.isfinite(after)).sum())
+        if count:
+            tally.nonfinite[name] = tally.nonfinite.get(name, 0) + count
+    return memoryview(after.cpu().reshape(-1).view(torch.uint8).numpy())
+
+
+def write_index(headers: Sequence[TensorHeader], folder: Path) -> None:
+    """Which file holds which tensor, where there are several. None for a single file."""
+    if {header.file.name for header in headers} == {SINGLE_FILE}:
+        return
+    index = {
+        "metadata": {"total_size": sum(header.bytes for header in headers)},
+        "weight_map": {header.name: header.file.name for header in sorted(headers, key=lambda h: h.name)},
+    }
+    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def written_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def disk_full(folder: Path, needed: int, written: int) -> str:
+    """What to tell when the disk of a folder holds less than the merged model needs."""
+    return (
+        f"the disk of {folder} is full: the merged model has {needed:,} bytes, {written:,} could be written, "
+        f"{max(0, needed - written):,} are missing. Make room, or set TMPDIR to a folder on a bigger disk, and merge "
+        "again. Nothing half written is kept."
+    )
