@@ -187,11 +187,18 @@ def test_the_pins_are_exact_and_fit_any_machine() -> None:
     assert not [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.!]+", line)]
 
 
-def test_the_environment_of_the_project_asks_for_what_the_steering_extra_declares() -> None:
-    environment = yaml.safe_load((ROOT / "conda.yaml").read_text(encoding="utf-8"))
+@pytest.mark.parametrize(
+    ("file", "extra", "constraints"),
+    [
+        ("conda.yaml", "steering", "-c constraints.txt"),
+        ("projects/lora_retraining/conda.yaml", "lora", "-c ../../constraints.txt"),
+    ],
+)
+def test_the_environment_of_a_project_asks_for_what_its_extra_declares(file: str, extra: str, constraints: str) -> None:
+    environment = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
     listed = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
     requirements = [Requirement(line) for line in listed if not line.startswith("-")]
     found = {canonicalize_name(requirement.name): str(requirement.specifier) for requirement in requirements}
-    declared = declared_requirements("steering")
+    declared = declared_requirements(extra)
     assert found == {name: str(requirement.specifier) for name, requirement in declared.items()}
-    assert "-c constraints.txt" in listed
+    assert constraints in listed
