@@ -1,0 +1,50 @@
+"""The whole project under MLflow: eight phases on the tiny model, and nothing computed twice."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+
+PROJECT = "projects/lora_retraining"
+ROOT = next(folder for folder in Path(__file__).parents if (folder / PROJECT).is_dir())
+PHASES = ["preflight", "train", "merge", "validate", "extract_failures", "train_1b", "merge_1b", "validate_1b"]
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
+
+
+def run_main(**parameters: object) -> subprocess.CompletedProcess[str]:
+    given = [word for name, value in {"preset": "tiny", **parameters}.items() for word in ("-P", f"{name}={value}")]
+    command = [sys.executable, "-m", "mlflow", "run", PROJECT, "-e", "main", "-b", "phases", "--env-manager", "local"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [*command, *given], cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_second_run_of_main_reuses_all_eight_phases_and_another_learning_rate_only_what_hangs_on_it(
+    store: str,
+) -> None:
+    for number, parameters in enumerate(({}, {}, {"failure_learning_rate": "0.005", "decide": "rerun"})):
+        done = run_main(**parameters)
+        assert done.returncode == 0, f"{number}: {done.stderr[-3000:]}{done.stdout[-3000:]}"
+    runs = MlflowClient(store).search_runs(["0"], order_by=["attributes.start_time ASC"])
+    runs = [run for run in runs if "phase.name" in run.data.tags]
+    verdicts = [(run.data.tags["phase.name"], run.data.tags["phase.verdict"]) for run in runs]
+    first, second = [(name, "run") for name in PHASES], [(name, "reuse") for name in PHASES]
+    assert verdicts == first + second + second[:5] + first[5:]
+
+    by_name = {run.data.tags["phase.name"]: run for run in runs[:8]}
+    file = download_artifacts(f"{by_name['validate'].info.artifact_uri}/outputs/results.json")
+    results = json.loads(Path(file).read_text())
+    assert results["verdict"] == "pass"
+    merged = by_name["merge"].data.metrics
+    assert merged["merge_logit_difference"] <= merged["merge_logit_tolerance"]
+    lines = download_artifacts(f"{by_name['extract_failures'].info.artifact_uri}/outputs/combined_losses.jsonl")
+    failures = [json.loads(line) for line in Path(lines).read_text().splitlines()]
+    assert len(failures) == by_name["extract_failures"].data.metrics["failures"] > 0
+    assert {row["provenance"]["split"] for row in failures} == {"train"}
