@@ -24,7 +24,7 @@ GateFigures = tuple[str, str, float, float]
 
 @dataclass(frozen=True)
 class Settings:
-    """A value for every parameter. `dtype` and `device` may still be `auto`: `base_model.py` decides by what is there."""
+    """A value for every parameter. `dtype` and `device` may stay `auto`: `base_model.py` decides by what is there."""
 
     preset: str
     model: str

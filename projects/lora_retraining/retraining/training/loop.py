@@ -1,0 +1,175 @@
+"""One training: how many steps it takes, the Trainer with what belongs to it, and what came of it."""
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from peft import PeftModel
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from mlflow_plugin.active import ActivePhase
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.guardrails.memory import is_out_of_memory
+from mlflow_plugin.integrations.transformers import PhaseCallback
+from mlflow_plugin.progress import say
+from retraining.presets import Settings
+from retraining.training.adapter import trained_parameters
+from retraining.training.batches import Row, collate, count_tokens, keeps_rows_apart, pack
+from retraining.training.monitors import Monitor, Volume, mean_loss
+
+PROBE_ROWS = 16
+"""Rows whose loss is measured before and after training."""
+LOGS = 200
+"""At most so many of the Trainer's logs, however long it trains."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is going to be trained, counted before it begins."""
+
+    rows: int
+    sequences: int
+    """Rows, or with packing what several rows are joined to."""
+    tokens: int
+    supervised_tokens: int
+    batch_size: int
+    accumulation: int
+    epochs: float
+    steps_per_epoch: int
+    steps: int
+    """Of the optimizer, in all epochs."""
+    warmup_steps: int
+    learning_rate: float
+    packing: str
+
+    def sentence(self) -> str:
+        return (
+            f"{self.rows:,} rows in {self.sequences:,} sequences ({self.packing}), {self.tokens:,} tokens, "
+            f"{self.supervised_tokens:,} of them learnt; {self.batch_size} x {self.accumulation} sequences a step make "
+            f"{self.steps_per_epoch:,} steps an epoch and {self.steps:,} in {self.epochs:g} epochs, "
+            f"{self.warmup_steps} of them to warm up"
+        )
+
+
+def make_plan(rows: Sequence[Row], sequences: int, settings: Settings) -> Plan:
+    """The steps as the Trainer takes them: what is left at the end of an epoch is a smaller step of its own."""
+    batches = math.ceil(sequences / settings.batch_size)
+    steps_per_epoch = max(1, math.ceil(batches / settings.accumulation))
+    steps = math.ceil(settings.epochs * steps_per_epoch)
+    tokens, supervised = count_tokens(rows)
+    return Plan(
+        rows=len(rows),
+        sequences=sequences,
+        tokens=tokens,
+        supervised_tokens=supervised,
+        batch_size=settings.batch_size,
+        accumulation=settings.accumulation,
+        epochs=settings.epochs,
+        steps_per_epoch=steps_per_epoch,
+        steps=steps,
+        warmup_steps=min(settings.warmup_steps, steps // 10),
+        learning_rate=settings.learning_rate,
+        packing=settings.packing,
+    )
+
+
+def training_arguments(plan: Plan, settings: Settings, folder: str, cpu: bool, autocast: bool) -> TrainingArguments:
+    """The Trainer's arguments. Checkpoints and metrics are the phase's, so the Trainer saves and reports nothing."""
+    return TrainingArguments(
+        output_dir=folder,
+        per_device_train_batch_size=plan.batch_size,
+        gradient_accumulation_steps=plan.accumulation,
+        num_train_epochs=plan.epochs,
+        learning_rate=plan.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=plan.warmup_steps,
+        max_grad_norm=1.0,
+        bf16=autocast,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        train_sampling_strategy="group_by_length" if plan.packing == "grouped" else "random",
+        logging_steps=max(1, plan.steps // LOGS),
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        seed=settings.seed,
+        use_cpu=cpu,
+        dataloader_pin_memory=not cpu,
+        remove_unused_columns=False,
+    )
+
+
+def train_adapter(
+    phase: ActivePhase, model: PeftModel, rows: Sequence[Row], settings: Settings, padding: int, autocast: bool
+) -> dict[str, Any]:
+    """Trains the model's adapter in place, from where an interrupted run stopped, and returns what came of it: the same
+    for the same training, without times.
+
+    `padding`: the token that fills up rows. `autocast`: whether to multiply in bfloat16 whatever the weights are in.
+    Raises PhaseError when training breaks or even single rows do not fit into memory.
+    """
+    device = model.device
+    model.config.use_cache = False  # With a cache transformers does not look for packed rows.
+    packing = settings.packing
+    if packing == "packed" and not keeps_rows_apart(model, device):
+        say(f"{phase.name}: this model's attention does not keep packed rows apart; rows of like length share a batch")
+        packing = "grouped"
+    sequences: Sequence[Row] = pack(rows, settings.max_length) if packing == "packed" else rows
+    plan = make_plan(rows, len(sequences), settings)
+    say(f"{phase.name}: {plan.sentence()}")
+    share = 1 / plan.steps_per_epoch
+    monitor = Monitor(phase, Volume(plan.rows * share, plan.tokens * share, plan.supervised_tokens * share))
+    probe = rows[:PROBE_ROWS]
+    if phase.resumed_checkpoint() is None:  # Else the checkpoint has it.
+        monitor.loss_before = mean_loss(model, probe, device)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            model,
+            training_arguments(plan, settings, folder, device.type == "cpu", autocast),
+            data_collator=partial(collate, padding=padding),
+            train_dataset=sequences,  # type: ignore[arg-type]  # A list has all that is needed of a Dataset.
+            callbacks=[monitor],
+        )
+        trainer.remove_callback(PrinterCallback)  # The monitor tells.
+        _train(phase, trainer)
+    # Off with the autocast that accelerate puts around the model: the loss before was without it, too.
+    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    return _outcome(plan, trainer, monitor, mean_loss(model, probe, device), autocast)
+
+
+def _train(phase: ActivePhase, trainer: Trainer) -> None:
+    try:
+        PhaseCallback(phase).train(trainer)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        text = " ".join(str(error).split())[:200]
+    else:
+        return
+    # Within a batch the phase halves it; this was around it: the optimizer's state, or the weights on their way.
+    raise PhaseError(
+        f"{phase.name}: out of memory outside of a batch, where a smaller one does not help ({text}). Lower the rank, "
+        "take dtype=bfloat16 or a smaller model, or end what else uses this memory; then run it again."
+    )
+
+
+def _outcome(plan: Plan, trainer: Trainer, monitor: Monitor, loss_after: float, autocast: bool) -> dict[str, Any]:
+    if trainer.state.global_step != plan.steps:
+        say(f"attention: {plan.steps} steps were planned, {trainer.state.global_step} were taken")
+    model: Any = trainer.model
+    return {
+        **asdict(plan),
+        "steps": trainer.state.global_step,
+        "batch_size_used": trainer.args.per_device_train_batch_size,
+        "accumulation_used": trainer.args.gradient_accumulation_steps,
+        "trained_parameters": trained_parameters(model),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "autocast": "bfloat16" if autocast else "none",
+        "loss_before": monitor.loss_before,
+        "loss_after": loss_after,
+        "loss_drop": 1 - loss_after / monitor.loss_before if monitor.loss_before else 0.0,
+        "largest_gradient": monitor.largest_gradient,
+    }
