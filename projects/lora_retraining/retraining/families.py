@@ -76,7 +76,7 @@ ARITHMETIC = (
     ),
     ArithmeticFamily(
         (
-            "{n} shares {a} {i} equally among {c} friends. {m}, one of them, loses {b} {i}. How many does {m} have left?",
+            "{n} shares {a} {i} equally among {c} friends. {m}, one of these, loses {b} {i}. How many has {m} left?",
             "{c} tables get {a} {i}, each table as many. {n} takes {b} {i} from the table of {m}. How many {i} stay?",
         ),
         _share,
@@ -92,7 +92,7 @@ ARITHMETIC = (
     ),
     ArithmeticFamily(
         (
-            "{n} buys {a} {i} for {c} dollars each and a lamp for {b} dollars from {m}. How much does {n} pay {m}, in dollars?",
+            "{n} buys {a} {i} for {c} dollars each and a lamp for {b} dollars. How many dollars does {n} pay to {m}?",
             "A lamp costs {b} dollars. {m} sells {i} at {c} dollars each. What do {a} {i} and the lamp cost {n}?",
         ),
         _small(2, 12),
