@@ -13,7 +13,7 @@ from retraining.tasks import Task
 
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 _PYTHON = {"", "python", "py", "python3"}
-_BEGINS = re.compile(r"^(?:def|class|import|from|async def|@)\b?", re.MULTILINE)
+_BEGINS = re.compile(r"^(?:(?:async )?def |class |import |from |@)", re.MULTILINE)
 _LONGEST = 64 * 1024
 _MOST_LINES = 400
 
@@ -25,7 +25,7 @@ def grade_code(task: Task, completion: str, limits: Limits = DEFAULT_LIMITS) -> 
     code = extract_code(completion, task.entry_point, task.prefix)
     if not code:
         return Grade(False, "no code in the completion")
-    result = sandbox.run(program(code, task), tests(task), task.entry_point, limits)
+    result = sandbox.run(program(code, task), with_call_of_check(task), task.entry_point, limits)
     reason = f"{result.status}: {result.message}" if result.message else result.status
     return Grade(result.status == "passed", reason, code)
 
@@ -37,7 +37,7 @@ def program(code: str, task: Task) -> str:
     return f"{task.prefix}\n\n{code}"
 
 
-def tests(task: Task) -> str:
+def with_call_of_check(task: Task) -> str:
     """The tests with the call of HumanEval's `check(candidate)`, where they only define it."""
     tree = _parsed(task.tests)
     if tree is None or not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body):
@@ -57,7 +57,7 @@ def extract_code(completion: str, entry_point: str = "", prefix: str = "") -> st
     unfenced = [] if blocks else list(_unfenced(text))
     for code in (*blocks, *unfenced):
         if entry_point and _defines(code, entry_point):
-            return code
+            return str(code)
     if prefix:
         for body in blocks or [text]:
             if continued := _continued(prefix, body):

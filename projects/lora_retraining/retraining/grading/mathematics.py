@@ -14,7 +14,8 @@ from retraining.tasks import Task
 
 _HASHES = re.compile(r"^[ \t]*####[ \t]*(\S[^\n]*)", re.MULTILINE)
 _SAID = re.compile(
-    r"(?:(?:final|correct)\s+answer|the\s+answer|^\**answer)\**(?:\s+(?:is|are|will\s+be|equals)\b\s*:?|\s*[:=])\**\s*([^\n]+)",
+    r"(?:(?:final|correct)\s+answer|the\s+answer|^\**answer)\**"
+    r"(?:[ \t]+(?:is|are|will\s+be|equals)\b[ \t]*:?|[ \t]*[:=])\**[ \t]*(?=\S)",
     re.IGNORECASE | re.MULTILINE,
 )
 _PLAIN = r"(?:\d{1,3}(?:[, ]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
@@ -67,8 +68,8 @@ def extract_answer(completion: str) -> str:
         return _sentence(found[1])
     if inside := boxed(completion):
         return inside[:_LONGEST]
-    if said := _SAID.findall(completion):
-        return _sentence(said[-1])
+    if said := list(_SAID.finditer(completion)):
+        return _sentence(completion[said[-1].end() :].split("\n", 1)[0])
     numbers = _ANY_NUMBER.findall(completion)
     return numbers[-1].strip() if numbers else ""
 

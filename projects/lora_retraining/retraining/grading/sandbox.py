@@ -137,6 +137,7 @@ def _request(source: str, tests: str, entry_point: str, limits: Limits, scratch:
         "source": source,
         "tests": tests,
         "entry_point": entry_point,
+        "parent": os.getpid(),
         "token": secrets.token_hex(16),
         "descriptor": 20 + secrets.randbelow(40),
         "scratch": scratch,
@@ -180,6 +181,7 @@ def _started(scratch: str, request: dict[str, Any]) -> Iterator[_Child]:
         raise PhaseError(f"no process could be started to run code in: {error}. Close other programs.") from None
     finally:
         os.close(write)
+    assert process.stdin is not None and process.stdout is not None
     try:
         with suppress(BrokenPipeError), process.stdin as stdin:
             stdin.write(json.dumps({**request, "report": write}).encode())
@@ -214,7 +216,7 @@ def _watch(child: _Child, limits: Limits, scratch: str) -> str:
                 return "" if _has_ended(child.process) else "timeout"
             if now - looked >= _LOOK_EVERY_SECONDS:
                 looked = now
-                if _bytes_in(scratch) > limits.scratch:
+                if _exceeds(scratch, limits.scratch):
                     return f"wrote more than {limits.scratch} bytes of files"
             if not selector.get_map():
                 time.sleep(0.002)  # It has closed its descriptors and runs on, or is about to end.
@@ -237,14 +239,16 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
     return process.poll() is not None
 
 
-def _bytes_in(folder: str) -> int:
-    """Of the files in a folder, an empty one counted as 4096."""
+def _exceeds(folder: str, limit: int) -> bool:
+    """Whether the files in a folder have more bytes than that, an empty one counted as 4096."""
     total = 0
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):
                 total += max(4096, entry.stat(follow_symlinks=False).st_size)
-    return total
+            if total > limit:
+                return True
+    return False
 
 
 def _judged(child: _Child, stopped: str, limits: Limits, seconds: float) -> SandboxResult:

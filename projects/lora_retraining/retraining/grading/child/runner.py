@@ -26,7 +26,7 @@ _LONGEST = 300
 
 def main() -> None:
     request = json.loads(sys.stdin.buffer.read())
-    _leave_the_parent_alone()
+    _end_with_the_parent(request["parent"])
     descriptor = _hide_descriptors(request["report"], request["descriptor"])
     applied = _confine(request)
     write, leave, dumps = os.write, os._exit, json.dumps
@@ -40,13 +40,12 @@ def main() -> None:
     leave(0)  # Threads that the solution has left behind end here too.
 
 
-def _leave_the_parent_alone() -> None:
-    """Its own session, and an end when the parent ends."""
+def _end_with_the_parent(parent: int) -> None:
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-    if os.getppid() == 1:
+    if os.getppid() != parent:
         os._exit(1)
 
 
