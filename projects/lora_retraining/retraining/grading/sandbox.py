@@ -181,7 +181,8 @@ def _started(scratch: str, request: dict[str, Any]) -> Iterator[_Child]:
         raise PhaseError(f"no process could be started to run code in: {error}. Close other programs.") from None
     finally:
         os.close(write)
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
         with suppress(BrokenPipeError), process.stdin as stdin:
             stdin.write(json.dumps({**request, "report": write}).encode())
