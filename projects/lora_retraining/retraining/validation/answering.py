@@ -66,12 +66,18 @@ def _configured_ends(files: ModelFiles) -> int | list[int] | None:
     return configured.get("eos_token_id", files.config.get("eos_token_id"))
 
 
-def answer_all(phase: ActivePhase, sides: Mapping[str, Side], settings: Settings, every: int | None = None) -> None:
-    """Lets each side answer all its tasks. A checkpoint is saved after rounds in which one is due, or `every` rounds.
+def answer_all(
+    phase: ActivePhase,
+    sides: Mapping[str, Side],
+    settings: Settings,
+    state: Mapping[str, Any],
+    every: int | None = None,
+) -> int:
+    """Lets each side answer all its tasks; returns the rounds that took. `state`, with the writing of each side in it,
+    is saved after rounds in which that is due, or each `every` rounds; a resumed run goes on from there.
 
     Raises PhaseError when a model cannot be loaded or a single answer does not fit into memory.
     """
-    state = {name: side.writing for name, side in sides.items()}
     rounds = phase.restore(state)
     for name, side in sides.items():
         if not side.writing.waiting:
@@ -89,6 +95,7 @@ def answer_all(phase: ActivePhase, sides: Mapping[str, Side], settings: Settings
         del model
         free_memory()
     phase.end_of_steps()
+    return rounds
 
 
 def tokens_per_second(sides: Mapping[str, Side]) -> float:
