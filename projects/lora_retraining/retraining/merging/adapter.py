@@ -83,7 +83,7 @@ def read_adapter(folder: Path, base: ModelFiles, headers: Sequence[TensorHeader]
     tensors = _read_tensors(folder)
     layers = _layers_meant(folder, base)
     named = {f"{_PREFIX}{module}.lora_{side}.weight" for module in layers for side in "AB"}
-    _require_all(folder, base, named, set(tensors))
+    _require_none(folder, base, named - tensors.keys(), "lacks")
     shapes = {header.name: header.shape for header in headers}
     changes = {}
     for module, layer in layers.items():
@@ -91,6 +91,7 @@ def read_adapter(folder: Path, base: ModelFiles, headers: Sequence[TensorHeader]
         change = _change(module, layer, a, b)
         _require_shape(folder, base, change, shapes.get(f"{module}.weight"))
         changes[f"{module}.weight"] = change
+    _require_none(folder, base, tensors.keys() - named, "has, with no such layer in the base,")
     return Adapter(folder, config, _read_json(folder / BASE_FILE) if (folder / BASE_FILE).is_file() else {}, changes)
 
 
@@ -176,13 +177,12 @@ def _layers_meant(folder: Path, base: ModelFiles) -> dict[str, Any]:
     return layers
 
 
-def _require_all(folder: Path, base: ModelFiles, meant: set[str], there: set[str]) -> None:
-    for names, what in ((meant - there, "lacks"), (there - meant, "has, with no such layer in the base,")):
-        if names:
-            raise PhaseError(
-                f"{folder / ADAPTER_FILE} {what} {len(names)} tensors, first {min(names)}: it was made for another "
-                f"architecture than that of {base.source}. Name the base that it was trained against."
-            )
+def _require_none(folder: Path, base: ModelFiles, names: set[str], what: str) -> None:
+    if names:
+        raise PhaseError(
+            f"{folder / ADAPTER_FILE} {what} {len(names)} tensors, first {min(names)}: it was made for another "
+            f"architecture than that of {base.source}. Name the base that it was trained against."
+        )
 
 
 def _change(module: str, layer: Any, a: Tensor, b: Tensor) -> LowRankChange:

@@ -28,7 +28,9 @@ _STORED = {"bfloat16": "BF16", "float32": "F32"}
 
 @dataclass(frozen=True)
 class MergedModel:
-    """`adapter` without its changes. `base_matches`: whether the base is the adapter's own, by digest; False only when that refusal was overridden."""
+    """`adapter` is without its changes. `base_matches`: whether the base is the adapter's own, by digest; False only
+    when that refusal was overridden.
+    """
 
     files: ModelFiles
     base: ModelFiles
