@@ -143,6 +143,12 @@ def test_all_formats_hold_the_same_rows(tmp_path: Path) -> None:
     assert found[1] == found[2] == found[3] == found[0]
 
 
+def test_a_long_document_fits_into_a_cell(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(f"question,answer\nWhat?,{'x' * 200_000}\n")
+    (task,) = load_tasks(str(tmp_path / "rows.csv"), "train")
+    assert len(task.answer) == 200_000
+
+
 def test_of_a_folder_the_files_of_the_split_are_taken_else_all(tmp_path: Path) -> None:
     write_lines(tmp_path / "train-00.jsonl", {**GSM8K, "question": "one"})
     write_lines(tmp_path / "train-01.jsonl", {**GSM8K, "question": "two"})
@@ -208,6 +214,7 @@ def test_malformed_rows_of_a_folder_are_told_with_their_file(tmp_path: Path) -> 
     [
         ("rows.json", b"{}"),
         ("rows.json", b"["),
+        ("rows.json", b"[" * 100_000),
         ("rows.parquet", b"PAR1 no"),
         ("rows.csv", b'a\n"open'),
         ("rows.csv", b"\xff"),

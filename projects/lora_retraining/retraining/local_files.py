@@ -12,6 +12,8 @@ from retraining.tasks import Split
 
 Record = tuple[int, Any]
 """The record's number in its file, from 1, and the record; in place of one that cannot be read, a MalformedRowError."""
+LONGEST_CELL = 2**24
+"""Characters in a cell of a CSV file; Python's own limit, 2**17, is less than a long document."""
 COUNTED_BY_LINES = (".jsonl", ".csv")
 """Files whose records' numbers are line numbers."""
 
@@ -31,7 +33,7 @@ def read_records(file: Path) -> Iterator[Record]:
     """Every record of a file. Raises PhaseError when the file as a whole cannot be read."""
     try:
         yield from READERS[file.suffix](file)
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, RecursionError, NotImplementedError, csv.Error) as error:
         raise PhaseError(f"{file} cannot be read: {' '.join(str(error).split())[:300]}") from None
 
 
@@ -59,6 +61,7 @@ def _json_array(file: Path) -> Iterator[Record]:
 
 
 def _csv_rows(file: Path) -> Iterator[Record]:
+    csv.field_size_limit(LONGEST_CELL)
     with open(file, encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream, strict=True)
         for record in reader:
