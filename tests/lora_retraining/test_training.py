@@ -11,10 +11,10 @@ from retraining.base_model import ModelFiles, find_model, load_model, load_token
 from retraining.presets import PROJECTIONS, settings
 from retraining.training.adapter import add_adapter, save_adapter, trained_parameters
 from retraining.training.batches import collate, count_tokens, keeps_rows_apart, pack
-from retraining.training.loop import make_plan, training_arguments
+from retraining.training.loop import make_trainer, training_arguments
 from retraining.training.monitors import mean_loss
+from retraining.training.plan import make_plan
 from retraining.training.precision import precision_of
-from transformers import Trainer
 
 from mlflow_plugin.errors import PhaseError
 
@@ -109,12 +109,8 @@ def test_the_planned_steps_are_those_that_the_trainer_takes(
     )
     data = rows_of([8] * rows)
     plan = make_plan(data, len(data), chosen)
-    trainer = Trainer(
-        add_adapter(model, chosen, "tiny"),
-        training_arguments(plan, chosen, str(tmp_path), cpu=True, autocast=False),
-        data_collator=lambda batch: collate(batch, 0),
-        train_dataset=data,  # type: ignore[arg-type]
-    )
+    arguments = training_arguments(plan, chosen, str(tmp_path), cpu=True, autocast=False)
+    trainer = make_trainer(add_adapter(model, chosen, "tiny"), data, arguments, padding=0)
 
     trainer.train()
 

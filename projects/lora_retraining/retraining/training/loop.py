@@ -1,9 +1,8 @@
-"""One training: how many steps it takes, the Trainer with what belongs to it, and what came of it."""
+"""One training: the Trainer with what belongs to it, and what came of it."""
 
-import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -17,63 +16,14 @@ from mlflow_plugin.integrations.transformers import PhaseCallback
 from mlflow_plugin.progress import say
 from retraining.presets import Settings
 from retraining.training.adapter import trained_parameters
-from retraining.training.batches import Row, collate, count_tokens, keeps_rows_apart, pack
-from retraining.training.monitors import Monitor, Volume, mean_loss
+from retraining.training.batches import Row, collate, keeps_rows_apart, pack
+from retraining.training.monitors import Monitor, mean_loss
+from retraining.training.plan import Plan, make_plan
 
 PROBE_ROWS = 16
 """Rows whose loss is measured before and after training."""
 LOGS = 200
 """At most so many of the Trainer's logs, however long it trains."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is going to be trained, counted before it begins."""
-
-    rows: int
-    sequences: int
-    """Rows, or with packing what several rows are joined to."""
-    tokens: int
-    supervised_tokens: int
-    batch_size: int
-    accumulation: int
-    epochs: float
-    steps_per_epoch: int
-    steps: int
-    """Of the optimizer, in all epochs."""
-    warmup_steps: int
-    learning_rate: float
-    packing: str
-
-    def sentence(self) -> str:
-        return (
-            f"{self.rows:,} rows in {self.sequences:,} sequences ({self.packing}), {self.tokens:,} tokens, "
-            f"{self.supervised_tokens:,} of them learnt; {self.batch_size} x {self.accumulation} sequences a step make "
-            f"{self.steps_per_epoch:,} steps an epoch and {self.steps:,} in {self.epochs:g} epochs, "
-            f"{self.warmup_steps} of them to warm up"
-        )
-
-
-def make_plan(rows: Sequence[Row], sequences: int, settings: Settings) -> Plan:
-    """The steps as the Trainer takes them: what is left at the end of an epoch is a smaller step of its own."""
-    batches = math.ceil(sequences / settings.batch_size)
-    steps_per_epoch = max(1, math.ceil(batches / settings.accumulation))
-    steps = math.ceil(settings.epochs * steps_per_epoch)
-    tokens, supervised = count_tokens(rows)
-    return Plan(
-        rows=len(rows),
-        sequences=sequences,
-        tokens=tokens,
-        supervised_tokens=supervised,
-        batch_size=settings.batch_size,
-        accumulation=settings.accumulation,
-        epochs=settings.epochs,
-        steps_per_epoch=steps_per_epoch,
-        steps=steps,
-        warmup_steps=min(settings.warmup_steps, steps // 10),
-        learning_rate=settings.learning_rate,
-        packing=settings.packing,
-    )
 
 
 def training_arguments(plan: Plan, settings: Settings, folder: str, cpu: bool, autocast: bool) -> TrainingArguments:
@@ -102,6 +52,18 @@ def training_arguments(plan: Plan, settings: Settings, folder: str, cpu: bool, a
     )
 
 
+def make_trainer(model: PeftModel, sequences: Sequence[Row], arguments: TrainingArguments, padding: int) -> Trainer:
+    """A Trainer that prints nothing. `padding`: the token that fills up rows."""
+    trainer = Trainer(
+        model,
+        arguments,
+        data_collator=partial(collate, padding=padding),
+        train_dataset=sequences,  # type: ignore[arg-type]  # A list has all that is needed of a Dataset.
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
 def train_adapter(
     phase: ActivePhase, model: PeftModel, rows: Sequence[Row], settings: Settings, padding: int, autocast: bool
 ) -> dict[str, Any]:
@@ -120,20 +82,14 @@ def train_adapter(
     sequences: Sequence[Row] = pack(rows, settings.max_length) if packing == "packed" else rows
     plan = make_plan(rows, len(sequences), settings)
     say(f"{phase.name}: {plan.sentence()}")
-    share = 1 / plan.steps_per_epoch
-    monitor = Monitor(phase, Volume(plan.rows * share, plan.tokens * share, plan.supervised_tokens * share))
+    monitor = Monitor(phase, plan)
     probe = rows[:PROBE_ROWS]
     if phase.resumed_checkpoint() is None:  # Else the checkpoint has it.
         monitor.loss_before = mean_loss(model, probe, device)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            model,
-            training_arguments(plan, settings, folder, device.type == "cpu", autocast),
-            data_collator=partial(collate, padding=padding),
-            train_dataset=sequences,  # type: ignore[arg-type]  # A list has all that is needed of a Dataset.
-            callbacks=[monitor],
-        )
-        trainer.remove_callback(PrinterCallback)  # The monitor tells.
+        arguments = training_arguments(plan, settings, folder, device.type == "cpu", autocast)
+        trainer = make_trainer(model, sequences, arguments, padding)
+        trainer.add_callback(monitor)
         _train(phase, trainer)
     # Off with the autocast that accelerate puts around the model: the loss before was without it, too.
     trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)

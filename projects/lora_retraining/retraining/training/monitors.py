@@ -5,7 +5,6 @@ whether the loss falls, how large gradients were, how fast it goes, how busy the
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -18,25 +17,17 @@ from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.progress import Progress
 from retraining.chat import IGNORED
 from retraining.training.batches import Row, collate
+from retraining.training.plan import Plan
 
 OF_THE_MACHINE = "system/"
 """Begins the names of metrics that say nothing about the model; MLflow and the phases' comparison hold by it."""
 
 
-@dataclass(frozen=True)
-class Volume:
-    """What one step of the optimizer sees, in the mean over an epoch."""
-
-    examples: float
-    tokens: float
-    supervised: float
-
-
 class Monitor(TrainerCallback, ExportableState):
     """Shows how far training is, and logs throughput and the use of the machine with each of the Trainer's logs."""
 
-    def __init__(self, phase: ActivePhase, volume: Volume) -> None:
-        self._phase, self._volume = phase, volume
+    def __init__(self, phase: ActivePhase, plan: Plan) -> None:
+        self._phase, self._plan = phase, plan
         self.loss_before = 0.0
         self.largest_gradient = 0.0
         self._meter: Progress | None = None
@@ -73,13 +64,14 @@ class Monitor(TrainerCallback, ExportableState):
         if steps <= 0 or seconds <= 0:
             return
         rate = steps / seconds
-        tokens = rate * self._volume.tokens
-        self._latest = f"loss {float(logs['loss']):.4g}, {tokens:,.0f} tokens/s"
+        # Of an epoch's mean step: counting in the batches themselves would hold up a GPU at each.
+        epochs = rate / self._plan.steps_per_epoch
+        self._latest = f"loss {float(logs['loss']):.4g}, {epochs * self._plan.tokens:,.0f} tokens/s"
         figures = {
             "seconds_per_step": 1 / rate,
-            "examples_per_second": rate * self._volume.examples,
-            "tokens_per_second": tokens,
-            "supervised_tokens_per_second": rate * self._volume.supervised,
+            "examples_per_second": epochs * self._plan.rows,
+            "tokens_per_second": epochs * self._plan.tokens,
+            "supervised_tokens_per_second": epochs * self._plan.supervised_tokens,
             "minutes_left": (state.max_steps - state.global_step) / rate / 60,
             **usage(),
         }
