@@ -29,6 +29,7 @@ def test_every_code_answer_passes_its_own_tests_of_which_only_the_first_is_shown
         shown, *hidden = task.tests.splitlines()
         assert shown in task.prompt
         assert len(hidden) == 2
+        assert len({test.partition(" == ")[2] for test in (shown, *hidden)}) > 1
         assert f"def {task.entry_point}(" in task.answer
         assert task.kind == "code"
 
@@ -88,7 +89,7 @@ CODE_BY_HAND = [
     ("red moon sun", ["moon"]),
     ("moon sun", "oom"),
     ("red sun", " SUN"),
-    ("red moon sun", "rms2"),
+    ("red moon sun", 5),
 ]
 
 
@@ -104,7 +105,7 @@ def test_a_split_is_the_same_on_any_machine_and_a_larger_count_only_adds() -> No
     assert len({task.id for task in tasks}) == len({task.prompt for task in tasks}) == 40
     assert {task.id.rpartition("/")[0] for task in tasks} == {"generated/train/7"}
     written = json.dumps([asdict(task) for task in tasks], sort_keys=True)
-    assert hashlib.sha256(written.encode()).hexdigest() == "b54714db25c56e33dc136f090afac85c88703925b336392c54799a1555502f4e"
+    assert hashlib.sha256(written.encode()).hexdigest() == "c33de0fbd92a105bc469b4eb176825b0d421dd98fee713d3da7495ff79e23626"
 
 
 @pytest.mark.parametrize(("train", "test"), [(3000, 5), (3000, 60), (1500, 500)])

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,14 @@ class CodeFamily:
     """`wordings` with the fields a (the argument), c and d (constants); `body` is what the function returns.
 
     `expected` computes the same from the argument and the constants; the tests come from it, never from `body`.
+    c is drawn from `between`, so that it matters for the inputs that are drawn.
     """
 
     wordings: tuple[str, ...]
     body: str
     expected: Callable[[Any, int, int], Any]
-    takes: str = "list"
+    takes: Literal["list", "text"] = "list"
+    between: tuple[int, int] = (2, 9)
 
 
 def _small(low: int = 5, high: int = 40) -> Callable[[random.Random], dict[str, int]]:
@@ -143,118 +145,127 @@ ARITHMETIC = (
 CODE = (
     CodeFamily(
         (
-            "takes a list `{a}` and returns a list of those numbers in `{a}` that are greater than {c}",
-            "keeps only what is above {c} in the list `{a}` and returns this part of `{a}` as a list",
+            "returns the list of all numbers in the list `{a}` that are greater than {c}",
+            "filters the list `{a}` and returns only the numbers above {c}",
         ),
         "[n for n in {a} if n > {c}]",
         lambda a, c, d: [n for n in a if n > c],
+        between=(3, 9),
     ),
     CodeFamily(
         (
-            "takes a list `{a}` and returns the sum of those numbers in `{a}` that are divisible by {c}",
-            "adds up all multiples of {c} in the list `{a}` and returns the total of `{a}` so found",
+            "returns the sum of all numbers in the list `{a}` that are divisible by {c}",
+            "adds up the multiples of {c} in the list `{a}` and returns the sum",
         ),
         "sum(n for n in {a} if n % {c} == 0)",
-        lambda a, c, d: sum(n for n in a if n % c == 0),
+        lambda a, c, d: sum(n for n in a if n // c * c == n),
+        between=(2, 5),
     ),
     CodeFamily(
         (
-            "takes a list `{a}` and returns a list with each number of `{a}` multiplied by {c} and increased by {d}",
-            "returns what the list `{a}` becomes when {c} times each number of `{a}` plus {d} is put in its place",
+            "returns every number of the list `{a}` multiplied by {c} and then increased by {d}",
+            "multiplies each number of the list `{a}` by {c}, adds {d} to it and returns the list",
         ),
         "[n * {c} + {d} for n in {a}]",
-        lambda a, c, d: [n * c + d for n in a],
+        lambda a, c, d: [d + c * n for n in a],
     ),
     CodeFamily(
         (
-            "takes a list `{a}` and returns how many numbers in `{a}` are less than {c}",
-            "counts what is below {c} in the list `{a}` and returns the count for `{a}`",
+            "returns how many numbers in the list `{a}` are less than {c}",
+            "counts the numbers below {c} in the list `{a}` and returns the count",
         ),
         "sum(1 for n in {a} if n < {c})",
         lambda a, c, d: len([n for n in a if n < c]),
+        between=(3, 9),
     ),
     CodeFamily(
         (
-            "takes a list `{a}` and returns the {c} largest numbers of `{a}`, the largest first",
-            "sorts the list `{a}` from high to low and returns the first {c} numbers of the sorted `{a}`",
+            "returns the {c} largest numbers of the list `{a}`, the largest first",
+            "sorts the list `{a}` in descending order and returns its first {c} numbers",
         ),
         "sorted({a}, reverse=True)[:{c}]",
         lambda a, c, d: sorted(a)[::-1][:c],
+        between=(2, 3),
     ),
     CodeFamily(
         (
-            "takes a list `{a}` and returns {c} times the difference of the largest and the smallest number in `{a}`",
-            "finds the range of the list `{a}`, highest minus lowest, and returns the range of `{a}` times {c}",
+            "returns the maximum minus the minimum of the list `{a}`, multiplied by {c}",
+            "subtracts the smallest number of the list `{a}` from the largest and returns {c} times the result",
         ),
         "(max({a}) - min({a})) * {c}",
         lambda a, c, d: c * (sorted(a)[-1] - sorted(a)[0]),
     ),
     CodeFamily(
         (
-            "takes a list `{a}` and returns a list in which each number of `{a}` that is below {c} has become {c}",
-            "raises whatever is smaller than {c} in the list `{a}` to {c} and returns the new list for `{a}`",
+            "returns the list `{a}` with every number below {c} replaced by {c}",
+            "raises each number of the list `{a}` that is less than {c} to {c} and returns the list",
         ),
         "[max(n, {c}) for n in {a}]",
         lambda a, c, d: [c if n < c else n for n in a],
+        between=(3, 9),
     ),
     CodeFamily(
         (
-            "takes a list `{a}` and returns the squares of those numbers in `{a}` that are divisible by {c}, as a list",
-            "squares every multiple of {c} in the list `{a}` and returns these squares from `{a}` as a list",
+            "returns the squares of the numbers in the list `{a}` that are divisible by {c}",
+            "squares every multiple of {c} in the list `{a}` and returns a list of these squares",
         ),
         "[n * n for n in {a} if n % {c} == 0]",
-        lambda a, c, d: [n**2 for n in a if n % c == 0],
+        lambda a, c, d: [n**2 for n in a if n // c * c == n],
+        between=(2, 4),
     ),
     CodeFamily(
         (
-            "takes a list `{a}` and returns the last {c} numbers of `{a}` in reverse order",
-            "reads the list `{a}` backwards and returns the first {c} numbers so read from `{a}`",
+            "returns the last {c} numbers of the list `{a}` in reverse order",
+            "reverses the list `{a}` and returns its first {c} numbers",
         ),
         "{a}[::-1][:{c}]",
         lambda a, c, d: list(reversed(a))[:c],
+        between=(2, 3),
     ),
     CodeFamily(
         (
-            "takes a list `{a}` and returns the product of the first and the last number of `{a}`, plus {d}",
-            "multiplies both ends of the list `{a}` with each other and returns {d} more than this product of `{a}`",
+            "returns the product of the first and the last number of the list `{a}`, plus {d}",
+            "multiplies the first number of the list `{a}` by the last one, adds {d} and returns the result",
         ),
         "{a}[0] * {a}[-1] + {d}",
-        lambda a, c, d: a[0] * a[len(a) - 1] + d,
+        lambda a, c, d: a[len(a) - 1] * a[0] + d,
     ),
     CodeFamily(
         (
-            "takes a sentence `{a}` and returns a list of the words of `{a}` that have more than {c} letters",
-            "splits the sentence `{a}` and returns the words in `{a}` longer than {c} as a list",
+            "returns the words of the sentence `{a}` that have more than {c} letters",
+            "splits the sentence `{a}` and returns a list of the words longer than {c} letters",
         ),
         "[w for w in {a}.split() if len(w) > {c}]",
         lambda a, c, d: [w for w in a.split(" ") if len(w) > c],
-        "text",
+        takes="text",
+        between=(3, 5),
     ),
     CodeFamily(
         (
-            "takes a string `{a}` and returns the first {c} characters of `{a}` in reverse order",
-            "cuts the string `{a}` after {c} characters and returns this piece of `{a}` backwards",
+            "returns the first {c} characters of the string `{a}` in reverse order",
+            "cuts the string `{a}` to {c} characters and returns them backwards",
         ),
         "{a}[:{c}][::-1]",
         lambda a, c, d: "".join(reversed(a[:c])),
-        "text",
+        takes="text",
     ),
     CodeFamily(
         (
-            "takes a sentence `{a}` and returns `{a}` in upper case without its first {c} characters",
-            "drops the first {c} characters of the sentence `{a}` and returns the rest of `{a}` in capital letters",
+            "returns the string `{a}` in upper case without its first {c} characters",
+            "skips the first {c} characters of the string `{a}` and returns the rest in upper case",
         ),
-        "{a}.upper()[{c}:]",
+        "{a}[{c}:].upper()",
         lambda a, c, d: "".join(letter.upper() for letter in list(a)[c:]),
-        "text",
+        takes="text",
+        between=(2, 5),
     ),
     CodeFamily(
         (
-            "takes a sentence `{a}` and returns the first letters of the words of `{a}` as one string, followed by {d}",
-            "joins the initials of all words in the sentence `{a}` and returns them with {d} behind, for `{a}`",
+            "returns the number of words in the sentence `{a}`, plus {d}",
+            "counts the words of the sentence `{a}`, adds {d} and returns the result",
         ),
-        '"".join(w[0] for w in {a}.split()) + "{d}"',
-        lambda a, c, d: "".join([w[0] for w in a.split(" ")]) + str(d),
-        "text",
+        "len({a}.split()) + {d}",
+        lambda a, c, d: a.count(" ") + 1 + d,
+        takes="text",
     ),
 )

@@ -4,9 +4,9 @@ Arithmetic: ten families of word problems in two steps, each in two wordings, an
 `#### 42`). Code: fourteen families of one-line functions, asked for as in MBPP, with one test shown and two more that
 only grading uses. Names, things and numbers are drawn at random.
 
-The splits share the families and no name: people, things, functions and arguments of the one never stand in the other.
-So what is learnt can show in the test split, while no test task stands in the train split, even nearly, by the measure
-of `overlap.py`.
+The splits share the families and no name: people, things, functions and arguments of the one never stand in the other,
+and no wording of a code family is put into the same request in both. So what is learnt can show in the test split,
+while no test task stands in the train split, even nearly, by the measure of `overlap.py`.
 """
 
 import random
@@ -42,7 +42,7 @@ TEXT_NAMES: dict[Split, tuple[str, ...]] = {
 VOCABULARY = ("red", "tree", "moon", "river", "stone", "bird", "garden", "sun", "table", "winter", "cloud", "song")
 REQUESTS = (
     "Write a Python function `{f}` that {what}. It must pass this test:\n{test}",
-    "Write `{f}`, a Python function that {what}. A test of `{f}`:\n{test}",
+    "Write a Python function called `{f}`. It {what}. For example:\n{test}",
 )
 
 
@@ -87,13 +87,17 @@ def _step(operator: str, left: int, right: int) -> tuple[int, str]:
 
 def _code(source: random.Random, split: Split, identifier: str) -> Task:
     family = source.choice(CODE)
-    names, argument = (LIST_NAMES, _numbers) if family.takes == "list" else (TEXT_NAMES, _sentence)
+    names, draw = (LIST_NAMES, _numbers) if family.takes == "list" else (TEXT_NAMES, _sentence)
     name = f"{source.choice(VERBS[split])}_{source.choice(NOUNS)}"
-    parts: dict[str, Any] = {"a": source.choice(names[split]), "c": source.randint(2, 9), "d": source.randint(1, 9)}
-    inputs = [argument(source) for _ in range(3)]
-    tests = [f"assert {name}({value!r}) == {family.expected(value, parts['c'], parts['d'])!r}" for value in inputs]
-    what = source.choice(family.wordings).format(**parts)
-    prompt = source.choice(REQUESTS).format(f=name, what=what, test=tests[0])
+    c, d = source.randint(*family.between), source.randint(1, 9)
+    cases: list[tuple[Any, Any]] = []
+    while len({repr(expected) for _, expected in cases}) < 2:  # else a constant would pass
+        cases = [(value, family.expected(value, c, d)) for value in (draw(source) for _ in range(3))]
+    tests = [f"assert {name}({value!r}) == {expected!r}" for value, expected in cases]
+    parts: dict[str, Any] = {"a": source.choice(names[split]), "c": c, "d": d}
+    wording = source.randrange(len(family.wordings))
+    request = REQUESTS[(wording + (split == "test")) % len(REQUESTS)]
+    prompt = request.format(f=name, what=family.wordings[wording].format(**parts), test=tests[0])
     answer = f"```python\ndef {name}({parts['a']}):\n    return {family.body.format(**parts)}\n```"
     return Task(identifier, DATASET, "code", split, prompt, answer, "\n".join(tests), name)
 
