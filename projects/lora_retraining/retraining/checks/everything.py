@@ -1,0 +1,151 @@
+"""All checks of one training, in the order of their titles. What one of them needs and lacks skips it, saying so."""
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow_plugin.digests import value_digest
+from mlflow_plugin.errors import PhaseError
+from retraining.base_model import ModelFiles, choose_device, find_model, load_tokenizer
+from retraining.checks import data as data_checks
+from retraining.checks import memory, resources
+from retraining.checks.adapter import check_adapter
+from retraining.checks.base_precision import check_base_precision, check_names
+from retraining.checks.checklist import CHECKS, Check
+from retraining.checks.scripts import check_scripts
+from retraining.checks.tokenizer import check_tokenizer, read_generation_config
+from retraining.headers import FLOAT_BYTES, TensorHeader, bytes_by_dtype, parameter_count, read_headers
+from retraining.presets import Settings
+
+
+@dataclass
+class Findings:
+    """Every check, and what was read on the way: None or empty where it could not be."""
+
+    checks: list[Check] = field(default_factory=list)
+    files: ModelFiles | None = None
+    headers: list[TensorHeader] = field(default_factory=list)
+    tokenizer: Any = None
+    data: data_checks.Data | None = None
+    lengths: data_checks.Lengths | None = None
+
+    def add(self, name: str, check: Callable[[], Check]) -> None:
+        """The outcome of one check; an error that it raises for people is its failure."""
+        try:
+            self.checks.append(check())
+        except PhaseError as error:
+            self.checks.append(Check(name, "fail", str(error), "See what it says."))
+
+    def skip(self, why: str, *names: str) -> None:
+        self.checks += [Check(name, "skip", why) for name in names]
+
+
+def look_at_everything(settings: Settings, project: Path, artifact_uri: str) -> Findings:
+    """Runs all checks. `project`: the folder of the MLproject file; `artifact_uri`: where the run's artifacts go.
+
+    Raises UsageError for a device or dtype that cannot be.
+    """
+    found = Findings()
+    _base(found, settings)
+    found.add("scripts", lambda: check_scripts(project))
+    folder = found.files.folder if found.files else Path(settings.model)
+    found.add("adapter", lambda: check_adapter(folder))
+    if found.files and found.headers:
+        found.add("tokenizer", lambda: _tokenizer(found))
+    else:
+        found.skip("there is no model to look at", "tokenizer")
+    found.add("packages", resources.check_packages)
+    found.add("data", lambda: _data(found, settings))
+    _machine(found, settings, artifact_uri)
+    if found.data:
+        data = found.data
+        found.add("overlap", lambda: data_checks.check_overlap(data))
+    else:
+        found.skip("there is no data to look at", "overlap")
+    order = list(CHECKS)
+    found.checks.sort(key=lambda check: order.index(check.name))
+    return found
+
+
+def _base(found: Findings, settings: Settings) -> None:
+    """Looks at names first: a model that they give away is not fetched, unless that refusal is overridden."""
+    try:
+        files = find_model(settings.model, weights=False)
+        named = check_names(settings.model, files)
+        if named.status == "fail" and "base_precision" not in settings.override:
+            found.files, check = files, check_base_precision(settings.model, files) if _is_local(settings) else named
+            found.checks.append(check)
+        else:
+            found.files = files if _is_local(settings) else find_model(settings.model)
+            found.checks.append(check_base_precision(settings.model, found.files))
+        found.headers = read_headers(found.files.folder)
+    except PhaseError as error:
+        if any(check.name == "base_precision" for check in found.checks):
+            return  # It has said the same already.
+        if Path(settings.model).exists():
+            found.add("base_precision", lambda: check_base_precision(settings.model, None))
+        else:
+            found.checks.append(Check("base_precision", "fail", str(error), "Give another model."))
+
+
+def _is_local(settings: Settings) -> bool:
+    return settings.model in ("tiny", "smollm2") or Path(settings.model).exists()
+
+
+def _tokenizer(found: Findings) -> Check:
+    assert found.files is not None
+    found.tokenizer = load_tokenizer(found.files)
+    generation = read_generation_config(found.files.folder)
+    return check_tokenizer(found.tokenizer, found.files.config, generation, found.headers)
+
+
+def _data(found: Findings, settings: Settings) -> Check:
+    found.data = data_checks.load_data(settings)
+    problem = ""
+    try:
+        if found.tokenizer is not None:
+            found.lengths = data_checks.measure_lengths(found.tokenizer, found.data.rows, settings.max_length)
+    except PhaseError as error:
+        problem = str(error)
+    return data_checks.check_data(settings, found.data, found.lengths, problem)
+
+
+def _machine(found: Findings, settings: Settings, artifact_uri: str) -> None:
+    from retraining.training.precision import precision_of
+
+    if not (found.files and found.headers):
+        found.skip("the model's size is not known", "device", "memory", "disk")
+        return
+    device = choose_device(settings.device)
+    dtype, autocast = precision_of(settings, device)
+    gpu = device.type == "cuda"
+    use = memory.Precision(dtype.itemsize, 2 if autocast else dtype.itemsize, gpu)
+    merged = FLOAT_BYTES["BF16" if settings.merge_dtype == "bfloat16" else "F32"]
+    merging = memory.merge_memory(found.headers, merged)
+    sizes = memory.architecture(found.files.config)
+    length = settings.max_length
+    if settings.packing == "grouped" and found.lengths:
+        length = min(length, found.lengths.longest)
+    training = memory.training_memory(sizes, found.headers, settings, length, use) if sizes else None
+    adapter = 4 * memory.adapter_parameters(found.headers, settings.rank)
+    count = parameter_count(found.headers)
+    found.add("device", lambda: resources.check_device(device, count))
+    free, main = resources.free_device_memory(device), resources.free_main_memory()
+    found.add("memory", lambda: resources.check_memory(training, merging, free, main, gpu=gpu))
+    needs = resources.disk_needs(adapter, count * merged, artifact_uri)
+    found.add("disk", lambda: resources.check_disk(needs))
+
+
+def base_facts(files: ModelFiles, headers: Collection[TensorHeader]) -> dict[str, Any]:
+    """What is known of the base model without reading its weights; the same on every machine."""
+    listed = [[header.name, header.dtype, list(header.shape)] for header in headers]
+    return {
+        "source": files.source,
+        "revision": files.revision,
+        "parameters": parameter_count(headers),
+        "bytes_by_dtype": bytes_by_dtype(headers),
+        "headers_digest": value_digest(listed),
+        "config_digest": value_digest(json.loads(json.dumps(files.config))),
+    }

@@ -1,0 +1,69 @@
+"""What names say: of models, files, tensors, settings and packages that belong to quantised weights."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# A word of its own, so that Q4 in "Q4_K_M" counts and in "faq4all" does not.
+_MODEL_WORD = re.compile(
+    r"(?<![a-z0-9])("
+    r"unsloth|bnb|bitsandbytes|gptq|gptqmodel|awq|aqlm|hqq|eetq|exl[23]|quip|autoround|torchao|quanto|bitnet|gguf"
+    r"|[2-8][-_ ]?bits?|int[2348]|n?f4|nf4|(?:mx|nv)?fp[48]|w[48]a(?:8|16)|i?q[2-8](?:_[a-z0-9]+)*"
+    r"|quanti[sz]ed|qlora)(?![a-z0-9])",
+    re.IGNORECASE,
+)
+
+CONFIG_KEYS = ("quantization_config", "quantization", "compression_config", "load_in_4bit", "load_in_8bit")
+"""Keys of a config.json that hold how its weights are quantised."""
+
+CONFIG_FILES = ("quantize_config.json", "quant_config.json", "quantization_config.json", "hf_quant_config.json")
+"""Files in which GPTQ, AWQ, HQQ and ModelOpt keep the same."""
+
+TENSOR_SUFFIXES = (
+    *("qweight", "qzeros", "g_idx", "scales"),  # GPTQ, AWQ
+    *("absmax", "quant_map", "nested_absmax", "nested_quant_map", "SCB", "weight_format"),  # bitsandbytes
+    *("weight_scale", "weight_scale_inv", "weight_zero_point", "weight_packed", "input_scale"),  # fp8, int8
+    *("weight_shape", "weight_global_scale", "weight_g_idx"),  # compressed-tensors
+    *("_data", "_scale", "_shift", "W_q", "codebooks", "codes"),  # quanto, HQQ, AQLM
+)
+"""Last parts of tensor names, or of words in them, under which such formats keep what belongs to a weight."""
+
+
+def quantised_word(name: str) -> str | None:
+    """The word by which a model's name or path says that it is quantised, or was made by tools for quantised bases.
+
+    >>> quantised_word("unsloth/meta-llama-3.1-8b-instruct-bnb-4bit"), quantised_word("Qwen/Qwen2.5-7B-Instruct")
+    ('unsloth', None)
+    """
+    found = _MODEL_WORD.search(name)
+    return found[1] if found else None
+
+
+def quantised_tensor(name: str) -> bool:
+    """Whether a tensor is an extra one that only quantised weights have.
+
+    >>> quantised_tensor("model.layers.0.mlp.up_proj.weight.absmax"), quantised_tensor("model.norm.weight")
+    (True, False)
+    """
+    return ".quant_state." in name or name.rpartition(".")[2] in TENSOR_SUFFIXES
+
+
+def quantised_settings(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """What a config.json, or an adapter_config.json, says of quantised weights, as texts for people."""
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        if key in CONFIG_KEYS and value not in (None, False, {}):
+            method = value.get("quant_method") if isinstance(value, Mapping) else None
+            yield f"{path}: {method or str(value)[:60]}"
+        elif "unsloth" in key.lower():
+            yield path
+        elif isinstance(value, Mapping):
+            yield from quantised_settings(value, f"{path}.")
+        elif (isinstance(value, str) and key.endswith("name_or_path") and quantised_word(value)) or (
+            key in ("torch_dtype", "dtype") and isinstance(value, str) and not _is_float(value)
+        ):
+            yield f"{path}: {value}"
+
+
+def _is_float(dtype: str) -> bool:
+    return dtype.removeprefix("torch.") in ("float32", "float16", "bfloat16", "float64", "float", "half", "auto")
