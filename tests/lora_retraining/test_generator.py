@@ -105,7 +105,7 @@ def test_a_split_is_the_same_on_any_machine_and_a_larger_count_only_adds() -> No
     assert len({task.id for task in tasks}) == len({task.prompt for task in tasks}) == 40
     assert {task.id.rpartition("/")[0] for task in tasks} == {"generated/train/7"}
     written = json.dumps([asdict(task) for task in tasks], sort_keys=True)
-    assert hashlib.sha256(written.encode()).hexdigest() == "c33de0fbd92a105bc469b4eb176825b0d421dd98fee713d3da7495ff79e23626"
+    assert hashlib.sha256(written.encode()).hexdigest()[:16] == "c33de0fbd92a105b"
 
 
 @pytest.mark.parametrize(("train", "test"), [(3000, 5), (3000, 60), (1500, 500)])
