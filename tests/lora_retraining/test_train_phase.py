@@ -1,6 +1,7 @@
 """The script of `train` and `train_1b`, on the tiny model."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def test_an_adapter_is_trained_with_falling_loss_and_names_its_base(project: Lor
     trained = json.loads((outputs / "training.json").read_text())
     base = json.loads((outputs / "adapter/base.json").read_text())
     assert trained["loss_after"] < 0.9 * trained["loss_before"]
-    assert run.data.metrics["loss_drop"] == pytest.approx(1 - trained["loss_after"] / trained["loss_before"])
+    assert run.data.metrics["loss_ratio"] == pytest.approx(trained["loss_after"] / trained["loss_before"])
     assert base == {"source": "tiny", "revision": "", "weights_digest": weights_digest(tiny_folder), "dtype": "float32"}
     configuration = json.loads((outputs / "adapter/adapter_config.json").read_text())
     assert (configuration["base_model_name_or_path"], configuration["r"]) == ("tiny", 8)
@@ -78,15 +79,21 @@ def test_a_training_that_broke_off_ends_as_if_it_had_not(project: LoraProject, m
 
 
 def test_a_base_that_preflight_has_not_seen_is_refused(
-    project: LoraProject, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+    project: LoraProject, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    project.give_preflight("smollm2")
+    another = tmp_path / "another"
+    shutil.copytree(tiny_folder, another)
+    configuration = json.loads((another / "config.json").read_text())
+    (another / "config.json").write_text(json.dumps(configuration | {"rope_theta": 1.0}))
+    project.give_preflight("tiny")
 
     with pytest.raises(SystemExit) as ended:
-        project.train("--model", str(tiny_folder))
+        project.train("--model", str(another))
 
     assert ended.value.code == 1
-    assert "not the base model that preflight has checked" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "not the base model that preflight has checked" in told
+    assert "config_digest" in told
 
 
 def test_failures_are_trained_on_the_merged_model_with_their_own_figures(

@@ -1,5 +1,6 @@
 """training/: rows as batches, steps as the Trainer takes them, the adapter's files."""
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from retraining.base_model import ModelFiles, find_model, load_model, load_tokenizer
 from retraining.presets import PROJECTIONS, settings
 from retraining.training.adapter import add_adapter, save_adapter, trained_parameters
-from retraining.training.batches import collate, count_tokens, keeps_rows_apart, pack
+from retraining.training.batches import ShuffledGroups, collate, count_tokens, keeps_rows_apart, pack
 from retraining.training.loop import make_trainer, training_arguments
 from retraining.training.monitors import mean_loss
 from retraining.training.plan import make_plan
@@ -71,6 +72,24 @@ def test_packed_rows_have_the_logits_that_they_have_alone(model: Any):
                 alone = model(input_ids=torch.tensor([sequence["input_ids"][start:end]])).logits[0]
                 torch.testing.assert_close(together[line, start:end], alone, rtol=1e-4, atol=1e-4)
                 start = end
+
+
+def test_grouped_batches_have_rows_of_like_length_and_come_in_random_order():
+    source = random.Random(2)
+    rows = rows_of([source.randrange(5, 200) for _ in range(403)])
+    torch.manual_seed(0)
+
+    indices = list(ShuffledGroups(8, rows))  # type: ignore[arg-type]
+
+    assert sorted(indices) == list(range(403))
+    lengths = [len(rows[index]["input_ids"]) for index in indices]
+    batches = [lengths[start : start + 8] for start in range(0, 400, 8)]
+    assert max(batches[0]) == max(lengths)
+    padded = sum(8 * max(batch) for batch in batches)
+    assert padded < 1.1 * sum(map(sum, batches))
+    longest = [max(batch) for batch in batches]
+    falls = sum(later <= earlier for earlier, later in itertools.pairwise(longest))
+    assert 0.3 < falls / len(longest) < 0.7
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -141,15 +160,21 @@ def test_all_seven_projections_of_every_layer_get_an_adapter_in_float32(model: A
 
 
 def test_a_model_with_other_names_gets_adapters_on_all_its_linear_layers(capsys: pytest.CaptureFixture[str]):
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-    model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=16, n_head=2, vocab_size=32))
+    configuration = GPTNeoXConfig(num_hidden_layers=1, hidden_size=16, num_attention_heads=2, intermediate_size=32)
+    model = GPTNeoXForCausalLM(configuration)
 
-    adapted = add_adapter(model, TINY, "gpt2")
+    adapted = add_adapter(model, TINY, "neox")
 
     targets = adapted.peft_config["default"].target_modules
-    assert {name.rpartition(".")[2] for name in targets} == {"c_attn", "c_proj", "c_fc"}
-    assert "gpt2 has no q_proj" in capsys.readouterr().err
+    assert {name.rpartition(".")[2] for name in targets} == {
+        "query_key_value",
+        "dense",
+        "dense_h_to_4h",
+        "dense_4h_to_h",
+    }
+    assert "neox has no q_proj" in capsys.readouterr().err
 
 
 def test_an_adapter_is_saved_with_the_bases_name_as_given_and_always_the_same_bytes(

@@ -84,7 +84,7 @@ def run(phase: "ActivePhase", arguments: argparse.Namespace) -> None:
     model = add_adapter(load_base(files, dtype, device, spread=chosen.device == AUTO), chosen, source)
     trained = train_adapter(phase, model, encoded.rows, chosen, tokenizer.pad_token_id or 0, autocast)
     trained |= {"rows_cut": encoded.cut, "rows_dropped": encoded.dropped, "rank": chosen.rank, "alpha": chosen.alpha}
-    phase.log(loss_before=trained["loss_before"], loss_after=trained["loss_after"], loss_drop=trained["loss_drop"])
+    phase.log(loss_before=trained["loss_before"], loss_after=trained["loss_after"], loss_ratio=trained["loss_ratio"])
     base["dtype"] = trained["dtype"]
     phase.output("adapter", lambda folder: save_adapter(model, tokenizer, base, folder))
     phase.output("training.json", lambda file: file.write_text(json.dumps(trained, indent=2, sort_keys=True) + "\n"))
@@ -107,14 +107,16 @@ def base_of(phase: "ActivePhase", base_phase: str, chosen: Settings) -> "tuple[s
     Raises PhaseError for one that preflight has not looked at.
     """
     from retraining.base_model import find_model
+    from retraining.checks.everything import base_facts
+    from retraining.headers import read_headers
 
-    if base_phase != "none":
-        return f"{chosen.model} merged by phase {base_phase}", find_model(str(phase.input(base_phase) / "model"))
-    files = find_model(chosen.model)
     checked = json.loads((phase.input("preflight") / "base.json").read_text(encoding="utf-8"))
-    found = {"source": files.source, "revision": files.revision}
+    if base_phase != "none":
+        return f"{checked['source']} merged by phase {base_phase}", find_model(str(phase.input(base_phase) / "model"))
+    files = find_model(chosen.model)
+    found = base_facts(files, read_headers(files.folder))
     if other := [name for name in found if checked.get(name) != found[name]]:
-        told = ", ".join(f"{name} {found[name]!r} instead of {checked.get(name)!r}" for name in other)
+        told = ", ".join(f"{name} is {found[name]!r} and was {checked.get(name)!r}" for name in other)
         raise PhaseError(
             f"{phase.name}: this is not the base model that preflight has checked: {told}. Run preflight with the same "
             "model first: mlflow run . -e preflight -b phases."

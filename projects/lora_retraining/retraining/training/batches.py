@@ -1,10 +1,11 @@
 """Rows of tokens as batches: several rows in one sequence, or rows of like length side by side."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from retraining.chat import IGNORED
 
@@ -71,6 +72,23 @@ def collate(rows: Sequence[Row], padding: int) -> dict[str, torch.Tensor]:
     else:
         batch["attention_mask"] = torch.tensor([[1] * length + [0] * (longest - length) for length in lengths])
     return batch
+
+
+class ShuffledGroups(LengthGroupedSampler):
+    """Rows of like length in one batch, the batches in random order.
+
+    transformers' own order goes from the longest rows of 50 batches to the shortest, again and again: what is learnt
+    from one kind of rows is half forgotten at the other. The first batch stays first: it has the longest row, so memory
+    that does not suffice shows at once. `batch_size`: rows of one step.
+    """
+
+    def __iter__(self) -> Iterator[int]:
+        indices = list(super().__iter__())
+        batches = [indices[start : start + self.batch_size] for start in range(0, len(indices), self.batch_size)]
+        between = batches[1:-1]  # The last may be smaller, and stays last, or it would shift all behind it.
+        order = torch.randperm(len(between), generator=self.generator).tolist()
+        shuffled = [*batches[:1], *(between[place] for place in order), *batches[1:][-1:]]
+        return iter([index for batch in shuffled for index in batch])
 
 
 def keeps_rows_apart(model: Any, device: torch.device) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+import torch
 from peft import PeftModel
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
@@ -16,7 +17,7 @@ from mlflow_plugin.integrations.transformers import PhaseCallback
 from mlflow_plugin.progress import say
 from retraining.presets import Settings
 from retraining.training.adapter import trained_parameters
-from retraining.training.batches import Row, collate, keeps_rows_apart, pack
+from retraining.training.batches import Row, ShuffledGroups, collate, keeps_rows_apart, pack
 from retraining.training.monitors import Monitor, mean_loss
 from retraining.training.plan import Plan, make_plan
 
@@ -52,9 +53,19 @@ def training_arguments(plan: Plan, settings: Settings, folder: str, cpu: bool, a
     )
 
 
+class GroupingTrainer(Trainer):
+    """A Trainer whose batches, when grouped by length, come in random order."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[Any] | None:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        rows: Any = train_dataset or self.train_dataset
+        return ShuffledGroups(self.args.train_batch_size * self.args.gradient_accumulation_steps, rows)
+
+
 def make_trainer(model: PeftModel, sequences: Sequence[Row], arguments: TrainingArguments, padding: int) -> Trainer:
     """A Trainer that prints nothing. `padding`: the token that fills up rows."""
-    trainer = Trainer(
+    trainer = GroupingTrainer(
         model,
         arguments,
         data_collator=partial(collate, padding=padding),
@@ -126,6 +137,6 @@ def _outcome(plan: Plan, trainer: Trainer, monitor: Monitor, loss_after: float, 
         "autocast": "bfloat16" if autocast else "none",
         "loss_before": monitor.loss_before,
         "loss_after": loss_after,
-        "loss_drop": 1 - loss_after / monitor.loss_before if monitor.loss_before else 0.0,
+        "loss_ratio": loss_after / monitor.loss_before if monitor.loss_before else 1.0,
         "largest_gradient": monitor.largest_gradient,
     }
