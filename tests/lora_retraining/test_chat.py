@@ -99,8 +99,9 @@ def test_a_tokenizer_without_a_template_is_refused(tokenizer: Any) -> None:
             refused()
 
 
-def test_a_template_without_an_end_token_is_refused(tokenizer: Any) -> None:
-    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_end|>", "")
+@pytest.mark.parametrize("end", ["", "</answer>"])
+def test_a_template_without_an_end_token_is_refused(tokenizer: Any, end: str) -> None:
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_end|>", end)
     with pytest.raises(PhaseError, match="does not learn to stop"):
         encode_row(tokenizer, TURNS, 100)
 

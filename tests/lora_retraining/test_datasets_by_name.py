@@ -143,6 +143,11 @@ def test_all_formats_hold_the_same_rows(tmp_path: Path) -> None:
     assert found[1] == found[2] == found[3] == found[0]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("\ufeff" + json.dumps(GSM8K), encoding="utf-8")
+    assert len(load_tasks(str(tmp_path / "rows.jsonl"), "train")) == 1
+
+
 def test_a_long_document_fits_into_a_cell(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(f"question,answer\nWhat?,{'x' * 200_000}\n")
     (task,) = load_tasks(str(tmp_path / "rows.csv"), "train")

@@ -116,6 +116,21 @@ def test_no_test_task_is_near_to_a_training_task(train: int, test: int) -> None:
     assert find_overlap(texts["train"], texts["test"]) == []
 
 
+def test_no_wording_is_put_into_the_same_request_in_both_splits() -> None:
+    frames: dict[str, set[str]] = {}
+    splits: Any = ("train", "test")
+    for split in splits:
+        tasks = generated_tasks(split, 2000, seed=0)[1::2]
+        frames[split] = {re.sub(r"`\w+`|\d+", "_", task.prompt.partition("\n")[0]) for task in tasks}
+    assert not frames["train"] & frames["test"]
+    assert len(frames["train"]) == len(frames["test"]) == 2 * len(CODE)
+
+
+def test_no_task_is_given_twice() -> None:
+    tasks = generated_tasks("test", 4000, seed=0)
+    assert len({task.prompt for task in tasks}) == 4000
+
+
 def test_rows_are_short_chats_of_one_question_and_its_answer() -> None:
     rows = training_rows(generated_tasks("train", 50, seed=0))
     assert all([message["role"] for message in row["messages"]] == ["user", "assistant"] for row in rows)
