@@ -128,12 +128,17 @@ def _size(settings: Settings, data: Data) -> str:
 
 
 def check_overlap(data: Data) -> Check:
-    """Training rows, whole, against what every test set asks."""
-    train = {row["id"]: "\n".join(message["content"] for message in row["messages"]) for row in data.rows}
+    """Everything that is said in training rows against what every test set asks."""
+    said = {
+        f"{row['id']} {turn}": (row["id"], message["content"])
+        for row in data.rows
+        for turn, message in enumerate(row["messages"], start=1)
+    }
     test = {f"{task.dataset}: {task.id}": task.prompt for task in data.test_tasks}
-    found = find_overlap(train, test)
+    matches = find_overlap({key: text for key, (_, text) in said.items()}, test)
+    found = [dataclasses.replace(match, train_id=said[match.train_id][0]) for match in matches]
     if not found:
-        seen = f"none of {len(train):,} rows holds one of {len(test):,} test tasks, exactly or nearly"
+        seen = f"none of {len(data.rows):,} rows holds one of {len(test):,} test tasks, exactly or nearly"
         return Check("overlap", "pass", seen)
     exact = sum(overlap.kind == "exact" for overlap in found)
     listed = ", ".join(f"{o.train_id} = {o.test_id} ({o.kind}, {o.similarity:.2f})" for o in found[:_SHOWN])

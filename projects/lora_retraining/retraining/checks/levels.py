@@ -101,7 +101,7 @@ def few_levels(name: str, pieces: Sequence[np.ndarray]) -> FewLevels | None:
 
 
 def _blocks(pieces: Sequence[np.ndarray], size: int, zeros: float) -> np.ndarray:
-    """Blocks (m, size), save those with a larger share of zeros, or all alike: pruned or untrained ones tell nothing."""
+    """Blocks (m, size). Those with more zeros than that share, or all alike, are pruned or untrained and left out."""
     blocks = [piece[: len(piece) // size * size].reshape(-1, size) for piece in pieces]
     joined = np.concatenate(blocks) if blocks else np.empty((0, size))
     telling = ((joined == 0).mean(axis=1) <= zeros) & (joined.max(axis=1) > joined.min(axis=1))
