@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +30,10 @@ from retraining.merging.merged_model import DTYPES, MergedModel, merge_adapter, 
 from retraining.presets import PRESETS, Settings
 from retraining.tasks import Task
 from retraining.training.adapter import add_adapter, save_adapter
-from retraining.training.batches import collate
-from retraining.training.loop import make_plan, training_arguments
+from retraining.training.loop import make_trainer, training_arguments
+from retraining.training.plan import make_plan
 from retraining.validation.generation import complete, prompt_ids
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, Trainer, set_seed
-from transformers.trainer_callback import PrinterCallback
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.progress import say
@@ -84,13 +82,8 @@ def train(files: ModelFiles, tasks: Sequence[Task], settings: Settings, folder: 
     plan = make_plan(rows, len(rows), settings)
     say(plan.sentence())
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(
-            model,
-            training_arguments(plan, settings, scratch, cpu=True, autocast=False),
-            data_collator=partial(collate, padding=tokenizer.pad_token_id or 0),
-            train_dataset=rows,
-        )
-        trainer.remove_callback(PrinterCallback)
+        arguments = training_arguments(plan, settings, scratch, cpu=True, autocast=False)
+        trainer = make_trainer(model, rows, arguments, tokenizer.pad_token_id or 0)
         trainer.train()
     base = {"source": files.source, "revision": "", "weights_digest": weights_digest(files.folder), "dtype": "float32"}
     save_adapter(model, tokenizer, base, folder)

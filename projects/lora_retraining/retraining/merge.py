@@ -27,11 +27,14 @@ def main() -> None:
 
 def run(phase: Any, arguments: argparse.Namespace, settings: presets.Settings) -> None:
     """The work of the phase; nothing heavy is imported before the verdict is known."""
+    from mlflow_plugin.guardrails.threads import leave_busy_cores_alone
     from retraining.base_model import choose_device
     from retraining.merging.merged_model import merge_adapter
 
     base = find_base(phase, arguments.base_phase, settings.model)
     device = choose_device(settings.device)
+    if device.type == "cpu":
+        leave_busy_cores_alone()
     adapter = phase.input(arguments.adapter_phase) / "adapter"
     merged: list[Any] = []
 
@@ -80,7 +83,7 @@ def report(phase: Any, merged: Any, device: Any) -> None:
     mlflow.log_table(report.table(data), "merge/layers.json")
     phase.log(report.metrics(merged, compared))
     phase.describe(report.description(data))
-    text = json.dumps(data, indent=2, sort_keys=True) + "\n"
+    text = json.dumps(data, indent=2) + "\n"
     phase.output("merge.json", lambda file: file.write_text(text, encoding="utf-8"))
 
 
