@@ -36,6 +36,8 @@ def task(answer: str = "She sells 16 - 7 = <<16-7=9>>9 eggs.\n#### 9") -> Task:
         ("2000000", "2 million"),
         ("1000000", "1e6"),
         ("18", "**18**."),
+        ("18", "**18** dollars"),
+        ("8", "2**3"),
         ("18", "$18$"),
     ],
 )
@@ -56,6 +58,7 @@ def test_equal_values_are_equal_however_they_are_written(gold, given):
         ("0.2%", "20%"),
         ("1000", "1,00"),
         ("5", "1/0"),
+        ("23", "2**3"),
     ],
 )
 def test_other_values_are_not_equal_even_where_the_digits_are_contained(gold, given):

@@ -133,7 +133,8 @@ def number(text: str) -> Number | None:
 
 def _plain(text: str) -> str:
     """The answer without the mark-up that does not change its value: LaTeX's and Markdown's."""
-    text = text.strip()[:_LONGEST].replace("\u2212", "-").replace("**", "").replace("`", "")
+    text = text.strip()[:_LONGEST].replace("\u2212", "-").replace("`", "")
+    text = re.sub(r"(?<![\w)])\*\*([^*]+)\*\*(?![\w(])", r"\1", text)  # bold, but 2**3 is a power
     text = re.sub(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}", r" \1", text)
     text = re.sub(r"\\[dt]?frac\s*\{(-?[\d.]+)\}\s*\{([\d.]+)\}", r" \1/\2", text)
     text = text.replace("{,}", ",").replace("^\\circ", "\u00b0").replace("\\circ", "\u00b0")
