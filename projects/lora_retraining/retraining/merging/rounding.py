@@ -30,9 +30,9 @@ class LayerChange:
     changed: int = 0
     unmoved: int = 0
 
-    def add(self, before: Tensor, delta: Tensor, after: Tensor) -> None:
-        """Counts a block of rows in: the base's weights and the result, both in the written dtype, and the change
-        that was asked for, float32; all of one shape.
+    def add(self, before: Tensor, delta: Tensor, after: Tensor) -> bool:
+        """Counts a block of rows in: the base's weights and the result, both with the digits of the written dtype, and
+        the change that was asked for, float32; all of one shape. False when NaN or Inf may be among the result.
         """
         old = before.float()
         arrived = after.float() - old
@@ -41,7 +41,9 @@ class LayerChange:
         self.unmoved += _count_nonzero(delta) - moved  # Where no change was asked for, none arrives.
         self._weight += _square(old)
         self._intended += _square(delta)
-        self._lost += _square(arrived.sub_(delta))
+        lost = _square(arrived.sub_(delta))
+        self._lost += lost
+        return math.isfinite(lost)
 
     @property
     def weight(self) -> float:

@@ -23,7 +23,7 @@ from retraining.merging.rounding import LayerChange
 
 SHARD_BYTES = 5_000_000_000
 """The most that one file of the result holds, as transformers' `save_pretrained` does it."""
-BLOCK_NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 24}
+BLOCK_NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 24}
 _AHEAD = 4
 """Blocks that are read ahead, and that wait to be written."""
 _TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -251,18 +251,18 @@ def _merged(block: _Block, raw: bytearray, tally: _Tally, device: torch.device) 
     name = block.source.name
     if (change := tally.changes.get(name)) is None:
         after = before.to(dtype)
+        finite = bool(torch.isfinite(after.sum(dtype=torch.float32)))
         if FLOAT_BYTES[block.source.dtype] > dtype.itemsize or block.source.dtype == "F16":
             tally.base_square += float(before.float().square().sum())
             tally.lost_square += float((after.float() - before.float()).square().sum())
     else:
         weight = before.view(block.length, block.width).to(device)
+        wide = weight.float()
         delta = change.left[block.first : block.first + block.length] @ change.right
-        after = (weight.float() + delta).to(dtype)
-        tally.layers[name].add(weight.to(dtype), delta, after)
-    if not torch.isfinite(after.sum(dtype=torch.float32)):
-        count = int((~torch.isfinite(after)).sum())
-        if count:
-            tally.nonfinite[name] = tally.nonfinite.get(name, 0) + count
+        after = (wide + delta).to(dtype)
+        finite = tally.layers[name].add(wide if weight.dtype == dtype else weight.to(dtype), delta, after)
+    if not finite and (count := int((~torch.isfinite(after)).sum())):
+        tally.nonfinite[name] = tally.nonfinite.get(name, 0) + count
     return memoryview(after.cpu().reshape(-1).view(torch.uint8).numpy())
 
 
