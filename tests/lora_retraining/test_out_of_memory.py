@@ -39,7 +39,7 @@ def test_the_batch_halves_until_it_fits_and_that_is_recorded(
 ):
     tried = allocator_for(2, monkeypatch)
 
-    run = project.train("--packing", "grouped", "--batch-size", "8")
+    run = project.train("--packing", "grouped", "--batch-size", "8", "--epochs", "1")
 
     assert tried[:3] == [8, 4, 2]
     trained = json.loads((project.outputs(run) / "training.json").read_text())
@@ -51,7 +51,7 @@ def test_the_batch_halves_until_it_fits_and_that_is_recorded(
 
 
 def test_halved_batches_teach_the_same(project: LoraProject, monkeypatch: pytest.MonkeyPatch):
-    given = ("--packing", "grouped", "--dtype", "float32")
+    given = ("--packing", "grouped", "--dtype", "float32", "--batch-size", "8", "--epochs", "1")
     whole = project.train(*given)
     allocator_for(4, monkeypatch)
     halved = project.train(*given, "--seed", "0")

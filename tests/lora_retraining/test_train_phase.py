@@ -78,6 +78,18 @@ def test_a_training_that_broke_off_ends_as_if_it_had_not(project: LoraProject, m
     assert resumed.data.tags["phase.output_digest"] == whole.data.tags["phase.output_digest"]
 
 
+def test_gradient_checkpointing_changes_no_gradient(project: LoraProject):
+    project.give_preflight("tiny")
+    given = ("--epochs", "2", "--dropout", "0.1", "--dtype", "float32")
+
+    kept = project.train(*given, "--gradient-checkpointing", "false")
+    computed_again = project.train(*given, "--gradient-checkpointing", "true")
+
+    norms = [dict(history(project, run, "grad_norm")) for run in (kept, computed_again)]
+    assert len(norms[0]) > 1
+    assert norms[1] == pytest.approx(norms[0], rel=1e-4)
+
+
 def test_a_base_that_preflight_has_not_seen_is_refused(
     project: LoraProject, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -29,6 +29,9 @@ LOGS = 200
 
 def training_arguments(plan: Plan, settings: Settings, folder: str, cpu: bool, autocast: bool) -> TrainingArguments:
     """The Trainer's arguments. Checkpoints and metrics are the phase's, so the Trainer saves and reports nothing."""
+    checkpointing: dict[str, Any] = {}
+    if settings.gradient_checkpointing:  # Named only when wanted: the name is changing in transformers.
+        checkpointing = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
     return TrainingArguments(
         output_dir=folder,
         per_device_train_batch_size=plan.batch_size,
@@ -39,8 +42,6 @@ def training_arguments(plan: Plan, settings: Settings, folder: str, cpu: bool, a
         warmup_steps=plan.warmup_steps,
         max_grad_norm=1.0,
         bf16=autocast,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
         train_sampling_strategy="group_by_length" if plan.packing == "grouped" else "random",
         logging_steps=max(1, plan.steps // LOGS),
         save_strategy="no",
@@ -50,6 +51,7 @@ def training_arguments(plan: Plan, settings: Settings, folder: str, cpu: bool, a
         use_cpu=cpu,
         dataloader_pin_memory=not cpu,
         remove_unused_columns=False,
+        **checkpointing,
     )
 
 
