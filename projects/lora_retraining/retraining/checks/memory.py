@@ -13,13 +13,13 @@ from typing import Any
 from retraining.headers import TensorHeader, parameter_count
 from retraining.presets import PROJECTIONS, Settings
 
-CPU_RUNTIME = 900 * 2**20
-"""Bytes that a process with torch, transformers, peft and MLflow takes before it holds a model (measured: 0.8 GiB)."""
+CPU_RUNTIME = 600 * 2**20
+"""Bytes that a process with torch, transformers, peft and MLflow takes before it holds a model (measured: 563 MiB)."""
 GPU_RUNTIME = 2**30
 """The same on a GPU: CUDA's context, the kernels and the workspaces of cuBLAS."""
-GPU_FRAGMENTATION, CPU_FRAGMENTATION = 0.1, 0.6
+GPU_FRAGMENTATION, CPU_FRAGMENTATION = 0.1, 0.35
 """Shares of what is computed that allocators lose between blocks. On a CPU it is glibc that keeps what was freed:
-measured 0.5 to 0.9 on SmolLM2, and nothing with MALLOC_MMAP_THRESHOLD_=262144.
+measured 0.2 to 0.9 on SmolLM2, least in the Trainer, and nothing with MALLOC_MMAP_THRESHOLD_=262144.
 """
 MERGE_FACTOR = 1.3
 """Times the size of the model; what merging keeps to."""
