@@ -6,9 +6,9 @@ text is Broder's containment (On the resemblance and containment of documents, 1
 longer text too. Each shingle counts by how rare it is among the test texts (inverse document frequency, Spärck Jones
 1972): what all tasks of a set begin with tells nothing.
 
-The threshold: a problem of GSM8K with three of its 45 words replaced is found nine times of ten, and no two different
-problems of its test set are taken for each other. Of MBPP's train split 14 pairs with its test split are found, which
-differ in a word or in the numbers; near misses such as "first" for "last occurrence" stay below.
+The threshold: a problem of GSM8K with three of its 45 words replaced is found in 88 of 100 cases, two in 97; of its
+1,319 test problems one pair, on the same lockers, is taken for each other. MBPP's train split holds 14 pairs with its
+test split, apart by a word or by their numbers; "first" for "last occurrence" stays below.
 Lee et al. (Deduplicating training data makes language models better, 2022) compare whole documents by 5-word shingles;
 problems of some 15 words need shorter ones.
 """
