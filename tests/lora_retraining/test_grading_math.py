@@ -37,7 +37,12 @@ def task(answer: str = "She sells 16 - 7 = <<16-7=9>>9 eggs.\n#### 9") -> Task:
         ("1000000", "1e6"),
         ("18", "**18**."),
         ("18", "**18** dollars"),
+        ("18", "18**"),
+        ("18", "18m^2"),
+        ("18", "18 dollars a day"),
         ("8", "2**3"),
+        ("1024", "2^10"),
+        ("1024", "2^{10}"),
         ("18", "$18$"),
     ],
 )
@@ -59,6 +64,8 @@ def test_equal_values_are_equal_however_they_are_written(gold, given):
         ("1000", "1,00"),
         ("5", "1/0"),
         ("23", "2**3"),
+        ("2", "2x"),
+        ("2x", "2"),
     ],
 )
 def test_other_values_are_not_equal_even_where_the_digits_are_contained(gold, given):

@@ -20,12 +20,14 @@ _SAID = re.compile(
 )
 _PLAIN = r"(?:\d{1,3}(?:[, ]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 _ANY_NUMBER = re.compile(rf"(?<![\w.])[-\u2212]?\s?\$?(?:{_PLAIN})(?:\s*/\s*\d+)?(?:\s*\\?%)?")
+# A word, or a letter that stands for a unit rather than for a variable.
+_UNIT = r"(?:[A-Za-z][A-Za-z'/-]+|[mgslhwvjnk])\.?(?:\^\{[23]\}|[\u00b2\u00b3])?"
 _NUMBER = re.compile(
     rf"(?P<sign>[-+]?)\s*(?P<currency>[$\u20ac\u00a3\u00a5]|USD|US\$)?\s*(?P<inner>-?)"
     rf"(?:(?P<whole>\d+)\s+(?P<above>\d+)\s*/\s*(?P<below>\d+)|(?P<number>{_PLAIN})"
     rf"(?:[eE](?P<power>[-+]?\d{{1,2}})|\s*/\s*(?P<divisor>\d+(?:\.\d+)?))?)"
     rf"\s*(?P<percent>%|per\s?cent\b)?\s*(?P<scale>thousand\b|million\b|billion\b)?"
-    rf"(?:\s*(?:\u00b0|[A-Za-z][A-Za-z'\u00b2\u00b3/-]*\.?)(?:\s+[A-Za-z][A-Za-z'\u00b2\u00b3/-]*\.?)*)?",
+    rf"(?:\s*(?:\u00b0[CF]?|{_UNIT})(?:\s+[A-Za-z][A-Za-z'/-]*\.?)*)?",
     re.IGNORECASE,
 )
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
@@ -134,7 +136,8 @@ def number(text: str) -> Number | None:
 def _plain(text: str) -> str:
     """The answer without the mark-up that does not change its value: LaTeX's and Markdown's."""
     text = text.strip()[:_LONGEST].replace("\u2212", "-").replace("`", "")
-    text = re.sub(r"(?<![\w)])\*\*([^*]+)\*\*(?![\w(])", r"\1", text)  # bold, but 2**3 is a power
+    text = re.sub(r"(?<![\w)])\*\*([^*]+)\*\*(?![\w(])", r"\1", text).strip("*")  # bold, but 2**3 is a power
+    text = re.sub(r"(?:\*\*|\^)[ (]*(-?\d+)\)?", r"^{\1}", text)
     text = re.sub(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}", r" \1", text)
     text = re.sub(r"\\[dt]?frac\s*\{(-?[\d.]+)\}\s*\{([\d.]+)\}", r" \1/\2", text)
     text = text.replace("{,}", ",").replace("^\\circ", "\u00b0").replace("\\circ", "\u00b0")
