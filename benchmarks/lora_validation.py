@@ -1,0 +1,62 @@
+"""How much faster batches are than one completion after the other, at equal results: SmolLM2 on generated tasks."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.timing import heading, row
+
+PROJECT = Path(__file__).resolve().parents[1] / "projects" / "lora_retraining"
+TASKS = 48
+NEW_TOKENS = 48
+BATCH_SIZE = 16
+
+
+def measure() -> str:
+    """Writes the same completions both ways; returns a Markdown table."""
+    sys.path.insert(0, str(PROJECT))
+    import torch
+    from retraining.base_model import find_model, load_model, load_tokenizer
+    from retraining.generator import generated_tasks
+    from retraining.tasks import Task
+
+    files = find_model("smollm2")
+    model, tokenizer = load_model(files, "float32", "cpu"), load_tokenizer(files)
+    tasks: list[Task] = generated_tasks("test", TASKS, seed=0)
+    prompts = [task.prompt for task in tasks]
+    _written(model, tokenizer, prompts[:2], BATCH_SIZE)  # Warms up.
+    alone, alone_tokens, alone_seconds = _written(model, tokenizer, prompts, 1)
+    together, tokens, seconds = _written(model, tokenizer, prompts, BATCH_SIZE)
+    equal = sum(one == other for one, other in zip(alone, together, strict=True))
+    lines = [
+        f"SmolLM2-135M-Instruct in float32, {torch.get_num_threads()} threads, {TASKS} generated tasks, at most "
+        f"{NEW_TOKENS} new tokens each.\n",
+        heading("completions", "seconds", "tokens a second", "ratio", "equal completions"),
+        row("one by one", f"{alone_seconds:.1f}", f"{alone_tokens / alone_seconds:.0f}", "1", ""),
+        row(
+            f"batches of {BATCH_SIZE}",
+            f"{seconds:.1f}",
+            f"{tokens / seconds:.0f}",
+            f"{alone_seconds / seconds:.1f} times as fast",
+            f"{equal} of {TASKS}",
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _written(model: Any, tokenizer: Any, prompts: list[str], batch_size: int) -> tuple[list[list[int]], int, float]:
+    """Token ids of each completion, how many there are, and the seconds that took."""
+    from retraining.validation.generation import Writing, end_ids, padding_id, prompt_ids
+
+    ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+    ends = end_ids(tokenizer, model.generation_config.eos_token_id)
+    writing = Writing(ids, ends, NEW_TOKENS, batch_size)
+    began = time.perf_counter()
+    while writing.waiting:
+        writing.advance(model, padding_id(tokenizer))
+    return writing.written, writing.tokens, time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    print(f"## Validation\n\n{measure()}")
