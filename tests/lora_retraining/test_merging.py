@@ -193,7 +193,7 @@ def test_merged_logits_agree_with_base_and_adapter(base: ModelFiles, adapter: Pa
     merged = merge_adapter(adapter, base, tmp_path / "model", dtype)
     kind = getattr(torch, dtype)
     found = compare_logits(merged.files, base, adapter, PROMPTS, kind, torch.float32, CPU)
-    assert found.positions == 62
+    assert found.positions == 32
     assert 0 < found.difference < found.tolerance
     assert found.divergence < found.tolerance
     assert (found.noise is None) == (dtype == "float32")

@@ -24,7 +24,7 @@ from retraining.tasks import read_tasks
 PROMPTS = 8
 PROMPT_TOKENS = 128
 """A longer prompt is cut at its end."""
-POSITIONS = 32
+POSITIONS = 16
 """Of each prompt the last tokens, whose logits are compared."""
 
 
