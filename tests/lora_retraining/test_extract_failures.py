@@ -155,12 +155,14 @@ def test_a_model_that_fails_nothing_leaves_an_empty_file_and_says_so(
     run = project.extract(*GIVEN)
     assert project.rows(run) == []
     assert run.data.metrics["failures"] == 0
-    assert "fails none of 12 tasks; there is nothing to train on" in capsys.readouterr().err
+    assert (
+        "there is nothing to train on. Of 12 tasks the model solves 12 and really fails none" in capsys.readouterr().err
+    )
     assert "nothing to train on" in run.data.tags["mlflow.note.content"]
 
 
-def test_no_more_tasks_are_tried_than_the_limit_and_the_seed_says_which(project: FailuresProject) -> None:
-    run = project.extract(*GIVEN, "--limit", "5", "--seed", "3")
+def test_no_more_tasks_are_tried_than_asked_for_and_the_seed_says_which(project: FailuresProject) -> None:
+    run = project.extract(*GIVEN, "--failure-tasks", "5", "--seed", "3")
     tried = list(mlflow.load_table("items.json", run_ids=[run.info.run_id])["id"])
     order = [task.id for task in generated_tasks("train", 12, seed=0)]
     assert len(tried) == 5

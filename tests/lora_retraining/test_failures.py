@@ -94,11 +94,18 @@ def test_the_counts_add_up_and_name_the_reasons():
     assert summary["reasons"] == {"math: another value": 1, "code: timeout": 1, "math: no answer": 1}
     assert summary["by_dataset"]["mbpp"] == {"attempted": 1, "failed": 1, "failures": 1}
     assert summary["by_kind"]["math"] == {"attempted": 4, "failed": 2, "failures": 1}
-    text = description(summary, "run7")
+    text = description(summary, 96, "run7")
     assert "fails 3 (60.0%; 95%: 23.1% to 88.2%); 2 of them are handed on, 1 are nearly the same" in text
     assert "| code: timeout | 1 |" in text
 
 
 def test_a_model_without_failures_is_told_in_words():
     tried = attempts(RIGHT, RIGHT)
-    assert "nothing to train on" in description(summarised(tried, [], [], "c0ffee"), "run7")
+    told = "There is nothing to train on. Of 2 tasks the model solves 2 and really fails none."
+    assert told in description(summarised(tried, [], [], "c0ffee"), 96, "run7")
+
+
+def test_where_the_limit_of_tokens_hid_the_failures_that_is_told():
+    tried = [*attempts(RIGHT), Attempt(task(1), "Well, ...", True, WRONG, too_short=True)]
+    told = "1 cannot be told: their right answers are longer than max_new_tokens=16; raise it."
+    assert told in description(summarised(tried, [], [], "c0ffee"), 16, "run7")

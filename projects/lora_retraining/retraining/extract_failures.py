@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from retraining.tasks import Task
     from retraining.validation.answering import Side
 
-TAKEN = ("preset", "limit", "max_new_tokens", "batch_size", "dtype", "device", "seed")
+TAKEN = ("preset", "failure_tasks", "max_new_tokens", "batch_size", "dtype", "device", "seed")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -69,9 +69,9 @@ def run(phase: "ActivePhase", arguments: argparse.Namespace, chosen: Settings) -
         duplicates=summary["duplicates"], undecided=summary["undecided"],
     )  # fmt: skip
     mlflow.log_table(failures.table(attempts), "items.json")
-    phase.describe(failures.description(summary, os.environ["PHASE_INPUT_MERGE"]))
+    phase.describe(failures.description(summary, chosen.max_new_tokens, os.environ["PHASE_INPUT_MERGE"]))
     if not kept:
-        say(f"{phase.name}: the model fails none of {len(attempts)} tasks; there is nothing to train on.")
+        say(f"{phase.name}: there is nothing to train on. {failures.none_failed(summary, chosen.max_new_tokens)}")
     rows = "".join(json.dumps(failures.failure_row(attempt, model), ensure_ascii=False) + "\n" for attempt in kept)
     phase.output("combined_losses.jsonl", lambda file: file.write_text(rows, encoding="utf-8"))
     text = json.dumps(summary, indent=2, sort_keys=True) + "\n"
@@ -79,11 +79,11 @@ def run(phase: "ActivePhase", arguments: argparse.Namespace, chosen: Settings) -
 
 
 def drawn(tasks: "Sequence[Task]", chosen: Settings) -> "list[Task]":
-    """The tasks that something objective can grade; of more than `limit`, as many by the seed, in their order."""
+    """The tasks that something objective can grade; of more than `failure_tasks` that many, drawn by the seed."""
     gradable = [task for task in tasks if task.kind != "open"]
-    if not chosen.limit or len(gradable) <= chosen.limit:
+    if not chosen.failure_tasks or len(gradable) <= chosen.failure_tasks:
         return gradable
-    positions = random.Random(f"failures {chosen.seed}").sample(range(len(gradable)), chosen.limit)
+    positions = random.Random(f"failures {chosen.seed}").sample(range(len(gradable)), chosen.failure_tasks)
     return [gradable[position] for position in sorted(positions)]
 
 

@@ -145,7 +145,18 @@ def table(attempts: Sequence[Attempt]) -> dict[str, list[Any]]:
     return {column: [row[column] for row in rows] for column in rows[0]} if rows else {}
 
 
-def description(summary: Mapping[str, Any], model_run: str) -> str:
+def none_failed(summary: Mapping[str, Any], max_new_tokens: int) -> str:
+    """Why there are no failures: the model is right, or it could not be told."""
+    told = f"Of {summary['attempted']} tasks the model solves {summary['right']} and really fails none."
+    if not summary["cut_off"]:
+        return told
+    return (
+        f"{told} {summary['cut_off']} cannot be told: their right answers are longer than max_new_tokens="
+        f"{max_new_tokens}; raise it."
+    )
+
+
+def description(summary: Mapping[str, Any], max_new_tokens: int, model_run: str) -> str:
     """What was found, for the run's page."""
     tried, failed = summary["attempted"], summary["failed"]
     rate = wilson(failed, tried)
@@ -157,7 +168,7 @@ def description(summary: Mapping[str, Any], model_run: str) -> str:
         f"right answer would have been too, {len(summary['in_test_sets'])} that stand in a test set.",
     ]
     if not summary["failures"]:
-        lines.append("There is nothing to train on: the model fails none of these tasks.")
+        lines.append(f"There is nothing to train on. {none_failed(summary, max_new_tokens)}")
     reasons = [f"| {plain(reason)} | {count} |" for reason, count in summary["reasons"].items()]
     if reasons:
         lines.append("\n".join(["| why | failures |", "|---|---|", *reasons]))
