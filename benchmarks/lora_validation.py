@@ -9,7 +9,7 @@ from benchmarks.timing import heading, row
 
 PROJECT = Path(__file__).resolve().parents[1] / "projects" / "lora_retraining"
 TASKS = 48
-NEW_TOKENS = 48
+NEW_TOKENS = 24
 BATCH_SIZE = 16
 
 
