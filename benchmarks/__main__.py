@@ -9,6 +9,10 @@ BENCHMARKS = (
     "benchmarks.page",
     "benchmarks.checkpoints",
     "benchmarks.steering",
+    "benchmarks.lora_preflight",
+    "benchmarks.lora_training",
+    "benchmarks.lora_merge",
+    "benchmarks.lora_validation",
 )
 
 

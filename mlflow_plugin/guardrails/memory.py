@@ -41,8 +41,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_memory() -> int:
-    """Collects what nobody refers to any more and hands cached accelerator memory back; says and returns how many bytes
-    that gave.
+    """Collects what nobody refers to any more and hands cached accelerator memory back; returns how many bytes that
+    gave, and says it from 1 MiB on.
 
     Memory that a live exception's traceback holds is not freed: leave its `except` block first.
     """
@@ -57,7 +57,8 @@ def free_memory() -> int:
                     backend.synchronize()
                     backend.empty_cache()
     freed = max(0, before - _used_bytes())
-    say(f"memory freed: {freed / 2**20:,.0f} MiB")
+    if freed >= 2**20:
+        say(f"memory freed: {freed / 2**20:,.0f} MiB")
     return freed
 
 
