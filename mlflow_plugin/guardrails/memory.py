@@ -40,9 +40,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(message in str(error).lower() for message in _MESSAGES)
 
 
-def free_memory() -> int:
+def free_memory(*, tell: bool = True) -> int:
     """Collects what nobody refers to any more and hands cached accelerator memory back; returns how many bytes that
-    gave, and says it from 1 MiB on.
+    gave, and says so where it is told to.
 
     Memory that a live exception's traceback holds is not freed: leave its `except` block first.
     """
@@ -57,7 +57,7 @@ def free_memory() -> int:
                     backend.synchronize()
                     backend.empty_cache()
     freed = max(0, before - _used_bytes())
-    if freed >= 2**20:
+    if tell:
         say(f"memory freed: {freed / 2**20:,.0f} MiB")
     return freed
 

@@ -83,10 +83,10 @@ def compare_logits(
     cut = [list(prompt)[:PROMPT_TOKENS] for prompt in prompts[:PROMPTS]]
     with memory_told("the merged model was tried on prompts"):
         ours, noisy = _merged_logits(merged, cut, dtype, device, progress)
-    free_memory()
+    free_memory(tell=False)
     with memory_told("base and adapter were tried on prompts"):
         theirs = _reference_logits(reference, adapter, cut, reference_dtype, device, progress)
-    free_memory()
+    free_memory(tell=False)
     difference, divergence, same = _compared(ours, theirs)
     noise = _compared(noisy, ours)[0] if noisy is not None else None
     return LogitComparison(difference, divergence, same, tolerance_of(merged.config, dtype), noise, len(ours))

@@ -93,7 +93,7 @@ def answer_all(
                 phase.checkpoint(state, rounds)
         meter.close()
         del model
-        free_memory()
+        free_memory(tell=False)
     phase.end_of_steps()
     return rounds
 
