@@ -151,7 +151,9 @@ def measure(steps: int = STEPS, rounds: int = ROUNDS) -> str:
 
 
 def report(taken: dict[str, list[Taken]], steps: int) -> str:
-    """The table. A step's median passes over what the neighbours on the machine did, the processors' time even more."""
+    """The table. The median step passes over what neighbours on the machine did; the time of the processors does so even
+    more, and has the saving in it. The worse of these two decides.
+    """
     figures = {
         "median step, s": lambda runs: statistics.median(second for run in runs for second in run.steps),
         "step with all that the phase saves, s": lambda runs: statistics.median(run.wall for run in runs) / (steps - 1),
@@ -163,8 +165,9 @@ def report(taken: dict[str, list[Taken]], steps: int) -> str:
         alone, phase = (figure(runs) for runs in taken.values())
         ratios.append(phase / alone)
         lines.append(row(name, f"{alone:.3f}", f"{phase:.3f}", f"{phase / alone:.3f}"))
-    verdict = "kept" if ratios[0] <= 1 + ALLOWED else "missed"
-    lines += ["", f"Throughput within {ALLOWED:.0%} of the Trainer alone: {verdict} ({ratios[0] - 1:+.1%} a step)."]
+    slower = max(ratios[0], ratios[-1]) - 1
+    verdict = "kept" if slower <= ALLOWED else "missed"
+    lines += ["", f"Throughput within {ALLOWED:.0%} of the Trainer alone: {verdict} ({slower:+.1%})."]
     return "\n".join(lines)
 
 
