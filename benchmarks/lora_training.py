@@ -151,7 +151,7 @@ def measure(steps: int = STEPS, rounds: int = ROUNDS) -> str:
 
 
 def report(taken: dict[str, list[Taken]], steps: int) -> str:
-    """The table. The median step passes over what neighbours on the machine did; the time of the processors does so even
+    """The table. The median step passes over what neighbours on the machine did; that of the processors does so even
     more, and has the saving in it. The worse of these two decides.
     """
     figures = {
