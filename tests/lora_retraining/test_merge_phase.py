@@ -171,6 +171,9 @@ def test_a_second_merge_goes_onto_the_first_ones_model(project: MergeProject, ti
     project.give_adapter(first, "tiny merged by phase merge", phase="train_1b")
     run = project.merge("--adapter-phase", "train_1b", "--base-phase", "merge", phase="merge_1b")
     assert failed_gates(run) == []
+    told = (project.outputs(run) / "merge.json").read_text()
+    assert "the model of merge" in told
+    assert "/" not in json.loads(told)["base"]["source"]  # The same bytes, wherever the first merge lies.
     name = "model.layers.0.mlp.down_proj.weight"
     tensors = [
         load_file(folder / "model.safetensors")[name] for folder in (tiny_folder, first, project.outputs(run) / "model")
@@ -187,3 +190,13 @@ def test_without_test_tasks_there_is_nothing_to_compare_logits_on_and_that_is_sa
         project.merge()
     assert ended.value.code == 1
     assert "holds no task to try the merged model on" in capsys.readouterr().err
+
+
+def test_a_value_that_cannot_be_ends_the_phase_with_what_may_stand_there(
+    project: MergeProject, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    project.give_adapter(tiny_folder, "tiny")
+    with pytest.raises(SystemExit) as ended:
+        project.merge("--merge-dtype", "float16")
+    assert ended.value.code == 2
+    assert "merge_dtype = 'float16' is not possible" in capsys.readouterr().err

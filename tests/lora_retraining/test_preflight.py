@@ -163,3 +163,13 @@ def test_the_checklist_says_what_to_do_and_survives_signs_of_markdown() -> None:
     assert "-> Mend it." in as_text(checks)
     assert "| fail | training and test data | a \\| b c | Mend it. |" in as_markdown(checks)
     assert as_data(checks)["counts"] == {"pass": 1, "warn": 0, "fail": 1, "skip": 0, "overridden": 0}
+
+
+def test_a_value_that_cannot_be_ends_the_phase_with_what_may_stand_there(
+    preflight: Preflight, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        preflight.run("--rank", "none")
+
+    assert ended.value.code == 2
+    assert "rank = 'none' is not possible" in capsys.readouterr().err

@@ -108,6 +108,16 @@ def test_a_base_that_preflight_has_not_seen_is_refused(
     assert "config_digest" in told
 
 
+def test_a_base_that_was_moved_since_preflight_is_the_same_base(
+    project: LoraProject, tiny_folder: Path, tmp_path: Path
+):
+    project.give_preflight("tiny")
+
+    run = project.train("--model", str(shutil.copytree(tiny_folder, tmp_path / "moved")), "--epochs", "0.5")
+
+    assert run.info.status == "FINISHED"
+
+
 def test_failures_are_trained_on_the_merged_model_with_their_own_figures(
     project: LoraProject, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ):

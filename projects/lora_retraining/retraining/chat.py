@@ -144,7 +144,7 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], generation: bool = Fa
             f"the tokenizer of {_name(tokenizer)} has no chat template, so nobody knows how to ask the model. "
             "Use an instruction-tuned model, or put its chat_template.jinja into the model's folder."
         )
-    from jinja2.exceptions import TemplateError
+    from jinja2.exceptions import TemplateError  # Besides these, what a template's own expressions raise.
 
     try:
         text: str = tokenizer.apply_chat_template(
@@ -153,7 +153,7 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], generation: bool = Fa
             add_generation_prompt=generation,
             date_string=TEMPLATE_DATE,
         )
-    except TemplateError as error:
+    except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
         raise PhaseError(f"the chat template of {_name(tokenizer)} refuses the chat: {error}.") from None
     return text
 

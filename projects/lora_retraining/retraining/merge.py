@@ -1,6 +1,7 @@
 """Merges an adapter into its full-precision base, and sees that the result is what base and adapter say together."""
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    settings = presets.settings(arguments)
     with start_phase() as phase:
-        run(phase, arguments, settings)
+        run(phase, arguments, presets.settings(arguments))
 
 
 def run(phase: Any, arguments: argparse.Namespace, settings: presets.Settings) -> None:
@@ -54,7 +54,10 @@ def find_base(phase: Any, base_phase: str, model: str) -> Any:
     """The base to merge into: the merged model of an earlier phase, or a model by its name."""
     from retraining.base_model import find_model
 
-    return find_model(model if base_phase == "none" else str(phase.input(base_phase) / "model"))
+    if base_phase == "none":
+        return find_model(model)
+    # Named by its phase: where the files of a run lie differs from run to run, and would be in merge.json.
+    return dataclasses.replace(find_model(str(phase.input(base_phase) / "model")), source=f"the model of {base_phase}")
 
 
 def report(phase: Any, merged: Any, device: Any) -> None:

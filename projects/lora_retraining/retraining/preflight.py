@@ -46,9 +46,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    chosen = settings(arguments)
     with start_phase() as phase:
-        run(phase, chosen)
+        run(phase, settings(arguments))
 
 
 def run(phase: "ActivePhase", chosen: Settings) -> None:

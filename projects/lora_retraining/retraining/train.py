@@ -115,7 +115,8 @@ def base_of(phase: "ActivePhase", base_phase: str, chosen: Settings) -> "tuple[s
         return f"{checked['source']} merged by phase {base_phase}", find_model(str(phase.input(base_phase) / "model"))
     files = find_model(chosen.model)
     found = base_facts(files, read_headers(files.folder))
-    if other := [name for name in found if checked.get(name) != found[name]]:
+    # The same model in another folder, or under another name, is the same model.
+    if other := [name for name in found if name != "source" and checked.get(name) != found[name]]:
         told = ", ".join(f"{name} is {found[name]!r} and was {checked.get(name)!r}" for name in other)
         raise PhaseError(
             f"{phase.name}: this is not the base model that preflight has checked: {told}. Run preflight with the same "

@@ -135,7 +135,12 @@ def _complaints(node: ast.AST) -> Iterator[str]:
         name = node.id if isinstance(node, ast.Name) else node.attr
         if name in (*CLASSES, *FUNCTIONS):
             yield f"uses {name}"
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_quantised_model(node.value):
+    elif isinstance(node, ast.JoinedStr) and node.values:
+        # f"unsloth/{name}": what stands for a value is as good as any name.
+        text = "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
+        if is_quantised_model(text):
+            yield f"names {ast.unparse(node)}"
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and is_quantised_model(node.value):
         yield f"names {node.value!r}"
 
 
@@ -161,6 +166,9 @@ def _call(node: ast.Call) -> Iterator[str]:
         yield from (f"imports {text}" for text in texts if isinstance(text, str) and _is_quantising(text))
     elif name == "getattr":
         yield from (f"uses {text}" for text in texts if text in (*CLASSES, *FUNCTIONS))
+    elif name in ("setattr", "setdefault", "__setitem__") and len(node.args) > 1:
+        key = node.args[-2]
+        yield from _switches([(key.value if isinstance(key, ast.Constant) else None, node.args[-1])])
     elif name in ("from_pretrained", "from_config", "pipeline"):
         yield from _loading(keywords)
 
@@ -203,7 +211,7 @@ def _is_dequantising(config: ast.expr) -> bool:
     )
 
 
-def _is_quantised_model(text: str) -> bool:
+def is_quantised_model(text: str) -> bool:
     """Whether a text is the name of a quantised model: as the Hub has them, with an owner or the model's size in it."""
     if not _MODEL_ID.fullmatch(text) or not quantised_word(text):
         return False

@@ -64,6 +64,9 @@ def _differing_files(folder: Path, base_folder: Path) -> list[str]:
 
 def tokenizer_files(folder: Path) -> list[Path]:
     """The files that make up a tokenizer, with its chat template."""
-    patterns = ("tokenizer*", "*.jinja", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
+    patterns = (
+        *("tokenizer*", "*.jinja", "vocab.*", "merges.txt", "*.model"),
+        *("special_tokens_map.json", "added_tokens.json"),
+    )
     found = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
     return sorted(found)
