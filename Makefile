@@ -17,19 +17,20 @@ XDIST := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 TESTFLAGS ?= $(XDIST) -m "not nightly"
 # Further arguments of `mlflow run`, for example DEMOFLAGS="-P preset=gpt2".
 DEMOFLAGS ?=
+LORAFLAGS ?=
 BENCHFLAGS ?=
 # For example FAULTFLAGS="--trials 50 --store local".
 FAULTFLAGS ?=
 
 ifeq ($(origin MLFLOW_TRACKING_URI),undefined)
-demo: export MLFLOW_TRACKING_URI := sqlite:///$(CURDIR)/mlflow.db
+demo lora: export MLFLOW_TRACKING_URI := sqlite:///$(CURDIR)/mlflow.db
 LOOK := $(BIN)/mlflow server --app-name phases --backend-store-uri sqlite:///mlflow.db   then open http://127.0.0.1:5000/phases
 else
 LOOK := open /phases on your tracking server (MLFLOW_TRACKING_URI), started with --app-name phases
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly browser check faults bench bench-peers lock clean
+.PHONY: help demo lora test nightly browser check faults bench bench-peers lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +39,12 @@ demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
 demo: $(ENVIRONMENT) ## Steer a real language model through four phases; again: everything is reused
 	@echo "Running phases 1 to 4 on SmolLM2-135M under MLflow: minutes the first time, seconds once there is work to reuse."
 	@$(BIN)/mlflow run . -e main -b phases --env-manager local --experiment-name sentiment-steering $(DEMOFLAGS)
+	@echo "To look at it: $(LOOK)."
+
+lora: export PATH := $(CURDIR)/$(BIN):$(PATH)
+lora: $(ENVIRONMENT) ## Retrain a real language model with LoRA in eight phases; again: everything is reused
+	@echo "Running eight phases on SmolLM2-135M under MLflow: about 20 minutes the first time, seconds once there is work to reuse."
+	@$(BIN)/mlflow run projects/lora_retraining -e main -b phases --env-manager local --experiment-name lora-retraining $(LORAFLAGS)
 	@echo "To look at it: $(LOOK)."
 
 test: $(ENVIRONMENT) ## Run the tests, fast and end to end
