@@ -95,3 +95,11 @@ def test_the_settings_need_no_torch():
     project = Path(__file__).resolve().parents[2] / "projects/lora_retraining"
     source = "import sys; import retraining.presets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", source], cwd=project, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("preset", ["llama-3.1-8b", "qwen2.5-7b"])
+def test_the_published_gates_hold_against_a_strong_reference_and_never_against_the_base(preset):
+    against_base, against_strong = settings({"preset": preset}), settings({"preset": preset, "reference": "gpt.jsonl"})
+    assert {gate[:2] for gate in against_base.gates} == {("math", "gain"), ("code", "gain"), ("all", "baseline_ratio")}
+    assert ("gsm8k", "ties", 0.60, 0.50) in against_strong.gates
+    assert ("code", "wins", 0.40, 0.30) in against_strong.gates
