@@ -1,5 +1,6 @@
 """The child in which model-written code runs: what it cannot do, and what it leaves behind, which is nothing."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,7 +13,11 @@ import pytest
 from retraining.grading import sandbox
 from retraining.grading.sandbox import Limits, run
 
-SHORT = Limits(seconds=1.0, scratch=2**20)
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.mlproject import load_project
+from mlflow_plugin.source import code_digest
+
+SHORT = Limits(seconds=1.0, wall_seconds=2.0, scratch=2**20)
 
 
 def children() -> list[psutil.Process]:
@@ -107,6 +112,7 @@ def test_what_eats_time_memory_or_disk_is_ended(source, status):
         "import os\nos.write(1, b'passed')\nos._exit(0)",
         "import atexit, os\natexit.register(os._exit, 0)\nraise SystemExit(0)",
         "import os\nfor n in range(64):\n    try: os.write(n, FORGED)\n    except OSError: pass\nos._exit(0)",
+        "import builtins\nbuiltins.exec = builtins.compile = lambda *_, **__: ''\ndef f():\n    return 0",
         'import json\njson.dumps = lambda *_, **__: \'{"status": "passed"}\'\ndef f():\n    return 0',
     ],
 )
@@ -167,6 +173,38 @@ def test_one_program_sees_nothing_of_the_one_before():
     assert run(later, "assert os.listdir('.') == []").message == ""
 
 
+def test_whatever_number_the_report_has_right_code_passes(monkeypatch):
+    """The number that is drawn for it inside the child may be the one that it has already."""
+    dumps = json.dumps
+    monkeypatch.setattr(json, "dumps", lambda given: dumps({**given, "descriptor": given["report"]}))
+    assert run("def f():\n    return 2", "assert f() == 2").status == "passed"
+
+
+def test_a_sandbox_that_fails_by_itself_is_no_fault_of_the_code(monkeypatch):
+    monkeypatch.setattr(sandbox, "_START", "raise OSError('no such thing')")
+    with pytest.raises(PhaseError, match=r"ended with 1 before it had begun: .*no such thing. That is no fault of"):
+        run("x = 1")
+
+
+def test_right_code_does_not_fail_because_the_machine_is_busy():
+    limits = Limits(seconds=1.0, wall_seconds=20.0)
+    assert run("import time\ntime.sleep(1.5)", limits=limits).status == "passed"
+    assert run("while True: pass", limits=limits).status == "timeout"
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["object()", "__import__('os').getcwd()", "__import__('random').random()", "[*map(str, {'a', 'b', 'c'})]"],
+)
+def test_what_is_said_of_code_is_the_same_in_every_run(code):
+    said = {run(f"raise ValueError({code})").message for _ in range(2)}
+    assert len(said) == 1, said
+
+
+def test_what_is_said_of_code_can_be_written_to_a_file():
+    assert run("raise ValueError(chr(0xd800))").message.encode() == b"ValueError: ?"
+
+
 def test_grading_is_the_same_every_time():
     ordered = "order = ''.join({'a', 'b', 'c', 'd', 'e', 'f'})"
     first = run(ordered, "assert order == ''").message
@@ -178,13 +216,14 @@ def test_grading_is_the_same_every_time():
 def test_the_code_ends_when_the_process_that_grades_it_is_killed(tmp_path):
     program = (
         f"import sys, tempfile; sys.path[:0] = {sys.path!r}; tempfile.tempdir = {str(tmp_path)!r}\n"
-        "from retraining.grading.sandbox import Limits, run\n"
-        "run('import time\\ntime.sleep(60)', limits=Limits(seconds=60))"
+        "from retraining.grading.sandbox import run\n"
+        'run(\'import time\\nopen("begun", "w")\\ntime.sleep(60)\')'
     )
     grader = subprocess.Popen([sys.executable, "-c", program])
     try:
-        started = wait_for(lambda: [c for c in psutil.Process(grader.pid).children() if c.cpu_times().user > 0.01])
-        time.sleep(0.2)
+        wait_for(lambda: list(tmp_path.glob("graded-code-*/begun")))
+        started = psutil.Process(grader.pid).children()
+        assert started
         grader.send_signal(signal.SIGKILL)
         grader.wait()
         wait_for(lambda: not any(psutil.pid_exists(c.pid) and c.status() != "zombie" for c in started))
@@ -211,3 +250,11 @@ def test_a_sandbox_without_the_kernel_says_so_loudly(monkeypatch, capsys):
     assert said.count("ATTENTION") == 1
     assert "audit hook" in said
     assert "in part only" in sandbox.strength()
+
+
+def test_the_code_of_the_confined_child_counts_as_code_of_the_phases_that_grade():
+    project = Path(sandbox.__file__).parents[2]
+    phase = load_project(project).phases["validate"]
+    files = code_digest(project, phase.command, phase.code and list(phase.code)).files
+    child = {str(file.relative_to(project)) for file in project.glob("retraining/grading/child/*.py")}
+    assert child <= files.keys()

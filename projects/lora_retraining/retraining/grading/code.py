@@ -3,6 +3,7 @@
 import ast
 import re
 import textwrap
+import threading
 import warnings
 from collections.abc import Iterator
 
@@ -16,6 +17,8 @@ _PYTHON = {"", "python", "py", "python3"}
 _BEGINS = re.compile(r"^(?:(?:async )?def |class |import |from |@)", re.MULTILINE)
 _LONGEST = 64 * 1024
 _MOST_LINES = 400
+_filters = threading.Lock()
+"""Filters of warnings belong to the whole process, and grading has several threads."""
 
 
 def grade_code(task: Task, completion: str, limits: Limits = DEFAULT_LIMITS) -> Grade:
@@ -109,7 +112,7 @@ def _defines(code: str, name: str) -> bool:
 
 def _parsed(code: str) -> ast.Module | None:
     try:
-        with warnings.catch_warnings():
+        with _filters, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -7,8 +7,10 @@ elsewhere an audit hook inside the child does, which is weaker: `strength` says 
 
 import functools
 import json
+import math
 import os
 import platform
+import re
 import secrets
 import selectors
 import shutil
@@ -26,18 +28,24 @@ from typing import Any
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.progress import say
+from retraining.grading.child import runner
 
 _PACKAGE = Path(__file__).resolve().parents[2]
-_START = "import sys; sys.path.insert(0, sys.argv[1]); from retraining.grading.child.runner import main; main()"
+# The import above is what makes the child's code count as code of the phases that grade with it.
+_START = f"import sys; sys.path.insert(0, sys.argv[1]); from {runner.__name__} import main; main()"
 _LOOK_EVERY_SECONDS = 0.1
 _LONGEST_REPORT = 64 * 1024
+_SHOWN = 500
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use: wall and CPU time in seconds each, the rest in bytes (`scratch` of all its files)."""
+    """What one program may use: `seconds` of CPU time, the rest in bytes (`scratch` of all its files). `wall_seconds`
+    are many, for programs that wait: a right one must not fail because the machine is busy.
+    """
 
     seconds: float = 10.0
+    wall_seconds: float = 60.0
     memory: int = 512 * 2**20
     output: int = 2**20
     scratch: int = 8 * 2**20
@@ -64,6 +72,7 @@ class _Child:
     token: str
     began: float
     printed: int = 0
+    shown: bytes = b""
     said: bytes = b""
 
     def messages(self) -> Iterator[dict[str, Any]]:
@@ -78,7 +87,7 @@ def run(source: str, tests: str = "", entry_point: str = "", limits: Limits = DE
     """Runs `source`, then `tests`, which raise when the source is wrong and see what it defined.
 
     Names of Python's builtins that the source redefines keep their meaning in the tests, except `entry_point`.
-    Raises PhaseError when no child can be started.
+    Raises PhaseError when no child can be started, or one ends before it comes to the code.
     """
     _say_when_weak()
     return _run(source, tests, entry_point, limits, kernel=True)[0]
@@ -125,7 +134,7 @@ def _run(
         with _started(scratch, _request(source, tests, entry_point, limits, scratch, kernel)) as child:
             stopped = _watch(child, limits, scratch)
             seconds = time.monotonic() - child.began
-        result = _judged(child, stopped, limits, seconds)
+        result = _judged(child, stopped, limits, seconds, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     applied = next((content["confined_by"] for content in child.messages() if "confined_by" in content), ())
@@ -144,7 +153,7 @@ def _request(source: str, tests: str, entry_point: str, limits: Limits, scratch:
         "package": str(_PACKAGE),
         "readable": _python_files(),
         "memory": limits.memory,
-        "cpu_seconds": int(limits.seconds) + 1,
+        "cpu_seconds": math.ceil(limits.seconds),
         "file_bytes": limits.scratch,
         "kernel": kernel,
     }
@@ -213,7 +222,7 @@ def _watch(child: _Child, limits: Limits, scratch: str) -> str:
                 return "wrote where only the verdict is written"
             if not selector.get_map() and _has_ended(child.process):
                 return ""
-            if now - child.began > limits.seconds:
+            if now - child.began > limits.wall_seconds:
                 return "" if _has_ended(child.process) else "timeout"
             if now - looked >= _LOOK_EVERY_SECONDS:
                 looked = now
@@ -224,12 +233,13 @@ def _watch(child: _Child, limits: Limits, scratch: str) -> str:
 
 
 def _read(child: _Child, descriptor: int) -> bool:
-    """Takes what is there; False at the end. What is printed is counted and thrown away."""
+    """Takes what is there; False at the end. What is printed is counted, and thrown away but for its end."""
     content = os.read(descriptor, 65536)
     if descriptor == child.report:
         child.said += content
     else:
         child.printed += len(content)
+        child.shown = (child.shown + content)[-_SHOWN:]
     return bool(content)
 
 
@@ -252,18 +262,31 @@ def _exceeds(folder: str, limit: int) -> bool:
     return False
 
 
-def _judged(child: _Child, stopped: str, limits: Limits, seconds: float) -> SandboxResult:
-    """The result of a child that has ended or is to be stopped."""
+def _lasting(message: str, scratch: str) -> str:
+    """The message without what differs from run to run, and as text that can be written to a file."""
+    told = message.replace(scratch, "<scratch folder>").encode(errors="replace").decode()
+    return re.sub(r"\bat 0x[0-9a-fA-F]+", "at 0x...", told)
+
+
+def _judged(child: _Child, stopped: str, limits: Limits, seconds: float, scratch: str) -> SandboxResult:
+    """The result of a child that has ended or is to be stopped. Raises PhaseError when it never came to the code."""
+    too_long = f"did not end within {limits.seconds:g} s of CPU time and {limits.wall_seconds:g} s in all"
     if stopped == "timeout":
-        return SandboxResult("timeout", f"did not end within {limits.seconds:g} s", seconds)
+        return SandboxResult("timeout", too_long, seconds)
     if stopped:
         return SandboxResult("failed", stopped, seconds)
     for content in child.messages():
         if content.get("token") == child.token:
-            return SandboxResult(str(content["status"]), str(content["message"]), seconds)
+            return SandboxResult(str(content["status"]), _lasting(str(content["message"]), scratch), seconds)
     code = child.process.wait()
+    if not child.said:
+        shown = " ".join(child.shown.decode(errors="replace").split())
+        raise PhaseError(
+            f"the sandbox for code ended with {code} before it had begun: {shown}. That is no fault of the code. Run "
+            "the same again: what was answered is kept."
+        )
     if code == -signal.SIGXCPU or (code == -signal.SIGKILL and seconds >= limits.seconds):
-        return SandboxResult("timeout", f"used more than {limits.seconds:g} s of CPU time", seconds)
+        return SandboxResult("timeout", too_long, seconds)
     if code < 0:
         return SandboxResult("crashed", f"ended by signal {-code} ({signal.strsignal(-code)})", seconds)
     return SandboxResult("failed", f"ended itself with exit code {code} before its tests were passed", seconds)

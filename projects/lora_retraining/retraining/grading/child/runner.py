@@ -54,8 +54,10 @@ def _hide_descriptors(report: int, descriptor: int) -> int:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    os.dup2(report, descriptor, inheritable=False)
-    if report != descriptor:
+    if report == descriptor:  # which dup3 refuses
+        os.set_inheritable(report, False)
+    else:
+        os.dup2(report, descriptor, inheritable=False)
         os.close(report)
     return descriptor
 
@@ -85,15 +87,20 @@ def _confine(request: Mapping[str, Any]) -> list[str]:
 def _run(source: str, tests: str, entry_point: str) -> tuple[str, str]:
     """Runs both; returns (status, message) for whatever came of it."""
     before = dict(vars(builtins))
+    execute, compiled, verdict = exec, compile, _verdict  # as they are before the solution can put others there
+    if "random" in source + tests:
+        import random
+
+        random.seed(0)
     module = types.ModuleType("solution")  # so that dataclasses and the like find where they were defined
     sys.modules["solution"] = module
     try:
-        exec(compile(source, "<solution>", "exec", dont_inherit=True), vars(module))
+        execute(compiled(source, "<solution>", "exec", dont_inherit=True), vars(module))
         # In a namespace of their own: a solution that redefines abs or sorted must not change what its tests mean.
         named = {name: value for name, value in vars(module).items() if name not in before or name == entry_point}
-        exec(compile(tests, "<tests>", "exec", dont_inherit=True), {**named, "__builtins__": before})
+        execute(compiled(tests, "<tests>", "exec", dont_inherit=True), {**named, "__builtins__": before})
     except BaseException as error:
-        return _verdict(error, tests)
+        return verdict(error, tests)
     return "passed", ""
 
 
