@@ -12,7 +12,7 @@ CODE_WINS = Gate("code", "wins", 0.40, 0.30)
 
 
 def compared(wins: int, ties: int, losses: int) -> Counts:
-    return Counts(compared=wins + ties + losses, wins=wins, ties=ties)
+    return Counts(compared=wins + ties + losses, wins=wins, ties=ties, losses=losses)
 
 
 def test_the_published_corruption_fails_both_gates_with_fifty_samples() -> None:

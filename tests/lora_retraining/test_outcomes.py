@@ -5,6 +5,7 @@ from retraining.grading.grade import Grade
 from retraining.presets import PRESETS
 from retraining.tasks import Kind, Task
 from retraining.validate import find_judge
+from retraining.validation.gates import Gate, judge
 from retraining.validation.intervals import Pairs
 from retraining.validation.outcomes import Item, by_grades, count, decide, of_dataset
 
@@ -29,7 +30,7 @@ def never(task: Task, ours: str, theirs: str) -> str:
         (RIGHT, WRONG, "win"),
         (WRONG, RIGHT, "loss"),
         (RIGHT, RIGHT, "tie_both_right"),
-        (WRONG, WRONG, "tie_both_wrong"),
+        (WRONG, WRONG, "both_wrong"),
         (UNGRADED, RIGHT, "none"),
         (RIGHT, UNGRADED, "none"),
         (RIGHT, None, "none"),
@@ -84,10 +85,20 @@ def test_counts_add_up_and_compare_only_items_that_both_have() -> None:
     items = decide(item(ours, theirs, name=str(number)) for number, (ours, theirs) in enumerate(pairs))
     counts = count(items, {"0": True, "1": False, "4": True, "5": True, "of another run": True})
     assert (counts.graded, counts.right) == (5, 3)
-    assert (counts.compared, counts.wins, counts.ties, counts.losses) == (4, 1, 2, 1)
+    assert (counts.compared, counts.wins, counts.ties, counts.losses) == (4, 1, 1, 1)
     assert counts.against_reference == Pairs(1, 1, 1, 1)
     assert counts.against_baseline == Pairs(2, 1, 0, 0)
     assert count(items).against_baseline is None
+
+
+def test_two_wrong_answers_are_no_tie_and_a_tie_by_the_judge_is_one() -> None:
+    wrong = [item(WRONG, WRONG, name=f"w{number}") for number in range(40)]
+    opened = [item(UNGRADED, UNGRADED, "open", f"o{number}") for number in range(2)]
+    counts = count(decide([*wrong, *opened], lambda *_: "tie"))
+    assert (counts.compared, counts.wins, counts.ties, counts.losses) == (42, 0, 2, 0)
+    gate = Gate("all", "ties", 0.60, 0.50)
+    assert judge(gate, counts).verdict == "fail"
+    assert judge(gate, count(decide([item(RIGHT, RIGHT)] * 42))).verdict == "pass"
 
 
 def test_a_dataset_is_a_test_set_a_kind_or_all() -> None:

@@ -23,9 +23,10 @@ MEASURES = ("accuracy", "wins", "ties", "losses", "gain", "baseline_ratio")
 class Gate:
     """What a measure has to be on a dataset (its name, `math`, `code` or `all`) to succeed, and what is a red flag.
 
-    Measures: `accuracy`; `wins`, `ties`, `losses` as shares of the items compared; `gain`, accuracy minus the
-    reference's; `baseline_ratio`, accuracy over the baseline's. Of losses fewer are better. All are shares, not
-    per cent. Raises UsageError for an unknown measure and for a red flag on the wrong side of success.
+    Measures: `accuracy`; `wins`, `ties`, `losses` as shares of the items compared, where `ties` are of two right
+    answers, or a judge's: two wrong answers are none of the three; `gain`, accuracy minus the reference's;
+    `baseline_ratio`, accuracy over the baseline's. Of losses fewer are better. All are shares, not per cent. Raises
+    UsageError for an unknown measure and for a red flag on the wrong side of success.
     """
 
     dataset: str
@@ -56,8 +57,9 @@ class Counts:
     """What the gates need to know of the items of a dataset.
 
     `graded`: items whose answer could be graded; `right` of them. `compared`: items with an outcome against the
-    reference; `wins`, `ties` of them. `against_reference`: items graded for both. `against_baseline` likewise, None
-    when the baseline did not grade the same items; then `baseline` says (right, graded) of its own.
+    reference; `wins`, `ties`, `losses` of them, in the others both are wrong. `against_reference`: items graded for
+    both. `against_baseline` likewise, None when the baseline did not grade the same items; then `baseline` says
+    (right, graded) of its own.
     """
 
     graded: int = 0
@@ -65,13 +67,10 @@ class Counts:
     compared: int = 0
     wins: int = 0
     ties: int = 0
+    losses: int = 0
     against_reference: Pairs = NO_PAIRS
     against_baseline: Pairs | None = None
     baseline: tuple[int, int] | None = None
-
-    @property
-    def losses(self) -> int:
-        return self.compared - self.wins - self.ties
 
 
 @dataclass(frozen=True)

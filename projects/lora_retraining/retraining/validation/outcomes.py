@@ -1,6 +1,6 @@
 """Who did better on each item, and those outcomes counted. Grades decide; a judge is asked only where there is none.
 
-A tie of two wrong answers is told apart from one of two right ones: both are ties, but only the second is good news.
+Two wrong answers are counted on their own and not among the ties: a model that knows nothing would have most of them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,11 +12,12 @@ from retraining.tasks import Task
 from retraining.validation.gates import Counts
 from retraining.validation.intervals import Pairs
 
-Outcome = Literal["win", "tie_both_right", "tie_both_wrong", "tie", "loss", "none"]
+Outcome = Literal["win", "tie_both_right", "both_wrong", "tie", "loss", "none"]
 """`tie` without more is one that a judge gave. `none`: there is no reference, or nobody could decide."""
 Judge = Callable[[Task, str, str], Literal["win", "tie", "loss", "none"]]
 """What becomes of a completion (first) against the reference's (second)."""
-TIES = ("tie_both_right", "tie_both_wrong", "tie")
+TIES = ("tie_both_right", "tie")
+"""What counts as a tie. Two wrong answers are equally useless, which no gate must take for a success."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def by_grades(candidate: Grade, reference: Grade | None) -> Outcome:
     if reference is None or candidate.correct is None or reference.correct is None:
         return "none"
     if candidate.correct == reference.correct:
-        return "tie_both_right" if candidate.correct else "tie_both_wrong"
+        return "tie_both_right" if candidate.correct else "both_wrong"
     return "win" if candidate.correct else "loss"
 
 
@@ -92,6 +93,7 @@ def count(items: Sequence[Item], baseline: dict[str, bool] | None = None) -> Cou
         compared=len(compared),
         wins=sum(item.outcome == "win" for item in compared),
         ties=sum(item.outcome in TIES for item in compared),
+        losses=sum(item.outcome == "loss" for item in compared),
         against_reference=pairs(
             (item.grade.correct, item.reference_grade.correct if item.reference_grade else None) for item in items
         ),

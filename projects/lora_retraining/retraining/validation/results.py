@@ -32,7 +32,7 @@ def by_dataset(items: Sequence[Item]) -> dict[str, dict[str, Any]]:
 
 def _found(items: Sequence[Item]) -> dict[str, Any]:
     counts = count(items)
-    outcomes = {name: sum(item.outcome == name for item in items) for name in ("win", *TIES, "loss")}
+    outcomes = {name: sum(item.outcome == name for item in items) for name in ("win", *TIES, "both_wrong", "loss")}
     gain = paired_difference(counts.against_reference)
     return {
         "tasks": len(items),
@@ -42,8 +42,8 @@ def _found(items: Sequence[Item]) -> dict[str, Any]:
         "compared": counts.compared,
         "wins": outcomes["win"],
         "ties_both_right": outcomes["tie_both_right"],
-        "ties_both_wrong": outcomes["tie_both_wrong"],
         "ties_by_judge": outcomes["tie"],
+        "both_wrong": outcomes["both_wrong"],
         "losses": outcomes["loss"],
         "judged": sum(item.decided_by == "judge" for item in items),
         "gain": asdict(gain) if counts.against_reference.count else None,
@@ -84,11 +84,10 @@ def _metrics_of(found: Mapping[str, Any], prefix: str) -> dict[str, float]:
     if found["gain"]:
         logged |= _interval(f"{prefix}accuracy_gain", found["gain"])
     if compared := found["compared"]:
-        ties = found["ties_both_right"] + found["ties_both_wrong"] + found["ties_by_judge"]
         logged |= {
             f"{prefix}wins": found["wins"] / compared,
-            f"{prefix}ties": ties / compared,
-            f"{prefix}ties_both_right": found["ties_both_right"] / compared,
+            f"{prefix}ties": (found["ties_both_right"] + found["ties_by_judge"]) / compared,
+            f"{prefix}both_wrong": found["both_wrong"] / compared,
             f"{prefix}losses": found["losses"] / compared,
         }
     return logged
@@ -141,15 +140,15 @@ def _gate_row(one: Judged) -> str:
 def _outcomes(results: Mapping[str, Any]) -> str:
     lines = [
         f"Against {plain(results['reference'])}:\n",
-        "| tasks | number | right | 95% interval | wins | ties, both right | ties, both wrong | losses |",
-        "|---|---|---|---|---|---|---|---|",
+        "| tasks | number | right | 95% interval | wins | ties, both right | ties, judged | losses | both wrong |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, found in results["datasets"].items():
         accuracy = found["accuracy"]
         lines.append(
             f"| {plain(name)} | {found['tasks']} | {found['right']} of {found['graded']} | {accuracy['low']:.1%} to "
-            f"{accuracy['high']:.1%} | {found['wins']} | {found['ties_both_right']} | {found['ties_both_wrong']} "
-            f"| {found['losses']} |"
+            f"{accuracy['high']:.1%} | {found['wins']} | {found['ties_both_right']} | {found['ties_by_judge']} "
+            f"| {found['losses']} | {found['both_wrong']} |"
         )
     judged = results["datasets"]["all"]["judged"]
     return "\n".join(lines) + (f"\n\nA judge decided {judged} of these, where nothing objective did." if judged else "")
