@@ -43,7 +43,7 @@ class Settings:
     gates: tuple[GateFigures, ...]
     """What the validated model has to reach."""
     strong_gates: tuple[GateFigures, ...] = ()
-    """In place of `gates` when the reference is neither the base nor none: a strong model, its transcript or a judge."""
+    """In place of `gates` when the reference is a strong model, a transcript or a judge: not the base, not none."""
     limit: int = 0
     """At most so many rows to train on; 0 for all."""
     rank: int = 64
@@ -114,7 +114,7 @@ PRESETS: Mapping[str, Settings] = {
         packing="packed",
         merge_dtype="float32",
         samples=(("", 8),),
-        max_new_tokens=16,
+        max_new_tokens=48,  # As long as the shorter right answers, or nothing could be said to be wrong.
     ),
     "smollm2": Settings(
         preset="smollm2",

@@ -15,13 +15,14 @@ VERDICT_METRIC: Mapping[Verdict, float] = {"pass": 1.0, "undecided": 0.5, "fail"
 
 
 def judge_items(items: Sequence[Item], gates: Sequence[Gate], baseline: Baseline) -> list[Judged]:
-    """Judges every gate by the items of its dataset."""
+    """Judges every gate by the items of its dataset; those against a baseline only where there is one."""
     right = None if baseline.right is None else dict(baseline.right)
 
     def counts(dataset: str) -> Counts:
         return replace(count(of_dataset(items, dataset), right), baseline=baseline.counts.get(dataset))
 
-    return judge_all(gates, counts)
+    compared = [gate for gate in gates if gate.measure != "baseline_ratio" or baseline != Baseline()]
+    return judge_all(compared, counts)
 
 
 def by_dataset(items: Sequence[Item]) -> dict[str, dict[str, Any]]:
