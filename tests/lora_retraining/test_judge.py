@@ -1,12 +1,10 @@
 """The API judge, against a real server on this machine."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 
 import pytest
+from judging import judging
 from retraining.grading.judge import Judge, read_choice
 from retraining.tasks import Task
 
@@ -17,37 +15,6 @@ TASK = Task("o1", "chat", "open", "test", "Say something kind.", "")
 
 def tasks(count: int) -> list[Task]:
     return [Task(f"o{n}", "chat", "open", "test", "Say something kind.", "") for n in range(count)]
-
-
-@contextmanager
-def judging(answer: Callable[[str], str | tuple[int, str]]) -> Iterator[tuple[str, list[dict]]]:
-    """A chat endpoint; `answer` gets what the user says, and returns the judge's words or (status, body)."""
-    requests: list[dict] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            requests.append({**body, "path": self.path, "key": self.headers.get("Authorization")})
-            said = answer(body["messages"][-1]["content"])
-            completion = json.dumps({"choices": [{"message": {"content": said}}]})
-            status, content = said if isinstance(said, tuple) else (200, completion)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content.encode())))
-            self.end_headers()
-            self.wfile.write(content.encode())
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1", requests
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def prefers(word: str) -> Callable[[str], str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from judging import judging
 from lora_project import LoraProject, lines
 from mlflow.entities import Run
 from retraining import base_model, validate
@@ -223,6 +224,39 @@ def test_the_second_validation_takes_the_reference_over_and_has_the_first_as_bas
     assert [item["reference_completion"] for item in project.items(second)] == [
         item["reference_completion"] for item in project.items(first)
     ]
+
+
+def test_a_judge_that_fails_half_way_ends_the_phase_which_then_asks_only_for_what_is_missing(
+    empty: ValidateProject, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = [Task(f"open/{number}", "chat", "open", "test", f"Say {number} kindly.", "") for number in range(5)]
+    empty.give_tasks(tasks)
+    empty.give("merge", {"model": tiny_folder})
+    theirs = tmp_path / "theirs.jsonl"
+    theirs.write_text(lines([{"id": task.id, "completion": "theirs"} for task in tasks]))
+    working = [True] * 5  # Two tasks in both orders, and one order of the third.
+
+    def answer(_: str) -> str | tuple[int, str]:
+        return "A" if working and working.pop() else (418, "out of order")
+
+    with judging(answer) as (url, asked):
+        given = ("--preset", "tiny", "--max-new-tokens", "4", "--reference", str(theirs), "--judge-url", url)
+        given = (*given, "--judge-model", "m")
+        with pytest.raises(SystemExit) as ended:
+            empty.validate(*given)
+        assert ended.value.code == 1
+        said = capsys.readouterr().err
+        assert "answered 418: out of order. 2 verdicts are kept" in said
+        assert "Traceback" not in said
+        asked.clear()
+        working[:] = [True] * 100
+        run = empty.validate(*given)
+
+    assert run.data.tags["phase.resumed_from"]
+    assert len(asked) == 2 * 3
+    items = empty.items(run)
+    assert [(item["outcome"], item["decided_by"]) for item in items] == [("tie", "judge")] * 5
+    assert run.data.metrics["ties"] == 1
 
 
 def test_a_model_that_would_be_loaded_in_4_bit_is_refused(
