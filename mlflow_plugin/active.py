@@ -17,6 +17,7 @@ from mlflow_plugin.heart import Heart
 from mlflow_plugin.manifest import safe_relative_path
 from mlflow_plugin.names import short
 from mlflow_plugin.parameters import Value
+from mlflow_plugin.processes import DECIDED, LAUNCHED, process_count, rank, start_again
 from mlflow_plugin.progress import Progress, progress, say
 from mlflow_plugin.project import Phase
 from mlflow_plugin.records import Records
@@ -220,12 +221,33 @@ class ActivePhase:
         """
         return self._checkpoints.restore(state)
 
+    def in_processes(self, count: int) -> None:
+        """Goes on in so many processes of this machine: torchrun starts the script again in each, and rank 0 is this
+        phase. Call it first, before anything else is done with the phase. Returns at once in those processes, and for
+        one. Raises UsageError below 1.
+        """
+        if count < 1:
+            raise UsageError(f"{self.name}: {count} processes cannot be; they count from 1.")
+        if count == 1 or process_count() > 1 or "RANK" in os.environ:
+            return
+        say(f"{self.name}: goes on in {count} processes")
+        self._heart.stop()
+        shutil.rmtree(self._staging, ignore_errors=True)
+        # What decided here keeps the project's log; a backend that decided does so by itself.
+        launched = {} if os.environ.get(DECIDED) == self.run_id else {LAUNCHED: self.run_id}
+        start_again(count, {DECIDED: self.run_id, **launched})
+
     def batch_size(self, size: int, accumulation: int = 1) -> BatchSize:
         """A batch that is halved, with twice the accumulation, when a step runs out of memory; see `BatchSize.fit`. Put
         it into the state of the loop. What it comes to is logged. Raises UsageError for sizes below 1.
         """
 
         def changed(batch: BatchSize) -> None:
+            if process_count() > 1:
+                raise PhaseError(
+                    f"{self.name}: out of memory in process {rank()}, and one of several cannot take a smaller batch "
+                    f"alone. Set {batch.size} samples at once for all, {batch.accumulation} times a step."
+                )
             self.log({names.BATCH_SIZE: batch.size, names.BATCH_ACCUMULATION: batch.accumulation})
 
         return BatchSize(size, accumulation, changed, self.name)

@@ -34,7 +34,8 @@ from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.names import short
 from mlflow_plugin.parameters import is_cut, local_path
-from mlflow_plugin.phase import DECIDED, INTERPRETER, LONG_VALUES, input_variables
+from mlflow_plugin.phase import INTERPRETER, LONG_VALUES, input_variables
+from mlflow_plugin.processes import DECIDED
 from mlflow_plugin.progress import say
 from mlflow_plugin.records import Records
 from mlflow_plugin.reports.experiment_log import kept_log

@@ -73,6 +73,10 @@ class Heart:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Beats no more."""
         self._ended.set()
         self._wake.set()
         self._thread.join(timeout=2)

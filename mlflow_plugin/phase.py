@@ -24,11 +24,13 @@ from mlflow_plugin.environment_facts import environment_facts
 from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.evidence import Request
 from mlflow_plugin.finish import complete_work
+from mlflow_plugin.follower import Follower, following, started_by_rank_0
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import History, phase_run
 from mlflow_plugin.invocation import Invocation, env_manager_of
 from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.parameters import logged_value, without_defaults
+from mlflow_plugin.processes import DECIDED, LAUNCHED, rank
 from mlflow_plugin.progress import say
 from mlflow_plugin.randomness import reserve_random_state
 from mlflow_plugin.records import Records, Work
@@ -36,8 +38,6 @@ from mlflow_plugin.reports.experiment_log import log_ended
 from mlflow_plugin.runs import PhaseRun
 from mlflow_plugin.termination import Terminated, Termination, orderly_termination
 
-DECIDED = "MLFLOW_PHASES_DECIDED"
-"""Set to the run id by the backend, which has decided before it started this process."""
 INTERPRETER = "MLFLOW_PHASES_INTERPRETER"
 """Where Python lies (`sys.prefix`) whose environment the backend has recorded, when that is its own."""
 LONG_VALUES = "MLFLOW_PHASES_LONG_VALUES"
@@ -60,7 +60,13 @@ def start_phase() -> Iterator[ActivePhase]:
     commands for each option; when the request is wrong, with 2. Inside the block an MLflow run is active. Leaving the
     block uploads the outputs, verifies them and commits the run; an exception records it as failed, a signal or the
     phase's timeout as killed, and what it logged is kept.
+
+    Of several processes that torchrun or accelerate have started, rank 0 is the phase. The others wait for its verdict
+    and get a `Follower`, which records and saves nothing.
     """
+    if rank() > 0:
+        yield from _following()
+        return
     with _logged_when_ended(Path.cwd()), orderly_termination() as termination:
         try:
             records, work, run, resumed_from = _settle()
@@ -82,7 +88,7 @@ def start_phase() -> Iterator[ActivePhase]:
 def _logged_when_ended(project: Path) -> Iterator[None]:
     """Keeps the experiment log of the project in a folder, unless the backend that started this process does."""
     run_id = os.environ.get("MLFLOW_RUN_ID", "")
-    decided = os.environ.get(DECIDED) == run_id
+    decided = os.environ.get(DECIDED) == run_id != os.environ.get(LAUNCHED)
     try:
         yield
     finally:
@@ -142,6 +148,23 @@ def _computing(
             raise ended
 
 
+def _following() -> Iterator[ActivePhase]:
+    """The block of `start_phase` in a process that is not rank 0."""
+    try:
+        client, run_id = _named_run()
+        started = started_by_rank_0(client, run_id)
+        found = client.get_run(run_id)
+        request = _request(client, run_id, found.info.experiment_id, found.data.tags, found.data.params)
+        inputs, _, resumed_from = _decided(client, started, request, found.data.tags)
+    except PhaseError as error:
+        _leave(error)
+    except MlflowException as error:
+        _leave(store_trouble(error))
+    os.environ.update(input_variables(inputs))
+    with following(client, run_id):
+        yield Follower(Records(client), started, request.phase, request.values, inputs, resumed_from)
+
+
 def _stop(records: Records, run_id: str, reason: str) -> NoReturn:
     """Ends a run that was told to end, and this process."""
     with suppress(MlflowException):
@@ -172,15 +195,7 @@ def _leave(error: PhaseError) -> NoReturn:
 
 def _settle() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
     """The work to be done by this process; ends the process when there is none."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # Otherwise nothing is seen for minutes over SSH or in a log file.
-    run_id = os.environ.get("MLFLOW_RUN_ID", "")
-    if not run_id:
-        raise UsageError("this script is a phase of an MLflow Project: start it with `mlflow run . -e PHASE`.")
-    # MLflow refuses a name beside the id that `mlflow run` hands down.
-    if os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        os.environ.pop("MLFLOW_EXPERIMENT_NAME", None)
-    client = MlflowClient()
+    client, run_id = _named_run()
     records = Records(client)
     found = client.get_run(run_id)
     try:
@@ -193,18 +208,40 @@ def _settle() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
         records.check_owner(run_id)  # Its starter may have been killed, and the work taken over, before this began.
         if os.environ.get(INTERPRETER, sys.prefix) != sys.prefix:
             records.environment(run_id, environment_facts())  # The command has chosen another than its starter knew.
-        history = History(client, run.experiment_id, request.project)
-        fed = history.runs(run.inputs.values())
-        inputs = {need: fed[used] for need, used in run.inputs.items() if used in fed}
-        superseded = tuple(filter(None, found.data.tags.get(names.SUPERSEDES, "").split(",")))
-        resumed = history.run(found.data.tags.get(names.RESUMED_FROM, ""))
-        return records, Work(request, inputs, superseded), run, resumed
+        inputs, superseded, resumed_from = _decided(client, run, request, found.data.tags)
+        return records, Work(request, inputs, superseded), run, resumed_from
     attempt = settle_request(request, records, lambda: run_id)
     if attempt.source is not None:
         say(f"{request.phase.name}: nothing to compute; the outputs are those of run {attempt.source.run_id}")
         sys.exit(0)
     records.environment(run_id, environment_facts())
     return records, attempt.work(), phase_run(client.get_run(run_id)), attempt.resumed_from()
+
+
+def _named_run() -> tuple[MlflowClient, str]:
+    """The store, and the id of the run that `mlflow run` has made for this process. Raises UsageError without."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # Otherwise nothing is seen for minutes over SSH or in a log file.
+    run_id = os.environ.get("MLFLOW_RUN_ID", "")
+    if not run_id:
+        raise UsageError("this script is a phase of an MLflow Project: start it with `mlflow run . -e PHASE`.")
+    # MLflow refuses a name beside the id that `mlflow run` hands down.
+    if os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        os.environ.pop("MLFLOW_EXPERIMENT_NAME", None)
+    return MlflowClient(), run_id
+
+
+def _decided(
+    client: MlflowClient, run: PhaseRun, request: Request, tags: Mapping[str, str]
+) -> tuple[dict[str, PhaseRun], tuple[str, ...], PhaseRun | None]:
+    """What a verdict that another process reached has left on the run: the runs that feed it, the ids of those that it
+    takes the place of, and the run to go on from.
+    """
+    history = History(client, run.experiment_id, request.project)
+    fed = history.runs(run.inputs.values())
+    inputs = {need: fed[used] for need, used in run.inputs.items() if used in fed}
+    superseded = tuple(filter(None, tags.get(names.SUPERSEDES, "").split(",")))
+    return inputs, superseded, history.run(tags.get(names.RESUMED_FROM, ""))
 
 
 def _request(

@@ -17,8 +17,18 @@ _EVERY_SECONDS_FILE = 5.0
 _EVERY_SECONDS_SILENT = 10.0
 
 
+_left_to_others = threading.Event()
+
+
+def leave_talking_to_others() -> None:
+    """From now on this process says nothing here: of several that do the same one tells it."""
+    _left_to_others.set()
+
+
 def say(text: str) -> None:
     """One line to the person, at once, also over SSH and in a log file."""
+    if _left_to_others.is_set():
+        return
     with suppress(OSError):  # The terminal may have been closed; the work goes on.
         print(f"[phases] {text}", file=sys.stderr, flush=True)
 
@@ -70,6 +80,8 @@ class Progress:
         return f"{text}, {describe_duration(elapsed)} so far{f', {remark}' if remark else ''}"
 
     def _write(self, line: str) -> None:
+        if _left_to_others.is_set():
+            return
         self._wrote = True
         with suppress(OSError):
             print(

@@ -16,6 +16,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.integrations.ddp import average
 
 # The summed loss since the last log, the step of that log, the summed loss of all logs. The Trainer keeps them nowhere
 # else, and its own checkpoints lose them. Without one of them the first loss after a resume is the mean of fewer steps,
@@ -88,6 +89,7 @@ class LoopState:
             "trainer_state": json.loads(json.dumps(asdict(trainer.state), default=float)),
             "batch_size": trainer.args.per_device_train_batch_size,
             "accumulation_steps": trainer.args.gradient_accumulation_steps,
+            "processes": trainer.args.world_size,
             "losses": {} if None in losses.values() else losses | {_LOSS_SINCE_LOG: self.loss_since_log()},
             "current_flos": trainer.current_flos,
             "callbacks": [[type(callback).__name__, callback.state()] for callback in self._stateful()],
@@ -117,6 +119,12 @@ class LoopState:
         """The summed loss of the batches since the last log, 0 where the Trainer does not show it."""
         return float(getattr(self._trainer, _LOSS_SINCE_LOG, 0.0))
 
+    def average_loss(self) -> None:
+        """Makes that loss the mean over all processes, in each of them."""
+        loss = getattr(self._trainer, _LOSS_SINCE_LOG, None)
+        if isinstance(loss, torch.Tensor):
+            average(loss)
+
     def _stateful(self) -> list[Any]:
         return [
             callback for callback in self._trainer.callback_handler.callbacks if isinstance(callback, ExportableState)
@@ -129,6 +137,24 @@ def set_batch_size(trainer: Trainer, batch_size: int, accumulation_steps: int) -
     trainer.args.gradient_accumulation_steps = accumulation_steps
     # A copy that `Trainer.__init__` makes; there is no other way to change it than a new Trainer.
     trainer._train_batch_size = trainer.args.train_batch_size
+
+
+def go_on_with_batch(trainer: Trainer, saved: Mapping[str, Any], phase: str) -> None:
+    """Takes the batch size of what `LoopState.state_dict` gave. Raises PhaseError when other processes are there now
+    than then and a step would see another number of examples.
+    """
+    args, processes = trainer.args, saved.get("processes", 1)
+    if processes == args.world_size:
+        set_batch_size(trainer, saved["batch_size"], saved["accumulation_steps"])
+        return
+    before = saved["batch_size"] * saved["accumulation_steps"] * processes
+    now = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    if before != now:
+        raise PhaseError(
+            f"{phase}: its steps had {before} examples, in {processes} processes, and would now have {now}, in "
+            f"{args.world_size}. Set batch size and accumulation so that both are the same, or take {processes} "
+            "processes again."
+        )
 
 
 def write_resume_folder(trainer: Trainer, saved: Mapping[str, Any], folder: Path) -> None:

@@ -17,8 +17,16 @@ from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.checkpoints.state import capture_random_state, collect, restore, restore_random_state
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.guardrails.memory import free_memory, is_out_of_memory
-from mlflow_plugin.integrations.trainer_state import LoopState, ModelWeights, set_batch_size, write_resume_folder
+from mlflow_plugin.integrations import ddp
+from mlflow_plugin.integrations.trainer_state import (
+    LoopState,
+    ModelWeights,
+    go_on_with_batch,
+    set_batch_size,
+    write_resume_folder,
+)
 from mlflow_plugin.names import BATCH_ACCUMULATION, BATCH_SIZE
+from mlflow_plugin.processes import rank
 from mlflow_plugin.progress import say
 
 
@@ -28,6 +36,8 @@ class PhaseCallback(TrainerCallback):
     `PhaseCallback(phase).train(trainer)` stands where `trainer.train()` stood. What the interrupted run had is put back
     exactly: weights, optimizer, schedule, random states, the order of the examples, losses not yet logged, the states
     of other callbacks. Checkpoints are those of the phase, so `save_strategy="no"` spares the Trainer's own.
+
+    Of several processes (DDP) each calls it with what `start_phase` gave there; rank 0 saves and logs.
     """
 
     def __init__(self, phase: ActivePhase) -> None:
@@ -37,14 +47,18 @@ class PhaseCallback(TrainerCallback):
         self._carried: dict[str, Any] | None = None
         self._resume_random: dict[str, Any] | None = None
         self._in_batch = False
+        self._streams: ddp.RandomStreams | None = None
+        """Only where several processes train."""
 
     def train(self, trainer: Trainer, ignore_keys_for_eval: list[str] | None = None) -> TrainOutput:
         """`trainer.train()`, from where the interrupted run stopped.
 
         When the memory does not suffice for a batch, the batch is halved (or divided by its smallest factor), the
         accumulation multiplied alike, and training goes on from the step it was in. Raises PhaseError when it does not
-        even suffice for single examples, when training breaks (NaN, Inf), for several processes, and for a checkpoint
-        of another model; `termination.Terminated` after a signal, once a checkpoint is saved.
+        even suffice for single examples, when training breaks (NaN, Inf), for a state that is spread over processes
+        (DeepSpeed, FSDP), and for a checkpoint of another model; `termination.Terminated` after a signal, once a
+        checkpoint is saved. Of several processes none halves its batch: what to set is in the PhaseError, and in that
+        for another process that is gone.
         """
         self._prepare(trainer)
         saved = self._resumed_loop()
@@ -53,6 +67,11 @@ class PhaseCallback(TrainerCallback):
                 try:
                     return self._train(trainer, saved, ignore_keys_for_eval)
                 except Exception as error:
+                    if self._streams is not None and ddp.other_process_lost(error):
+                        raise PhaseError(
+                            f"{self._phase.name}: another process of the training is gone; what it said is above. Run "
+                            "it again to go on from the last checkpoint."
+                        ) from error
                     if not (self._in_batch and is_out_of_memory(error)):
                         raise
                 # Outside the except clause: the error holds on to what filled the memory.
@@ -63,6 +82,8 @@ class PhaseCallback(TrainerCallback):
     def _resumed_loop(self) -> Mapping[str, Any] | None:
         """What `LoopState` saved; the rest of the checkpoint is not held on to."""
         checkpoint = self._phase.resumed_checkpoint()
+        if self._streams is not None:
+            ddp.check_same_start(checkpoint, self._phase.name)
         if checkpoint is None:
             return None
         if "loop" not in checkpoint.state:
@@ -76,8 +97,8 @@ class PhaseCallback(TrainerCallback):
     def _prepare(self, trainer: Trainer) -> None:
         """Makes this callback the Trainer's, and what would spoil a resume or hide a NaN ineffective."""
         args, name = trainer.args, self._phase.name
-        if args.world_size > 1 or trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
-            raise PhaseError(f"{name}: a phase trains in one process; start it without torchrun, DeepSpeed or FSDP.")
+        ddp.refuse_spread_state(trainer, name)
+        self._streams = ddp.RandomStreams(args.seed) if args.world_size > 1 else None
         if self not in trainer.callback_handler.callbacks:
             trainer.add_callback(self)
         if any(isinstance(callback, MLflowCallback) for callback in trainer.callback_handler.callbacks):
@@ -100,7 +121,7 @@ class PhaseCallback(TrainerCallback):
         self._starting, self._in_batch = True, False
         if saved is None:
             return trainer.train(ignore_keys_for_eval=ignore_keys_for_eval)
-        set_batch_size(trainer, saved["batch_size"], saved["accumulation_steps"])
+        go_on_with_batch(trainer, saved, self._phase.name)
         trainer.args.eval_on_start = False  # It was done when the training really started.
         with tempfile.TemporaryDirectory(prefix="mlflow-phases-") as folder:
             write_resume_folder(trainer, saved, Path(folder))
@@ -115,6 +136,12 @@ class PhaseCallback(TrainerCallback):
             raise PhaseError(
                 f"{self._phase.name}: out of memory at step {step + 1} with single examples. Shorten them, set "
                 "gradient_checkpointing=True, or take a smaller model."
+            )
+        if self._streams is not None:
+            raise PhaseError(
+                f"{self._phase.name}: out of memory at step {step + 1} in process {rank()}, and one of several cannot "
+                f"take a smaller batch alone. Set batches of {batch // factor} instead of {batch} and an accumulation "
+                f"of {args.gradient_accumulation_steps * factor}, which gives the same steps."
             )
         set_batch_size(trainer, batch // factor, args.gradient_accumulation_steps * factor)
         trainer.model_init = None  # It would make a new model where the trained one is to go on.
@@ -162,6 +189,8 @@ class PhaseCallback(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        if self._streams is not None:
+            self._streams.epoch_begins()
         if self._resume_random is None:
             self._loop.epoch_random = capture_random_state()
             self._after_step(state, between_epochs=True)
@@ -184,6 +213,8 @@ class PhaseCallback(TrainerCallback):
             restore_random_state(self._resume_random)
         self._resume_random = None
         self._after_step(state, between_epochs=False)
+        if self._streams is not None:
+            self._streams.step_begins(state.global_step)
         self._in_batch = True
 
     def on_pre_optimizer_step(
@@ -191,6 +222,8 @@ class PhaseCallback(TrainerCallback):
     ) -> None:
         # From here on the weights change: a step that fails now cannot be repeated.
         self._in_batch = False
+        if self._streams is not None:
+            self._loop.average_loss()
         loss = self._loop.loss_since_log()
         if not math.isfinite(loss):
             self._phase.log(loss=loss, step=state.global_step + 1)

@@ -61,6 +61,8 @@ class Settings:
     """Examples at once on each device; with `packed`, sequences of `max_length` tokens."""
     accumulation: int = 4
     """How many such batches make one step of the optimizer."""
+    processes: int = 0
+    """How many share the batches of a step between them; 0: one on each GPU, if the model fits on one."""
     max_length: int = 2048
     """Tokens of the longest row."""
     warmup_steps: int = 100
@@ -258,6 +260,7 @@ PARAMETERS: Mapping[str, _Kind] = {
     "failure_epochs": _number(0),
     "batch_size": _whole(1),
     "accumulation": _whole(1),
+    "processes": _whole(1),
     "max_length": _whole(16),
     "warmup_steps": _whole(0),
     "gradient_checkpointing": _Kind("true or false", _truth),

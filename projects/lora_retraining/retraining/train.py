@@ -29,6 +29,7 @@ TAKEN = (
     "failure_epochs",
     "batch_size",
     "accumulation",
+    "processes",
     "max_length",
     "warmup_steps",
     "gradient_checkpointing",
@@ -42,8 +43,9 @@ TAKEN = (
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="One process trains. On several GPUs the layers of the model are spread over all of them, so that a "
-        "model fits which is too big for one; it trains no faster. torchrun and accelerate launch are refused.",
+        epilog="On several GPUs one process trains on each (DistributedDataParallel), if the model fits on one; they "
+        "share the batches of a step, which stays as large. A model too big for one GPU is spread over all by its "
+        "layers, in one process. processes=NUMBER says how many; torchrun is started by the script.",
     )
     parser.add_argument("--data-phase", default="preflight", choices=ROWS_OF)
     parser.add_argument("--base-phase", default="none", choices=("none", "merge"))
@@ -59,29 +61,34 @@ def main() -> None:
 
 def run(phase: "ActivePhase", arguments: argparse.Namespace) -> None:
     """The work of the phase; nothing heavy is imported before the verdict is known."""
+    chosen = settings_of(arguments)
+    source, files = base_of(phase, arguments.base_phase, chosen)
+    chosen = shared(phase, chosen, files)
+
     from transformers import set_seed
 
     from mlflow_plugin.guardrails.threads import leave_busy_cores_alone
+    from mlflow_plugin.processes import process_count
     from retraining.base_model import choose_device, load_tokenizer, weights_digest
     from retraining.chat import encode_rows
     from retraining.training.adapter import add_adapter, load_base, save_adapter
     from retraining.training.loop import train_adapter
     from retraining.training.precision import precision_of
+    from retraining.training.processes import own_device
 
-    chosen = settings_of(arguments)
-    source, files = base_of(phase, arguments.base_phase, chosen)
     base = {"source": source, "revision": files.revision, "weights_digest": weights_digest(files.folder)}
     tokenizer = load_tokenizer(files)
     rows = read_rows(phase.input(arguments.data_phase) / ROWS_OF[arguments.data_phase])
     encoded = encode_rows(tokenizer, rows, chosen.max_length)
     if not encoded.rows:
         raise PhaseError(f"{phase.name}: no row has an answer within max_length={chosen.max_length} tokens; raise it.")
-    device = choose_device(chosen.device)
+    device = choose_device(own_device(chosen))
     if device.type == "cpu":
         leave_busy_cores_alone()
     dtype, autocast = precision_of(chosen, device)
     set_seed(chosen.seed)
-    model = add_adapter(load_base(files, dtype, device, spread=chosen.device == AUTO), chosen, source)
+    spread = chosen.device == AUTO and process_count() == 1
+    model = add_adapter(load_base(files, dtype, device, spread=spread), chosen, source)
     trained = train_adapter(phase, model, encoded.rows, chosen, tokenizer.pad_token_id or 0, autocast)
     trained |= {"rows_cut": encoded.cut, "rows_dropped": encoded.dropped, "rank": chosen.rank, "alpha": chosen.alpha}
     phase.log(loss_before=trained["loss_before"], loss_after=trained["loss_after"], loss_ratio=trained["loss_ratio"])
@@ -89,6 +96,17 @@ def run(phase: "ActivePhase", arguments: argparse.Namespace) -> None:
     phase.output("adapter", lambda folder: save_adapter(model, tokenizer, base, folder))
     phase.output("training.json", lambda file: file.write_text(json.dumps(trained, indent=2, sort_keys=True) + "\n"))
     phase.describe(described(source, trained))
+
+
+def shared(phase: "ActivePhase", chosen: Settings, files: "ModelFiles") -> Settings:
+    """What this process does of a step. Where several are to train, they go on from here, and this is one of them."""
+    from mlflow_plugin.processes import process_count
+    from retraining.headers import read_headers
+    from retraining.training.processes import choose_processes, divided
+
+    if process_count() == 1:
+        phase.in_processes(choose_processes(chosen, files.config, read_headers(files.folder)))
+    return divided(chosen, process_count())
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:

@@ -14,6 +14,7 @@ from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.guardrails.memory import is_out_of_memory
 from mlflow_plugin.integrations.transformers import PhaseCallback
+from mlflow_plugin.processes import process_count
 from mlflow_plugin.progress import say
 from retraining.presets import Settings
 from retraining.training.adapter import trained_parameters
@@ -49,6 +50,7 @@ def training_arguments(plan: Plan, settings: Settings, folder: str, cpu: bool, a
         disable_tqdm=True,
         seed=settings.seed,
         use_cpu=cpu,
+        ddp_backend="gloo" if cpu and process_count() > 1 else None,
         dataloader_pin_memory=not cpu,
         remove_unused_columns=False,
         **checkpointing,
@@ -62,7 +64,9 @@ class GroupingTrainer(Trainer):
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         rows: Any = train_dataset or self.train_dataset
-        return ShuffledGroups(self.args.train_batch_size * self.args.gradient_accumulation_steps, rows)
+        return ShuffledGroups(
+            self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size, rows
+        )
 
 
 def make_trainer(model: PeftModel, sequences: Sequence[Row], arguments: TrainingArguments, padding: int) -> Trainer:
@@ -93,7 +97,7 @@ def train_adapter(
         say(f"{phase.name}: this model's attention does not keep packed rows apart; rows of like length share a batch")
         packing = "grouped"
     sequences: Sequence[Row] = pack(rows, settings.max_length) if packing == "packed" else rows
-    plan = make_plan(rows, len(sequences), settings)
+    plan = make_plan(rows, len(sequences), settings, process_count())
     say(f"{phase.name}: {plan.sentence()}")
     monitor = Monitor(phase, plan)
     probe = rows[:PROBE_ROWS]

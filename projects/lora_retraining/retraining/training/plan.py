@@ -19,6 +19,8 @@ class Plan:
     supervised_tokens: int
     batch_size: int
     accumulation: int
+    """Batches of one process in a step."""
+    processes: int
     epochs: float
     steps_per_epoch: int
     steps: int
@@ -30,15 +32,18 @@ class Plan:
     def sentence(self) -> str:
         return (
             f"{self.rows:,} rows in {self.sequences:,} sequences ({self.packing}), {self.tokens:,} tokens, "
-            f"{self.supervised_tokens:,} of them learnt; {self.batch_size} x {self.accumulation} sequences a step make "
+            f"{self.supervised_tokens:,} of them learnt; {self.batch_size} x {self.accumulation} sequences a step"
+            f"{f' in each of {self.processes} processes' if self.processes > 1 else ''} make "
             f"{self.steps_per_epoch:,} steps an epoch and {self.steps:,} in {self.epochs:g} epochs, "
             f"{self.warmup_steps} of them to warm up"
         )
 
 
-def make_plan(rows: Sequence[Row], sequences: int, settings: Settings) -> Plan:
-    """The steps as the Trainer takes them: what is left at the end of an epoch is a smaller step of its own."""
-    batches = math.ceil(sequences / settings.batch_size)
+def make_plan(rows: Sequence[Row], sequences: int, settings: Settings, processes: int = 1) -> Plan:
+    """The steps as the Trainer takes them: what is left at the end of an epoch is a smaller step of its own. Batches
+    and accumulation of the settings are those of one process.
+    """
+    batches = math.ceil(math.ceil(sequences / settings.batch_size) / processes)
     steps_per_epoch = max(1, math.ceil(batches / settings.accumulation))
     steps = math.ceil(settings.epochs * steps_per_epoch)
     tokens, supervised = count_tokens(rows)
@@ -49,6 +54,7 @@ def make_plan(rows: Sequence[Row], sequences: int, settings: Settings) -> Plan:
         supervised_tokens=supervised,
         batch_size=settings.batch_size,
         accumulation=settings.accumulation,
+        processes=processes,
         epochs=settings.epochs,
         steps_per_epoch=steps_per_epoch,
         steps=steps,

@@ -1,0 +1,71 @@
+"""Several processes that compute one phase, as torchrun and accelerate start them: which one this is, and starting
+them. `python -m mlflow_plugin.processes` is torchrun, with plain exit codes.
+"""
+
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+DECIDED = "MLFLOW_PHASES_DECIDED"
+"""Set to the run id by whatever has decided before this process was started: the backend, or the script itself."""
+LAUNCHED = "MLFLOW_PHASES_LAUNCHED"
+"""Set to the run id by a script that has decided by itself, for the processes that it then became."""
+
+
+def rank() -> int:
+    """The number of this process; 0 is the one that is the phase, and the only one where nothing started several."""
+    return _number("RANK", 0)
+
+
+def process_count() -> int:
+    """How many processes compute together."""
+    return max(1, _number("WORLD_SIZE", 1))
+
+
+def local_rank() -> int:
+    """The number of this process among those of its machine: that of its GPU."""
+    return _number("LOCAL_RANK", rank())
+
+
+def _number(name: str, default: int) -> int:
+    try:
+        return int(os.environ.get(name, default))
+    except ValueError:
+        return default
+
+
+def start_again(count: int, variables: dict[str, str]) -> NoReturn:
+    """Replaces this process by torchrun, which starts its script so many times with the same arguments. The process id
+    stays.
+    """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    script = ["-m", spec.name] if spec else [sys.argv[0]]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    launcher = [sys.executable, "-m", __name__, "--standalone", f"--nproc-per-node={count}"]
+    os.execve(sys.executable, [*launcher, *script, *sys.argv[1:]], os.environ | variables)
+
+
+def main() -> None:
+    """Ends with the exit code of the process that failed first: what it has said needs no traceback of torchrun's."""
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    arguments: Any = run.parse_args(None)  # type: ignore[no-untyped-call]
+    if hasattr(arguments, "signals_to_handle"):  # A cluster's warning is for the phase to obey.
+        arguments.signals_to_handle += ",SIGUSR1"
+    elif hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        run.run(arguments)  # type: ignore[no-untyped-call]
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        sys.exit(failure.exitcode if failure.exitcode > 0 else 1)
+    except SignalException as error:
+        sys.exit(128 + error.sigval)
+
+
+if __name__ == "__main__":
+    main()
