@@ -21,7 +21,7 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_sound
 from mlflow_plugin.checkpoints.session import CheckpointSession
-from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.errors import PhaseError, ProcessLost
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.liveness import whereabouts
@@ -134,8 +134,10 @@ def following(client: MlflowClient, run_id: str) -> Iterator[None]:
     threading.Thread(target=_leave_in_time, args=arguments, name="follower", daemon=True).start()
     try:
         yield
+    except ProcessLost:
+        sys.exit(1)
     except Exception as error:
-        if not told.is_set():  # Else it is rank 0 that is gone, and has said why.
+        if not told.is_set():  # Else it may only have been left alone by the others.
             text = str(error) if isinstance(error, PhaseError) else f"{type(error).__name__}: {error}"
             print(f"mlflow-phases: process {rank()}: {text}", file=sys.stderr, flush=True)
         sys.exit(1)

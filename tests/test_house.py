@@ -21,7 +21,7 @@ LONGEST_FUNCTION = 60
 # Data flows from left to right: a module imports only what stands to its left.
 DATA_FLOW = ["project", "mlproject", "declared", "identity", "history", "verdict", "decision", "evidence", "questions"]
 DATA_FLOW += ["tags", "marks", "records", "answers", "status", "views", "attempt", "finish", "reports", "active"]
-DATA_FLOW += ["integrations", "phase", "execution", "pipeline", "backends", "api", "dashboard", "cli"]
+DATA_FLOW += ["integrations", "follower", "phase", "execution", "pipeline", "backends", "api", "dashboard", "cli"]
 
 # Folders of one person's account or machine, and the places where one machine happens to find its packages.
 PRIVATE = re.compile(

@@ -15,7 +15,7 @@ from transformers.trainer_utils import TrainOutput, has_length
 
 from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.checkpoints.state import capture_random_state, collect, restore, restore_random_state
-from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.errors import PhaseError, ProcessLost
 from mlflow_plugin.guardrails.memory import free_memory, is_out_of_memory
 from mlflow_plugin.integrations import ddp
 from mlflow_plugin.integrations.trainer_state import (
@@ -68,7 +68,7 @@ class PhaseCallback(TrainerCallback):
                     return self._train(trainer, saved, ignore_keys_for_eval)
                 except Exception as error:
                     if self._streams is not None and ddp.other_process_lost(error):
-                        raise PhaseError(
+                        raise ProcessLost(
                             f"{self._phase.name}: another process of the training is gone; what it said is above. Run "
                             "it again to go on from the last checkpoint."
                         ) from error

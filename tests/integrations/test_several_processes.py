@@ -1,11 +1,9 @@
 """A Trainer in two real processes (DDP): one run, one checkpoint, and an end as if nothing had been killed."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,10 +144,9 @@ def test_two_processes_that_are_killed_end_as_two_that_are_not(tmp_path: Path, s
 
     with victim.started(HOLD_AT="3") as training:
         training.wait_for("step-000002")
-        began = time.monotonic()
         training.rank(1).kill()
         assert training.process.wait(60) != 0
-        failed, seconds = training.run, time.monotonic() - began
+        failed = training.run
     with victim.started(PAUSE="0.3") as training:
         training.wait_for("step-000004")
         training.process.send_signal(signal.SIGTERM)
@@ -160,9 +157,10 @@ def test_two_processes_that_are_killed_end_as_two_that_are_not(tmp_path: Path, s
         training.kill_all()
     resumed, whole = victim.finished(), twin.finished()
 
-    print(seconds, failed.data.tags["phase.reason"], told.data.tags["phase.reason"])
     assert failed.info.status == "FAILED"
+    assert "another process of the training is gone" in failed.data.tags["phase.reason"]
     assert told.info.status == "KILLED"
+    assert "is saved" in told.data.tags["phase.reason"]
     assert resumed.data.tags["phase.verdict"] == "resume"
     assert resumed.data.tags["phase.output_digest"] == whole.data.tags["phase.output_digest"]
     history = victim.history(resumed)
@@ -172,4 +170,3 @@ def test_two_processes_that_are_killed_end_as_two_that_are_not(tmp_path: Path, s
 
     again = victim.finished()
     assert again.data.tags["phase.verdict"] == "reuse"
-    print(json.dumps(history, indent=1))

@@ -260,7 +260,7 @@ PARAMETERS: Mapping[str, _Kind] = {
     "failure_epochs": _number(0),
     "batch_size": _whole(1),
     "accumulation": _whole(1),
-    "processes": _whole(1),
+    "processes": _whole(0),
     "max_length": _whole(16),
     "warmup_steps": _whole(0),
     "gradient_checkpointing": _Kind("true or false", _truth),
