@@ -80,6 +80,8 @@ class LoopState:
         self.epoch_random: dict[str, Any] = {}
         """Random state at the beginning of the epoch, from which the order of its examples is drawn."""
         self.between_epochs = False
+        self.of_several = False
+        """Whether what was loaded is of several processes: at a step their random states are none of one process."""
 
     def state_dict(self) -> dict[str, Any]:
         trainer = self._trainer
@@ -114,6 +116,7 @@ class LoopState:
                 for name, value in mine[1]["attributes"].items():
                     setattr(callback, name, value)
         self.epoch_random, self.between_epochs = saved["epoch_random"], saved["between_epochs"]
+        self.of_several = saved.get("processes", 1) > 1
 
     def loss_since_log(self) -> float:
         """The summed loss of the batches since the last log, 0 where the Trainer does not show it."""

@@ -182,7 +182,8 @@ class PhaseCallback(TrainerCallback):
             restore({name: self._state[name] for name in self._carried}, self._carried)
             self._carried, self._resume_random = None, {}
         elif self._phase.restore(self._state):
-            self._resume_random = {} if self._loop.between_epochs else capture_random_state()
+            of_epoch = self._loop.between_epochs or self._loop.of_several
+            self._resume_random = {} if of_epoch else capture_random_state()
         self._considered = self._first_step = state.global_step
         self._epochs_begun = 0
 
