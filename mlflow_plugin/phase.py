@@ -125,6 +125,7 @@ def _computing(
                     ended = error
                     checkpoints.finish()
                 except Exception:
+                    termination.failed()
                     checkpoints.settled()  # What is being saved is what the next run goes on from.
                     raise
                 complete_work(records, run.run_id, work, checkpoints.elapsed_seconds, staged=staging)

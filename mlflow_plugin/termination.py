@@ -75,6 +75,14 @@ class Termination:
         pending, self.pending = self.pending, None
         return pending
 
+    def failed(self) -> None:
+        """The run has failed by itself: a SIGTERM on top of that, which torchrun sends when another of its processes
+        has ended, must not cut short what is being recorded.
+        """
+        self.take()
+        self.defer()
+        self._first = time.monotonic()
+
     def on_terminate(self, number: int, frame: FrameType | None) -> None:
         if self.pending is not None and not self._deferred:
             self.obey_at_once()

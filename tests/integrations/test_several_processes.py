@@ -153,8 +153,10 @@ def test_two_processes_that_are_killed_end_as_two_that_are_not(tmp_path: Path, s
         training.kill_all()
     resumed, whole = victim.finished(), twin.finished()
 
-    assert failed.info.status == "FAILED"
-    assert "another process of the training is gone" in failed.data.tags["phase.reason"]
+    # It sees that the other is gone, or is told to end by torchrun, which has seen it first.
+    reason = "another process of the training is gone", "terminated by a signal"
+    assert failed.info.status in ("FAILED", "KILLED")
+    assert any(each in failed.data.tags["phase.reason"] for each in reason)
     assert resumed.data.tags["phase.verdict"] == "resume"
     assert resumed.data.tags["phase.output_digest"] == whole.data.tags["phase.output_digest"]
     history = victim.history(resumed)
