@@ -1,7 +1,7 @@
 """Merging block by block: what is in memory at any moment is a few blocks of rows, whatever the size of the model.
 
-One thread reads ahead and one writes behind while this one computes, so that a merge takes little longer than reading
-and writing. Blocks are small enough to stay in a processor's cache.
+One thread reads ahead, one writes behind, and in between as many compute as torch may use, each a block of its own: a
+merge takes little longer than reading and writing. Blocks are small enough to stay in a processor's cache.
 """
 
 import errno
@@ -10,22 +10,28 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import torch
+from torch import Tensor
 
 from mlflow_plugin.errors import PhaseError
 from retraining.headers import FLOAT_BYTES, INDEX_FILE, SINGLE_FILE, TensorHeader
 from retraining.merging.adapter import LowRankChange
-from retraining.merging.rounding import LayerChange
+from retraining.merging.rounding import BlockRounding, LayerChange, measure
 
 SHARD_BYTES = 5_000_000_000
 """The most that one file of the result holds, as transformers' `save_pretrained` does it."""
 BLOCK_NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 24}
 _AHEAD = 4
-"""Blocks that are read ahead, and that wait to be written."""
+"""Blocks that are read ahead, or wait to be written."""
+_ALL_MEASURED, _MEASURED = 16, 4
+"""Of a weight with more blocks than that, every fourth one tells what rounding does: looking takes longer than adding
+the change, and rows are alike.
+"""
 _TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _NAMES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
@@ -53,15 +59,34 @@ class _Block:
     length: int
     width: int
     """Numbers in a row; 1 where there are no rows."""
+    measured: bool
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """The bytes to write for a block, and what is to be told of it; squares are sums over its numbers."""
+
+    content: memoryview
+    nonfinite: int = 0
+    rounding: BlockRounding | None = None
+    lost_square: float = 0.0
+    base_square: float = 0.0
 
 
 @dataclass
 class _Tally:
-    changes: Mapping[str, LowRankChange]
-    layers: dict[str, LayerChange] = field(default_factory=dict)
+    layers: dict[str, LayerChange]
     nonfinite: dict[str, int] = field(default_factory=dict)
     lost_square: float = 0.0
     base_square: float = 0.0
+
+    def add(self, name: str, merged: _Merged) -> None:
+        if merged.rounding is not None:
+            self.layers[name].add(merged.rounding)
+        if merged.nonfinite:
+            self.nonfinite[name] = self.nonfinite.get(name, 0) + merged.nonfinite
+        self.lost_square += merged.lost_square
+        self.base_square += merged.base_square
 
 
 def expected_headers(
@@ -138,12 +163,9 @@ def write_merged(
     numbers = BLOCK_NUMBERS.get(device.type, BLOCK_NUMBERS["cuda"])
     blocks = [b for target in targets for b in _blocks(sources[target.name], target, target.name in changes, numbers)]
     moved = {name: _on(change, device) for name, change in changes.items()}
-    tally = _Tally(moved)
-    for name, change in changes.items():
-        count = sources[name].count
-        tally.layers[name] = LayerChange(change.module, count, change.largest_singular_value)
+    tally = _Tally({n: LayerChange(c.module, sources[n].count, c.largest_singular_value) for n, c in changes.items()})
     try:
-        _pump(blocks, tally, _file_headers(targets), device, progress)
+        _pump(blocks, moved, tally, _file_headers(targets), device, progress)
         write_index(targets, folder)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -161,39 +183,62 @@ def _blocks(source: TensorHeader, target: TensorHeader, changed: bool, numbers: 
     width = source.shape[1] if changed else 1
     total = source.count // max(1, width)
     step = max(1, numbers // width)
-    for first in range(0, total, step):
-        yield _Block(source, target, first, min(step, total - first), width)
+    every = _MEASURED if total > _ALL_MEASURED * step else 1
+    for number, first in enumerate(range(0, total, step)):
+        yield _Block(source, target, first, min(step, total - first), width, changed and number % every == 0)
 
 
 def _pump(
     blocks: Sequence[_Block],
+    changes: Mapping[str, LowRankChange],
     tally: _Tally,
     file_headers: Mapping[Path, bytes],
     device: torch.device,
     progress: Callable[[Sequence[_Block]], Iterator[_Block]],
 ) -> None:
-    """Reads, computes and writes all blocks in order, each of the three in a thread of its own."""
+    """Reads, computes and writes all blocks; written and told in their order, whoever was ready first."""
     files = _Files(file_headers)
-    waiting: deque[Future[bytearray]] = deque()
-    writing: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+    under_way: deque[tuple[_Block, Future[bytearray], Future[_Merged], Future[None]]] = deque()
+
+    def finish() -> None:
+        block, _, merged, written = under_way.popleft()
+        written.result()
+        tally.add(block.source.name, merged.result())
+
+    with (
+        ThreadPoolExecutor(1) as reader,
+        _computing_threads(device) as (computer, threads),
+        ThreadPoolExecutor(1) as writer,
+    ):
         try:
-            waiting.extend(reader.submit(files.read, block) for block in blocks[:_AHEAD])
-            for number, block in enumerate(progress(blocks)):
-                raw = waiting.popleft().result()
-                if number + _AHEAD < len(blocks):
-                    waiting.append(reader.submit(files.read, blocks[number + _AHEAD]))
-                writing.append(writer.submit(files.write, block, _merged(block, raw, tally, device)))
-                if len(writing) > _AHEAD:
-                    writing.popleft().result()
-            for future in writing:
-                future.result()
+            for block in progress(blocks):
+                read = reader.submit(files.read, block)
+                merged = computer.submit(_merged, block, read, changes.get(block.source.name), device)
+                under_way.append((block, read, merged, writer.submit(files.write, block, merged)))
+                if len(under_way) > 2 * (_AHEAD + threads):
+                    finish()
+            while under_way:
+                finish()
         finally:
-            for pending in (*waiting, *writing):
-                pending.cancel()
-            reader.shutdown()
+            for _, *futures in under_way:
+                for future in futures:
+                    future.cancel()
             writer.shutdown()
+            reader.shutdown()
             files.close()
+
+
+@contextmanager
+def _computing_threads(device: torch.device) -> Iterator[tuple[ThreadPoolExecutor, int]]:
+    """Threads that compute one block each, and how many: on a CPU as many as torch would use for one operation."""
+    before = torch.get_num_threads()
+    threads = before if device.type == "cpu" else 1
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as computer:
+        try:
+            yield computer, threads
+        finally:
+            computer.shutdown()
+            torch.set_num_threads(before)
 
 
 class _Files:
@@ -223,7 +268,8 @@ class _Files:
                 done += got
         return content
 
-    def write(self, block: _Block, content: memoryview) -> None:
+    def write(self, block: _Block, merged: Future[_Merged]) -> None:
+        content = merged.result().content
         file = block.target.file
         if self._target is None or self._target.name != str(file):
             if self._target is not None:
@@ -242,28 +288,38 @@ class _Files:
                 file.close()
 
 
-def _merged(block: _Block, raw: bytearray, tally: _Tally, device: torch.device) -> memoryview:
-    """The bytes to write for a block of the base's bytes."""
+def _merged(block: _Block, read: Future[bytearray], change: LowRankChange | None, device: torch.device) -> _Merged:
+    """What becomes of a block of the base's bytes. Those are used up."""
+    raw = read.result()
     if block.source.dtype not in _TORCH:
-        return memoryview(raw)
+        return _Merged(memoryview(raw))
     before = torch.frombuffer(raw, dtype=_TORCH[block.source.dtype])
     dtype = _TORCH[block.target.dtype]
-    name = block.source.name
-    if (change := tally.changes.get(name)) is None:
+    if change is None:
         after = before.to(dtype)
-        finite = bool(torch.isfinite(after.sum(dtype=torch.float32)))
+        lost = base = 0.0
         if FLOAT_BYTES[block.source.dtype] > dtype.itemsize or block.source.dtype == "F16":
-            tally.base_square += float(before.float().square().sum())
-            tally.lost_square += float((after.float() - before.float()).square().sum())
-    else:
-        weight = before.view(block.length, block.width).to(device)
-        wide = weight.float()
-        delta = change.left[block.first : block.first + block.length] @ change.right
-        after = (wide + delta).to(dtype)
-        finite = tally.layers[name].add(wide if weight.dtype == dtype else weight.to(dtype), delta, after)
-    if not finite and (count := int((~torch.isfinite(after)).sum())):
-        tally.nonfinite[name] = tally.nonfinite.get(name, 0) + count
-    return memoryview(after.cpu().reshape(-1).view(torch.uint8).numpy())
+            base = float(before.float().square().sum())
+            lost = float((after.float() - before.float()).square().sum())
+        return _Merged(_bytes_of(after), _nonfinite(after), lost_square=lost, base_square=base)
+    weight = before.view(block.length, block.width).to(device)
+    left, wide = change.left[block.first : block.first + block.length], weight.float()
+    if not block.measured:
+        after = wide.addmm_(left, change.right).to(dtype)
+        return _Merged(_bytes_of(after), _nonfinite(after))
+    delta = left @ change.right
+    after = (wide + delta).to(dtype)
+    rounding = measure(wide if weight.dtype == dtype else weight.to(dtype), delta, after)
+    return _Merged(_bytes_of(after), _nonfinite(after), rounding)
+
+
+def _nonfinite(after: Tensor) -> int:
+    """Numbers that are NaN or Inf. A finite sum has none of them, and is found faster."""
+    return 0 if torch.isfinite(after.sum(dtype=torch.float32)) else int((~torch.isfinite(after)).sum())
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    return memoryview(tensor.cpu().reshape(-1).view(torch.uint8).numpy())
 
 
 def write_index(headers: Sequence[TensorHeader], folder: Path) -> None:
