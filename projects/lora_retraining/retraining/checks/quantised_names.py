@@ -13,6 +13,9 @@ _MODEL_WORD = re.compile(
     re.IGNORECASE,
 )
 
+_MODEL_ID = re.compile(r"[\w.-]+(/[\w.-]+)*")
+_MODEL_SIZE = re.compile(r"\d[bBmM](?![a-zA-Z])")
+
 CONFIG_KEYS = ("quantization_config", "quantization", "compression_config", "load_in_4bit", "load_in_8bit")
 """Keys of a config.json that hold how its weights are quantised."""
 
@@ -37,6 +40,18 @@ def quantised_word(name: str) -> str | None:
     """
     found = _MODEL_WORD.search(name)
     return found[1] if found else None
+
+
+def quantised_model(text: str) -> bool:
+    """Whether a text is the name of a quantised model: as the Hub has them, with an owner or the model's size in it.
+
+    >>> quantised_model("unsloth/Llama-3.1-8B"), quantised_model("TheBloke/x-AWQ"), quantised_model("gptq")
+    (True, True, False)
+    """
+    if not _MODEL_ID.fullmatch(text) or not quantised_word(text):
+        return False
+    owner, slash, name = text.partition("/")
+    return bool(slash and name and owner) or bool(_MODEL_SIZE.search(text))
 
 
 def quantised_tensor(name: str) -> bool:
