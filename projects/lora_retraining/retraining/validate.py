@@ -15,7 +15,7 @@ from retraining.presets import AUTO, Settings, add_arguments, settings
 if TYPE_CHECKING:
     from mlflow_plugin.active import ActivePhase
     from retraining.base_model import ModelFiles
-    from retraining.grading.judge import Judge
+    from retraining.grading.judge import Judge, Verdict
     from retraining.tasks import Task
     from retraining.validation.answering import Side
     from retraining.validation.gates import Judged
@@ -77,9 +77,11 @@ def run(phase: "ActivePhase", arguments: argparse.Namespace, chosen: Settings) -
         sides["reference"] = Side(reference.model, unanswered, chosen.max_new_tokens, at_once)
     judge = find_judge(chosen, tasks)
     state = {**{name: side.writing for name, side in sides.items()}, **({} if judge is None else {"judge": judge})}
-    rounds = answer_all(phase, sides, chosen, state, arguments.checkpoint_every or None)
+    every = arguments.checkpoint_every or None
+    rounds = answer_all(phase, sides, chosen, state, every)
 
-    items = decide_items(phase, grade_items(phase, tasks, prompts, sides, reference), judge, state, rounds)
+    graded = grade_items(phase, tasks, prompts, sides, reference)
+    items = decide_items(phase, graded, judge, state, rounds, every)
     judged = results.judge_items(items, gates, baseline)
     found = results.by_dataset(items)
     phase.log(results.metrics(found, judged) | {"tokens_per_second": tokens_per_second(sides)})
@@ -177,16 +179,37 @@ def find_judge(chosen: Settings, tasks: "Sequence[Task]") -> "Judge | None":
 
 
 def decide_items(
-    phase: "ActivePhase", items: "Sequence[Item]", judge: "Judge | None", state: Mapping[str, Any], rounds: int
+    phase: "ActivePhase",
+    items: "Sequence[Item]",
+    judge: "Judge | None",
+    state: Mapping[str, Any],
+    rounds: int,
+    every: int | None,
 ) -> "list[Item]":
-    """The items with their outcomes. What a judge said before it failed is saved, and not asked for again."""
+    """The items with their outcomes. What a judge has said is saved now and then, and when it fails, and not asked for
+    again.
+    """
     from retraining.validation.outcomes import decide
 
+    if judge is None:
+        return decide(phase.progress(items, description="comparing"))
+    step = rounds
+
+    def asked(*pair: Any) -> "Verdict":
+        nonlocal step
+        verdict = judge(*pair)
+        step += 1
+        if phase.checkpoint_due(step, every=every):
+            phase.checkpoint(state, step)
+        return verdict
+
     try:
-        return decide(phase.progress(items, description="comparing"), judge)
+        decided = decide(phase.progress(items, description="comparing"), asked)
     except PhaseError:
-        phase.checkpoint(state, rounds + 1)
+        phase.checkpoint(state, step + 1)
         raise
+    phase.end_of_steps()
+    return decided
 
 
 def resemblances(

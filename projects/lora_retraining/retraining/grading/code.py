@@ -107,7 +107,7 @@ def _continued(prefix: str, body: str) -> str:
 
 def _longest_code(text: str) -> str:
     """The text without the lines at its end that keep it from being code; as it is when nothing is."""
-    lines = text.splitlines()[:_MOST_LINES]
+    lines = text.split("\n")[:_MOST_LINES]
     for count in range(len(lines), 0, -1):
         shorter = "\n".join(lines[:count])
         if _parsed(shorter) is not None:
