@@ -72,8 +72,14 @@ def quantised_settings(config: Mapping[str, Any], prefix: str = "") -> Iterator[
             yield f"{path}: {method or str(value)[:60]}"
         elif "unsloth" in key.lower():
             yield path
+        elif key == "quant_method" and value:
+            yield f"{path}: {value}"
         elif isinstance(value, Mapping):
             yield from quantised_settings(value, f"{path}.")
+        elif isinstance(value, list):
+            for number, item in enumerate(value):
+                if isinstance(item, Mapping):
+                    yield from quantised_settings(item, f"{path}.{number}.")
         elif (isinstance(value, str) and key.endswith("name_or_path") and quantised_word(value)) or (
             key in ("torch_dtype", "dtype") and isinstance(value, str) and not _is_float(value)
         ):
