@@ -158,7 +158,9 @@ def test_every_item_is_kept_and_the_verdict_is_logged_with_its_intervals(project
     assert "| all accuracy | at least 0.0% |" in note
 
 
-def test_a_model_that_fails_is_quarantined_with_what_it_resembles(project: ValidateProject) -> None:
+def test_a_model_that_fails_is_quarantined_with_what_it_resembles(
+    project: ValidateProject, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Here the merge has left the base as it was: weights and answers are the base's."""
     run = project.validate(*STRICT)
 
@@ -174,6 +176,13 @@ def test_a_model_that_fails_is_quarantined_with_what_it_resembles(project: Valid
     assert reason.startswith("validate failed: ")
     assert "wrong checkpoint" in reason
     assert "wrong checkpoint: yes" in run.data.tags["mlflow.note.content"].replace("**", "")
+
+    with pytest.raises(SystemExit) as ended:
+        project.validate(*STRICT)
+    assert ended.value.code != 0, "and nothing is validated, let alone built, on it again"
+    assert "validate needs merge, which has no run in this experiment that is complete, good enough and not" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_killed_validation_goes_on_where_it_was_and_ends_the_same(
