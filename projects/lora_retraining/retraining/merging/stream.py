@@ -168,9 +168,10 @@ def _pump(
             while under_way:
                 finish()
         finally:
-            for _, *futures in under_way:
-                for future in futures:
-                    future.cancel()
+            for _, read, merged, written in under_way:
+                read.cancel()
+                merged.cancel()
+                written.cancel()
             writer.shutdown()
             reader.shutdown()
             files.close()
