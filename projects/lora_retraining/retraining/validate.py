@@ -50,11 +50,10 @@ def run(phase: "ActivePhase", arguments: argparse.Namespace, chosen: Settings) -
     """The work of the phase; nothing heavy is imported before the verdict is known."""
     import mlflow
 
-    from mlflow_plugin.guardrails.threads import leave_busy_cores_alone
     from retraining import chat
-    from retraining.base_model import choose_device, find_model, weights_digest
+    from retraining.base_model import find_model, weights_digest
     from retraining.validation import results
-    from retraining.validation.answering import BATCH_SIZES, Side, answer_all, tokens_per_second
+    from retraining.validation.answering import Side, answer_all, completions_at_once, tokens_per_second
     from retraining.validation.gates import Gate, overall
     from retraining.validation.references import find_reference
 
@@ -62,11 +61,7 @@ def run(phase: "ActivePhase", arguments: argparse.Namespace, chosen: Settings) -
     tasks = sampled(phase.input("preflight") / "test_tasks.jsonl", chosen)
     base = json.loads((phase.input("preflight") / "base.json").read_text(encoding="utf-8"))
     baseline = find_baseline(phase, arguments.baseline_phase, chosen)
-    device = choose_device(chosen.device)
-    if device.type == "cpu":
-        leave_busy_cores_alone()
-    at_once = BATCH_SIZES["cpu" if device.type == "cpu" else "accelerator"]
-    at_once = at_once if arguments.batch_size == AUTO else chosen.batch_size
+    at_once = completions_at_once(chosen, told=arguments.batch_size != AUTO)
     candidate = Side(
         find_model(str(phase.input(arguments.model_phase) / "model")), tasks, chosen.max_new_tokens, at_once
     )
