@@ -1,7 +1,7 @@
 """The mistake that this project exists to prevent, made on purpose: an adapter trained against a 4-bit base and merged
 into the full-precision one, beside the same training done rightly.
 
-python -m tests.lora_retraining.wrong_way [--preset smollm2|tiny] [--rows 320] [--tasks 0]
+python -m tests.projects.lora_retraining.wrong_way [--preset smollm2|tiny] [--rows 320] [--tasks 0]
 
 Prints what preflight says of the 4-bit base, what merge says, and, with both refusals overridden, what the check of the
 merged model finds. With --tasks the merged models are also graded on so many test tasks.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "projects" / "lora_retraining"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "projects" / "lora_retraining"))
 
 import torch
 from retraining.base_model import ModelFiles, find_model, load_model, load_tokenizer, weights_digest

@@ -105,7 +105,7 @@ print(json.dumps({"grown": peak() - before, "model": sum(header.bytes for header
 def test_writing_a_merged_model_takes_a_small_part_of_its_size_in_memory(tmp_path: Path):
     tensors = {f"layer{index}.weight": torch.full((4096, 2048), 0.1, dtype=torch.bfloat16) for index in range(16)}
     save_file(tensors, tmp_path / "model.safetensors")
-    project = Path(__file__).resolve().parents[2] / "projects" / "lora_retraining"
+    project = Path(__file__).resolve().parents[3] / "projects" / "lora_retraining"
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(tmp_path)],
         capture_output=True,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from retraining.checks.scripts import check_scripts, quantised_code
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def complaints(folder: Path, source: str) -> list[str]:
