@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -158,6 +161,16 @@ def load_model(files: ModelFiles, dtype: "torch.dtype | str" = "auto", device: "
             f"the model {files.source!r} in {files.folder} cannot be loaded: {' '.join(str(error).split())[:400]}"
         ) from None
     return model.eval()
+
+
+@contextmanager
+def renaming_untold() -> Iterator[None]:
+    """Keeps warnings to itself that users can do nothing about: transformers renames gradient checkpointing, and peft,
+    and transformers before that, know the old name only.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)
+        yield
 
 
 def _too_big(files: ModelFiles, itemsize: int, place: str) -> str:

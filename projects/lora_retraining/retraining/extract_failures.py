@@ -37,11 +37,10 @@ def run(phase: "ActivePhase", arguments: argparse.Namespace, chosen: Settings) -
     """The work of the phase; nothing heavy is imported before the verdict is known."""
     import mlflow
 
-    from mlflow_plugin.guardrails.threads import leave_busy_cores_alone
     from retraining import failures
-    from retraining.base_model import choose_device, find_model, weights_digest
+    from retraining.base_model import find_model, weights_digest
     from retraining.tasks import read_tasks
-    from retraining.validation.answering import BATCH_SIZES, Side, answer_all
+    from retraining.validation.answering import Side, answer_all, completions_at_once
 
     known = read_tasks(phase.input("preflight") / "train_tasks.jsonl")
     tests = read_tasks(phase.input("preflight") / "test_tasks.jsonl")
@@ -53,11 +52,7 @@ def run(phase: "ActivePhase", arguments: argparse.Namespace, chosen: Settings) -
             f"{phase.name}: preflight has handed on no task of a train split that could be graded. Give it data with "
             "answers or tests, such as openai/gsm8k."
         )
-    device = choose_device(chosen.device)
-    if device.type == "cpu":
-        leave_busy_cores_alone()
-    at_once = BATCH_SIZES["cpu" if device.type == "cpu" else "accelerator"]
-    at_once = at_once if arguments.batch_size == AUTO else chosen.batch_size
+    at_once = completions_at_once(chosen, told=arguments.batch_size != AUTO)
     side = Side(find_model(str(phase.input("merge") / "model")), tasks, chosen.max_new_tokens, at_once)
     answer_all(phase, {"merged": side}, chosen, {"merged": side.writing}, arguments.checkpoint_every or None)
     attempts = graded(phase, side, chosen.max_new_tokens)

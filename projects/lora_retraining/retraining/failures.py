@@ -15,6 +15,7 @@ from retraining.grading.grade import Grade
 from retraining.overlap import find_overlap
 from retraining.tasks import Task, task_row
 from retraining.validation.intervals import wilson
+from retraining.validation.results import shortened
 
 _SHOWN = 5
 
@@ -127,7 +128,7 @@ def _counted(attempts: Sequence[Attempt], kept: Sequence[Attempt], by: str) -> d
 
 
 def table(attempts: Sequence[Attempt]) -> dict[str, list[Any]]:
-    """All attempts by column, as `mlflow.log_table` takes them."""
+    """All attempts by column, as `mlflow.log_table` takes them, long texts as their beginning."""
     rows = [
         {
             "id": attempt.task.id,
@@ -142,7 +143,7 @@ def table(attempts: Sequence[Attempt]) -> dict[str, list[Any]]:
         }
         for attempt in attempts
     ]
-    return {column: [row[column] for row in rows] for column in rows[0]} if rows else {}
+    return {column: [shortened(row[column]) for row in rows] for column in rows[0]} if rows else {}
 
 
 def none_failed(summary: Mapping[str, Any], max_new_tokens: int) -> str:

@@ -61,6 +61,7 @@ def run(phase: "ActivePhase", chosen: Settings) -> None:
     found = look_at_everything(chosen, Path.cwd(), str(mlflow.get_artifact_uri()))
     checks = override(found.checks, chosen.override)
     show(phase, checks)
+    phase.log(found.estimate)
     refuse_failed(checks)
     write_outputs(phase, found)
 

@@ -145,7 +145,7 @@ def base_of(phase: "ActivePhase", base_phase: str, chosen: Settings) -> "tuple[s
 
 def read_rows(file: Path) -> list[dict[str, Any]]:
     """Rows `{"id", "messages"}`. Raises PhaseError when there are none."""
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
     if not rows:
         raise PhaseError(f"{file.name} has no rows: there is nothing to learn from. The phase before it says why.")
     return rows

@@ -15,7 +15,7 @@ from retraining.presets import AUTO, Settings, add_arguments, settings
 if TYPE_CHECKING:
     from mlflow_plugin.active import ActivePhase
     from retraining.base_model import ModelFiles
-    from retraining.grading.judge import Judge
+    from retraining.grading.judge import Judge, Verdict
     from retraining.tasks import Task
     from retraining.validation.answering import Side
     from retraining.validation.gates import Judged
@@ -50,11 +50,10 @@ def run(phase: "ActivePhase", arguments: argparse.Namespace, chosen: Settings) -
     """The work of the phase; nothing heavy is imported before the verdict is known."""
     import mlflow
 
-    from mlflow_plugin.guardrails.threads import leave_busy_cores_alone
     from retraining import chat
-    from retraining.base_model import choose_device, find_model, weights_digest
+    from retraining.base_model import find_model, weights_digest
     from retraining.validation import results
-    from retraining.validation.answering import BATCH_SIZES, Side, answer_all, tokens_per_second
+    from retraining.validation.answering import Side, answer_all, completions_at_once, tokens_per_second
     from retraining.validation.gates import Gate, overall
     from retraining.validation.references import find_reference
 
@@ -62,11 +61,7 @@ def run(phase: "ActivePhase", arguments: argparse.Namespace, chosen: Settings) -
     tasks = sampled(phase.input("preflight") / "test_tasks.jsonl", chosen)
     base = json.loads((phase.input("preflight") / "base.json").read_text(encoding="utf-8"))
     baseline = find_baseline(phase, arguments.baseline_phase, chosen)
-    device = choose_device(chosen.device)
-    if device.type == "cpu":
-        leave_busy_cores_alone()
-    at_once = BATCH_SIZES["cpu" if device.type == "cpu" else "accelerator"]
-    at_once = at_once if arguments.batch_size == AUTO else chosen.batch_size
+    at_once = completions_at_once(chosen, told=arguments.batch_size != AUTO)
     candidate = Side(
         find_model(str(phase.input(arguments.model_phase) / "model")), tasks, chosen.max_new_tokens, at_once
     )
@@ -77,9 +72,11 @@ def run(phase: "ActivePhase", arguments: argparse.Namespace, chosen: Settings) -
         sides["reference"] = Side(reference.model, unanswered, chosen.max_new_tokens, at_once)
     judge = find_judge(chosen, tasks)
     state = {**{name: side.writing for name, side in sides.items()}, **({} if judge is None else {"judge": judge})}
-    rounds = answer_all(phase, sides, chosen, state, arguments.checkpoint_every or None)
+    every = arguments.checkpoint_every or None
+    rounds = answer_all(phase, sides, chosen, state, every)
 
-    items = decide_items(phase, grade_items(phase, tasks, prompts, sides, reference), judge, state, rounds)
+    graded = grade_items(phase, tasks, prompts, sides, reference)
+    items = decide_items(phase, graded, judge, state, rounds, every)
     judged = results.judge_items(items, gates, baseline)
     found = results.by_dataset(items)
     phase.log(results.metrics(found, judged) | {"tokens_per_second": tokens_per_second(sides)})
@@ -177,16 +174,37 @@ def find_judge(chosen: Settings, tasks: "Sequence[Task]") -> "Judge | None":
 
 
 def decide_items(
-    phase: "ActivePhase", items: "Sequence[Item]", judge: "Judge | None", state: Mapping[str, Any], rounds: int
+    phase: "ActivePhase",
+    items: "Sequence[Item]",
+    judge: "Judge | None",
+    state: Mapping[str, Any],
+    rounds: int,
+    every: int | None,
 ) -> "list[Item]":
-    """The items with their outcomes. What a judge said before it failed is saved, and not asked for again."""
+    """The items with their outcomes. What a judge has said is saved now and then, and when it fails, and not asked for
+    again.
+    """
     from retraining.validation.outcomes import decide
 
+    if judge is None:
+        return decide(phase.progress(items, description="comparing"))
+    step = rounds
+
+    def asked(*pair: Any) -> "Verdict":
+        nonlocal step
+        verdict = judge(*pair)
+        step += 1
+        if phase.checkpoint_due(step, every=every):
+            phase.checkpoint(state, step)
+        return verdict
+
     try:
-        return decide(phase.progress(items, description="comparing"), judge)
+        decided = decide(phase.progress(items, description="comparing"), asked)
     except PhaseError:
-        phase.checkpoint(state, rounds + 1)
+        phase.checkpoint(state, step + 1)
         raise
+    phase.end_of_steps()
+    return decided
 
 
 def resemblances(

@@ -156,10 +156,14 @@ def _by_levels(name: str, headers: Sequence[TensorHeader]) -> Check:
     count = parameter_count(headers)
     sizes = ", ".join(f"{size / 1e9:.3g} GB {dtype}" for dtype, size in bytes_by_dtype(headers).items())
     seen = f"{name}: {count / 1e6:,.1f} million parameters, {sizes}"
-    if len(found) < max(1, sampled / 4):
+    if not found:
         return Check("base_precision", "pass", f"{seen}; {sampled} weights sampled, none was ever quantised")
     few = found[0]
     seen += f"; but {len(found)} of {sampled} sampled weights were {few.bits}-bit once ({few.tensor}: {few.reason})"
+    if len(found) < sampled / 4:
+        return Check(
+            "base_precision", "warn", seen, "So few may be chance, or pruning. See where the model comes from."
+        )
     if name in SAMPLES:
         return Check("base_precision", "warn", seen, f"{SAMPLES[name]}, and now the base of everything that follows.")
     return Check("base_precision", "fail", seen, f"Scaled back to floats is not full precision. {_REMEDY}")

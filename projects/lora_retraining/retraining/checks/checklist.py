@@ -19,6 +19,7 @@ CHECKS = {
     "memory": "memory for training and merging",
     "disk": "disk for checkpoints and the merged model",
     "data": "training and test data",
+    "cost": "time and cost of the training",
     "overlap": "no test task among the training rows",
 }
 """Every check by name, in order; these names are what `override` takes."""

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mlflow_plugin.digests import value_digest
 from mlflow_plugin.errors import PhaseError
 from retraining.base_model import ModelFiles, choose_device, find_model, load_tokenizer
+from retraining.checks import cost, memory, resources
 from retraining.checks import data as data_checks
-from retraining.checks import memory, resources
 from retraining.checks.adapter import check_adapter
 from retraining.checks.base_precision import check_base_precision, check_names
 from retraining.checks.checklist import CHECKS, Check
@@ -30,6 +32,8 @@ class Findings:
     tokenizer: Any = None
     data: data_checks.Data | None = None
     lengths: data_checks.Lengths | None = None
+    estimate: dict[str, float] = field(default_factory=dict)
+    """Metrics: what the training will take, in seconds and dollars."""
 
     def add(self, name: str, check: Callable[[], Check]) -> None:
         """The outcome of one check; an error that it raises for people is its failure."""
@@ -116,7 +120,7 @@ def _machine(found: Findings, settings: Settings, artifact_uri: str) -> None:
     from retraining.training.precision import precision_of
 
     if not (found.files and found.headers):
-        found.skip("the model's size is not known", "device", "memory", "disk")
+        found.skip("the model's size is not known", "device", "memory", "disk", "cost")
         return
     device = choose_device(settings.device)
     dtype, autocast = precision_of(settings, device)
@@ -134,8 +138,21 @@ def _machine(found: Findings, settings: Settings, artifact_uri: str) -> None:
     found.add("device", lambda: resources.check_device(device, count))
     free, main = resources.free_device_memory(device), resources.free_main_memory()
     found.add("memory", lambda: resources.check_memory(training, merging, free, main, gpu=gpu))
+    found.add("cost", lambda: _cost(found, settings, sizes, autocast or dtype == torch.bfloat16, device))
     needs = resources.disk_needs(adapter, count * merged, artifact_uri)
     found.add("disk", lambda: resources.check_disk(needs))
+
+
+def _cost(
+    found: Findings, settings: Settings, sizes: memory.Architecture | None, narrow: bool, device: torch.device
+) -> Check:
+    seconds = None
+    if sizes and found.lengths and found.data:
+        dtype = torch.bfloat16 if narrow else torch.float32
+        rows = len(found.data.rows)
+        seconds = cost.estimated_seconds(sizes, found.headers, settings, found.lengths, rows, dtype, device)
+    check, found.estimate = cost.check_cost(seconds)
+    return check
 
 
 def base_facts(files: ModelFiles, headers: Collection[TensorHeader]) -> dict[str, Any]:

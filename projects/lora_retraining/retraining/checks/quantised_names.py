@@ -13,6 +13,9 @@ _MODEL_WORD = re.compile(
     re.IGNORECASE,
 )
 
+_MODEL_ID = re.compile(r"[\w.-]+(/[\w.-]+)*")
+_MODEL_SIZE = re.compile(r"\d[bBmM](?![a-zA-Z])")
+
 CONFIG_KEYS = ("quantization_config", "quantization", "compression_config", "load_in_4bit", "load_in_8bit")
 """Keys of a config.json that hold how its weights are quantised."""
 
@@ -39,6 +42,18 @@ def quantised_word(name: str) -> str | None:
     return found[1] if found else None
 
 
+def quantised_model(text: str) -> bool:
+    """Whether a text is the name of a quantised model: as the Hub has them, with an owner or the model's size in it.
+
+    >>> quantised_model("unsloth/Llama-3.1-8B"), quantised_model("TheBloke/x-AWQ"), quantised_model("gptq")
+    (True, True, False)
+    """
+    if not _MODEL_ID.fullmatch(text) or not quantised_word(text):
+        return False
+    owner, slash, name = text.partition("/")
+    return bool(slash and name and owner) or bool(_MODEL_SIZE.search(text))
+
+
 def quantised_tensor(name: str) -> bool:
     """Whether a tensor is an extra one that only quantised weights have.
 
@@ -57,8 +72,14 @@ def quantised_settings(config: Mapping[str, Any], prefix: str = "") -> Iterator[
             yield f"{path}: {method or str(value)[:60]}"
         elif "unsloth" in key.lower():
             yield path
+        elif key == "quant_method" and value:
+            yield f"{path}: {value}"
         elif isinstance(value, Mapping):
             yield from quantised_settings(value, f"{path}.")
+        elif isinstance(value, list):
+            for number, item in enumerate(value):
+                if isinstance(item, Mapping):
+                    yield from quantised_settings(item, f"{path}.{number}.")
         elif (isinstance(value, str) and key.endswith("name_or_path") and quantised_word(value)) or (
             key in ("torch_dtype", "dtype") and isinstance(value, str) and not _is_float(value)
         ):

@@ -14,9 +14,9 @@ from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.source import code_digest
 from retraining.checks.checklist import Check
-from retraining.checks.quantised_names import quantised_word
+from retraining.checks.configuration import NO_CODE, SWITCHES, configuration_files, quantised_configuration
+from retraining.checks.quantised_names import quantised_model
 
-SWITCHES = ("load_in_4bit", "load_in_8bit")
 CLASSES = (
     "AqlmConfig",
     "AutoRoundConfig",
@@ -58,16 +58,17 @@ PACKAGES = (
 )
 _DTYPE_KEYWORDS = ("dtype", "torch_dtype")
 _NARROW_DTYPE = re.compile(r"(torch\.)?(u?int\d+|float8\w*|float4\w*)")
-_MODEL_ID = re.compile(r"[\w.-]+(/[\w.-]+)*")
-_MODEL_SIZE = re.compile(r"\d[bBmM](?![a-zA-Z])")
-_NO_CODE = ("__pycache__", "node_modules", "site-packages", "venv", "mlruns", "mlartifacts")
 
 
 def check_scripts(project: Path) -> Check:
-    """Looks at the Python files of an MLflow project that its phases' commands reach through imports."""
+    """Looks at the Python files of an MLflow project that its phases' commands reach through imports, and at its
+    configuration files.
+    """
     project = project.resolve()
     files = scripts_of(project)
     found = [f"{file.relative_to(project)}:{line} {what}" for file in files for line, what in quantised_code(file)]
+    configured = configuration_files(project)
+    found += [f"{file.relative_to(project)} {what}" for file in configured for what in quantised_configuration(file)]
     if found:
         return Check(
             "scripts",
@@ -75,7 +76,9 @@ def check_scripts(project: Path) -> Check:
             f"{len(found)} places load quantised weights: {'; '.join(found)}",
             "Take that out and load the base in bfloat16 or float32.",
         )
-    return Check("scripts", "pass", f"{len(files)} Python files load nothing quantised")
+    return Check(
+        "scripts", "pass", f"{len(files)} Python and {len(configured)} configuration files load nothing quantised"
+    )
 
 
 def scripts_of(project: Path) -> list[Path]:
@@ -84,7 +87,7 @@ def scripts_of(project: Path) -> list[Path]:
     `project` is absolute. Raises PhaseError when the MLproject file is wrong or a file cannot be read.
     """
     if not (project / "MLproject").is_file():
-        files = walk_files(project, lambda name: name.startswith(".") or name in _NO_CODE)
+        files = walk_files(project, lambda name: name.startswith(".") or name in NO_CODE)
         return sorted(path for name, path in files if name.endswith(".py"))
     names: set[str] = set()
     for phase in load_project(project).phases.values():
@@ -138,9 +141,9 @@ def _complaints(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.JoinedStr) and node.values:
         # f"unsloth/{name}": what stands for a value is as good as any name.
         text = "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
-        if is_quantised_model(text):
+        if quantised_model(text):
             yield f"names {ast.unparse(node)}"
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and is_quantised_model(node.value):
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and quantised_model(node.value):
         yield f"names {node.value!r}"
 
 
@@ -209,11 +212,3 @@ def _is_dequantising(config: ast.expr) -> bool:
         keyword.arg == "dequantize" and isinstance(keyword.value, ast.Constant) and keyword.value.value is True
         for keyword in config.keywords
     )
-
-
-def is_quantised_model(text: str) -> bool:
-    """Whether a text is the name of a quantised model: as the Hub has them, with an owner or the model's size in it."""
-    if not _MODEL_ID.fullmatch(text) or not quantised_word(text):
-        return False
-    owner, slash, name = text.partition("/")
-    return bool(slash and name and owner) or bool(_MODEL_SIZE.search(text))

@@ -12,7 +12,7 @@ from retraining.grading.grade import Grade
 from retraining.grading.sandbox import DEFAULT_LIMITS, Limits
 from retraining.tasks import Task
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)(^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 _PYTHON = {"", "python", "py", "python3"}
 _BEGINS = re.compile(r"^(?:(?:async )?def |class |import |from |@)", re.MULTILINE)
 _LONGEST = 64 * 1024
@@ -52,20 +52,36 @@ def with_call_of_check(task: Task) -> str:
 
 
 def extract_code(completion: str, entry_point: str = "", prefix: str = "") -> str:
-    """The code in a completion: the first block that defines `entry_point`, else the body that `prefix` goes on with,
-    else the first block, else the text from where code begins. "" when there is none.
+    """The code in a completion: the first block that defines `entry_point`, with what blocks before it import and
+    define; else the body that `prefix` goes on with, else the first block, else the text from where code begins. ""
+    when there is none. What the model's own examples raise counts against it, as in HumanEval's own harness.
     """
     text = completion[:_LONGEST].replace("\r\n", "\n")
-    blocks = [body for language, body in _FENCE.findall(text) if language.lower() in _PYTHON and body.strip()]
+    blocks = list(_blocks(text))
     unfenced = [] if blocks else list(_unfenced(text))
-    for code in (*blocks, *unfenced):
+    for number, code in enumerate((*blocks, *unfenced)):
         if entry_point and _defines(code, entry_point):
-            return str(code)
+            return "\n".join([*filter(None, map(_definitions, blocks[:number])), code])
     if prefix:
         for body in blocks or [text]:
             if continued := _continued(prefix, body):
                 return continued
     return next((code for code in (*blocks, *unfenced) if code.strip()), "")
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """What stands in Python's fences, also in those of a list; of a last one that was cut off, what can be run."""
+    for language, body, end in _FENCE.findall(text):
+        if language.lower() in _PYTHON and body.strip():
+            body = textwrap.dedent(body)
+            yield body if end else _longest_code(body)
+
+
+def _definitions(code: str) -> str:
+    """What a block imports and defines, without its examples."""
+    tree = _parsed(code)
+    kept = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return "" if tree is None else "\n".join(ast.unparse(node) for node in tree.body if isinstance(node, kept))
 
 
 def _unfenced(text: str) -> Iterator[str]:
@@ -83,14 +99,15 @@ def _continued(prefix: str, body: str) -> str:
         if not indented[:1].isspace():
             continue  # Beside the function it would be a module of its own, and the function empty.
         code = _longest_code(f"{prefix.rstrip()}\n{indented}")
-        if len(code) > len(prefix) and _parsed(code) is not None:
+        tree = _parsed(code)
+        if len(code) > len(prefix) and tree is not None and not isinstance(tree.body[-1], ast.Return):
             return code
     return ""
 
 
 def _longest_code(text: str) -> str:
     """The text without the lines at its end that keep it from being code; as it is when nothing is."""
-    lines = text.splitlines()[:_MOST_LINES]
+    lines = text.split("\n")[:_MOST_LINES]
     for count in range(len(lines), 0, -1):
         shorter = "\n".join(lines[:count])
         if _parsed(shorter) is not None:

@@ -7,7 +7,7 @@ structured outputs, which many such endpoints do not offer.
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import requests
@@ -80,11 +80,6 @@ class Judge:
         if task.id not in self.verdicts:
             self.verdicts[task.id] = self._judge(task.prompt, completion, reference)
         return self.verdicts[task.id]
-
-    def judge_all(self, pairs: Iterable[tuple[Task, str, str]]) -> Iterator[tuple[str, Verdict]]:
-        """Yields the id of each task and its verdict as soon as that is known, so that it can be saved at once."""
-        for task, completion, reference in pairs:
-            yield task.id, self(task, completion, reference)
 
     def state_dict(self) -> dict[str, Any]:
         return {"verdicts": dict(self.verdicts)}

@@ -93,7 +93,8 @@ def boxed(text: str) -> str:
 def _sentence(text: str) -> str:
     """The text up to the end of its sentence, and of that what stands behind the last "="."""
     text = re.split(r"(?<!\d)\.(?:\s|$)|[.!;](?:\s|$)|<\|", text.strip(), maxsplit=1)[0]
-    return text.rsplit("=", 1)[-1].strip()[:_LONGEST]
+    text = re.sub(r"\s+\([^()\d]*\)$", "", text.rsplit("=", 1)[-1].strip())  # 12 (twelve)
+    return text[:_LONGEST]
 
 
 def same_answer(gold: str, given: str) -> bool | None:

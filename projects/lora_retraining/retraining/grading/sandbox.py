@@ -270,6 +270,13 @@ def _lasting(message: str, scratch: str) -> str:
 
 def _judged(child: _Child, stopped: str, limits: Limits, seconds: float, scratch: str) -> SandboxResult:
     """The result of a child that has ended or is to be stopped. Raises PhaseError when it never came to the code."""
+    code = child.process.wait()
+    if not child.said:
+        shown = " ".join(child.shown.decode(errors="replace").split())
+        raise PhaseError(
+            f"the sandbox for code ended with {code} before it had begun: {shown}. That is no fault of the code. Run "
+            "the same again: it goes on from what is saved."
+        )
     too_long = f"did not end within {limits.seconds:g} s of CPU time and {limits.wall_seconds:g} s in all"
     if stopped == "timeout":
         return SandboxResult("timeout", too_long, seconds)
@@ -278,13 +285,6 @@ def _judged(child: _Child, stopped: str, limits: Limits, seconds: float, scratch
     for content in child.messages():
         if content.get("token") == child.token:
             return SandboxResult(str(content["status"]), _lasting(str(content["message"]), scratch), seconds)
-    code = child.process.wait()
-    if not child.said:
-        shown = " ".join(child.shown.decode(errors="replace").split())
-        raise PhaseError(
-            f"the sandbox for code ended with {code} before it had begun: {shown}. That is no fault of the code. Run "
-            "the same again: what was answered is kept."
-        )
     if code == -signal.SIGXCPU or (code == -signal.SIGKILL and seconds >= limits.seconds):
         return SandboxResult("timeout", too_long, seconds)
     if code < 0:

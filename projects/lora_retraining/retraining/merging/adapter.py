@@ -50,12 +50,6 @@ class LowRankChange:
     right: Tensor
 
     @property
-    def norm(self) -> float:
-        """Frobenius norm of the product, from two (rank, rank) matrices: ||L R||^2 = tr(L^T L R R^T)."""
-        left, right = self.left.double(), self.right.double()
-        return float(((left.mT @ left) * (right @ right.mT)).sum().clamp(min=0).sqrt())
-
-    @property
     def largest_singular_value(self) -> float:
         """Of the product, from the triangular factors of both sides."""
         inner = torch.linalg.qr(self.left, mode="r").R @ torch.linalg.qr(self.right.mT, mode="r").R.mT

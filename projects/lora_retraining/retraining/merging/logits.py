@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.guardrails.memory import free_memory
-from retraining.base_model import ModelFiles, load_model, load_tokenizer
+from retraining.base_model import ModelFiles, load_model, load_tokenizer, renaming_untold
 from retraining.chat import prompt_text
 from retraining.merging.memory import memory_told
 from retraining.tasks import read_tasks
@@ -127,7 +127,8 @@ def _reference_logits(
     if getattr(base, "is_quantized", False):
         # What its layers compute with, exactly: kernels for quantised weights round once more on the way.
         base = base.dequantize()
-    model = PeftModel.from_pretrained(base, str(adapter)).eval()
+    with renaming_untold():
+        model = PeftModel.from_pretrained(base, str(adapter)).eval()
     with widened(model):
         return logits(model, prompts, progress)
 

@@ -15,11 +15,12 @@ from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.progress import say
 from retraining.base_model import ModelFiles, find_model, weights_digest
 from retraining.checks.base_precision import check_base_precision
-from retraining.headers import TensorHeader, read_headers
+from retraining.headers import FLOAT_BYTES, TensorHeader, read_headers
 from retraining.merging.adapter import Adapter, read_adapter
 from retraining.merging.memory import memory_told
 from retraining.merging.refusals import BASE_PRECISION, check_base, check_disk, check_tokenizers, refuse
-from retraining.merging.stream import SHARD_BYTES, Written, expected_headers, write_merged
+from retraining.merging.shards import SHARD_BYTES, expected_headers
+from retraining.merging.stream import Written, write_merged
 from retraining.merging.verification import Verification, tokenizer_files, verify
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -117,5 +118,5 @@ def reference_base(merged: MergedModel) -> ModelFiles:
 
 def stored_dtype(headers: Sequence[TensorHeader]) -> torch.dtype:
     """The dtype in which a model loses nothing: bfloat16 when all its floats are that, else float32."""
-    floats = {header.dtype for header in headers if header.dtype in ("F64", "F32", "F16", "BF16")}
+    floats = {header.dtype for header in headers if header.dtype in FLOAT_BYTES}
     return torch.bfloat16 if floats == {"BF16"} else torch.float32

@@ -86,6 +86,8 @@ def rounding_sentence(data: dict[str, Any]) -> str:
         f"Rounding to {data['dtype']} loses {total['lost_to_rounding']:.2%} of the change (Frobenius norm); "
         f"{total['share_unmoved']:.2%} of the weights stay as they were although they should change"
     )
+    if total["measured"] < total["weights"]:
+        told += f", as measured on {total['measured'] / total['weights']:.0%} of the changed weights"
     worst = data["rounding"]["worst"][0]
     if total["lost_to_rounding"] < LOST_ATTENTION:
         return f"{told}."

@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from retraining.headers import TensorHeader, read_headers
-
-_ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+from retraining.headers import FLOAT_BYTES, TensorHeader, read_headers
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,10 @@ def verify(folder: Path, base: Sequence[TensorHeader], dtype: str, base_folder: 
     for name in sorted(wanted.keys() ^ written.keys()):
         problems.append(f"{name} is {'missing' if name in wanted else 'not in the base'}")
     for name in sorted(wanted.keys() & written.keys()):
-        kind = dtype if wanted[name].dtype in _ITEM_BYTES else wanted[name].dtype
+        kind = dtype if wanted[name].dtype in FLOAT_BYTES else wanted[name].dtype
         if (written[name].shape, written[name].dtype) != (wanted[name].shape, kind):
             problems.append(f"{name} is {written[name].dtype} {written[name].shape}, not {kind} {wanted[name].shape}")
-    expected = sum(h.count * _ITEM_BYTES[dtype] if h.dtype in _ITEM_BYTES else h.bytes for h in base)
+    expected = sum(h.count * FLOAT_BYTES[dtype] if h.dtype in FLOAT_BYTES else h.bytes for h in base)
     problems += [f"{name} differs from the base's" for name in _differing_files(folder, base_folder)]
     dtypes: dict[str, int] = {}
     for header in written.values():

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.progress import say
-from retraining.base_model import ModelFiles, load_model
+from retraining.base_model import ModelFiles, load_model, renaming_untold
 from retraining.presets import PROJECTIONS, Settings
 
 BASE_FILE = "base.json"
@@ -52,7 +52,8 @@ def add_adapter(model: Any, settings: Settings, base: str) -> PeftModel:
         task_type="CAUSAL_LM",
     )
     try:
-        adapted = get_peft_model(model, configuration)
+        with renaming_untold():
+            adapted = get_peft_model(model, configuration)
     except ValueError as error:
         raise PhaseError(f"no adapter fits {base}: {' '.join(str(error).split())[:300]}") from None
     adapted.peft_config["default"].base_model_name_or_path = base

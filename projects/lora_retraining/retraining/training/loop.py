@@ -16,6 +16,7 @@ from mlflow_plugin.guardrails.memory import is_out_of_memory
 from mlflow_plugin.integrations.transformers import PhaseCallback
 from mlflow_plugin.processes import process_count
 from mlflow_plugin.progress import say
+from retraining.base_model import renaming_untold
 from retraining.presets import Settings
 from retraining.training.adapter import trained_parameters
 from retraining.training.batches import Row, ShuffledGroups, collate, keeps_rows_apart, pack
@@ -33,28 +34,29 @@ def training_arguments(plan: Plan, settings: Settings, folder: str, cpu: bool, a
     checkpointing: dict[str, Any] = {}
     if settings.gradient_checkpointing:  # Named only when wanted: the name is changing in transformers.
         checkpointing = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
-    return TrainingArguments(
-        output_dir=folder,
-        per_device_train_batch_size=plan.batch_size,
-        gradient_accumulation_steps=plan.accumulation,
-        num_train_epochs=plan.epochs,
-        learning_rate=plan.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=plan.warmup_steps,
-        max_grad_norm=1.0,
-        bf16=autocast,
-        train_sampling_strategy="group_by_length" if plan.packing == "grouped" else "random",
-        logging_steps=max(1, plan.steps // LOGS),
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        seed=settings.seed,
-        use_cpu=cpu,
-        ddp_backend="gloo" if cpu and process_count() > 1 else None,
-        dataloader_pin_memory=not cpu,
-        remove_unused_columns=False,
-        **checkpointing,
-    )
+    with renaming_untold():
+        return TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=plan.batch_size,
+            gradient_accumulation_steps=plan.accumulation,
+            num_train_epochs=plan.epochs,
+            learning_rate=plan.learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=plan.warmup_steps,
+            max_grad_norm=1.0,
+            bf16=autocast,
+            train_sampling_strategy="group_by_length" if plan.packing == "grouped" else "random",
+            logging_steps=max(1, plan.steps // LOGS),
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            seed=settings.seed,
+            use_cpu=cpu,
+            ddp_backend="gloo" if cpu and process_count() > 1 else None,
+            dataloader_pin_memory=not cpu,
+            remove_unused_columns=False,
+            **checkpointing,
+        )
 
 
 class GroupingTrainer(Trainer):

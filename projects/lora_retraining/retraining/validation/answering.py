@@ -9,8 +9,9 @@ from typing import Any
 from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.guardrails.memory import free_memory
+from mlflow_plugin.guardrails.threads import leave_busy_cores_alone
 from mlflow_plugin.progress import Progress
-from retraining.base_model import ModelFiles, load_model, load_tokenizer
+from retraining.base_model import ModelFiles, choose_device, load_model, load_tokenizer
 from retraining.checks.quantised_names import quantised_settings
 from retraining.presets import Settings
 from retraining.tasks import Task
@@ -96,6 +97,16 @@ def answer_all(
         free_memory(tell=False)
     phase.end_of_steps()
     return rounds
+
+
+def completions_at_once(settings: Settings, told: bool) -> int:
+    """The size of a batch: that of the settings when somebody told it, else what suits the device. On a CPU, cores that
+    are busy are left alone from here on.
+    """
+    device = choose_device(settings.device)
+    if device.type == "cpu":
+        leave_busy_cores_alone()
+    return settings.batch_size if told else BATCH_SIZES["cpu" if device.type == "cpu" else "accelerator"]
 
 
 def tokens_per_second(sides: Mapping[str, Side]) -> float:

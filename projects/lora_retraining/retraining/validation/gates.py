@@ -58,8 +58,8 @@ class Counts:
 
     `graded`: items whose answer could be graded; `right` of them. `compared`: items with an outcome against the
     reference; `wins`, `ties`, `losses` of them, in the others both are wrong. `against_reference`: items graded for
-    both. `against_baseline` likewise, None when the baseline did not grade the same items; then `baseline` says
-    (right, graded) of its own.
+    both. `against_baseline` likewise, None when the baseline's items are not known; then, and when it did not
+    grade half of these items, `baseline` says (right, graded) of its own.
     """
 
     graded: int = 0
@@ -101,7 +101,7 @@ class Judged:
             **(
                 {}
                 if interval is None
-                else {"value": interval.point, "low": interval.low, "high": _finite(interval.high)}
+                else {"value": _finite(interval.point), "low": interval.low, "high": _finite(interval.high)}
             ),
             "more_samples": self.more_samples,
             "why": self.why,
@@ -151,7 +151,7 @@ def _measured(gate: Gate, counts: Counts) -> tuple[int, Callable[[float], Interv
 
 def _ratio(counts: Counts) -> tuple[int, Callable[[float], Interval]]:
     pairs = counts.against_baseline
-    if pairs is not None and pairs.count:
+    if pairs is not None and pairs.count and 2 * pairs.count >= counts.graded:
         return int(pairs.count), lambda factor: _paired_ratio(pairs.scaled(factor))
     if counts.baseline is None or not counts.baseline[1]:
         return 0, lambda _: Interval(0, 0, 0)

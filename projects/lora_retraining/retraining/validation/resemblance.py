@@ -242,7 +242,7 @@ def look_at_all(
     ]
     if rows is None:
         return [*found, Resemblance("quantised base", False, "cannot be told: its base is a merged model itself")]
-    trained = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines() if line]
+    trained = [json.loads(line) for line in rows.read_text(encoding="utf-8").split("\n") if line]
     return [*found, _looked("quantised base", lambda: quantised_base(model, tokenizer, base, trained))]
 
 

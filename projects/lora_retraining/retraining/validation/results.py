@@ -11,6 +11,7 @@ from retraining.validation.outcomes import TIES, Item, count, of_dataset
 from retraining.validation.references import Baseline
 from retraining.validation.resemblance import Resemblance
 
+_SHOWN = 400
 VERDICT_METRIC: Mapping[Verdict, float] = {"pass": 1.0, "undecided": 0.5, "fail": 0.0}
 
 
@@ -54,7 +55,9 @@ def _found(items: Sequence[Item]) -> dict[str, Any]:
 
 
 def table(items: Sequence[Item]) -> dict[str, list[Any]]:
-    """The items by column, as `mlflow.log_table` takes them; nested values as columns of their own."""
+    """The items by column, as `mlflow.log_table` takes them; nested values as columns of their own, long texts as their
+    beginning: the page loads all of it. The whole texts are in items.jsonl.
+    """
     rows = [{**item.row(), "answer": item.task.answer} for item in items]
     for row in rows:
         for side in ("", "reference_"):
@@ -62,7 +65,14 @@ def table(items: Sequence[Item]) -> dict[str, list[Any]]:
             row |= {f"{side}{name}": graded.get(name) for name in ("correct", "reason", "extracted")}
     first = ("id", "outcome", "correct", "reference_correct", "answer", "completion", "reference_completion")
     names = [*first, *(name for name in rows[0] if name not in first)] if rows else []
-    return {name: [row[name] for row in rows] for name in names}
+    return {name: [shortened(row[name]) for row in rows] for name in names}
+
+
+def shortened(value: Any) -> Any:
+    """A text's first characters, and how many more there are; any other value as it is."""
+    if not isinstance(value, str) or len(value) <= _SHOWN:
+        return value
+    return f"{value[:_SHOWN]} ... ({len(value) - _SHOWN:,} more characters)"
 
 
 def metrics(found: Mapping[str, Mapping[str, Any]], judged: Sequence[Judged]) -> dict[str, float]:

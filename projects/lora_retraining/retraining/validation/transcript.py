@@ -1,7 +1,7 @@
 """Transcripts: answers that somebody wrote to the tasks before, read from JSON lines."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,16 +54,22 @@ def read_items(file: Path) -> dict[str, dict[str, Any]]:
     """The items that a validation kept (`items.jsonl`), by id. Raises PhaseError for a file that holds none."""
     items = {}
     for number, row in _rows(file):
-        if not isinstance(row, dict) or not {"id", "prompt", "completion", "grade"} <= set(row):
+        if not isinstance(row, dict) or not _is_item(row):
             raise PhaseError(f"{file}:{number} is no item of a validation. Run the phase that wrote it again.")
         items[row["id"]] = row
     return items
 
 
+def _is_item(row: Mapping[str, Any]) -> bool:
+    graded = row.get("grade")
+    texts = all(isinstance(row.get(name), str) for name in ("id", "prompt", "completion"))
+    return texts and isinstance(graded, dict) and graded.get("correct", "") in (True, False, None)
+
+
 def _rows(file: Path) -> list[tuple[int, Any]]:
     """Line numbers from 1 with what they hold; None for a line that is no JSON."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")  # Other ends of lines may stand in a text as they are.
     except (OSError, UnicodeDecodeError) as error:
         raise PhaseError(f"{file} cannot be read: {error}.") from None
     return [(number, _parsed(line)) for number, line in enumerate(lines, start=1) if line.strip()]
@@ -72,7 +78,7 @@ def _rows(file: Path) -> list[tuple[int, Any]]:
 def _parsed(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

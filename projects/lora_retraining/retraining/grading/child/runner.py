@@ -2,8 +2,8 @@
 
 The verdict counts only with the token, which reaches this process on its standard input and is written after the last
 test to a descriptor that the solution was not told: leaving early or printing "passed" is no way to pass. What one
-process cannot prevent is code made to deceive it: that searches the interpreter's frames for the token, or returns
-objects that call themselves equal to everything.
+process cannot prevent is code made to deceive it: that searches the interpreter's frames and objects for the token,
+replaces functions of this module, or returns objects that call themselves equal to everything.
 """
 
 import builtins

@@ -58,7 +58,7 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
 }
 # fmt: on
 
-CLONE, CLONE3 = (56, 220), (435, 435)
+_CLONE = (56, 220)
 _THREAD = 0x00010000
 _UNIX, _STREAM = 1, 1
 # Of terminals: what they are, how wide; of descriptors: inherited or not, blocking or not, how much to read.
@@ -71,7 +71,7 @@ def _conditional(pid: int) -> list[tuple[tuple[int | None, int | None], list[lis
     """System calls allowed when all conditions of one list hold, else refused with EPERM."""
     everything = 0xFFFFFFFF
     return [
-        (CLONE, [[(0, _THREAD, _THREAD)]]),
+        (_CLONE, [[(0, _THREAD, _THREAD)]]),
         ((62, 129), [[(0, everything, pid)]]),  # kill
         ((234, 131), [[(0, everything, pid)]]),  # tgkill
         ((53, 199), [[(0, everything, _UNIX), (2, 0xF, _STREAM)]]),  # socketpair, which asyncio needs

@@ -186,6 +186,13 @@ def test_a_sandbox_that_fails_by_itself_is_no_fault_of_the_code(monkeypatch):
         run("x = 1")
 
 
+def test_a_machine_too_busy_to_begin_is_no_fault_of_the_code(monkeypatch):
+    monkeypatch.setattr(sandbox, "_START", "import time; time.sleep(60)")
+    monkeypatch.setattr(sandbox, "_say_when_weak", lambda: None)
+    with pytest.raises(PhaseError, match="before it had begun"):
+        run("x = 1", limits=Limits(wall_seconds=0.5))
+
+
 def test_right_code_does_not_fail_because_the_machine_is_busy():
     limits = Limits(seconds=1.0, wall_seconds=20.0)
     assert run("import time\ntime.sleep(1.5)", limits=limits).status == "passed"

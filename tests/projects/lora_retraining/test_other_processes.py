@@ -13,7 +13,7 @@ from lora_project import LoraProject
 from processes import wait_until
 from safetensors.torch import load_file
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MODULES = os.pathsep.join([str(ROOT), str(ROOT / "projects/lora_retraining")])
 GIVEN = ("--epochs", "10", "--batch-size", "4", "--accumulation", "2", "--packing", "grouped", "--dtype", "float32")
 

@@ -17,6 +17,7 @@ from mlflow.entities import Run
 from retraining import base_model, validate
 from retraining.base_model import weights_digest
 from retraining.generator import generated_tasks, training_rows
+from retraining.grading.judge import Judge
 from retraining.tasks import Task
 from retraining.validation.generation import Writing
 
@@ -157,7 +158,9 @@ def test_every_item_is_kept_and_the_verdict_is_logged_with_its_intervals(project
     assert "| all accuracy | at least 0.0% |" in note
 
 
-def test_a_model_that_fails_is_quarantined_with_what_it_resembles(project: ValidateProject) -> None:
+def test_a_model_that_fails_is_quarantined_with_what_it_resembles(
+    project: ValidateProject, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Here the merge has left the base as it was: weights and answers are the base's."""
     run = project.validate(*STRICT)
 
@@ -173,6 +176,13 @@ def test_a_model_that_fails_is_quarantined_with_what_it_resembles(project: Valid
     assert reason.startswith("validate failed: ")
     assert "wrong checkpoint" in reason
     assert "wrong checkpoint: yes" in run.data.tags["mlflow.note.content"].replace("**", "")
+
+    with pytest.raises(SystemExit) as ended:
+        project.validate(*STRICT)
+    assert ended.value.code != 0, "and nothing is validated, let alone built, on it again"
+    assert "validate needs merge, which has no run in this experiment that is complete, good enough and not" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_killed_validation_goes_on_where_it_was_and_ends_the_same(
@@ -226,37 +236,58 @@ def test_the_second_validation_takes_the_reference_over_and_has_the_first_as_bas
     ]
 
 
-def test_a_judge_that_fails_half_way_ends_the_phase_which_then_asks_only_for_what_is_missing(
-    empty: ValidateProject, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def opened(empty: ValidateProject, tiny_folder: Path, tmp_path: Path) -> tuple[str, ...]:
+    """Give the project five tasks that only a judge can decide; return the arguments that name the reference."""
     tasks = [Task(f"open/{number}", "chat", "open", "test", f"Say {number} kindly.", "") for number in range(5)]
     empty.give_tasks(tasks)
     empty.give("merge", {"model": tiny_folder})
     theirs = tmp_path / "theirs.jsonl"
     theirs.write_text(lines([{"id": task.id, "completion": "theirs"} for task in tasks]))
+    return ("--preset", "tiny", "--max-new-tokens", "4", "--reference", str(theirs), "--judge-model", "m")
+
+
+def test_a_judge_that_fails_half_way_ends_the_phase_which_then_asks_only_for_what_is_missing(
+    empty: ValidateProject, opened: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     working = [True] * 5  # Two tasks in both orders, and one order of the third.
 
     def answer(_: str) -> str | tuple[int, str]:
         return "A" if working and working.pop() else (418, "out of order")
 
     with judging(answer) as (url, asked):
-        given = ("--preset", "tiny", "--max-new-tokens", "4", "--reference", str(theirs), "--judge-url", url)
-        given = (*given, "--judge-model", "m")
         with pytest.raises(SystemExit) as ended:
-            empty.validate(*given)
+            empty.validate(*opened, "--judge-url", url)
         assert ended.value.code == 1
         said = capsys.readouterr().err
         assert "answered 418: out of order. 2 verdicts are kept" in said
         assert "Traceback" not in said
         asked.clear()
         working[:] = [True] * 100
-        run = empty.validate(*given)
+        run = empty.validate(*opened, "--judge-url", url)
 
     assert run.data.tags["phase.resumed_from"]
     assert len(asked) == 2 * 3
-    items = empty.items(run)
-    assert [(item["outcome"], item["decided_by"]) for item in items] == [("tie", "judge")] * 5
+    assert [(item["outcome"], item["decided_by"]) for item in empty.items(run)] == [("tie", "judge")] * 5
     assert run.data.metrics["ties"] == 1
+
+
+def test_what_a_judge_has_said_is_saved_before_the_phase_dies(
+    empty: ValidateProject, opened: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(judge: Judge, *_: str) -> str:
+        if len(judge.verdicts) == 3:
+            raise RuntimeError("as if killed")
+        return "tie"
+
+    with judging(lambda _: "A") as (url, asked):
+        given = (*opened, "--judge-url", url, "--checkpoint-every", "1")
+        with monkeypatch.context() as here:
+            here.setattr(Judge, "_judge", die)
+            with pytest.raises(RuntimeError):
+                empty.validate(*given)
+        empty.validate(*given)
+    assert len(asked) == 2 * 2
 
 
 def test_a_model_that_would_be_loaded_in_4_bit_is_refused(

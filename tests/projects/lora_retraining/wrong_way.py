@@ -1,7 +1,7 @@
 """The mistake that this project exists to prevent, made on purpose: an adapter trained against a 4-bit base and merged
 into the full-precision one, beside the same training done rightly.
 
-python -m tests.lora_retraining.wrong_way [--preset smollm2|tiny] [--rows 320] [--tasks 0]
+python -m tests.projects.lora_retraining.wrong_way [--preset smollm2|tiny] [--rows 320] [--tasks 0]
 
 Prints what preflight says of the 4-bit base, what merge says, and, with both refusals overridden, what the check of the
 merged model finds. With --tasks the merged models are also graded on so many test tasks.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "projects" / "lora_retraining"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "projects" / "lora_retraining"))
 
 import torch
 from retraining.base_model import ModelFiles, find_model, load_model, load_tokenizer, weights_digest
@@ -32,11 +32,12 @@ from retraining.tasks import Task
 from retraining.training.adapter import add_adapter, save_adapter
 from retraining.training.loop import make_trainer, training_arguments
 from retraining.training.plan import make_plan
+from retraining.training.precision import multiplies_bfloat16
 from retraining.validation.generation import complete, prompt_ids
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.progress import say
+from mlflow_plugin.progress import said_now_and_then, say
 
 INNOCENT_NAME = "base-model"
 OVERRIDDEN = ("base_digest",)
@@ -82,9 +83,11 @@ def train(files: ModelFiles, tasks: Sequence[Task], settings: Settings, folder: 
     plan = make_plan(rows, len(rows), settings)
     say(plan.sentence())
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = training_arguments(plan, settings, scratch, cpu=True, autocast=False)
+        arguments = training_arguments(plan, settings, scratch, cpu=True, autocast=multiplies_bfloat16())
         trainer = make_trainer(model, rows, arguments, tokenizer.pad_token_id or 0)
-        trainer.train()
+        with said_now_and_then(lambda: f"step {trainer.state.global_step} of {plan.steps}"):
+            trainer.train()
+        trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     base = {"source": files.source, "revision": "", "weights_digest": weights_digest(files.folder), "dtype": "float32"}
     save_adapter(model, tokenizer, base, folder)
     return folder

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from mlflow_plugin.errors import UsageError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MODULES = os.pathsep.join([str(ROOT), str(ROOT / "projects/lora_retraining")])
 GIVEN = ("--epochs", "2", "--batch-size", "4", "--accumulation", "2", "--packing", "grouped", "--dtype", "float32")
 

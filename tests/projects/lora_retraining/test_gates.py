@@ -1,5 +1,7 @@
 """Gates decide by intervals: fifty samples seldom decide what five hundred would."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +77,17 @@ def test_within_ten_per_cent_of_a_baseline_on_other_items() -> None:
     assert judge(gate, Counts(graded=1000, right=800, baseline=(800, 1000))).verdict == "pass"
     assert judge(gate, Counts(graded=1000, right=500, baseline=(800, 1000))).verdict == "fail"
     assert judge(gate, Counts(graded=50, right=40, baseline=(40, 50))).verdict == "undecided"
+
+
+def test_a_baseline_that_shares_few_items_is_compared_as_a_whole() -> None:
+    counts = Counts(graded=1000, right=800, against_baseline=Pairs(1, 0, 1, 0), baseline=(800, 1000))
+    judged = judge(Gate("all", "baseline_ratio", 0.9, 0.9), counts)
+    assert (judged.verdict, judged.samples) == ("pass", 1000)
+
+
+def test_a_ratio_to_nothing_can_be_written_as_json() -> None:
+    judged = judge(Gate("all", "baseline_ratio", 0.9, 0.9), Counts(graded=50, right=1, baseline=(0, 50)))
+    assert json.loads(json.dumps(judged.to_dict(), allow_nan=False))["value"] is None
 
 
 def test_nothing_is_lost_of_a_baseline_that_had_nothing_right() -> None:

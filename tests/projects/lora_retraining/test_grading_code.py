@@ -28,6 +28,17 @@ def test_the_block_that_defines_the_entry_point_is_taken():
 def test_a_block_that_was_cut_off_still_counts():
     assert extract_code("```python\ndef f():\n    return 2", "f") == "def f():\n    return 2"
 
+    text = "```python\ndef f():\n    return 2\n\ndef main():\n    print("
+    assert extract_code(text, "f").rstrip() == "def f():\n    return 2", "what follows was never finished"
+    assert "print(" in extract_code(f"{text}\n```", "f"), "but what was finished wrongly is wrong"
+
+
+def test_code_in_a_list_and_helpers_in_blocks_of_their_own_are_found():
+    assert grade(MBPP, "1. Add:\n   ```python\n   def sum(a, b):\n       return a + b\n   ```").correct is True
+    blocks = ["import operator\nprint(missing)", "def plus(a, b):\n    return operator.add(a, b)"]
+    blocks.append("def sum(a, b):\n    return plus(a, b)")
+    assert grade(MBPP, "\n".join(f"```python\n{block}\n```" for block in blocks)).correct is True
+
 
 def test_unfenced_code_is_found_between_prose():
     assert (
@@ -45,6 +56,7 @@ def test_a_bare_body_goes_on_from_the_prefix():
         "return sum(xs)",
         "n = 0\n    for x in xs:\n        n += x\n    return n",
         "```python\n    return sum(xs)\n```",
+        "import functools\nreturn functools.reduce(int.__add__, xs)",
         "    return sum(xs)\n\nThis sums the list, that's all.",
     ):
         assert grade(HUMANEVAL, body).correct is True, body

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
 PROJECT = "projects/lora_retraining"
-ROOT = next(folder for folder in Path(__file__).parents if (folder / PROJECT).is_dir())
+ROOT = Path(__file__).resolve().parents[3]
 PHASES = ["preflight", "train", "merge", "validate", "extract_failures", "train_1b", "merge_1b", "validate_1b"]
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]

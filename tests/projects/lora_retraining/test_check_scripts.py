@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from retraining.checks.scripts import check_scripts, quantised_code
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def complaints(folder: Path, source: str) -> list[str]:
@@ -93,3 +93,51 @@ def test_without_an_mlproject_file_all_scripts_of_the_folder_count(tmp_path: Pat
     (tmp_path / "old.py").write_text("import unsloth\n")
     (tmp_path / "broken.py").write_text("def (:\n")
     assert "old.py:1 imports unsloth" in check_scripts(tmp_path).detail
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "seen"),
+    [
+        ("conf/train.yaml", "model:\n  load_in_4bit: true\n", "sets load_in_4bit: True"),
+        ("train.json", '{"loading": [{"quantization_config": {"bits": 4}}]}', "sets quantization_config: {'bits': 4}"),
+        ("axolotl.yml", "base_model: x/y\nadapter: qlora\n", "sets adapter: qlora"),
+        ("train.yaml", "base_model: unsloth/llama-3-8b-bnb-4bit\n", "names 'unsloth/llama-3-8b-bnb-4bit'"),
+        ("run.sh", "# no --load_in_8bit\npython train.py --load_in_4bit True\n", "passes --load_in_4bit"),
+        ("MLproject", "name: p\nentry_points: {a: {command: python x.py --load-in-4bit}}\n", "passes --load-in-4bit"),
+    ],
+)
+def test_configuration_files_that_ask_for_quantised_weights_are_found(
+    tmp_path: Path, name: str, content: str, seen: str
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(content)
+    assert f"{name} {seen}" in check_scripts(tmp_path).detail
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.yaml", "load_in_4bit: false\nquantization_config: null\nmodel: Qwen/Qwen2.5-7B-Instruct\n"),
+        ("train.json", '{"load_in_8bit": "no", "note": "never gptq, awq or 4bit", "dtype": "int64"}'),
+        (
+            "MLproject",
+            "name: p\nentry_points: {a: {parameters: {load_in_4bit: {default: 'false'}},"
+            " command: 'python x.py --load_in_4bit {load_in_4bit}'}}\n",
+        ),
+        ("run.sh", "# --load_in_4bit\npython train.py --load_in_4bit=false\n"),
+        ("broken.yaml", "load_in_4bit: [true\n"),
+        (".cache/train.yaml", "load_in_4bit: true\n"),
+    ],
+)
+def test_configuration_files_that_ask_for_nothing_quantised_are_no_alarm(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(content)
+    assert check_scripts(tmp_path).status == "pass"
+
+
+def test_the_configuration_of_a_model_that_lies_in_the_project_is_left_to_the_check_of_the_base(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"quantization_config": {"quant_method": "gptq"}}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert check_scripts(tmp_path).status == "pass"

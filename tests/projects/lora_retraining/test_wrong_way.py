@@ -8,7 +8,7 @@ pytest.importorskip("bitsandbytes")
 
 from retraining.presets import PRESETS
 
-from tests.lora_retraining.wrong_way import Outcome, as_table, both_ways
+from tests.projects.lora_retraining.wrong_way import Outcome, as_table, both_ways
 
 
 @pytest.fixture(scope="module")

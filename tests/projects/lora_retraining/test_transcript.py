@@ -65,8 +65,21 @@ def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
         read_transcript(binary, TASKS)
 
 
+def test_a_text_may_hold_what_unicode_calls_the_end_of_a_line(tmp_path: Path) -> None:
+    row = {"id": "t/0", "completion": "one\u2028two\x85three"}
+    file = written(tmp_path, json.dumps(row, ensure_ascii=False))
+    assert read_transcript(file, TASKS).completions == {"t/0": row["completion"]}
+
+
+def test_a_line_that_is_nested_without_end_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PhaseError, match="line 1: no JSON object"):
+        read_transcript(written(tmp_path, "[" * 100_000), TASKS)
+
+
 def test_items_that_are_none_are_refused_with_their_line(tmp_path: Path) -> None:
     item = {"id": "t/0", "prompt": "p", "completion": "c", "grade": {"correct": True}}
     assert read_items(written(tmp_path, item)) == {"t/0": item}
     with pytest.raises(PhaseError, match="jsonl:2 is no item"):
         read_items(written(tmp_path, item, {"id": "t/1"}))
+    with pytest.raises(PhaseError, match="jsonl:1 is no item"):
+        read_items(written(tmp_path, {**item, "grade": None}))

@@ -31,8 +31,8 @@ def prefers(word: str) -> Callable[[str], str]:
 def test_a_judge_that_always_takes_the_first_gives_only_ties():
     for word in ("A", "B"):
         with judging(lambda _, word=word: word) as (url, asked):
-            verdicts = dict(Judge(url, "m").judge_all((task, "mine", "theirs") for task in tasks(3)))
-            assert set(verdicts.values()) == {"tie"}
+            judge = Judge(url, "m")
+            assert {judge(task, "mine", "theirs") for task in tasks(3)} == {"tie"}
             assert len(asked) == 6
 
 
@@ -81,15 +81,14 @@ def test_a_judge_that_fails_half_way_keeps_its_verdicts_and_is_resumed_where_it_
     pairs = [(task, "kind", "no") for task in tasks(4)]
     with judging(lambda shown: look(shown) if next(answered) < fails_from else (500, "out of order")) as (url, asked):
         judge = Judge(url, "m", retries=1, backoff_seconds=0.01)
-        seen = []
         with pytest.raises(PhaseError, match=r"answered 500: out of order. 2 verdicts are kept.*run the same again"):
-            seen.extend(judge.judge_all(pairs))
-        assert seen == [("o0", "win"), ("o1", "win")]
+            [judge(*pair) for pair in pairs]
+        assert judge.verdicts == {"o0": "win", "o1": "win"}
         fails_from = 1000
         asked.clear()
         resumed = Judge(url, "m")
         resumed.load_state_dict(json.loads(json.dumps(judge.state_dict())))
-        assert [verdict for _, verdict in resumed.judge_all(pairs)] == ["win"] * 4
+        assert [resumed(*pair) for pair in pairs] == ["win"] * 4
         assert len(asked) == 4
 
 

@@ -179,4 +179,4 @@ def test_help_says_what_several_gpus_do():
         [sys.executable, "-m", "retraining.train", "--help"], cwd=folder, check=True, capture_output=True, text=True
     ).stdout
 
-    assert "spread over all of them" in " ".join(shown.split())
+    assert "On several GPUs one process trains on each" in " ".join(shown.split())

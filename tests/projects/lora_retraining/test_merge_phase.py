@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from mlflow_plugin.mlproject import load_project
 
-ROOT = next(folder for folder in Path(__file__).parents if (folder / "projects/lora_retraining").is_dir())
+ROOT = Path(__file__).resolve().parents[3]
 MLPROJECT = """\
 name: retraining
 entry_points:

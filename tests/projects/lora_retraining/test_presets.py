@@ -90,7 +90,7 @@ def test_the_settings_need_no_torch():
     import subprocess
     import sys
 
-    project = Path(__file__).resolve().parents[2] / "projects/lora_retraining"
+    project = Path(__file__).resolve().parents[3] / "projects/lora_retraining"
     source = "import sys; import retraining.presets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", source], cwd=project, check=False).returncode == 0
 

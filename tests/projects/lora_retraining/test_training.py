@@ -3,6 +3,8 @@
 import itertools
 import json
 import random
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,15 @@ def test_a_model_with_other_names_gets_adapters_on_all_its_linear_layers(capsys:
         "dense_4h_to_h",
     }
     assert "neox has no q_proj" in capsys.readouterr().err
+
+
+def test_training_begins_without_a_word_of_names_that_are_going_to_change(files: ModelFiles, tmp_path: Path):
+    model = load_model(files, "float32", "cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        add_adapter(model, TINY, "base")
+        plan = make_plan(rows_of([20]), 1, TINY)
+        training_arguments(plan, replace(TINY, gradient_checkpointing=True), str(tmp_path), cpu=True, autocast=False)
 
 
 def test_an_adapter_is_saved_with_the_bases_name_as_given_and_always_the_same_bytes(

@@ -67,6 +67,8 @@ def test_a_model_saved_in_4_bits_by_bitsandbytes_is_found_under_an_innocent_name
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantization_config: gptq"),
         ({"quantization_config": {"quant_method": "awq"}}, "quantization_config: awq"),
         ({"text_config": {"quantization_config": {"quant_method": "fp8"}}}, "text_config.quantization_config: fp8"),
+        ({"stages": [{"quantization_config": {"bits": 4}}]}, "stages.0.quantization_config: {'bits': 4}"),
+        ({"quant_method": "gptq", "bits": 4}, "quant_method: gptq"),
         ({"_name_or_path": "unsloth/llama-3-8b-bnb-4bit"}, "_name_or_path: unsloth/llama-3-8b-bnb-4bit"),
         ({"unsloth_fixed": True}, "unsloth_fixed"),
         ({"torch_dtype": "int8"}, "torch_dtype: int8"),
@@ -211,3 +213,10 @@ def test_a_model_scaled_back_from_4_bits_is_refused_but_the_known_sample_only_po
     found = check(folder)
     assert (found.status, "were 4-bit once" in found.detail) == ("fail", True)
     assert check_base_precision("smollm2", find_model(str(folder))).status == "warn"
+
+
+def test_few_weights_of_few_levels_are_pointed_out_and_not_refused(folder: Path) -> None:
+    weight = load_file(folder / "model.safetensors")[WEIGHT]
+    change_weights(folder, {WEIGHT: quantised(weight, 7, 32).view_as(weight)})
+    found = check(folder)
+    assert (found.status, "1 of 14 sampled weights were 4-bit once" in found.detail) == ("warn", True)

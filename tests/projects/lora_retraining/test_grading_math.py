@@ -107,6 +107,7 @@ def test_a_number_keeps_its_exact_value():
         ("It costs $1,200.", "$1,200"),
         ("I do not know", ""),
         ("", ""),
+        ("The answer is 12 (twelve).", "12"),
     ],
 )
 def test_the_final_answer_is_found_by_its_convention(completion, answer):
