@@ -4,11 +4,14 @@ the rows that it failed).
 
 import argparse
 import json
+import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow_plugin import PhaseError, start_phase
+from mlflow_plugin.progress import say
 from retraining.presets import AUTO, Settings, add_arguments, settings
 
 if TYPE_CHECKING:
@@ -89,7 +92,10 @@ def run(phase: "ActivePhase", arguments: argparse.Namespace) -> None:
     set_seed(chosen.seed)
     spread = chosen.device == AUTO and process_count() == 1
     model = add_adapter(load_base(files, dtype, device, spread=spread), chosen, source)
+    began, resumed = time.monotonic(), phase.resumed_checkpoint() is not None
     trained = train_adapter(phase, model, encoded.rows, chosen, tokenizer.pad_token_id or 0, autocast)
+    if arguments.data_phase == "preflight" and not resumed:
+        phase.log(against_estimate(phase.name, time.monotonic() - began))
     trained |= {"rows_cut": encoded.cut, "rows_dropped": encoded.dropped, "rank": chosen.rank, "alpha": chosen.alpha}
     phase.log(loss_before=trained["loss_before"], loss_after=trained["loss_after"], loss_ratio=trained["loss_ratio"])
     base["dtype"] = trained["dtype"]
@@ -107,6 +113,20 @@ def shared(phase: "ActivePhase", chosen: Settings, files: "ModelFiles") -> Setti
     if process_count() == 1:
         phase.in_processes(choose_processes(chosen, files.config, read_headers(files.folder)))
     return divided(chosen, process_count())
+
+
+def against_estimate(name: str, seconds: float) -> dict[str, float]:
+    """How long training took against what preflight had expected, as metrics; none where it had expected nothing."""
+    from mlflow.tracking import MlflowClient
+
+    from mlflow_plugin.accounting import describe_duration
+
+    metrics = MlflowClient().get_run(os.environ["PHASE_INPUT_PREFLIGHT"]).data.metrics
+    expected = metrics.get("estimated_training_seconds")
+    if not expected:
+        return {}
+    say(f"{name}: training took {describe_duration(seconds)}; preflight expected {describe_duration(expected)}")
+    return {"training_seconds_over_estimate": seconds / expected}
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:

@@ -54,6 +54,18 @@ def test_the_description_and_the_outputs_say_what_was_trained_and_no_times(proje
         assert not any(name in key for key in trained)
 
 
+def test_the_time_is_compared_with_what_preflight_expected(project: LoraProject, capsys: pytest.CaptureFixture[str]):
+    project.give_preflight("tiny")
+    (checked,) = project.client.search_runs(["0"])
+    assert "training_seconds_over_estimate" not in project.train().data.metrics
+
+    project.client.log_metric(checked.info.run_id, "estimated_training_seconds", 3600.0)
+    run = project.train("--seed", "1")
+
+    assert 0 < run.data.metrics["training_seconds_over_estimate"] < 1
+    assert "preflight expected 1 h" in capsys.readouterr().err
+
+
 def test_a_training_that_broke_off_ends_as_if_it_had_not(project: LoraProject, monkeypatch: pytest.MonkeyPatch):
     from retraining.training.monitors import Monitor
 
