@@ -48,6 +48,8 @@ class ActivePhase:
         self.run_id = run_id
         self.name = phase.name
         self.parameters = dict(parameters)
+        self.processes = process_count()
+        """How many processes compute it together, as their launcher said before this one began."""
         self._records, self._client = records, records.client
         self._inputs, self._staging = inputs, staging
         self._heart, self._checkpoints = heart, checkpoints
@@ -228,7 +230,7 @@ class ActivePhase:
         """
         if count < 1:
             raise UsageError(f"{self.name}: {count} processes cannot be; they count from 1.")
-        if count == 1 or process_count() > 1 or "RANK" in os.environ:
+        if count == 1 or self.processes > 1:
             return
         say(f"{self.name}: goes on in {count} processes")
         self._heart.stop()

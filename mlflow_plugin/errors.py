@@ -27,10 +27,6 @@ class TakenOverError(PhaseError):
     """Another run has taken this work over while this process stood still; it must not write any more."""
 
 
-class ProcessLost(PhaseError):
-    """Of several processes that compute a phase another is gone, and has said why."""
-
-
 def store_trouble(error: Exception) -> PhaseError:
     """What to tell of a tracking store that does not answer, or not as it should."""
     return PhaseError(

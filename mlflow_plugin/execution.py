@@ -35,7 +35,7 @@ from mlflow_plugin.history import phase_run
 from mlflow_plugin.names import short
 from mlflow_plugin.parameters import is_cut, local_path
 from mlflow_plugin.phase import INTERPRETER, LONG_VALUES, input_variables
-from mlflow_plugin.processes import DECIDED
+from mlflow_plugin.processes import DECIDED, OF_A_LAUNCHER
 from mlflow_plugin.progress import say
 from mlflow_plugin.records import Records
 from mlflow_plugin.reports.experiment_log import kept_log
@@ -243,6 +243,8 @@ def _variables(attempt: Attempt) -> dict[str, str | None]:
         "PYTHONUNBUFFERED": "1",
         # Beside the experiment id that MLflow hands down, a name is an error.
         "MLFLOW_EXPERIMENT_NAME": None,
+        # Whoever started this process in several did not start the phase so.
+        **dict.fromkeys(OF_A_LAUNCHER),
     }
 
 

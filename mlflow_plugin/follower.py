@@ -21,7 +21,7 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_sound
 from mlflow_plugin.checkpoints.session import CheckpointSession
-from mlflow_plugin.errors import PhaseError, ProcessLost
+from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.heart import Heart
 from mlflow_plugin.history import phase_run
 from mlflow_plugin.liveness import whereabouts
@@ -31,7 +31,7 @@ from mlflow_plugin.progress import leave_talking_to_others
 from mlflow_plugin.project import Phase
 from mlflow_plugin.records import Records
 from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.termination import Termination
+from mlflow_plugin.termination import Termination, handled
 
 T = TypeVar("T")
 _LOOK_EVERY_SECONDS = 0.5
@@ -127,15 +127,13 @@ def following(client: MlflowClient, run_id: str) -> Iterator[None]:
     def wait_for_rank_0(number: int, frame: FrameType | None) -> None:
         told.set()
 
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
-            signal.signal(number, wait_for_rank_0)
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+    main = threading.current_thread() is threading.main_thread()
     arguments = (client, run_id, told, os.getppid())
     threading.Thread(target=_leave_in_time, args=arguments, name="follower", daemon=True).start()
     try:
-        yield
-    except ProcessLost:
-        sys.exit(1)
+        with handled(dict.fromkeys(signals if main else (), wait_for_rank_0)):
+            yield
     except Exception as error:
         if not told.is_set():  # Else it may only have been left alone by the others.
             text = str(error) if isinstance(error, PhaseError) else f"{type(error).__name__}: {error}"

@@ -152,6 +152,8 @@ def _computing(
 def _following() -> Iterator[ActivePhase]:
     """The block of `start_phase` in a process that is not rank 0."""
     try:
+        ask_again_when_cut()
+        reserve_random_state()
         client, run_id = _named_run()
         started = started_by_rank_0(client, run_id)
         found = client.get_run(run_id)

@@ -9,23 +9,31 @@ from typing import Any, NoReturn
 
 DECIDED = "MLFLOW_PHASES_DECIDED"
 """Set to the run id by whatever has decided before this process was started: the backend, or the script itself."""
+OF_A_LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+"""Environment variables that a launcher tells each process its place by."""
 LAUNCHED = "MLFLOW_PHASES_LAUNCHED"
 """Set to the run id by a script that has decided by itself, for the processes that it then became."""
 
 
 def rank() -> int:
     """The number of this process; 0 is the one that is the phase, and the only one where nothing started several."""
-    return _number("RANK", 0)
+    return _placed()[0]
 
 
 def process_count() -> int:
     """How many processes compute together."""
-    return max(1, _number("WORLD_SIZE", 1))
+    return _placed()[1]
 
 
 def local_rank() -> int:
     """The number of this process among those of its machine: that of its GPU."""
     return _number("LOCAL_RANK", rank())
+
+
+def _placed() -> tuple[int, int]:
+    """Number and count. A launcher sets both; one alone, or two that do not fit, say nothing about this process."""
+    number, count = _number("RANK", -1), _number("WORLD_SIZE", 0)
+    return (number, count) if 0 <= number < count else (0, 1)
 
 
 def _number(name: str, default: int) -> int:
@@ -43,7 +51,8 @@ def start_again(count: int, variables: dict[str, str]) -> NoReturn:
     script = ["-m", spec.name] if spec else [sys.argv[0]]
     sys.stdout.flush()
     sys.stderr.flush()
-    launcher = [sys.executable, "-m", __name__, "--standalone", f"--nproc-per-node={count}"]
+    launcher = [sys.executable, "-m", __name__, "--standalone", "--nnodes=1", "--max-restarts=0"]
+    launcher.append(f"--nproc-per-node={count}")
     os.execve(sys.executable, [*launcher, *script, *sys.argv[1:]], os.environ | variables)
 
 
@@ -56,6 +65,9 @@ def main() -> None:
     arguments: Any = run.parse_args(None)  # type: ignore[no-untyped-call]
     if hasattr(arguments, "signals_to_handle"):  # A cluster's warning is for the phase to obey.
         arguments.signals_to_handle += ",SIGUSR1"
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # nohup
+            kept = [name for name in arguments.signals_to_handle.split(",") if name != "SIGHUP"]
+            arguments.signals_to_handle = ",".join(kept)
     elif hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:

@@ -6,11 +6,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from mlflow_plugin.processes import process_count
 from mlflow_plugin.progress import say
 
 GRACE_SECONDS = "MLFLOW_PHASES_GRACE_SECONDS"
@@ -77,8 +78,10 @@ class Termination:
 
     def failed(self) -> None:
         """The run has failed by itself: a SIGTERM on top of that, which torchrun sends when another of its processes
-        has ended, must not cut short what is being recorded.
+        has ended, must not cut short what is being recorded. In a process by itself a signal says what it always says.
         """
+        if process_count() == 1:
+            return
         self.take()
         self.defer()
         self._first = time.monotonic()
@@ -181,10 +184,17 @@ def orderly_termination() -> Iterator[Termination]:
     }
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         del handlers[signal.SIGHUP]  # nohup
+    with handled(handlers):
+        yield termination
+
+
+@contextmanager
+def handled(handlers: Mapping[signal.Signals, Callable[[int, FrameType | None], None]]) -> Iterator[None]:
+    """These handlers inside the block, in the main thread; processes that it forks get those of before."""
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     _in_force.append(before)
     try:
-        yield termination
+        yield
     finally:
         _in_force.remove(before)
         for number, former in before.items():

@@ -23,7 +23,9 @@ _LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer"
 
 def refuse_spread_state(trainer: Trainer, phase: str) -> None:
     """Raises PhaseError when no process has the whole state."""
-    spread = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
+    parallel = getattr(trainer.accelerator, "parallelism_config", None)
+    within = (getattr(parallel, f"{name}_size", 1) or 1 for name in ("tp", "cp", "sp", "dp_shard"))
+    spread = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled or any(size > 1 for size in within)
     kind = str(trainer.accelerator.distributed_type.value)
     if spread or (trainer.args.world_size > 1 and not kind.startswith("MULTI_")):
         raise PhaseError(

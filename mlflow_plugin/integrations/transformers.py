@@ -15,7 +15,7 @@ from transformers.trainer_utils import TrainOutput, has_length
 
 from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.checkpoints.state import capture_random_state, collect, restore, restore_random_state
-from mlflow_plugin.errors import PhaseError, ProcessLost
+from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.guardrails.memory import free_memory, is_out_of_memory
 from mlflow_plugin.integrations import ddp
 from mlflow_plugin.integrations.trainer_state import (
@@ -68,9 +68,10 @@ class PhaseCallback(TrainerCallback):
                     return self._train(trainer, saved, ignore_keys_for_eval)
                 except Exception as error:
                     if self._streams is not None and ddp.other_process_lost(error):
-                        raise ProcessLost(
-                            f"{self._phase.name}: another process of the training is gone; what it said is above. Run "
-                            "it again to go on from the last checkpoint."
+                        told = str(error).strip().partition("\n")[0][:300]
+                        raise PhaseError(
+                            f"{self._phase.name}: another process of the training is gone, or does not answer; what it "
+                            f"said is above. Run it again to go on from the last checkpoint. ({told})"
                         ) from error
                     if not (self._in_batch and is_out_of_memory(error)):
                         raise
@@ -98,6 +99,11 @@ class PhaseCallback(TrainerCallback):
         """Makes this callback the Trainer's, and what would spoil a resume or hide a NaN ineffective."""
         args, name = trainer.args, self._phase.name
         ddp.refuse_spread_state(trainer, name)
+        if args.world_size not in (1, self._phase.processes):
+            raise PhaseError(
+                f"{name}: the Trainer would train in {args.world_size} processes, of which each takes itself for the "
+                "phase. Start them with torchrun or accelerate launch, or call phase.in_processes first in the block."
+            )
         self._streams = ddp.RandomStreams(args.seed) if args.world_size > 1 else None
         if self not in trainer.callback_handler.callbacks:
             trainer.add_callback(self)

@@ -24,6 +24,7 @@ from mlflow_plugin import start_phase
 from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.checkpoints.files import load_state
 from mlflow_plugin.checkpoints.store import CheckpointStore, checkpoint_name
+from mlflow_plugin.integrations import ddp
 from mlflow_plugin.integrations.transformers import PhaseCallback
 
 MLPROJECT = """\
@@ -251,6 +252,25 @@ def test_trainer_train_alone_is_refused_on_the_first_run_already(
         "start the training with PhaseCallback(phase).train(trainer) instead of trainer.train()"
         in capsys.readouterr().err
     )
+
+
+def test_processes_that_each_take_themselves_for_the_phase_are_refused(
+    make_training: Callable[..., Training], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of mpirun do, of which the Trainer learns by itself and the phase does not."""
+    training = make_training("alone")
+
+    def script(phase: ActivePhase) -> Trainer:
+        trainer = training.trainer()
+        monkeypatch.setattr(ddp, "refuse_spread_state", lambda trainer, phase: None)
+        monkeypatch.setattr(TrainingArguments, "world_size", 2)
+        PhaseCallback(phase).train(trainer)
+        return trainer
+
+    with pytest.raises(SystemExit) as ended:
+        training.phase(script)
+    assert ended.value.code == 1
+    assert "the Trainer would train in 2 processes, of which each takes itself for the phase" in capsys.readouterr().err
 
 
 def test_an_interrupted_lora_goes_on_and_its_checkpoints_hold_no_base_weights(

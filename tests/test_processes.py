@@ -1,0 +1,64 @@
+"""Which of several processes this is, from what a launcher says, or what somebody else's launcher has left behind."""
+
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from mlflow_plugin.processes import local_rank, process_count, rank
+
+LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in LAUNCHER:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, (0, 1)),
+        ({"RANK": "2", "WORLD_SIZE": "4"}, (2, 4)),
+        ({"RANK": "3"}, (0, 1)),
+        ({"WORLD_SIZE": "4"}, (0, 1)),
+        ({"RANK": "4", "WORLD_SIZE": "4"}, (0, 1)),
+        ({"RANK": "-1", "WORLD_SIZE": "4"}, (0, 1)),
+        ({"RANK": "one", "WORLD_SIZE": "many"}, (0, 1)),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, (0, 1)),
+    ],
+)
+def test_a_process_is_one_of_several_only_when_a_launcher_says_both_its_number_and_how_many(
+    monkeypatch, told, expected
+):
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert (rank(), process_count()) == expected
+
+
+def test_the_gpu_is_that_of_the_process_on_its_machine(monkeypatch):
+    monkeypatch.setenv("RANK", "5")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert local_rank() == 5
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert local_rank() == 1
+
+
+def test_a_phase_that_is_started_from_one_of_several_processes_is_not_one_of_them(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "MLproject").write_text(
+        'entry_points:\n  train:\n    command: "python train.py"\n    phase: {}\n', encoding="utf-8"
+    )
+    (tmp_path / "train.py").write_text(
+        "from mlflow_plugin import start_phase\n\n"
+        "with start_phase() as phase:\n    phase.log(processes=phase.processes)\n",
+        encoding="utf-8",
+    )
+    for name, value in zip(LAUNCHER, ("1", "2", "1", "2"), strict=True):
+        monkeypatch.setenv(name, value)
+    mlflow.projects.run(str(tmp_path), "train", backend="phases", env_manager="local")
+    (run,) = mlflow.MlflowClient(store).search_runs(["0"])
+    assert run.data.metrics["processes"] == 1
+    assert "phase.completed_at" in run.data.tags
