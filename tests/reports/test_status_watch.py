@@ -1,5 +1,6 @@
 """`status --watch` at a terminal, in a pipe, and where the store goes away."""
 
+import signal
 import sys
 
 import pexpect
@@ -33,6 +34,11 @@ LIVE = {
     "host": "here\x1b[2J",
     "started_at": None,
 }
+
+
+def obeying() -> None:
+    """For a child: Ctrl-C ends it, also where the tests were started in the background, which lets it be ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_every_state_has_a_symbol_of_its_own():
@@ -100,7 +106,7 @@ def test_what_does_not_fit_the_terminal_is_cut_and_counted(monkeypatch):
 def watching(demo):
     demo.compute("collect")
     words = ["-m", "mlflow_plugin.cli", "status", "--watch", "--interval", "0.2", "--project", str(demo.folder)]
-    child = pexpect.spawn(sys.executable, words, encoding="utf-8", timeout=60, dimensions=(30, 160), env=None)
+    child = pexpect.spawn(sys.executable, words, encoding="utf-8", timeout=60, dimensions=(30, 160), preexec_fn=obeying)
     yield demo, child
     child.close(force=True)
 
@@ -126,7 +132,9 @@ def test_at_a_terminal_it_is_drawn_anew_until_somebody_ends_it(watching, key):
 def test_in_a_pipe_a_line_is_printed_when_something_changes(demo, capfd):
     demo.compute("collect")
     words = f"-m mlflow_plugin.cli status --watch --interval 0.1 --project {demo.folder}"
-    child = pexpect.spawn("/bin/sh", ["-c", f"{sys.executable} {words} | cat"], encoding="utf-8", timeout=60)
+    child = pexpect.spawn(
+        "/bin/sh", ["-c", f"{sys.executable} {words} | cat"], encoding="utf-8", timeout=60, preexec_fn=obeying
+    )
     child.expect(r"UTC collect: fresh: \w{8} of ")
     child.expect_exact("evaluate: missing: never run")
     run_id, _ = demo.start("train")
