@@ -181,11 +181,12 @@ def test_a_model_with_other_names_gets_adapters_on_all_its_linear_layers(capsys:
 
 def test_training_begins_without_a_word_of_names_that_are_going_to_change(files: ModelFiles, tmp_path: Path):
     model = load_model(files, "float32", "cpu")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", FutureWarning)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
         add_adapter(model, TINY, "base")
         plan = make_plan(rows_of([20]), 1, TINY)
         training_arguments(plan, replace(TINY, gradient_checkpointing=True), str(tmp_path), cpu=True, autocast=False)
+    assert not [str(one.message) for one in said if issubclass(one.category, FutureWarning)]
 
 
 def test_an_adapter_is_saved_with_the_bases_name_as_given_and_always_the_same_bytes(
