@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import mlflow
 import pytest
-from lora_project import LoraProject, lines
+from lora_project import LoraProject, kill_while_answering, lines
 from mlflow.entities import Run
 from retraining import extract_failures
 from retraining.base_model import weights_digest
@@ -36,27 +34,6 @@ entry_points:
     parameters: {given: {type: string, default: ""}}
     command: "python extract_failures.py {given}"
     phase: {needs: [preflight, merge, validate]}
-"""
-KILLED = """\
-import os, signal, time
-from mlflow import MlflowClient
-from mlflow_plugin import names
-from retraining import extract_failures
-from retraining.validation.generation import Writing
-
-advance, rounds = Writing.advance, []
-
-def advance_or_die(self, model, pad):
-    rounds.append(self)
-    if len(rounds) == 4:
-        client = MlflowClient()
-        while names.CHECKPOINT not in client.get_run(os.environ["MLFLOW_RUN_ID"]).data.tags:
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return advance(self, model, pad)
-
-Writing.advance = advance_or_die
-extract_failures.main()
 """
 GIVEN = ("--preset", "tiny", "--max-new-tokens", "48")
 
@@ -203,16 +180,7 @@ def test_what_no_failures_can_be_taken_from_is_refused(
 def test_a_killed_extraction_goes_on_where_it_was_and_ends_the_same(project: FailuresProject) -> None:
     given = (*GIVEN, "--batch-size", "2", "--checkpoint-every", "1")
     killed = project.start(*given)
-    code = str(Path(extract_failures.__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, *given],
-        cwd=project.folder,
-        env={**os.environ, "MLFLOW_RUN_ID": killed, "PYTHONPATH": code},
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == -9, done.stderr.decode()[-3000:]
+    kill_while_answering(extract_failures, project.folder, killed, 4, *given)
     resumed = project.extract(*given)
     whole = project.extract(*given, "--seed", "0")  # The same extraction, another identity.
     assert resumed.data.tags["phase.resumed_from"] == killed

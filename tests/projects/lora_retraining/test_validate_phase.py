@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import mlflow
 import pytest
 from judging import judging
-from lora_project import LoraProject, lines
+from lora_project import LoraProject, kill_while_answering, lines
 from mlflow.entities import Run
 from retraining import base_model, validate
 from retraining.base_model import weights_digest
@@ -41,27 +39,6 @@ entry_points:
     parameters: {given: {type: string, default: ""}}
     command: "python validate.py {given}"
     phase: {needs: [preflight, merge_1b, validate], quality: {metric: validation_verdict, good: 1, poor: 0.5}}
-"""
-KILLED = """\
-import os, signal, sys, time
-from mlflow import MlflowClient
-from mlflow_plugin import names
-from retraining import validate
-from retraining.validation.generation import Writing
-
-advance, rounds = Writing.advance, []
-
-def advance_or_die(self, model, pad):
-    rounds.append(self)
-    if len(rounds) == int(os.environ["ROUNDS"]):
-        client = MlflowClient()
-        while names.CHECKPOINT not in client.get_run(os.environ["MLFLOW_RUN_ID"]).data.tags:
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return advance(self, model, pad)
-
-Writing.advance = advance_or_die
-validate.main()
 """
 STRICT = ("--preset", "smollm2", "--model", "tiny", "--samples", "60", "--max-new-tokens", "4")
 """Gates that the tiny model, which knows nothing, fails."""
@@ -103,17 +80,7 @@ class ValidateProject(LoraProject):
     def validate_until_killed(self, rounds: int, *arguments: str) -> str:
         """Lets the script be killed at the beginning of that round, once something is saved; returns the run's id."""
         run_id = self.start("validate", *arguments)
-        code = Path(validate.__file__).parents[1]
-        environment = {**os.environ, "MLFLOW_RUN_ID": run_id, "ROUNDS": str(rounds), "PYTHONPATH": str(code)}
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, *arguments],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == -9, done.stderr.decode()[-3000:]
+        kill_while_answering(validate, self.folder, run_id, rounds, *arguments)
         return run_id
 
     def results(self, run: Run) -> dict[str, Any]:
