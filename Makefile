@@ -50,8 +50,9 @@ lora: $(ENVIRONMENT) ## Retrain a real language model with LoRA in eight phases;
 test: $(ENVIRONMENT) ## Run the tests, fast and end to end
 	@$(BIN)/python -m pytest $(TESTFLAGS)
 
-nightly: $(ENVIRONMENT) ## Run the tests that `make test` leaves out because they take long
+nightly: $(ENVIRONMENT) ## Run the tests that `make test` leaves out because they take long, and those of the page once more in a slow browser
 	@$(BIN)/python -m pytest $(XDIST) -m nightly
+	@SLOW_BROWSER=1 $(BIN)/python -m pytest $(XDIST) tests/dashboard
 
 # pip installs no browser. Where there is none, `make test` says so and leaves out the tests of the page.
 browser: ## Install Chromium for the tests of the page (Debian and Ubuntu, as root), unless a browser is there

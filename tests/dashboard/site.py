@@ -6,11 +6,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simulation import Simulation
 
 from tests.servers.tracking import TrackingServer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 DATA = "/ajax-api/3.0/mlflow/phases"
 
@@ -46,6 +49,14 @@ def ask(url: str, body: Any = None, headers: Mapping[str, str] | None = None, me
         return Reply(error.code, error.headers, error.read())
 
 
+def settled(page: "Page") -> "Page":
+    """A tab, once its view has loaded what it shows and has put it in its place."""
+    page.locator("main h1").wait_for()
+    page.get_by_text("Loading ...").wait_for(state="detached")
+    page.locator(".graph.unlaid").wait_for(state="detached")
+    return page
+
+
 class Site:
     """A server with the page that many tests share. Each test has an experiment of its own in it."""
 
@@ -64,3 +75,8 @@ class Site:
     def address(self, experiment_id: str = "", *parts: str) -> str:
         """The page's address, of an experiment's demo project where one is named."""
         return f"{self.url}/phases" + (f"#/{'/'.join((experiment_id, 'demo', *parts))}" if experiment_id else "")
+
+    def opened(self, page: "Page", demo: Simulation, *parts: str) -> "Page":
+        """A tab with a view of an experiment's demo project, complete."""
+        page.goto(self.address(demo.experiment_id, *parts))
+        return settled(page)

@@ -8,7 +8,7 @@ from simulation import GOOD, Simulation
 
 from mlflow_plugin import names
 from mlflow_plugin.errors import NeedsAnswer
-from tests.dashboard.site import Site
+from tests.dashboard.site import Site, settled
 from tests.servers.process import wait_until
 
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ def full(site: Site) -> Full:
 
 
 def opened(page: "Page", site: Site, full: Full, view: str) -> "Page":
-    page.goto(site.address(full.demo.experiment_id, *full.views[view]))
-    page.locator("main h1").wait_for()
-    page.get_by_text("Loading ...").wait_for(state="detached")
-    return page
+    return site.opened(page, full.demo, *full.views[view])
 
 
 VIEWS = ("pipeline", "questions", "money", "losses", "runs", "comparison")
@@ -154,7 +151,7 @@ def test_everything_is_reached_by_keyboard_and_nothing_holds_the_focus(
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.tagName") == "H1"
     page.reload()
-    page.locator("main h1").wait_for()
+    settled(page)
     wanted = {"Questions 1", "Money and time", "Lost and found", "MLflow", "collect", "train", "evaluate", "Copy"}
     seen: list[str] = []
     for _ in range(80):
@@ -189,7 +186,7 @@ def test_the_colours_are_chosen_once_and_kept(site: Site, full: Full, visit: Any
     dark = page.evaluate(background)
     assert dark != light
     page.reload()
-    page.locator("main h1").wait_for()
+    settled(page)
     assert page.evaluate(background) == dark
     assert page.get_by_label("Colours").input_value() == "dark"
     page.get_by_label("Colours").select_option("")

@@ -25,13 +25,6 @@ pytestmark = pytest.mark.end_to_end
 BETWEEN, POOR, GATE = {**GOOD, "fidelity": 0.8}, {**GOOD, "fidelity": 0.4}, {**GOOD, "held_out": 0.1}
 
 
-def opened(page: "Page", site: Site, demo: Simulation, *parts: str) -> "Page":
-    """The page at a view of the demo project, once it shows something."""
-    page.goto(site.address(demo.experiment_id, *parts))
-    page.locator("main h1").wait_for()
-    return page
-
-
 def card(page: "Page", phase: str) -> "Locator":
     return page.get_by_role("group", name="Pipeline").locator("a.card").filter(has=page.get_by_text(phase, exact=True))
 
@@ -117,7 +110,7 @@ def test_a_card_names_the_state_of_its_phase_with_a_shape_of_its_own(
     demo.compute("collect")
     phase, make = STATES[state]
     make(demo)
-    shown = card(opened(browser_page, site, demo), phase)
+    shown = card(site.opened(browser_page, demo), phase)
     shown.locator(".state", has_text=state).wait_for()
     assert shown.locator(".state svg").count() == 1
 
@@ -125,7 +118,7 @@ def test_a_card_names_the_state_of_its_phase_with_a_shape_of_its_own(
 def test_no_two_states_look_the_same(site: Site, browser_page: "Page") -> None:
     demo = site.demo("shapes")
     demo.compute("collect")
-    opened(browser_page, site, demo)
+    site.opened(browser_page, demo)
     shapes = browser_page.evaluate(
         """async (states) => {
             const {html, render} = await import(new URL("phases/static/html.js", location.href));
@@ -145,7 +138,7 @@ def test_a_process_that_stands_still_is_shown_as_stopped(site: Site, browser_pag
     demo = site.demo("stopped")
     demo.compute("collect")
     beat(demo, demo.start("train")[0], pid=standing_still)
-    shown = card(opened(browser_page, site, demo), "train")
+    shown = card(site.opened(browser_page, demo), "train")
     shown.get_by_text("stopped").wait_for()
     assert "running" not in shown.inner_text()
 
@@ -158,7 +151,7 @@ def test_one_look_says_what_is_stale_what_mending_costs_and_what_would_be_lost(
     train = demo.compute("train", seconds=660.0, price_per_hour=1.0)
     evaluate = demo.compute("evaluate", seconds=120.0, price_per_hour=1.0)
     latest = demo.compute("collect", "other")
-    page = opened(browser_page, site, demo)
+    page = site.opened(browser_page, demo)
     assert "train is stale; evaluate is invalidated" in page.locator(".summary p").inner_text()
     edge = page.locator(".edge-label").filter(has_text="used").inner_text()
     for run_id in (first, latest):
@@ -184,7 +177,7 @@ def test_a_card_shows_quality_against_its_thresholds_and_what_the_run_took(site:
     demo = site.demo("figures")
     demo.compute("collect")
     run = demo.run(demo.compute("train", seconds=660.0, price_per_hour=1.0))
-    shown = card(opened(browser_page, site, demo), "train")
+    shown = card(site.opened(browser_page, demo), "train")
     assert shown.get_by_role("img").get_attribute("aria-label") == "fidelity 0.9: good from 0.85, poor below 0.7"
     assert run.completed_at is not None
     for text in ("fidelity 0.9", f"{run.completed_at:%Y-%m-%d %H:%M:%S}", "11 min", "$0.18", "held_out > 0.5"):
@@ -199,7 +192,7 @@ def test_a_run_that_was_interrupted_has_no_time_left(site: Site, browser_page: "
     demo.client.set_tag(
         run_id, names.HEARTBEAT, json.dumps({**last, "at": time.time() - 3600, "pid": 1, "began": -1e3})
     )
-    shown = card(opened(browser_page, site, demo), "train")
+    shown = card(site.opened(browser_page, demo), "train")
     shown.get_by_text("ended at step 42 of 120").wait_for()
     assert "left" not in shown.inner_text()
 
@@ -209,7 +202,7 @@ def test_progress_moves_without_loading_the_page_again(site: Site, browser_page:
     demo.compute("collect")
     run_id, _ = demo.start("train")
     beat(demo, run_id, step=42, total=120, seconds_per_step=0.5, process_percent=187, cpu_percent=14, gpu_percent=93)
-    page = opened(browser_page, site, demo)
+    page = site.opened(browser_page, demo)
     panel = page.locator(".running")
     panel.wait_for()
     told = " ".join(panel.inner_text().split())
@@ -226,7 +219,7 @@ def test_a_phase_that_completes_is_fresh_without_loading_the_page_again(site: Si
     demo.compute("collect")
     run_id, decision = demo.start("train")
     beat(demo, run_id)
-    page = opened(browser_page, site, demo)
+    page = site.opened(browser_page, demo)
     card(page, "train").get_by_text("running").wait_for()
     demo.finish(run_id, decision, {"result.txt": "x"}, GOOD, 5.0)
     card(page, "train").get_by_text("fresh").wait_for(timeout=20_000)
@@ -240,7 +233,7 @@ def test_when_the_server_is_away_the_page_says_so_and_goes_on_once_it_is_back(
     demo = site.demo("away")
     demo.compute("collect")
     visitor = visit(site.url)
-    page = opened(visitor.page(), site, demo)
+    page = site.opened(visitor.page(), demo)
     page.route("**/phases/live*", lambda route: route.abort())
     ask_now(page)
     page.get_by_role("alert").get_by_text("The server does not answer.").wait_for()
@@ -256,7 +249,7 @@ def test_a_hidden_page_asks_for_nothing(site: Site, visit: Callable[..., Any]) -
     demo.compute("collect")
     page = visit(site.url).page()
     page.clock.install()
-    opened(page, site, demo)
+    site.opened(page, demo)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
@@ -270,7 +263,7 @@ def test_a_hidden_page_asks_for_nothing(site: Site, visit: Callable[..., Any]) -
 def test_the_page_says_durations_and_sums_as_the_terminal_does(site: Site, browser_page: "Page") -> None:
     demo = site.demo("words")
     demo.compute("collect")
-    opened(browser_page, site, demo)
+    site.opened(browser_page, demo)
     seconds = [0.0, 0.2, 1, 48, 59.6, 90, 600, 659, 660, 3599, 3601, 7500, 172_799, 200_000]
     sums = [0.0, 0.004, 0.0999, 0.43, 9.994, 9.996, 30, 1234.4, 1_234_567]
     said = browser_page.evaluate(

@@ -5,11 +5,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from simulation import GOOD, Simulation
+from simulation import GOOD
 
 from mlflow_plugin import names
 from mlflow_plugin.errors import PhaseError
-from tests.dashboard.site import Site
+from tests.dashboard.site import Site, settled
 from tests.servers.process import wait_until
 
 if TYPE_CHECKING:
@@ -17,14 +17,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.end_to_end
 HOSTILE = "<img src=x onerror=alert(1)>"
-
-
-def opened(page: "Page", site: Site, demo: Simulation, *parts: str) -> "Page":
-    """The page at a view of the demo project, with all that the view loads."""
-    page.goto(site.address(demo.experiment_id, *parts))
-    page.locator("main h1").wait_for()
-    page.get_by_text("Loading ...").wait_for(state="detached")
-    return page
 
 
 def table(page: "Page", name: str) -> "Locator":
@@ -44,7 +36,7 @@ def test_a_card_leads_to_the_runs_of_its_phase_and_two_of_them_to_their_comparis
     demo.edit("train.py", "print(2)", "# Twice.\nprint(22)")
     second = demo.compute("train", metrics={**GOOD, "fidelity": 0.97}, seconds=720.0, epochs=12)
     poor = demo.compute("train", metrics={**GOOD, "fidelity": 0.3}, epochs=1)
-    page = opened(browser_page, site, demo)
+    page = site.opened(browser_page, demo)
     page.locator("a.card", has_text="train").press("Enter")
     page.get_by_role("heading", name="3 runs").wait_for()
     rows = table(page, "Runs").locator("tbody tr")
@@ -75,7 +67,7 @@ def test_a_cosmetic_edit_is_folded_away_and_called_so(site: Site, browser_page: 
     first = demo.compute("collect", "one")
     demo.edit("collect.py", "print(1)", "# A remark.\nprint(1)")
     second = demo.compute("collect", "two")
-    page = opened(browser_page, site, demo, "compare", first, second)
+    page = site.opened(browser_page, demo, "compare", first, second)
     file = page.locator("details.file", has_text="collect.py")
     assert "changes no result" in told(file.locator("summary"))
     assert file.get_attribute("open") is None
@@ -99,7 +91,7 @@ def test_an_address_that_names_only_a_run_finds_its_phase(site: Site, visit: Any
 def test_a_run_links_to_its_page_in_mlflow(site: Site, browser_page: "Page") -> None:
     demo = site.demo("linking")
     run_id = demo.compute("collect")
-    page = opened(browser_page, site, demo, "phase", "collect")
+    page = site.opened(browser_page, demo, "phase", "collect")
     page.get_by_role("link", name=run_id[:8]).click()
     page.wait_for_url(f"{site.url}/#/experiments/**")
     assert f"/#/experiments/{demo.experiment_id}/runs/{run_id}" in page.url
@@ -115,7 +107,7 @@ def test_of_very_many_runs_all_are_counted_when_somebody_asks(site: Site, browse
         route.fulfill(json={**found, **few})
 
     browser_page.route("**/phases/accounts*", some)
-    page = opened(browser_page, site, demo, "money")
+    page = site.opened(browser_page, demo, "money")
     assert "0 runs counted; there are more, older ones are not in these sums." in told(page.locator("main"))
     page.get_by_role("button", name="Count all").click()
     page.get_by_text("1 run counted.").wait_for()
@@ -131,7 +123,7 @@ def test_money_and_time_are_told_by_phase_by_hardware_and_against_the_estimate(
     demo.settle("train")  # reused
     demo.compute("evaluate", seconds=120.0, price_per_hour=1.0)
     demo.compute("train", metrics={**GOOD, "fidelity": 0.99}, output="better", seconds=600.0, price_per_hour=1.0)
-    page = opened(browser_page, site, demo, "money")
+    page = site.opened(browser_page, demo, "money")
     totals = page.locator(".totals")
     assert re.search(r"Spent \$\S+ 24 min", told(totals))
     assert "Saved by reuse $0.18 11 min" in told(totals)
@@ -155,7 +147,7 @@ def test_what_was_lost_and_what_can_be_found_again(site: Site, browser_page: "Pa
     demo.client.set_tag(interrupted, names.CHECKPOINT, "checkpoints/step-000080")
     demo.die(interrupted)
     demo.client.delete_run(demo.compute("evaluate"))
-    page = opened(browser_page, site, demo, "losses")
+    page = site.opened(browser_page, demo, "losses")
     lost = told(table(page, "Thrown away or invalidated"))
     assert train[:8] in lost
     assert "0.9 1 min" in lost
@@ -179,7 +171,7 @@ def test_who_threw_something_away_is_not_broken_inside_a_word(site: Site, browse
     demo.compute("collect", "other")
     by = demo.run(lost).invalidated_by
     demo.client.set_tag(by, names.ANSWERED_BY, "root (decide=rerun)")
-    page = opened(browser_page, site, demo, "losses")
+    page = site.opened(browser_page, demo, "losses")
     cell = table(page, "Thrown away or invalidated").locator("tbody tr").first.get_by_text("root")
     words = cell.evaluate(
         """cell => cell.textContent.split(" ").map((word) => {
@@ -203,7 +195,7 @@ def test_the_browsers_tab_says_where_one_is_and_how_many_questions_are_open(
     site.demo(f"beside {view}").compute("collect")  # One experiment alone would be shown at once.
     demo.compute("collect")
     demo.compute("train", metrics={**GOOD, "fidelity": 0.8})
-    page = opened(browser_page, site, demo, *parts)
+    page = site.opened(browser_page, demo, *parts)
     wait_until(lambda: page.title() == f"title of {view} · demo · {view} · Phases", "the title says where one is")
     with pytest.raises(PhaseError):
         demo.settle("train")
@@ -229,7 +221,7 @@ def test_names_reasons_and_parameters_that_look_like_markup_stay_text(site: Site
         ("main", ("money",)),
         ("main", ("compare", run_id, other)),
     ):
-        page = opened(browser_page, site, demo, *parts)
+        page = site.opened(browser_page, demo, *parts)
         page.locator(place).get_by_text(HOSTILE).first.wait_for()
         assert page.locator("img").count() == 0
 
@@ -275,7 +267,7 @@ def test_a_report_shows_the_same_views_without_a_server(site: Site, visit: Any, 
     file.write_text(report_html(demo.history()), encoding="utf-8")
     page = visit(site.url, offline=True).page()
     page.goto(file.as_uri())
-    page.get_by_text("A report of demo, made").wait_for()
+    settled(page).get_by_text("A report of demo, made").wait_for()
     page.locator("a.card", has_text="train").press("Enter")
     page.locator("td", has_text=run_id[:8]).wait_for()
     assert page.locator(".plot canvas").count() == 1

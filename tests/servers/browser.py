@@ -19,6 +19,20 @@ _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 _SWITCHES = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
 _SWITCHES += ("--disable-component-update", "--disable-sync", "--no-first-run", "--force-color-profile=srgb")
 
+# With SLOW_BROWSER set whatever a page waits for comes late, and never at the same moment twice. A test that looks at a
+# page before it is finished passes on a quick machine, and fails so.
+_LATER = """(() => {
+    const later = window.setTimeout.bind(window), ask = window.fetch.bind(window), Watcher = window.ResizeObserver;
+    window.ResizeObserver = class extends Watcher {
+        constructor(call) { super((...told) => later(() => call(...told), 800)); }
+    };
+    window.fetch = async (...asked) => {
+        const answer = await ask(...asked);
+        await new Promise((go) => later(go, 300 + 900 * Math.random()));
+        return answer;
+    };
+})()"""
+
 
 def program() -> str:
     """The path of the machine's Chromium, or an empty text."""
@@ -64,7 +78,10 @@ class Visitor:
 
     def page(self) -> "Page":
         """A new tab."""
-        return self._context.new_page()
+        page = self._context.new_page()
+        if os.environ.get("SLOW_BROWSER"):
+            page.add_init_script(_LATER)
+        return page
 
     def tab(self) -> "Page":
         """The tab that was left behind by `clear`, else a new one: to open one takes longer than most tests."""
