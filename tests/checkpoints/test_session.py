@@ -295,13 +295,17 @@ def test_a_closed_terminal_ends_the_run_once_its_state_is_saved(
 
         flush = isatty
 
-    with orderly_termination() as termination:
-        saving, run = session(records, termination=termination)
-        saving.begin()
-        monkeypatch.setattr("sys.stderr", Closed())
-        signal.raise_signal(signal.SIGHUP)
-        with pytest.raises(Terminated, match="terminal was closed"):
-            saving.save({"x": [1]}, 3, {})
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup leaves it ignored.
+    try:
+        with orderly_termination() as termination:
+            saving, run = session(records, termination=termination)
+            saving.begin()
+            monkeypatch.setattr("sys.stderr", Closed())
+            signal.raise_signal(signal.SIGHUP)
+            with pytest.raises(Terminated, match="terminal was closed"):
+                saving.save({"x": [1]}, 3, {})
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert again(records, run).checkpoint == "step-000003"
 
 

@@ -133,10 +133,14 @@ def test_of_eight_that_start_at_once_one_computes_and_seven_reuse_its_result(twi
 
 @only_sqlite
 def test_of_three_that_were_told_to_compute_anew_at_once_one_does(twins: Twins) -> None:
-    twins.write(MLproject=QUICK, quick_py=QUICK_SCRIPT)
+    twins.write(MLproject=LONG, long_py=LONG_SCRIPT)
     with starters(1, twins.folder, twins.experiment_id, twins.variables) as first:
         assert first.exit_codes() == [0], first.texts()
+    twins.write(hold="")
     with starters(3, twins.folder, twins.experiment_id, twins.variables, decide="rerun") as three:
+        # Who comes when the others are done computes anew, as it was told.
+        wait_until(lambda: three.texts().count("waiting for it") == 2, "two of them wait for the third")
+        (twins.folder / "hold").unlink()
         assert three.exit_codes() == [0] * 3, three.texts()
     assert len(twins.executions) == 2
     assert twins.sources_of_reuse() == [twins.computed()[-1].info.run_id] * 2
