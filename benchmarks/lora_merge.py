@@ -1,6 +1,6 @@
 """Merging a LoRA adapter beside reading and writing files of the same size, and the memory that it takes.
 
-python -m benchmarks.lora_merge [--gigabytes 1.3] [--rounds 3]
+python -m benchmarks.lora_merge [--gigabytes 1.3] [--rounds 8]
 
 The weights are random, bfloat16, in the shapes of an 8B Llama's layers; rank 64 on all seven projections. Both ways
 read the base and write as many bytes: once from and to the page cache, once from and to the disk (the cache is emptied
@@ -22,7 +22,7 @@ from benchmarks.timing import Timing, heading, row, side_by_side
 PROJECT = Path(__file__).resolve().parents[1] / "projects/lora_retraining"
 sys.path.insert(0, str(PROJECT))
 
-GIGABYTES, ROUNDS, RANK = 1.3, 3, 64
+GIGABYTES, ROUNDS, RANK = 1.3, 8, 64
 ALLOWED = 1.2
 SHAPES = {
     "self_attn.q_proj": (4096, 4096),

@@ -398,12 +398,12 @@ def test_a_disk_that_fills_up_on_the_way_leaves_no_half_model(
 ):
     put, written = stream._Files._put, 0
 
-    def until_full(files: Any, content: memoryview) -> None:
+    def until_full(files: Any, file: Path, content: memoryview, at: int) -> None:
         nonlocal written
         written += len(content)
         if written > 150_000:
             raise OSError(errno.ENOSPC, "No space left on device")
-        put(files, content)
+        put(files, file, content, at)
 
     monkeypatch.setattr(stream._Files, "_put", until_full)
     with pytest.raises(PhaseError, match=r"is full: the merged model has 238,208 bytes, .* are missing"):

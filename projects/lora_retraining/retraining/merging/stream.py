@@ -1,23 +1,25 @@
 """Merging block by block: what is in memory at any moment is a few blocks of rows, whatever the size of the model.
 
-One thread reads ahead, one writes behind, and in between as many compute as torch may use, each a block of its own: a
-merge takes little longer than reading and writing. Blocks are small enough to stay in a processor's cache.
+Each thread reads a block, computes and writes it, in memory of its own that is small enough to stay in a processor's
+cache: what a merge takes beyond reading and writing is the multiplication.
 """
 
+import dataclasses
 import errno
+import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
 from mlflow_plugin.errors import PhaseError
-from retraining.headers import FLOAT_BYTES, TensorHeader
+from retraining.headers import TensorHeader
 from retraining.merging.adapter import LowRankChange
 from retraining.merging.rounding import BlockRounding, LayerChange, measure
 from retraining.merging.shards import (
@@ -30,12 +32,12 @@ from retraining.merging.shards import (
 )
 from retraining.training.precision import multiplies_bfloat16
 
-BLOCK_NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 24}
-_AHEAD = 4
-"""Blocks that are read ahead, or wait to be written."""
-_MEASURED = 8
-"""Blocks of a weight that tell what rounding does, evenly spread; looking takes longer than adding the change, and rows
-are alike. Of smaller weights all do.
+BLOCK_NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 24}
+_DEVICE_THREADS = 3
+"""For a GPU: one block comes, one is computed, one goes."""
+_MEASURED_BLOCKS, _MEASURED_NUMBERS = 8, 1 << 16
+"""What rounding does is told by at most so many blocks of a weight, evenly spread, and so many numbers of each: looking
+takes longer than adding the change, and rows are alike.
 """
 _TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -68,9 +70,8 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Merged:
-    """The bytes to write for a block, and what is to be told of it; squares are sums over its numbers."""
+    """What is to be told of a block; squares are sums over its numbers."""
 
-    content: memoryview
     nonfinite: int = 0
     rounding: BlockRounding | None = None
     lost_square: float = 0.0
@@ -121,7 +122,7 @@ def write_merged(
     }
     tally = _Tally({n: LayerChange(c.module, sources[n].count, c.largest_singular_value) for n, c in changes.items()})
     try:
-        _pump(blocks, moved, tally, file_beginnings(targets), device, progress)
+        _merge_all(blocks, moved, tally, file_beginnings(targets), device, progress)
         write_index(targets, folder)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -156,12 +157,12 @@ def _blocks(source: TensorHeader, target: TensorHeader, changed: bool, numbers: 
     width = source.shape[1] if changed else 1
     total = source.count // max(1, width)
     step = max(1, numbers // width)
-    every = max(1, total // (step * _MEASURED))
+    every = max(1, total // (step * _MEASURED_BLOCKS))
     for number, first in enumerate(range(0, total, step)):
         yield _Block(source, target, first, min(step, total - first), width, changed and number % every == 0)
 
 
-def _pump(
+def _merge_all(
     blocks: Sequence[_Block],
     changes: Mapping[str, _Factors],
     tally: _Tally,
@@ -169,135 +170,137 @@ def _pump(
     device: torch.device,
     progress: Callable[[Sequence[_Block]], Iterator[_Block]],
 ) -> None:
-    """Reads, computes and writes all blocks; written and told in their order, whoever was ready first."""
-    files = _Files(file_headers)
-    under_way: deque[tuple[_Block, Future[memoryview], Future[_Merged], Future[None]]] = deque()
+    """Reads, computes and writes all blocks; told in their order, whoever was ready first."""
+    under_way: deque[tuple[_Block, Future[_Merged]]] = deque()
 
     def finish() -> None:
-        block, read, merged, written = under_way.popleft()
-        written.result()
+        block, merged = under_way.popleft()
         tally.add(block.source.name, merged.result())
-        files.done_with(read.result())
 
     with (
-        ThreadPoolExecutor(1) as reader,
-        _computing_threads(device) as (computer, threads),
-        ThreadPoolExecutor(1) as writer,
+        _Files({block.source.file for block in blocks}, file_headers) as files,
+        _computing_threads(device) as (threads, computer),
     ):
         try:
             for block in progress(blocks):
-                read = reader.submit(files.read, block)
-                merged = computer.submit(_merged, block, read, changes.get(block.source.name), device)
-                under_way.append((block, read, merged, writer.submit(files.write, block, merged)))
-                if len(under_way) > 2 * (_AHEAD + threads):
+                change = changes.get(block.source.name)
+                under_way.append((block, computer.submit(_merge, block, change, files, device)))
+                if len(under_way) > 4 * threads:
                     finish()
             while under_way:
                 finish()
         finally:
-            for _, read, merged, written in under_way:
-                read.cancel()
+            for _, merged in under_way:
                 merged.cancel()
-                written.cancel()
-            writer.shutdown()
-            reader.shutdown()
-            files.close()
 
 
 @contextmanager
-def _computing_threads(device: torch.device) -> Iterator[tuple[ThreadPoolExecutor, int]]:
-    """Threads that compute one block each, and how many: on a CPU as many as torch would use for one operation."""
+def _computing_threads(device: torch.device) -> Iterator[tuple[int, ThreadPoolExecutor]]:
+    """Threads that each merge a block, and how many: on a CPU as many as torch would use for one operation."""
     before = torch.get_num_threads()
-    threads = before if device.type == "cpu" else 1
+    threads = before if device.type == "cpu" else _DEVICE_THREADS
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as computer:
         try:
-            yield computer, threads
+            yield threads, computer
         finally:
             computer.shutdown()
             torch.set_num_threads(before)
 
 
 class _Files:
-    """The files that are read and written, one of each at a time; `read` and `write` each stay in one thread."""
+    """All files that are read or written, for several threads; each has memory of its own to read into."""
 
-    def __init__(self, file_headers: Mapping[Path, bytes]) -> None:
-        self._headers = file_headers
-        self._source: BinaryIO | None = None
-        self._target: BinaryIO | None = None
-        self._used: dict[int, list[memoryview]] = {}
-        """Memory of blocks that are done with, by its size: new memory for each would cost as much as reading."""
+    def __init__(self, sources: Iterable[Path], file_headers: Mapping[Path, bytes]) -> None:
+        self._sources, self._file_headers = sources, file_headers
+        self._open: dict[Path, int] = {}
+        self._own = threading.local()
+        self._stack = ExitStack()
 
-    def done_with(self, content: memoryview) -> None:
-        self._used.setdefault(len(content), []).append(content)
+    def __enter__(self) -> "_Files":
+        with self._stack as opening:
+            for file in self._sources:
+                self._open[file] = opening.enter_context(open(file, "rb", buffering=0)).fileno()
+            for file, header in self._file_headers.items():
+                self._open[file] = opening.enter_context(open(file, "wb", buffering=0)).fileno()
+                self._put(file, memoryview(header), 0)
+            self._stack = opening.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def read(self, block: _Block) -> memoryview:
+        """A block's bytes, in memory that the thread's next block takes again: new memory would cost as much as
+        reading. Raises PhaseError when the file ends before.
+        """
         source = block.source
-        if self._source is None or self._source.name != str(source.file):
-            if self._source is not None:
-                self._source.close()
-            self._source = open(str(source.file), "rb", buffering=0)  # noqa: SIM115 - closed by `close`
         itemsize = source.bytes // source.count
-        size = block.length * block.width * itemsize
-        used = self._used.get(size)
-        content = used.pop() if used else memoryview(bytearray(size))
-        self._source.seek(source.offset + block.first * block.width * itemsize)
-        rest = content
+        size, at = block.length * block.width * itemsize, source.offset + block.first * block.width * itemsize
+        if len(getattr(self._own, "memory", b"")) < size:
+            self._own.memory = memoryview(bytearray(size))
+        content = rest = self._own.memory[:size]
         while rest:
-            got = self._source.readinto(rest)
+            got = os.preadv(self._open[source.file], [rest], at)
             if not got:
                 raise PhaseError(f"{source.file} ends within {source.name}. Fetch the base anew.")
-            rest = rest[got:]
+            rest, at = rest[got:], at + got
         return content
 
-    def write(self, block: _Block, merged: Future[_Merged]) -> None:
-        content = merged.result().content
-        file = block.target.file
-        if self._target is None or self._target.name != str(file):
-            if self._target is not None:
-                self._target.close()
-            self._target = open(str(file), "wb", buffering=0)  # noqa: SIM115 - closed by `close`
-            self._put(memoryview(self._headers[file]))
-        self._put(content)
+    def write(self, block: _Block, merged: Tensor) -> None:
+        target = block.target
+        itemsize = target.bytes // target.count
+        content = memoryview(merged.cpu().reshape(-1).view(torch.uint8).numpy())
+        self._put(target.file, content, target.offset + block.first * block.width * itemsize)
 
-    def _put(self, content: memoryview) -> None:
-        while content:  # A file without a buffer may take less than it is given.
-            content = content[self._target.write(content) :]
-
-    def close(self) -> None:
-        for file in (self._source, self._target):
-            if file is not None:
-                file.close()
+    def _put(self, file: Path, content: memoryview, at: int) -> None:
+        while content:  # Less may be written than is given.
+            put = os.pwrite(self._open[file], content, at)
+            content, at = content[put:], at + put
 
 
-def _merged(block: _Block, read: Future[memoryview], change: _Factors | None, device: torch.device) -> _Merged:
-    """What becomes of a block of the base's bytes. Those are used up."""
-    raw = read.result()
+def _merge(block: _Block, change: _Factors | None, files: _Files, device: torch.device) -> _Merged:
+    """Writes what becomes of a block of the base, and tells about it."""
+    raw = files.read(block)
     if block.source.dtype not in _TORCH:
-        return _Merged(raw)
+        files.write(block, torch.frombuffer(raw, dtype=torch.uint8))
+        return _Merged()
     before = torch.frombuffer(raw, dtype=_TORCH[block.source.dtype])
     dtype = _TORCH[block.target.dtype]
     if change is None:
-        after = before.to(dtype)
-        lost = base = 0.0
-        if FLOAT_BYTES[block.source.dtype] > dtype.itemsize or block.source.dtype == "F16":
-            base = float(before.float().square().sum())
-            lost = float((after.float() - before.float()).square().sum())
-        return _Merged(_bytes_of(after), _nonfinite(after), lost_square=lost, base_square=base)
-    weight, rows = before.view(block.length, block.width).to(device), slice(block.first, block.first + block.length)
-    if not block.measured:
-        after = change.add_to(weight, rows, dtype)
-        return _Merged(_bytes_of(after), _nonfinite(after))
-    before = weight.to(dtype, copy=True)
+        after, told = _converted(before, dtype)
+    else:
+        weight, rows = before.view(block.length, block.width).to(device), slice(block.first, block.first + block.length)
+        after, told = _changed(weight, change, rows, dtype, block.measured)
+    files.write(block, after)
+    return dataclasses.replace(told, nonfinite=_nonfinite(after))
+
+
+def _converted(before: Tensor, dtype: torch.dtype) -> tuple[Tensor, _Merged]:
+    """Numbers that the adapter leaves alone, in `dtype`, and what is lost of them when that has fewer digits."""
+    after = before.to(dtype)
+    if before.dtype == dtype or torch.promote_types(before.dtype, dtype) == dtype:
+        return after, _Merged()
+    base, lost = before.float(), after.float() - before.float()
+    return after, _Merged(lost_square=float(lost.square().sum()), base_square=float(base.square().sum()))
+
+
+def _changed(
+    weight: Tensor, change: _Factors, rows: slice, dtype: torch.dtype, measured: bool
+) -> tuple[Tensor, _Merged]:
+    """Some rows of a weight with their change, in `dtype`, and what a part of them tells of rounding. The weight may
+    be used up.
+    """
+    if not measured:
+        return change.add_to(weight, rows, dtype), _Merged()
+    every = max(1, weight.numel() // _MEASURED_NUMBERS)
+    before = weight[::every].to(dtype, copy=True)
     after = change.add_to(weight, rows, dtype)
-    rounding = measure(before, change.left[rows] @ change.right, after)
-    return _Merged(_bytes_of(after), _nonfinite(after), rounding)
+    rounding = measure(before, change.left[rows][::every] @ change.right, after[::every])
+    return after, _Merged(rounding=rounding)
 
 
-def _nonfinite(after: Tensor) -> int:
-    """Numbers that are NaN or Inf. The smallest and the largest tell whether there are any, and are found faster."""
-    if not after.numel() or all(torch.isfinite(end) for end in torch.aminmax(after)):
+def _nonfinite(numbers: Tensor) -> int:
+    """How many are NaN or Inf."""
+    if not numbers.numel() or all(torch.isfinite(end) for end in torch.aminmax(numbers)):
         return 0
-    return int((~torch.isfinite(after)).sum())
-
-
-def _bytes_of(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.cpu().reshape(-1).view(torch.uint8).numpy())
+    return int((~torch.isfinite(numbers)).sum())
