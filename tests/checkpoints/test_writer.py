@@ -212,3 +212,20 @@ def test_what_saving_costs_is_measured(store: SlowStore) -> None:
     stall = writer.save({"x": torch.ones(2_000_000)}, 1, {})
     writer.flush()
     assert 0 < stall < writer.cost_seconds < 5
+
+
+def test_processor_time_beside_the_loop_counts_as_more_than_itself(
+    store: SlowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that computes on all processors is delayed by more than what is taken from one of them."""
+
+    def computing(self: SlowStore, *published: object) -> None:
+        until = time.thread_time() + 0.2
+        while time.thread_time() < until:
+            pass
+
+    monkeypatch.setattr(SlowStore, "publish", computing)
+    writer = writer_for(store)
+    writer.save(state_of(1), 1, {})
+    writer.flush()
+    assert 0.3 <= writer.cost_seconds < 0.6
