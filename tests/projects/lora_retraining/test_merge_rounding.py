@@ -119,7 +119,7 @@ def test_writing_a_merged_model_takes_a_small_part_of_its_size_in_memory(tmp_pat
     assert found["grown"] < 0.3 * found["model"]
 
 
-def test_of_a_large_weight_blocks_evenly_spread_tell_what_rounding_does_and_how_many_did_is_said(
+def test_of_a_large_weight_rows_evenly_spread_tell_what_rounding_does_and_how_many_did_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     generator = torch.Generator().manual_seed(0)
@@ -129,8 +129,9 @@ def test_of_a_large_weight_blocks_evenly_spread_tell_what_rounding_does_and_how_
     )
     save_file({"w.weight": weight}, tmp_path / "model.safetensors")
     found = {}
-    for numbers in (1 << 18, 4 * 64):
+    for numbers, of_each in ((1 << 18, 1 << 16), (4 * 64, 1 << 16), (128 * 64, 1 << 11)):
         monkeypatch.setitem(stream.BLOCK_NUMBERS, "cpu", numbers)
+        monkeypatch.setattr(stream, "_MEASURED_NUMBERS", of_each)
         folder = tmp_path / str(numbers)
         folder.mkdir()
         (layer,) = stream.write_merged(
@@ -141,10 +142,10 @@ def test_of_a_large_weight_blocks_evenly_spread_tell_what_rounding_does_and_how_
         exact = weight.float() + change.left @ change.right
         # One rounding of the result, and that of the factors.
         torch.testing.assert_close(merged.float(), exact, rtol=2**-8, atol=2**-8 * 0.1)
-    assert list(found) == [weight.numel(), weight.numel() // 8]
-    whole, part = found.values()
+    assert list(found) == [weight.numel(), weight.numel() // 8, weight.numel() // 4]
+    whole, *parts = found.values()
     for name in ("weight_norm", "change_norm", "relative_change", "share_changed", "lost_to_rounding"):
-        assert part[name] == pytest.approx(whole[name], rel=0.1), name
+        assert [part[name] for part in parts] == pytest.approx([whole[name]] * 2, rel=0.1), name
 
 
 def test_the_same_bytes_come_out_whatever_number_of_threads_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
