@@ -61,10 +61,11 @@ browser: ## Install Chromium for the tests of the page (Debian and Ubuntu, as ro
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
 
-check: $(ENVIRONMENT) ## Lint, formatting and types
+check: $(ENVIRONMENT) ## Lint, formatting, types and the order of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 
 faults: $(ENVIRONMENT) ## Kill trainings at random moments and break what they save, on every store (long)
 	@$(BIN)/python -m tests.faults $(FAULTFLAGS)

@@ -25,7 +25,7 @@ from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_sound
 from mlflow_plugin.checkpoints.state import restore
 from mlflow_plugin.checkpoints.store import CheckpointStore
 from mlflow_plugin.checkpoints.writer import CheckpointWriter
-from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.store.run import PhaseRun
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = """name: benchmark

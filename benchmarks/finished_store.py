@@ -8,11 +8,11 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.attempt import settle_request
-from mlflow_plugin.evidence import Request
-from mlflow_plugin.finish import complete_work
-from mlflow_plugin.mlproject import load_project
-from mlflow_plugin.records import Records
+from mlflow_plugin.decision.request import Request
+from mlflow_plugin.execution.completion import complete_work
+from mlflow_plugin.execution.records import Records
+from mlflow_plugin.execution.resolution import settle_request
+from mlflow_plugin.project.mlproject import load_project
 
 MLPROJECT = """\
 name: bench

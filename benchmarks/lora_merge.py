@@ -164,7 +164,7 @@ def measure(gigabytes: float = GIGABYTES, rounds: int = ROUNDS) -> str:
     """Markdown tables: seconds of both ways in one run, and memory against the size of the model."""
     import torch
 
-    from mlflow_plugin.guardrails.threads import leave_busy_cores_alone
+    from mlflow_plugin.machine.threads import leave_busy_cores_alone
 
     leave_busy_cores_alone()  # As the phase does.
     with tempfile.TemporaryDirectory() as folder:

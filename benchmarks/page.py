@@ -23,11 +23,11 @@ from mlflow.tracking import MlflowClient
 from benchmarks.finished_store import add_other_runs
 from benchmarks.timing import heading, row, side_by_side
 from benchmarks.verdict import prepared, server
-from mlflow_plugin.attempt import settle_request
-from mlflow_plugin.evidence import Request
-from mlflow_plugin.finish import complete_work
-from mlflow_plugin.mlproject import load_project
-from mlflow_plugin.records import Records
+from mlflow_plugin.decision.request import Request
+from mlflow_plugin.execution.completion import complete_work
+from mlflow_plugin.execution.records import Records
+from mlflow_plugin.execution.resolution import settle_request
+from mlflow_plugin.project.mlproject import load_project
 
 ROUNDS, POLLS = 15, 9
 POLL_SECONDS = 5.0

@@ -3,19 +3,19 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlflow_plugin.active import ActivePhase
-    from mlflow_plugin.api import find_reusable, plan
+    from mlflow_plugin.decision.lookup import find_reusable, plan
+    from mlflow_plugin.decision.verdict import Option, Plan, SupersededRun, Verdict
     from mlflow_plugin.errors import NeedsAnswer, PhaseError, UsageError
-    from mlflow_plugin.phase import start_phase
-    from mlflow_plugin.verdict import Loss, Option, Plan, Verdict
+    from mlflow_plugin.phase.active import ActivePhase
+    from mlflow_plugin.phase.start import start_phase
 
 __all__ = [
     "ActivePhase",
-    "Loss",
     "NeedsAnswer",
     "Option",
     "PhaseError",
     "Plan",
+    "SupersededRun",
     "UsageError",
     "Verdict",
     "find_reusable",
@@ -24,22 +24,29 @@ __all__ = [
 ]
 
 _HOME = {
-    "ActivePhase": "active",
-    "Plan": "verdict",
-    "find_reusable": "api",
-    "plan": "api",
-    "Loss": "verdict",
-    "Option": "verdict",
-    "Verdict": "verdict",
+    "ActivePhase": "phase.active",
     "NeedsAnswer": "errors",
+    "Option": "decision.verdict",
     "PhaseError": "errors",
+    "Plan": "decision.verdict",
+    "SupersededRun": "decision.verdict",
     "UsageError": "errors",
-    "start_phase": "phase",
+    "Verdict": "decision.verdict",
+    "find_reusable": "decision.lookup",
+    "plan": "decision.lookup",
+    "start_phase": "phase.start",
 }
+_RENAMED = {"Loss": "SupersededRun"}
+"""Public names of version 0.1. They warn, and go in version 0.3."""
 
 
 def __getattr__(name: str) -> Any:
     # MLflow takes a second to import; a script that only parses its arguments should not wait for it.
+    if name in _RENAMED:
+        import warnings
+
+        warnings.warn(f"mlflow_plugin.{name} is now {_RENAMED[name]}", DeprecationWarning, stacklevel=2)
+        name = _RENAMED[name]
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

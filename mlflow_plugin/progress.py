@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-from mlflow_plugin.accounting import describe_duration
+from mlflow_plugin.format import describe_duration
 
 T = TypeVar("T")
 _EVERY_SECONDS_TERMINAL = 0.2

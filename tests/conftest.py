@@ -25,7 +25,7 @@ _CACHE = pytest.StashKey[str]()
 
 
 def _isolate() -> None:
-    """Forget what the shell says about stores, runs, phases and accelerators. Child processes inherit the result."""
+    """Forget what the shell says about stores, runs, phases and accelerators. Child processes take_over the result."""
     for name in list(os.environ):
         if name.lstrip("_").startswith(("MLFLOW_", "PHASE_")):
             del os.environ[name]
@@ -43,7 +43,7 @@ _isolate()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the session a cache folder of its own. Parallel workers inherit it through the environment."""
+    """Give the session a cache folder of its own. Parallel workers take_over it through the environment."""
     if not hasattr(config, "workerinput"):
         config.stash[_CACHE] = tempfile.mkdtemp(prefix="mlflow-phases-tests-")
         os.environ["XDG_CACHE_HOME"] = config.stash[_CACHE]

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.errors import UsageError
+from mlflow_plugin.phase.active import ActivePhase
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def phase(demo, tmp_path: Path) -> ActivePhase:
 
 
 def told(phase: ActivePhase) -> tuple[int | None, int | None]:
-    return phase._heart.step, phase._heart.total
+    return phase._heartbeat.step, phase._heartbeat.total
 
 
 def test_whoever_looks_is_told_how_far_a_loop_with_progress_is(phase):

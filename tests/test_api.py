@@ -5,9 +5,9 @@ import pytest
 
 import mlflow_plugin
 from mlflow_plugin import PhaseError, UsageError, find_reusable, plan
-from mlflow_plugin.api import current_experiment
-from mlflow_plugin.history import NO_EXPERIMENT
-from mlflow_plugin.mlproject import load_project
+from mlflow_plugin.decision.lookup import current_experiment
+from mlflow_plugin.project.mlproject import load_project
+from mlflow_plugin.store.history import NO_EXPERIMENT
 
 
 def lookup(demo, phase: str, parameters: dict | None = None, **named: object):

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 from mlflow.entities import LoggedModelOutput
 
-from mlflow_plugin import artifacts
-from mlflow_plugin.artifacts import (
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.execution.completion import complete_work
+from mlflow_plugin.execution.records import Work
+from mlflow_plugin.store import artifacts
+from mlflow_plugin.store.artifacts import (
     OutputFiles,
     artifact_text,
     fetch_outputs,
@@ -15,10 +18,7 @@ from mlflow_plugin.artifacts import (
     local_folder,
     missing,
 )
-from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.finish import complete_work
-from mlflow_plugin.records import Work
-from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.store.run import PhaseRun
 
 
 @pytest.fixture(params=["in place", "through the repository"])

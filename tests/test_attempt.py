@@ -7,12 +7,14 @@ import time
 import pytest
 from mlflow.exceptions import MlflowException
 
-from mlflow_plugin import attempt, names
-from mlflow_plugin.artifacts import local_folder
+from mlflow_plugin.decision.question import Answer
+from mlflow_plugin.decision.request import Decision
+from mlflow_plugin.decision.verdict import Option
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.evidence import Decision
-from mlflow_plugin.questions import Answer, Given
-from mlflow_plugin.records import Records
+from mlflow_plugin.execution import resolution as attempt
+from mlflow_plugin.execution.records import Records
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.artifacts import local_folder
 
 BETWEEN = {"fidelity": 0.8, "held_out": 0.8}
 
@@ -53,7 +55,7 @@ def test_an_answer_is_carried_out_when_nothing_changed_meanwhile(demo, asked):
 def test_a_store_that_is_away_for_a_while_does_not_end_a_question(demo, monkeypatch, capsys):
     demo.compute("collect")
     demo.compute("train", metrics=BETWEEN)
-    looks = iter([MlflowException("away"), MlflowException("away"), Given("A", "ada")])
+    looks = iter([MlflowException("away"), MlflowException("away"), Answer(Option("A", "reuse", "Keep"), "ada")])
 
     def look(client, run_id):
         found = next(looks)
@@ -63,7 +65,7 @@ def test_a_store_that_is_away_for_a_while_does_not_end_a_question(demo, monkeypa
 
     monkeypatch.setattr(attempt, "given_answer", look)
     monkeypatch.setattr(attempt, "_SAY_EVERY_SECONDS", 0.0)
-    monkeypatch.setattr("mlflow_plugin.questions.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("mlflow_plugin.execution.prompt.POLL_SECONDS", 0.01)
     found = demo.settle("train", decide="wait")
     assert demo.run(found.run_id).answered_by == "ada"
     assert "train: the tracking store does not answer; trying again" in capsys.readouterr().err
@@ -162,7 +164,7 @@ def test_to_rerun_with_old_inputs_in_a_pipeline_computes(demo):
 def of_another_machine(demo, run_id: str, age: float = 3600.0, count: int = 0) -> None:
     """Gives a run the heartbeat of a process elsewhere, whose clock may be wrong."""
     beat = {"at": time.time() - age, "host": "gpu1", "boot": "x", "pid": 1, "began": 1.0, "every": 0.2, "beat": count}
-    demo.client.set_tag(run_id, names.HEARTBEAT, json.dumps(beat))
+    demo.client.set_tag(run_id, schema.HEARTBEAT, json.dumps(beat))
 
 
 def test_a_run_of_another_machine_is_watched_before_it_is_taken_over(demo, monkeypatch, capsys):
@@ -171,15 +173,15 @@ def test_a_run_of_another_machine_is_watched_before_it_is_taken_over(demo, monke
     demo.records.checkpoint(run_id, "step-000003")
     of_another_machine(demo, run_id)
     began = time.monotonic()
-    heir = demo.settle("collect")
+    successor = demo.settle("collect")
     assert time.monotonic() - began >= 2.5 * 0.2
     assert f"collect: {run_id[:8]} of gpu1 looks dead; watching it for 0 s more" in capsys.readouterr().err
-    assert heir.decision.verdict.run_id == run_id
-    assert demo.tags(heir.run_id)["phase.resumed_from"] == run_id
+    assert successor.decision.verdict.run_id == run_id
+    assert demo.tags(successor.run_id)["phase.resumed_from"] == run_id
     dead = demo.run(run_id)
-    assert (dead.status, dead.heir) == ("KILLED", heir.run_id)
+    assert (dead.status, dead.successor) == ("KILLED", successor.run_id)
     assert dead.reason.startswith("its heart stopped: last beat ")
-    assert dead.reason.endswith(f"run {heir.run_id} took its work over")
+    assert dead.reason.endswith(f"run {successor.run_id} took its work over")
 
 
 @pytest.mark.parametrize("age", [3600.0, -3600.0], ids=["an_hour_behind", "an_hour_ahead"])
@@ -208,7 +210,7 @@ def test_work_that_was_completed_just_as_it_was_taken_over_is_reused(demo, monke
     real = demo.client.get_run
 
     def completes_meanwhile(wanted: str) -> object:
-        if real(wanted).data.tags.get(names.HEIR):
+        if real(wanted).data.tags.get(schema.SUCCESSOR):
             monkeypatch.setattr(demo.client, "get_run", real)
             monkeypatch.setattr(demo.records, "check_owner", lambda run_id: None)  # It had looked a moment before.
             demo.finish(run_id, decision, {"result.txt": "x"}, {}, 1.0)
@@ -218,20 +220,20 @@ def test_work_that_was_completed_just_as_it_was_taken_over_is_reused(demo, monke
     found = demo.settle("collect")
     assert found.source is not None
     assert found.source.run_id == run_id
-    assert (demo.run(run_id).status, demo.run(run_id).heir) == ("FINISHED", "")
+    assert (demo.run(run_id).status, demo.run(run_id).successor) == ("FINISHED", "")
 
 
 def test_a_run_that_was_taken_over_is_not_completed_and_leaves_the_pointer_where_it_is(demo):
     run_id, decision = demo.start("collect")
     demo.die(run_id)
-    heir = demo.settle("collect")
-    demo.finish(heir.run_id, heir.decision, {"result.txt": "x"}, {}, 1.0)
+    successor = demo.settle("collect")
+    demo.finish(successor.run_id, successor.decision, {"result.txt": "x"}, {}, 1.0)
     demo.client.set_terminated(run_id, "FINISHED")  # As a script does that knows nothing of the plugin.
     with pytest.raises(PhaseError) as error:
         demo.finish(run_id, decision, {"result.txt": "y"}, {}, 1.0)
-    assert f"run {heir.run_id} has taken over the work of run {run_id}" in str(error.value)
+    assert f"run {successor.run_id} has taken over the work of run {run_id}" in str(error.value)
     assert (demo.run(run_id).status, demo.run(run_id).complete) == ("KILLED", False)
-    assert demo.latest("collect") == heir.run_id
+    assert demo.latest("collect") == successor.run_id
 
 
 def test_two_that_were_forced_at_once_wait_for_each_other(demo, monkeypatch):
@@ -253,11 +255,11 @@ def test_a_claim_that_was_lost_leaves_no_trace_of_an_answer(demo, asked, monkeyp
     twins = []
 
     def twin_starts() -> None:
-        # A claim that the decision does not see: the twin has not begun to compute.
+        # A lock entry that the decision does not see: the twin has not begun to compute.
         decision = demo.decide("train")
         twins.append(demo.records.create(decision.request))
-        for claim in ("choosing", "1"):
-            demo.records.claim(twins[0], decision, claim)
+        for lock_entry in ("choosing", "1"):
+            demo.records.write_lock_entry(twins[0], decision, lock_entry)
 
     def wait(run_id: str, decision: Decision) -> None:
         Records.wait(demo.records, run_id, decision)
@@ -267,6 +269,6 @@ def test_a_claim_that_was_lost_leaves_no_trace_of_an_answer(demo, asked, monkeyp
     asked(twin_starts, decide="rerun")
     found = demo.settle("train")
     assert found.source is None
-    claims = {value for key, value in demo.tags(found.run_id).items() if key.startswith(names.CLAIM_INDEX)}
-    assert claims == {"1"}
+    lock_entries = {value for key, value in demo.tags(found.run_id).items() if key.startswith(schema.LOCK_INDEX)}
+    assert lock_entries == {"1"}
     assert demo.tags(found.run_id)["phase.verdict"] == "run"

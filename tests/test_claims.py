@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlflow_plugin.claims import CHOOSING, WITHDRAWN, Claim, claim_number, contend
+from mlflow_plugin.store.lock import CHOOSING, WITHDRAWN, LockEntry, acquire, lock_number
 
 IDS = ("a", "b", "c", "d", "e")
 
@@ -22,7 +22,7 @@ class Starter:
     def __init__(self, run_id: str, others: tuple[str, ...], sent: tuple = (), read: tuple = ()) -> None:
         self.run_id, self.others = run_id, others
         self.sent, self.read = sent, read
-        self._contest = contend(run_id)
+        self._contest = acquire(run_id)
         self.wants, self.winner = next(self._contest), ""
         for content in sent:
             self._send(content)
@@ -41,10 +41,10 @@ class Starter:
             return
         for other in self.others[len(self.read) : len(self.read) + 1]:
             value = registers.get(other) if other in alive else None
-            claim = Claim(other, claim_number(value)) if value not in (None, WITHDRAWN) else None
-            self.read = (*self.read, claim)
+            lock_entry = LockEntry(other, lock_number(value)) if value not in (None, WITHDRAWN) else None
+            self.read = (*self.read, lock_entry)
         if len(self.read) == len(self.others):
-            self._next(tuple(claim for claim in self.read if claim is not None))
+            self._next(tuple(lock_entry for lock_entry in self.read if lock_entry is not None))
 
     def _next(self, content: tuple) -> None:
         polled, before = self.wants is None, len(self.sent)
@@ -113,7 +113,7 @@ def test_when_all_live_one_wins_and_the_others_know_whom_to_wait_for(count):
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.integers(0, 2**32), st.integers(2, 5), st.floats(0, 0.05))
 def test_as_long_as_anybody_lives_the_work_is_taken_up_again_by_exactly_one(seed, count, death):
-    """Those who were beaten withdraw, wait for the one before them, and contend again when it has died."""
+    """Those who were beaten withdraw, wait for the one before them, and acquire again when it has died."""
     moves = random.Random(seed)
     ids = IDS[:count]
     starters = {run_id: Starter(run_id, tuple(other for other in ids if other != run_id)) for run_id in ids}
@@ -139,4 +139,4 @@ def test_as_long_as_anybody_lives_the_work_is_taken_up_again_by_exactly_one(seed
 
 @pytest.mark.parametrize(("value", "number"), [("1", 1), ("17", 17), (CHOOSING, None), ("", None), ("-1", None)])
 def test_a_claim_that_cannot_be_read_counts_as_not_yet_chosen(value, number):
-    assert claim_number(value) == number
+    assert lock_number(value) == number

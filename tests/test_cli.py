@@ -6,8 +6,9 @@ import pytest
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin import names
 from mlflow_plugin.cli import main
+from mlflow_plugin.project.project import LOG_FILE
+from mlflow_plugin.store import schema
 
 
 @pytest.fixture
@@ -16,16 +17,16 @@ def client(store):
 
 
 def make_run(client, **tags):
-    return client.create_run("0", tags={names.NAME: "train", **tags}).info.run_id
+    return client.create_run("0", tags={schema.NAME: "train", **tags}).info.run_id
 
 
 def quarantined(client, run_id):
-    return client.get_run(run_id).data.tags.get(names.QUARANTINED)
+    return client.get_run(run_id).data.tags.get(schema.QUARANTINED)
 
 
 def test_quarantining_a_reuse_marks_the_run_whose_outputs_it_reused(client):
     source = make_run(client)
-    reuse = make_run(client, **{names.REUSED_RUN_ID: source})
+    reuse = make_run(client, **{schema.REUSED_RUN_ID: source})
     result = CliRunner().invoke(main, ["quarantine", reuse, "--reason", "wrong labels"])
     assert result.exit_code == 0
     assert f"reused the outputs of {source[:8]}" in result.output
@@ -67,7 +68,7 @@ def test_runs_of_two_phases_are_not_compared(demo):
 def test_log_writes_into_the_project_and_only_what_is_new(demo):
     demo.compute("collect")
     words = ["log", "--project", str(demo.folder)]
-    file = demo.folder / names.LOG_FILE
+    file = demo.folder / LOG_FILE
     assert CliRunner().invoke(main, words).output == f"{file}: 1 entry appended\n"
     assert CliRunner().invoke(main, words).output == f"{file}: 0 entries appended\n"
     assert file.read_text(encoding="utf-8").count("\n## ") == 1

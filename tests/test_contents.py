@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_plugin.contents import content_digest
-from mlflow_plugin.digests import file_digest
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.manifest import Manifest
+from mlflow_plugin.project.content import content_digest
+from mlflow_plugin.project.digests import file_digest
+from mlflow_plugin.store.manifest import Manifest
 
 MLMODEL = """\
 artifact_path: mlruns/0/models/m-{id}/artifacts

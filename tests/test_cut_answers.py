@@ -8,7 +8,7 @@ import pytest
 from mlflow.utils.request_utils import _get_http_response_with_retries as send
 from requests.exceptions import ChunkedEncodingError
 
-from mlflow_plugin.cut_answers import ask_again_when_cut
+from mlflow_plugin.store.http_retries import ask_again_when_cut
 
 CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\nConnection: close\r\n\r\n"
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"

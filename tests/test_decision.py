@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_plugin.accounting import Estimate
-from mlflow_plugin.decision import Candidate, Evidence, decide, force, loss_of
-from mlflow_plugin.project import Gate, Phase, Quality
-from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.verdict import Verdict
+from mlflow_plugin.decision.estimate import Estimate
+from mlflow_plugin.decision.rules import Candidate, Evidence, decide, force, superseded_run
+from mlflow_plugin.decision.verdict import Verdict
+from mlflow_plugin.project.project import Gate, Phase, Quality
+from mlflow_plugin.store.run import PhaseRun
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 TRAIN = Phase(
@@ -36,14 +36,17 @@ STATES: dict[str, tuple[dict, dict]] = {
     "gate failed": ({"metrics": GOOD | {"held_out": 0.1}}, {}),
     "NaN": ({"metrics": GOOD | {"fidelity": math.nan}}, {}),
     "never logged": ({"metrics": {"held_out": 0.8}}, {}),
-    "good, quarantined": ({"metrics": GOOD}, {"tainted": "train c0ffee is quarantined: wrong data"}),
+    "good, quarantined": ({"metrics": GOOD}, {"quarantine_reason": "train c0ffee is quarantined: wrong data"}),
     "good, outputs lost": ({"metrics": GOOD}, {"faults": ("operators.bin is gone",)}),
     "live": ({"completed_at": None, "checkpoint": "step-000010"}, {"live": True, "resumable": True}),
-    "live, quarantined": ({"completed_at": None}, {"live": True, "tainted": "collect is quarantined: wrong data"}),
+    "live, quarantined": (
+        {"completed_at": None},
+        {"live": True, "quarantine_reason": "collect is quarantined: wrong data"},
+    ),
     "interrupted": ({"completed_at": None, "checkpoint": "step-000010"}, {"resumable": True}),
     "interrupted, quarantined": (
         {"completed_at": None, "checkpoint": "step-000010"},
-        {"resumable": True, "tainted": "collect is quarantined: wrong data"},
+        {"resumable": True, "quarantine_reason": "collect is quarantined: wrong data"},
     ),
     "died early": ({"completed_at": None, "status": "FAILED"}, {}),
 }
@@ -89,7 +92,7 @@ def evidence(
         input_ages={"collect 5eed5eed": 7200.0 if old else 60.0},
         stale=lambda: stale_candidates(stale),
         current=lambda: current if downstream else None,
-        downstream=lambda: [loss_of(later, built_on_it)] if downstream else [],
+        downstream=lambda: [superseded_run(later, built_on_it)] if downstream else [],
         estimate=lambda: Estimate(660.0, 600.0, 700.0, 3, True, 0.43),
         downstream_estimate=lambda: [("steer", Estimate(900.0, 800.0, 1000.0, 1, True, 0.52))] if downstream else [],
         input_runs=lambda run_id: PhaseRun(run_id, "collect", completed_at=NOON - timedelta(minutes=11)),
@@ -132,7 +135,7 @@ def check_promises(verdict: Verdict, given: Evidence) -> None:
     if verdict.action in ("reuse", "resume", "wait"):
         assert about in given.same
     if about is not None:
-        assert not about.tainted
+        assert not about.quarantine_reason
         assert not about.faults
     if verdict.action == "reuse":
         assert about.run.complete
@@ -283,7 +286,7 @@ def test_lost_outputs_that_nothing_good_was_made_from_are_no_reason_to_throw_goo
 
 def test_a_quarantined_run_with_lost_outputs_is_no_repair():
     given_now = evidence(("good, outputs lost",), downstream=True)
-    both = replace(given_now.same[0], tainted="train c0ffee is quarantined: wrong data")
+    both = replace(given_now.same[0], quarantine_reason="train c0ffee is quarantined: wrong data")
     assert decide(replace(given_now, same=[both])).kind == "downstream"
 
 
@@ -307,7 +310,7 @@ def test_running_again_throws_away_the_run_itself_and_what_was_built_on_it(state
 
 def test_a_run_is_listed_once_among_the_losses():
     given_now = evidence(("between",))
-    itself = loss_of(TRAIN, given_now.same[0].run)
+    itself = superseded_run(TRAIN, given_now.same[0].run)
     assert decide(replace(given_now, downstream=lambda: [itself])).invalidates == (itself,)
 
 

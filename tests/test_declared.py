@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 
-from mlflow_plugin import names
-from mlflow_plugin.declared import declaration, declared_projects
-from mlflow_plugin.mlproject import load_project
-from mlflow_plugin.project import Project
+from mlflow_plugin.project.mlproject import load_project
+from mlflow_plugin.project.project import Project
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.declaration import declaration, declared_projects
 
 ROOT = Path(__file__).resolve().parents[1]
 ALL_KEYS = """\
@@ -92,7 +92,7 @@ def test_damaged_tags_never_raise(damage, place):
 
 def test_a_deeply_nested_tag_hides_no_other_project(everything):
     tags = declaration(everything)
-    tags |= {f"{names.DECLARED_PROJECT}hostile": "[" * 4000, f"{names.DECLARED_ENTRY_POINT}hostile": '{"a":' * 900}
+    tags |= {f"{schema.DECLARED_PROJECT}hostile": "[" * 4000, f"{schema.DECLARED_ENTRY_POINT}hostile": '{"a":' * 900}
     assert list(declared_projects(tags)) == ["everything"]
 
 
@@ -124,7 +124,7 @@ def test_a_store_that_refuses_the_declaration_costs_no_work(demo, monkeypatch, c
     write = demo.client.set_experiment_tag
 
     def refuse(experiment_id: str, key: str, value: str) -> None:
-        if not key.startswith(names.LATEST) and len(value) > 100:
+        if not key.startswith(schema.LATEST) and len(value) > 100:
             raise MlflowException("value too long for type character varying")
         write(experiment_id, key, value)
 
@@ -135,4 +135,4 @@ def test_a_store_that_refuses_the_declaration_costs_no_work(demo, monkeypatch, c
     assert "what demo declares could not be kept with experiment 0 (value too long" in said
     assert "the work goes on" in said
     known = demo.client.get_experiment("0").tags
-    assert any(key.startswith(names.DECLARED_PROJECT) for key in known)  # What fits is kept.
+    assert any(key.startswith(schema.DECLARED_PROJECT) for key in known)  # What fits is kept.

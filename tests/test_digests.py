@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_plugin import digests
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.project import digests
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def test_another_process_reads_no_unchanged_file(tmp_path, ten_seconds_later):
     expected = digests.file_digest(file)
     digests.flush()
     script = (
-        "import sys; from mlflow_plugin import digests\n"
+        "import sys; from mlflow_plugin.project import digests\n"
         "def unread(path): raise SystemExit('read again')\n"
         "digests.read_digest = unread\n"
         "print(digests.file_digest(sys.argv[1]))"
@@ -148,7 +148,7 @@ def test_locked_cache_costs_only_time(tmp_path, cache_folder, ten_seconds_later)
 def test_concurrent_processes_share_one_cache(tmp_path, cache_folder):
     files = [written(tmp_path / f"f{i}", b"%d" % i) for i in range(20)]
     script = (
-        "import sys, time; from pathlib import Path; from mlflow_plugin import digests\n"
+        "import sys, time; from pathlib import Path; from mlflow_plugin.project import digests\n"
         "later = time.time_ns() + 10**10; digests.time.time_ns = lambda: later\n"
         "print([digests.file_digest(Path(name)) for name in sys.argv[1:]])"
     )

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_plugin import names
-from mlflow_plugin.accounting.prices import PACKAGE_TABLE
-from mlflow_plugin.decision import RULES
-from mlflow_plugin.mlproject import _CheckpointKeys, _PhaseKeys, _QualityKeys
+from mlflow_plugin.decision.rules import RULES
+from mlflow_plugin.machine.prices import PACKAGE_TABLE
+from mlflow_plugin.project.mlproject import _CheckpointKeys, _PhaseKeys, _QualityKeys
+from mlflow_plugin.store import schema
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -69,14 +69,14 @@ def test_the_cost_page_shows_the_price_table_of_the_package() -> None:
 
 def test_every_name_that_is_written_to_the_store_is_explained() -> None:
     page = text_of("verdicts.md")
-    written = {name: value for name, value in vars(names).items() if name.isupper() and isinstance(value, str)}
+    written = {name: value for name, value in vars(schema).items() if name.isupper() and isinstance(value, str)}
     assert len(written) > 30
     assert not {name: value for name, value in written.items() if f"`{value}" not in page}
 
 
 def test_every_kind_of_verdict_and_every_rule_is_explained() -> None:
     page = text_of("verdicts.md")
-    code = (ROOT / "mlflow_plugin" / "decision.py").read_text(encoding="utf-8")
+    code = (ROOT / "mlflow_plugin" / "decision" / "rules.py").read_text(encoding="utf-8")
     kinds = set(re.findall(r'kind="(\w+)"', code)) | set(re.findall(r'_ask\(evidence, "(\w+)"', code))
     assert {"same", "stale", "old", "downstream", "nothing"} <= kinds
     assert not {kind for kind in kinds if f"`{kind}`" not in page}

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from mlflow.projects import env_type
 
-from mlflow_plugin.environments import choose_env_manager, unmet_requirements
+from mlflow_plugin.backends.environments import choose_env_manager, unmet_requirements
 from mlflow_plugin.errors import PhaseError
 
 HERE = ".".join(map(str, sys.version_info[:3]))

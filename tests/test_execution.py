@@ -5,9 +5,9 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from mlflow_plugin import execution
+from mlflow_plugin.backends import local as execution
+from mlflow_plugin.backends.local import Execution, carry_out
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.execution import Execution, carry_out
 
 
 def test_a_result_that_cannot_be_recorded_ends_the_run_as_failed(demo, monkeypatch):

@@ -2,7 +2,7 @@
 
 import json
 
-from mlflow_plugin.experiment_page import KIND, SAVED_VIEW, TRAINING_RUNS, view_tag
+from mlflow_plugin.execution.experiment_views import KIND, SAVED_VIEW, TRAINING_RUNS, view_tag
 
 
 def tags_of(demo):

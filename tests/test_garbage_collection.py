@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from mlflow_plugin.checkpoints.garbage_collection import GarbageCollection, RunGarbage
 from mlflow_plugin.cli import main
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.garbage_collection import GarbageCollection, RunGarbage
-from mlflow_plugin.liveness import heartbeat
-from mlflow_plugin.manifest import FileEntry, Manifest
-from mlflow_plugin.project import CheckpointPolicy
+from mlflow_plugin.machine.liveness import new_heartbeat
+from mlflow_plugin.project.project import CheckpointPolicy
+from mlflow_plugin.store.manifest import FileEntry, Manifest
 
 
 def folder_of(demo, run_id: str) -> Path:
@@ -126,7 +126,7 @@ def test_a_run_that_lives_is_left_alone(collected):
 
 def test_a_run_elsewhere_that_fell_silent_a_moment_ago_is_left_alone(collected):
     run_id = interrupted(collected)
-    beat = {**heartbeat(), "host": "elsewhere", "boot": "another"}
+    beat = {**new_heartbeat(), "host": "elsewhere", "boot": "another"}
     collected.client.set_tag(run_id, "mlflow.phase.heartbeat", json.dumps({**beat, "at": beat["at"] - 600}))
     assert collect(collected)[run_id].removal is None
     collected.client.set_tag(run_id, "mlflow.phase.heartbeat", json.dumps({**beat, "at": beat["at"] - 4000}))
@@ -228,7 +228,7 @@ def test_a_run_whose_checkpoints_cannot_be_read_now_is_left_alone(collected, mon
     def fails(*arguments):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("mlflow_plugin.digests.hashlib.file_digest", fails)
+    monkeypatch.setattr("mlflow_plugin.project.digests.hashlib.file_digest", fails)
     assert "Input/output error" in collect(demo)[run_id].trouble
     assert held(demo, run_id) == before
 

@@ -10,8 +10,10 @@ import time
 import pytest
 from mlflow.exceptions import MlflowException
 
-from mlflow_plugin import heart, liveness, names
-from mlflow_plugin.heart import Heart
+from mlflow_plugin.execution import heartbeat as heart
+from mlflow_plugin.execution.heartbeat import Heartbeat
+from mlflow_plugin.machine import liveness
+from mlflow_plugin.store import schema
 from tests.servers.process import wait_until
 
 
@@ -36,7 +38,7 @@ def beats(demo, run_id: str) -> int:
 
 def test_a_heart_beats_at_once_and_again_and_says_how_far_the_work_is(demo):
     run_id, _ = demo.start("collect")
-    with Heart(demo.records, run_id) as beating:
+    with Heartbeat(demo.records, run_id) as beating:
         beating.total = 10
         for step in (1, 2, 3):
             beating.step = step
@@ -60,7 +62,7 @@ def test_a_store_that_does_not_answer_costs_beats_and_not_the_heart(demo, monkey
 
     monkeypatch.setattr(demo.client, "get_run", get_run)
     away.set()
-    with Heart(demo.records, run_id):
+    with Heartbeat(demo.records, run_id):
         time.sleep(0.2)
         assert beats(demo, run_id) == 0
         away.clear()
@@ -78,7 +80,7 @@ def test_a_request_that_hangs_does_not_hold_up_the_next_beats(demo, monkeypatch)
         return real(wanted)
 
     monkeypatch.setattr(demo.client, "get_run", get_run)
-    with Heart(demo.records, run_id):
+    with Heartbeat(demo.records, run_id):
         wait_until(lambda: beats(demo, run_id) > 1, "beats beside the request that hangs")
         assert hanging.locked()
         assert not freed.is_set()
@@ -96,20 +98,20 @@ def test_a_failure_to_measure_does_not_end_the_beating(demo, monkeypatch):
         return real()
 
     monkeypatch.setattr(heart, "usage", usage)
-    with Heart(demo.records, run_id):
+    with Heartbeat(demo.records, run_id):
         wait_until(lambda: beats(demo, run_id) > 2, "beats after two failures")
     assert len(failures) == 2
 
 
 def test_a_heart_learns_of_an_heir_and_is_silent_from_then_on(demo, capsys):
     run_id, _ = demo.start("collect")
-    demo.client.set_tag(run_id, names.HEIR, "0123456789")
-    with Heart(demo.records, run_id) as beating:
-        wait_until(lambda: beating.heir, "the heir known")
-        before = demo.tags(run_id)[names.HEARTBEAT]
+    demo.client.set_tag(run_id, schema.SUCCESSOR, "0123456789")
+    with Heartbeat(demo.records, run_id) as beating:
+        wait_until(lambda: beating.successor, "the successor known")
+        before = demo.tags(run_id)[schema.HEARTBEAT]
         time.sleep(0.2)
-        assert demo.tags(run_id)[names.HEARTBEAT] == before
-    assert beating.heir == "0123456789"
+        assert demo.tags(run_id)[schema.HEARTBEAT] == before
+    assert beating.successor == "0123456789"
     assert f"run {run_id[:8]} was taken over by 01234567 while this process stood still" in capsys.readouterr().err
 
 
@@ -117,7 +119,7 @@ def test_a_run_that_was_taken_for_dead_and_lives_is_running_again_after_its_next
     run_id, _ = demo.start("collect")
     demo.records.presume_dead(demo.run(run_id), "nothing")
     assert demo.run(run_id).status == "KILLED"
-    with Heart(demo.records, run_id):
+    with Heartbeat(demo.records, run_id):
         wait_until(lambda: not demo.run(run_id).presumed_dead, "the mark taken back")
     assert demo.run(run_id).status == "RUNNING"
     assert demo.run(run_id).reason.startswith("it lives, although its heart was silent at ")
@@ -126,14 +128,14 @@ def test_a_run_that_was_taken_for_dead_and_lives_is_running_again_after_its_next
 def test_a_run_that_ended_as_killed_by_itself_is_not_called_back_to_life(demo):
     run_id, _ = demo.start("collect")
     demo.records.fail(run_id, "a signal", status="KILLED")
-    with Heart(demo.records, run_id):
+    with Heartbeat(demo.records, run_id):
         wait_until(lambda: beats(demo, run_id) > 1, "beats")
     assert (demo.run(run_id).status, demo.run(run_id).reason) == ("KILLED", "a signal")
 
 
 def test_the_heart_of_a_starter_names_the_process_that_computes(demo, asleep):
     run_id, _ = demo.start("collect")
-    with Heart(demo.records, run_id, at_once=False) as beating:
+    with Heartbeat(demo.records, run_id, at_once=False) as beating:
         beating.pid = asleep
         wait_until(lambda: demo.run(run_id).heartbeat["pid"] == asleep, "the process named")
     assert demo.run(run_id).heartbeat["by"] == os.getpid()
@@ -141,9 +143,9 @@ def test_the_heart_of_a_starter_names_the_process_that_computes(demo, asleep):
 
 def test_the_heart_of_a_starter_is_silent_for_good_once_the_process_beats_for_itself(demo, asleep):
     run_id, _ = demo.start("collect")
-    own = {**liveness.heartbeat(5, pid=asleep), "by": asleep}
+    own = {**liveness.new_heartbeat(5, pid=asleep), "by": asleep}
     demo.records.beat(demo.run(run_id), own)
-    with Heart(demo.records, run_id, at_once=False) as beating:
+    with Heartbeat(demo.records, run_id, at_once=False) as beating:
         beating.pid = asleep
         time.sleep(0.3)
     assert demo.run(run_id).heartbeat == own
@@ -153,7 +155,7 @@ def test_nothing_is_said_for_a_process_that_stands_still(demo, asleep):
     run_id, _ = demo.start("collect")
     os.kill(asleep, signal.SIGSTOP)
     wait_until(lambda: liveness.is_stopped(asleep), "the process stopped")
-    with Heart(demo.records, run_id, at_once=False) as beating:
+    with Heartbeat(demo.records, run_id, at_once=False) as beating:
         beating.pid = asleep
         time.sleep(0.3)
         assert beats(demo, run_id) == 0
@@ -163,7 +165,7 @@ def test_nothing_is_said_for_a_process_that_stands_still(demo, asleep):
 
 def test_the_same_step_told_twice_is_no_progress(demo):
     run_id, _ = demo.start("collect")
-    beating = Heart(demo.records, run_id)
+    beating = Heartbeat(demo.records, run_id)
     beating.step = 3
     before = beating._stepped
     beating.step = 3
@@ -175,7 +177,7 @@ def test_the_same_step_told_twice_is_no_progress(demo):
 def test_a_second_loop_has_a_pace_of_its_own(demo, monkeypatch):
     now = iter(range(0, 1000))
     run_id, _ = demo.start("collect")
-    beating = Heart(demo.records, run_id)
+    beating = Heartbeat(demo.records, run_id)
     with monkeypatch.context() as patched:
         patched.setattr(heart.time, "monotonic", lambda: next(now) * 10.0)
         for step in (0, 5, None, 0, 1):

@@ -4,10 +4,10 @@ import pytest
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
-from mlflow_plugin import names
 from mlflow_plugin.errors import PhaseError, UsageError
-from mlflow_plugin.history import NO_EXPERIMENT, History, moment
-from mlflow_plugin.mlproject import load_project
+from mlflow_plugin.project.mlproject import load_project
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.history import NO_EXPERIMENT, History, moment
 
 POOR, BETWEEN, GOOD = ({"fidelity": value, "held_out": 0.8} for value in (0.5, 0.8, 0.9))
 
@@ -15,7 +15,7 @@ POOR, BETWEEN, GOOD = ({"fidelity": value, "held_out": 0.8} for value in (0.5, 0
 def forget_pointers(demo) -> None:
     """Leave the search alone to find the newest run of a phase, as in a store whose pointers were lost."""
     for key in demo.client.get_experiment("0").tags:
-        if key.startswith(names.LATEST):
+        if key.startswith(schema.LATEST):
             demo.client._tracking_client.store.delete_experiment_tag("0", key)
 
 
@@ -132,7 +132,7 @@ def test_phases_of_one_name_in_two_projects_are_kept_apart(demo):
 
 def test_a_pointer_that_is_damaged_costs_a_search_and_nothing_else(demo):
     run_id = demo.compute("collect")
-    key = names.LATEST + names.phase_key("demo", "collect")
+    key = schema.LATEST + schema.phase_key("demo", "collect")
     for damage in ("not json", "[]", '{"run_id": 3}', '{"run_id": "%s"}' % ("0" * 32), '{"run_id": "../x"}'):
         demo.client.set_experiment_tag("0", key, damage)
         assert demo.latest("collect") == run_id
@@ -141,7 +141,9 @@ def test_a_pointer_that_is_damaged_costs_a_search_and_nothing_else(demo):
 def test_a_pointer_to_another_phases_run_is_not_followed(demo):
     collected = demo.compute("collect")
     trained = demo.compute("train")
-    demo.client.set_experiment_tag("0", names.LATEST + names.phase_key("demo", "train"), f'{{"run_id": "{collected}"}}')
+    demo.client.set_experiment_tag(
+        "0", schema.LATEST + schema.phase_key("demo", "train"), f'{{"run_id": "{collected}"}}'
+    )
     assert demo.latest("train") == trained
 
 
@@ -182,10 +184,10 @@ def test_a_quarantine_reaches_everything_that_was_built_on_the_run(demo):
     collected, trained, evaluated = (demo.compute(phase) for phase in ("collect", "train", "evaluate"))
     demo.records.quarantine(collected, "wrong data")
     history = demo.history()
-    assert history.taint(history.run(collected)) == f"collect {collected[:8]} is quarantined: wrong data"
+    assert history.quarantine_reason(history.run(collected)) == f"collect {collected[:8]} is quarantined: wrong data"
     for run_id in (trained, evaluated):
-        taint = history.taint(history.run(run_id))
-        assert taint == f"collect {collected[:8]} upstream of it is quarantined: wrong data"
+        quarantine_reason = history.quarantine_reason(history.run(run_id))
+        assert quarantine_reason == f"collect {collected[:8]} upstream of it is quarantined: wrong data"
     assert [demo.latest(phase) for phase in ("collect", "train", "evaluate")] == [None, None, None]
 
 
@@ -194,7 +196,7 @@ def test_a_quarantine_does_not_reach_upwards_or_sideways(demo):
     sideways = demo.compute("train", "other", epochs=20)
     demo.records.quarantine(trained, "diverged")
     history = demo.history()
-    assert [history.taint(history.run(run_id)) for run_id in (collected, sideways)] == ["", ""]
+    assert [history.quarantine_reason(history.run(run_id)) for run_id in (collected, sideways)] == ["", ""]
 
 
 def test_a_quarantine_reaches_a_run_of_another_experiment_that_was_built_on_it(demo):
@@ -205,7 +207,7 @@ def test_a_quarantine_reaches_a_run_of_another_experiment_that_was_built_on_it(d
     demo.records.quarantine(collected, "wrong data")
     history = demo.history()
     for run_id in (trained, evaluated):
-        assert "wrong data" in history.taint(history.run(run_id))
+        assert "wrong data" in history.quarantine_reason(history.run(run_id))
     assert demo.latest("train") is None
 
 
@@ -215,7 +217,9 @@ def test_a_quarantined_run_that_was_deleted_still_taints_what_was_made_from_it(d
     demo.client.delete_run(collected)
     history = demo.history()
     for run_id in (trained, evaluated):
-        assert f"collect {collected[:8]} upstream of it is quarantined: wrong data" in history.taint(demo.run(run_id))
+        assert f"collect {collected[:8]} upstream of it is quarantined: wrong data" in history.quarantine_reason(
+            demo.run(run_id)
+        )
     assert history.run(collected) is None
     assert [demo.latest(phase) for phase in ("collect", "train", "evaluate")] == [None, None, None]
 
@@ -302,7 +306,7 @@ def test_a_pin_that_cannot_be_used_is_refused_with_the_reason(demo):
 @pytest.mark.parametrize("written", ["2", "99", "next", "²", "9" * 5000], ids=["2", "99", "text", "power", "long"])
 def test_a_run_of_a_newer_version_is_answered_with_what_to_do(demo, written):
     run_id = demo.compute("collect")
-    demo.client.set_tag(run_id, names.FORMAT, written)
+    demo.client.set_tag(run_id, schema.FORMAT, written)
     with pytest.raises(PhaseError) as error:
         demo.decide("collect")
     assert f"run {run_id} was written by a newer mlflow-phases (format {written[:20]}" in str(error.value)
@@ -312,7 +316,7 @@ def test_a_run_of_a_newer_version_is_answered_with_what_to_do(demo, written):
 @pytest.mark.parametrize("damage", ["[damaged", "[" * 4000], ids=["broken", "deep"])
 def test_tags_that_somebody_damaged_are_read_as_empty(demo, damage):
     run_id = demo.compute("collect")
-    for tag in (names.FINGERPRINT, names.OUTPUTS, names.HEARTBEAT, names.QUESTION, names.COMPLETED_AT):
+    for tag in (schema.FINGERPRINT, schema.OUTPUTS, schema.HEARTBEAT, schema.QUESTION, schema.COMPLETED_AT):
         demo.client.set_tag(run_id, tag, damage)
     run = demo.run(run_id)
     assert (run.fingerprint, run.outputs, run.heartbeat, run.question, run.complete) == ({}, None, {}, {}, False)

@@ -18,11 +18,6 @@ PACKAGE = ROOT / "mlflow_plugin"
 LONGEST_MODULE = 450
 LONGEST_FUNCTION = 60
 
-# Data flows from left to right: a module imports only what stands to its left.
-DATA_FLOW = ["project", "mlproject", "declared", "identity", "history", "verdict", "decision", "evidence", "questions"]
-DATA_FLOW += ["tags", "marks", "records", "answers", "status", "views", "attempt", "finish", "reports", "active"]
-DATA_FLOW += ["integrations", "follower", "phase", "execution", "pipeline", "backends", "api", "dashboard", "cli"]
-
 # Folders of one person's account or machine, and the places where one machine happens to find its packages.
 PRIVATE = re.compile(
     r"/home/(?!user\b|you\b|me\b)[a-z][\w.-]*/|/Users/(?!user\b|you\b|me\b)\w|/roo[t]/|[A-Z]:\\Users\\"
@@ -59,33 +54,6 @@ def imported_names(path: Path) -> Iterator[str]:
             above = package[: len(package) - node.level + 1] if node.level else ()
             base = ".".join((*above, *([node.module] if node.module else [])))
             yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
-def module_of(dotted: str) -> Path | None:
-    """Return the file of our own package that a dotted name lives in, None for anything else."""
-    parts = dotted.split(".")
-    while len(parts) > 1 and parts[0] == PACKAGE.name:
-        for file in (ROOT.joinpath(*parts).with_suffix(".py"), ROOT.joinpath(*parts, "__init__.py")):
-            if file.is_file():
-                return file
-        parts.pop()
-    return None
-
-
-def import_chains(start: Path) -> Iterator[list[Path]]:
-    """Yield a shortest chain of imports, start included, to each module of the package that a module reaches."""
-    chains, seen = [[start]], {start}
-    for chain in chains:
-        found = {file for name in imported_names(chain[-1]) if (file := module_of(name))}
-        chains += [[*chain, file] for file in sorted(found - seen)]
-        seen |= found
-    yield from chains[1:]
-
-
-def place_in_flow(module: Path) -> int | None:
-    """Return where a module stands in the data flow, None where it is a helper to all."""
-    name = module.relative_to(PACKAGE).with_suffix("").parts[0]
-    return DATA_FLOW.index(name) if name in DATA_FLOW else None
 
 
 def declared_requirements(*extras: str) -> dict[str, Requirement]:
@@ -151,22 +119,6 @@ def test_functions_fit_a_screen() -> None:
         and (node.end_lineno or node.lineno) - node.lineno >= LONGEST_FUNCTION
     ]
     assert not long, "\n".join(long)
-
-
-def test_the_decision_is_pure() -> None:
-    imported = {name.split(".")[0] for name in imported_names(PACKAGE / "decision.py")}
-    assert not imported & {"mlflow", "requests", "sqlite3", "subprocess"}
-
-
-def test_a_module_imports_only_what_stands_to_its_left_in_the_data_flow() -> None:
-    against_the_flow = [
-        " imports ".join(str(step.relative_to(PACKAGE)) for step in chain)
-        for module in modules()
-        if (place := place_in_flow(module)) is not None
-        for chain in import_chains(module)
-        if (reached := place_in_flow(chain[-1])) is not None and reached > place
-    ]
-    assert not against_the_flow, "\n".join(against_the_flow)
 
 
 def test_every_folder_of_the_package_is_installed() -> None:

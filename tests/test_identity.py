@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from mlflow_plugin.identity import Identity, recipe_of
-from mlflow_plugin.mlproject import load_project
+from mlflow_plugin.project.identity import Identity, recipe_of
+from mlflow_plugin.project.mlproject import load_project
 
 COMMAND = "python train.py --epochs {epochs}"
 PARAMETERS = "{epochs: {type: int, default: 10}}"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_plugin.invocation import Invocation, env_manager_of
+from mlflow_plugin.project.invocation import Invocation, env_manager_of
 
 
 def test_the_command_repeats_what_was_typed_with_some_parameters_set_anew():

@@ -7,15 +7,15 @@ import sys
 import psutil
 import pytest
 
-from mlflow_plugin import liveness
-from mlflow_plugin.liveness import (
+from mlflow_plugin.machine import liveness
+from mlflow_plugin.machine.liveness import (
     BEAT_SECONDS,
     DEAD_AFTER_SECONDS,
     Watch,
     boot_id,
-    heartbeat,
     is_alive,
     is_stopped,
+    new_heartbeat,
     whereabouts,
 )
 from tests.servers.process import wait_until
@@ -28,18 +28,18 @@ def beat_from_elsewhere(age: float) -> dict:
 
 
 def test_this_process_is_alive_however_old_its_heartbeat():
-    assert is_alive({**heartbeat(), "at": 0.0}, NOW)
+    assert is_alive({**new_heartbeat(), "at": 0.0}, NOW)
 
 
 def test_a_process_that_ended_is_dead_however_fresh_its_heartbeat():
-    code = "import json; from mlflow_plugin.liveness import heartbeat; print(json.dumps(heartbeat()))"
+    code = "import json; from mlflow_plugin.machine.liveness import new_heartbeat; print(json.dumps(new_heartbeat()))"
     ended = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
     assert ended["boot"] == boot_id()
     assert not is_alive(ended, ended["at"])
 
 
 def test_a_process_id_that_was_given_to_another_process_is_not_taken_for_the_first():
-    beat = heartbeat()
+    beat = new_heartbeat()
     assert not is_alive({**beat, "began": beat["began"] - 100}, beat["at"])
 
 
@@ -48,7 +48,7 @@ def test_a_process_that_ended_and_was_not_collected_is_dead():
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     began = psutil.Process(child.pid).create_time()
     try:
-        assert not is_alive({**heartbeat(), "pid": child.pid, "began": began}, NOW)
+        assert not is_alive({**new_heartbeat(), "pid": child.pid, "began": began}, NOW)
     finally:
         child.wait()
 
@@ -59,7 +59,7 @@ def test_a_process_on_another_machine_is_known_by_the_age_of_its_heartbeat(age, 
 
 
 def test_a_heartbeat_from_before_this_machine_was_started_counts_by_its_age():
-    beat = {**heartbeat(), "boot": "the one before"}
+    beat = {**new_heartbeat(), "boot": "the one before"}
     assert is_alive(beat, beat["at"])
     assert not is_alive(beat, beat["at"] + DEAD_AFTER_SECONDS)
 
@@ -71,10 +71,10 @@ def test_a_heartbeat_from_before_this_machine_was_started_counts_by_its_age():
         {"at": None},
         {"at": "now"},
         {"boot": "x", "host": "y"},
-        {**heartbeat(), "pid": None},
-        {**heartbeat(), "pid": "x"},
-        {**heartbeat(), "began": None},
-        {**heartbeat(), "pid": -1},
+        {**new_heartbeat(), "pid": None},
+        {**new_heartbeat(), "pid": "x"},
+        {**new_heartbeat(), "began": None},
+        {**new_heartbeat(), "pid": -1},
     ],
 )
 def test_a_heartbeat_that_says_too_little_is_no_sign_of_life(beat):
@@ -82,7 +82,7 @@ def test_a_heartbeat_that_says_too_little_is_no_sign_of_life(beat):
 
 
 def test_a_heartbeat_holds_the_step_and_what_the_machine_is_busy_with():
-    beat = heartbeat(40, {"cpu_percent": 93.0})
+    beat = new_heartbeat(40, {"cpu_percent": 93.0})
     assert (beat["step"], beat["cpu_percent"], beat["pid"]) == (40, 93.0, os.getpid())
 
 
@@ -104,7 +104,7 @@ def stopped():
     ("silent", "alive"), [(0.0, True), (DEAD_AFTER_SECONDS - 5, True), (DEAD_AFTER_SECONDS, False)]
 )
 def test_a_process_that_stands_still_is_dead_once_its_heart_was_silent_for_too_long(stopped, silent, alive):
-    beat = heartbeat(pid=stopped)
+    beat = new_heartbeat(pid=stopped)
     beat["up"] -= silent
     assert whereabouts(beat) == "stopped"
     assert is_stopped(stopped)
@@ -115,7 +115,7 @@ def test_a_process_that_stands_still_is_dead_once_its_heart_was_silent_for_too_l
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the start of a process is a time of the wall clock")
 def test_a_wall_clock_that_is_set_makes_no_process_look_like_another(monkeypatch):
-    beat = heartbeat()
+    beat = new_heartbeat()
     real = psutil.Process.create_time
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: real(process) + 3600)
     assert whereabouts(beat) == "running"
@@ -123,8 +123,8 @@ def test_a_wall_clock_that_is_set_makes_no_process_look_like_another(monkeypatch
 
 def test_a_process_that_runs_is_not_taken_for_one_that_stands_still():
     assert not is_stopped(os.getpid())
-    assert whereabouts({**heartbeat(), "up": -1e9}) == "running"
-    assert Watch().is_alive("run", {**heartbeat(), "at": 0.0, "up": -1e9})
+    assert whereabouts({**new_heartbeat(), "up": -1e9}) == "running"
+    assert Watch().is_alive("run", {**new_heartbeat(), "at": 0.0, "up": -1e9})
 
 
 # --- watching a heart of another machine ---

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.manifest import FileEntry, Manifest, safe_relative_path
+from mlflow_plugin.store.manifest import FileEntry, Manifest, safe_relative_path
 
 SHA = "ab" * 32
 HOSTILE = [

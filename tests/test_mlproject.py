@@ -5,8 +5,8 @@ from textwrap import dedent, indent
 import pytest
 
 from mlflow_plugin.errors import UsageError
-from mlflow_plugin.mlproject import load_project
-from mlflow_plugin.project import CheckpointPolicy, Gate, Quality
+from mlflow_plugin.project.mlproject import load_project
+from mlflow_plugin.project.project import CheckpointPolicy, Gate, Quality
 
 COLLECT = """
   collect:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_plugin.errors import UsageError
-from mlflow_plugin.parameters import TRUNCATED_AT, Parameter, canonical, local_path, logged_value, unquoted
+from mlflow_plugin.project.parameters import TRUNCATED_AT, Parameter, canonical, local_path, logged_value, unquoted
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 

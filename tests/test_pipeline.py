@@ -2,13 +2,15 @@
 
 import pytest
 
-from mlflow_plugin import pipeline
+from mlflow_plugin.backends import pipeline
+from mlflow_plugin.backends.local import Execution
+from mlflow_plugin.backends.pipeline import run_pipeline
+from mlflow_plugin.decision.verdict import Verdict
 from mlflow_plugin.errors import NeedsAnswer, UsageError
-from mlflow_plugin.execution import Execution, Outcome
-from mlflow_plugin.invocation import Invocation
-from mlflow_plugin.mlproject import load_project
-from mlflow_plugin.pipeline import check_parameters, handed_down, run_pipeline
-from mlflow_plugin.verdict import Verdict
+from mlflow_plugin.execution.outcome import Outcome
+from mlflow_plugin.project.invocation import Invocation
+from mlflow_plugin.project.mlproject import load_project
+from mlflow_plugin.project.pipeline_parameters import check_parameters, handed_down
 
 MLPROJECT = """
 entry_points:

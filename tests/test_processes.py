@@ -5,7 +5,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from mlflow_plugin.processes import local_rank, process_count, rank
+from mlflow_plugin.machine.ranks import local_rank, process_count, rank
 
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 

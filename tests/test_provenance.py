@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_plugin import names, provenance
-from mlflow_plugin.artifacts import artifact_text, listing
-from mlflow_plugin.environment_facts import environment_facts, installed_packages
-from mlflow_plugin.environments import facts_of_environment
+from mlflow_plugin.backends.environments import facts_of_environment
+from mlflow_plugin.backends.local import Execution, carry_out
 from mlflow_plugin.errors import NewerFormatError, PhaseError
-from mlflow_plugin.execution import Execution, carry_out
-from mlflow_plugin.finish import complete_work
-from mlflow_plugin.provenance import (
+from mlflow_plugin.execution.completion import complete_work
+from mlflow_plugin.execution.records import Work
+from mlflow_plugin.machine.environment_facts import environment_facts, installed_packages
+from mlflow_plugin.store import provenance, schema
+from mlflow_plugin.store.artifacts import artifact_text, listing
+from mlflow_plugin.store.provenance import (
     FILE_BYTES,
     RECORD_BYTES,
     CodeFile,
@@ -31,7 +32,6 @@ from mlflow_plugin.provenance import (
     read_code,
     read_environment,
 )
-from mlflow_plugin.records import Work
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -58,7 +58,7 @@ def record_of(folder: Path, **contents: bytes) -> CodeRecord:
 
 def test_a_computed_run_keeps_the_text_of_its_code(demo):
     run_id, _ = demo.start("collect")
-    record = read_code(kept(demo, run_id, names.CODE_FILE))
+    record = read_code(kept(demo, run_id, schema.CODE_FILE))
     assert record.command == "python collect.py --seed {seed}"
     assert {name: file.text for name, file in record.files.items()} == {"collect.py": "print(1)\n"}
     assert {name: file.digest for name, file in record.files.items()} == demo.run(run_id).fingerprint["files"]
@@ -66,10 +66,10 @@ def test_a_computed_run_keeps_the_text_of_its_code(demo):
 
 def test_a_phase_of_a_script_that_does_not_know_the_plugin_keeps_its_environment_too(demo):
     outcome = carry_out(demo.request("collect"), Execution())
-    environment = read_environment(kept(demo, outcome.run_id, names.ENVIRONMENT_FILE))
+    environment = read_environment(kept(demo, outcome.run_id, schema.ENVIRONMENT_FILE))
     assert environment.settings["python"] == f"cpython {'.'.join(map(str, sys.version_info[:3]))}"
     assert environment.packages["mlflow"] == metadata.version("mlflow")
-    assert read_code(kept(demo, outcome.run_id, names.CODE_FILE)).files
+    assert read_code(kept(demo, outcome.run_id, schema.CODE_FILE)).files
 
 
 def test_what_is_kept_is_no_output(demo):
@@ -96,8 +96,8 @@ def test_what_was_expected_is_logged_when_the_work_begins(demo):
     demo.compute("collect", seconds=60.0)
     run_id, _ = demo.start("collect")
     metrics = demo.client.get_run(run_id).data.metrics
-    assert metrics[names.ESTIMATED_SECONDS] == 60.0
-    assert metrics[names.ESTIMATED_USD] == demo.run(demo.latest("collect")).cost_usd
+    assert metrics[schema.ESTIMATED_SECONDS] == 60.0
+    assert metrics[schema.ESTIMATED_USD] == demo.run(demo.latest("collect")).cost_usd
 
 
 def test_a_resumed_run_says_what_all_of_the_work_is_expected_to_take(demo):
@@ -108,12 +108,12 @@ def test_a_resumed_run_says_what_all_of_the_work_is_expected_to_take(demo):
     demo.die(interrupted)
     attempt = demo.settle("train", epochs=20)
     assert attempt.decision.verdict.action == "resume"
-    assert demo.client.get_run(attempt.run_id).data.metrics[names.ESTIMATED_SECONDS] == 1200.0
+    assert demo.client.get_run(attempt.run_id).data.metrics[schema.ESTIMATED_SECONDS] == 1200.0
 
 
 def test_a_first_run_expects_nothing(demo):
     run_id, _ = demo.start("collect")
-    assert not {names.ESTIMATED_SECONDS, names.ESTIMATED_USD} & set(demo.client.get_run(run_id).data.metrics)
+    assert not {schema.ESTIMATED_SECONDS, schema.ESTIMATED_USD} & set(demo.client.get_run(run_id).data.metrics)
 
 
 def test_a_quarantine_says_when_and_by_whom_until_it_is_lifted(demo):
@@ -129,7 +129,7 @@ def test_a_quarantine_says_when_and_by_whom_until_it_is_lifted(demo):
 
 def test_a_quarantine_of_an_earlier_version_can_be_lifted(demo):
     run_id = demo.compute("collect")
-    demo.client.set_tag(run_id, names.QUARANTINED, "wrong data")
+    demo.client.set_tag(run_id, schema.QUARANTINED, "wrong data")
     assert demo.run(run_id).quarantined_at is None
     demo.records.lift_quarantine(run_id)
     assert not demo.run(run_id).quarantined
@@ -165,7 +165,7 @@ def test_code_that_is_odd_or_slow_to_read_holds_nothing_up(demo, monkeypatch, ca
         raise ValueError("embedded null byte")
 
     monkeypatch.setattr(provenance, "_PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr("mlflow_plugin.records.code_of", read)
+    monkeypatch.setattr("mlflow_plugin.execution.records.code_of", read)
     run_id, _ = demo.start("collect")
     assert demo.run(run_id).verdict == "run"
     assert "saving provenance/code.json takes long; the work goes on meanwhile" in capsys.readouterr().err
@@ -179,7 +179,7 @@ def test_a_project_whose_code_cannot_be_read_any_more_starts_all_the_same(demo):
     run_id = demo.records.create(decision.request)
     (demo.folder / "collect.py").unlink()
     demo.records.start(run_id, decision)
-    file = read_code(kept(demo, run_id, names.CODE_FILE)).files["collect.py"]
+    file = read_code(kept(demo, run_id, schema.CODE_FILE)).files["collect.py"]
     assert (file.text, file.not_kept) == (None, "it could not be read")
 
 
@@ -428,7 +428,7 @@ def test_an_environment_that_cannot_be_asked_is_told(manager, command, why):
 
 
 def test_a_script_that_its_command_runs_with_another_python_records_that_one(demo, monkeypatch):
-    from mlflow_plugin import phase
+    from mlflow_plugin.phase import start as phase
 
     run_id, _ = demo.start("collect")
     demo.records.environment(run_id, {"format_version": 1, "python": "of the starter"})
@@ -437,4 +437,4 @@ def test_a_script_that_its_command_runs_with_another_python_records_that_one(dem
         monkeypatch.setenv(variable, value)
     demo.client.set_tag(run_id, "mlflow.project.entryPoint", "collect")
     phase._settle()
-    assert read_environment(kept(demo, run_id, names.ENVIRONMENT_FILE)).settings["python"].startswith("cpython")
+    assert read_environment(kept(demo, run_id, schema.ENVIRONMENT_FILE)).settings["python"].startswith("cpython")

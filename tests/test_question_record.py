@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_plugin.names import TAG_LENGTH
-from mlflow_plugin.question_record import question_json
-from mlflow_plugin.verdict import Loss, Option, Verdict
+from mlflow_plugin.decision.question import question_json
+from mlflow_plugin.decision.verdict import Option, SupersededRun, Verdict
+from mlflow_plugin.store.schema import TAG_LENGTH
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 def question(losses: int, reason: str = "why", title: str = "Run it again", metric: str = "fidelity") -> Verdict:
-    lost = tuple(Loss("steer", f"{number:032x}", 0.9, metric, NOON, 60.0, 0.4) for number in range(losses))
+    lost = tuple(SupersededRun("steer", f"{number:032x}", 0.9, metric, NOON, 60.0, 0.4) for number in range(losses))
     keep = Option("A", "reuse", "Keep it", tuple(loss.sentence() for loss in lost))
     again = Option("B", "rerun", title, (), lost, ("train", "steer"), 120.0, 0.8)
     return Verdict("train", "ask", (reason,), "downstream", options=(keep, again))
@@ -56,7 +56,7 @@ def test_a_question_of_any_length_is_valid_json_that_fits_into_a_tag_and_can_sti
 
 
 def test_a_quality_that_is_not_a_number_leaves_valid_json():
-    lost = Loss("steer", "ab" * 16, float("nan"), "fidelity", None, None, None)
+    lost = SupersededRun("steer", "ab" * 16, float("nan"), "fidelity", None, None, None)
     verdict = Verdict("train", "ask", ("why",), options=(Option("B", "rerun", "again", (), (lost,)),))
 
     def refuse(constant: str) -> None:

@@ -7,17 +7,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlflow_plugin import questions
+from mlflow_plugin.decision.question import Answer
+from mlflow_plugin.decision.request import Request
+from mlflow_plugin.decision.verdict import Option, SupersededRun, Verdict
 from mlflow_plugin.errors import NeedsAnswer, PhaseError
-from mlflow_plugin.evidence import Request
-from mlflow_plugin.invocation import Invocation
-from mlflow_plugin.parameters import Parameter
-from mlflow_plugin.project import Phase, Project
-from mlflow_plugin.questions import Answer, Given, check_goes_on, question_text, settle
-from mlflow_plugin.verdict import Loss, Option, Verdict
+from mlflow_plugin.execution import prompt as questions
+from mlflow_plugin.execution.prompt import check_goes_on, question_text, settle
+from mlflow_plugin.project.invocation import Invocation
+from mlflow_plugin.project.parameters import Parameter
+from mlflow_plugin.project.project import Phase, Project
 
 RUN_ID = "c0ffee12" * 4
-LOST = Loss("steer", "ab0de000" * 4, 0.9, "shift", None, 660.0, 0.43)
+LOST = SupersededRun("steer", "ab0de000" * 4, 0.9, "shift", None, 660.0, 0.43)
 KEEP = Option("A", "reuse", "Keep train c0ffee12 and go on", (LOST.sentence(),))
 AGAIN = Option("B", "rerun", "Run train again, then steer", (), (LOST,), ("train", "steer"), 1560.0, 0.95)
 RENEW = Option("B", "fail", "Stop, and renew collect first", (), (), ("train",), 660.0, 0.43)
@@ -138,7 +139,7 @@ def test_a_person_at_the_terminal_answers_with_a_letter(typing, capsys, line, op
 
 def test_a_question_at_a_terminal_can_be_answered_from_elsewhere(typing, capsys, monkeypatch):
     typing("")
-    answers = iter([None, Given("B", "grace")])
+    answers = iter([None, Answer(Option("B", "rerun", ""), "grace")])
     monkeypatch.setattr(questions, "_typed", lambda seconds: False)
     assert ask(read_answer=lambda: next(answers)) == Answer(AGAIN, "grace")
     assert "B was answered by grace" in capsys.readouterr().err
@@ -146,7 +147,7 @@ def test_a_question_at_a_terminal_can_be_answered_from_elsewhere(typing, capsys,
 
 def test_what_somebody_else_answered_while_a_person_typed_counts(typing):
     typing("A\n")
-    assert ask(read_answer=lambda: Given("B", "grace")) == Answer(AGAIN, "grace")
+    assert ask(read_answer=lambda: Answer(Option("B", "rerun", ""), "grace")) == Answer(AGAIN, "grace")
 
 
 def test_what_is_no_option_is_asked_again(typing, capsys):
@@ -168,7 +169,14 @@ def test_stopping_to_renew_old_inputs_is_told_how(typing):
 
 
 def test_waiting_ends_with_the_answer_that_somebody_recorded(monkeypatch, capsys):
-    answers = iter([None, None, Given("Z", "mallory"), Given("B", "grace", "2026-11-20T08:00:00.000+00:00")])
+    answers = iter(
+        [
+            None,
+            None,
+            Answer(Option("Z", "reuse", ""), "mallory"),
+            Answer(Option("B", "rerun", ""), "grace", "2026-11-20T08:00:00.000+00:00"),
+        ]
+    )
     pauses = []
     monkeypatch.setattr(questions, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=pauses.append))
     assert ask(decide="wait", read_answer=lambda: next(answers)) == Answer(
@@ -180,7 +188,7 @@ def test_waiting_ends_with_the_answer_that_somebody_recorded(monkeypatch, capsys
 
 def test_waiting_says_now_and_then_that_it_still_waits(monkeypatch, capsys):
     clock = itertools.count(0.0, 20.0)
-    answers = iter([None] * 6 + [Given("A", "unknown")])
+    answers = iter([None] * 6 + [Answer(Option("A", "reuse", ""), "unknown")])
     monkeypatch.setattr(questions, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda s: None))
     assert ask(decide="wait", read_answer=lambda: next(answers)).by == "unknown"
     assert "train: still waiting for an answer (" in capsys.readouterr().err

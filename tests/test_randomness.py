@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 from urllib3.util.retry import Retry
 
-from mlflow_plugin.randomness import reserve_random_state
+from mlflow_plugin.store.random_isolation import reserve_random_state
 
 # Made as a client makes it that talked to a store before the script's random numbers were looked after.
 BEFORE = pytest.importorskip("botocore.retries.standard").ExponentialBackoff(random=random.random)

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from mlflow.exceptions import MlflowException
 
-from mlflow_plugin import names
-from mlflow_plugin.artifacts import local_folder
+from mlflow_plugin.decision.request import Decision
+from mlflow_plugin.decision.verdict import Verdict
 from mlflow_plugin.errors import NeedsAnswer
-from mlflow_plugin.evidence import Decision
-from mlflow_plugin.questions import Answer
-from mlflow_plugin.records import Records
-from mlflow_plugin.tags import clipped, git_commit, superseded_runs
-from mlflow_plugin.verdict import Option, Verdict
+from mlflow_plugin.execution.records import Records
+from mlflow_plugin.execution.tags import git_commit, superseded_runs
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.artifacts import local_folder
+from mlflow_plugin.store.run_encoding import clipped
 
 BETWEEN = {"fidelity": 0.8, "held_out": 0.8}
 WRITES = ("log_batch", "set_tag", "set_experiment_tag", "delete_tag", "set_terminated", "log_artifact", "log_artifacts")
@@ -59,7 +59,7 @@ def test_a_computed_run_says_what_it_is_to_people_and_can_be_found_by_all_its_di
         *(f"mlflow.phase.identity.{digest}" for digest in decision.identity.digests()),
         *(f"mlflow.phase.config.{digest}" for digest in decision.identity.config_digests()),
         f"mlflow.phase.input.{collected}",
-        f"mlflow.phase.runs.{names.phase_key('demo', 'train')}",
+        f"mlflow.phase.runs.{schema.phase_key('demo', 'train')}",
     }
     assert {tags[key] for key in indexed} == {"1"}
     assert json.loads(tags["mlflow.phase.fingerprint"])["parameters"]["epochs"] == ["#10", "--epochs {epochs}"]
@@ -90,7 +90,7 @@ def test_the_pointer_is_written_before_the_completion_marker_and_the_end_after_b
 
     def note(name: str, args: tuple) -> None:
         keys = {entry.key for arg in args if isinstance(arg, list | tuple) for entry in arg if hasattr(entry, "key")}
-        written.append("completed" if names.COMPLETED_AT in keys else name)
+        written.append("completed" if schema.COMPLETED_AT in keys else name)
 
     watch(demo.client, monkeypatch, note)
     demo.finish(run_id, decision, {"a": "1"}, {}, 1.0)
@@ -148,7 +148,7 @@ def test_a_run_that_a_newer_version_wrote_meanwhile_does_not_cost_the_one_that_e
     collected, _ = demo.compute("collect", "one"), demo.compute("train")
     run_id, decision = demo.start("collect", seed=1)
     written = collected if newer == "of the same phase" else demo.compute("evaluate")
-    demo.client.set_tag(written, names.FORMAT, "99")
+    demo.client.set_tag(written, schema.FORMAT, "99")
     demo.finish(run_id, decision, {"result.txt": "two"}, {}, 1.0)
     run = demo.run(run_id)
     assert (run.complete, run.status) == (True, "FINISHED")
@@ -176,7 +176,7 @@ def test_a_deleted_run_needs_no_mark(demo):
     gone = demo.compute("collect")
     demo.client.delete_run(gone)
     demo.records.invalidate([gone, "0" * 32], "1" * 32)
-    assert names.INVALIDATED_BY not in demo.tags(gone)
+    assert schema.INVALIDATED_BY not in demo.tags(gone)
 
 
 # --- reusing ---
@@ -246,7 +246,7 @@ def test_who_answered_is_known_before_the_answer_can_be_seen(demo, monkeypatch):
     run_id = demo.client.create_run("0").info.run_id
     seen = []
     watch(demo.client, monkeypatch, lambda name, args: seen.append([tag.key for tag in args[-1]]))
-    demo.records.answer(run_id, Answer(Option("A", "reuse", "Keep"), "ada"))
+    demo.records.answer(run_id, "A", "ada")
     assert seen == [["phase.answered_by", "phase.answered_at"], ["phase.answer"]]
 
 
@@ -303,8 +303,8 @@ def test_text_that_is_too_long_for_a_tag_is_cut_and_says_so(demo, length):
 
 def test_a_tag_of_the_longest_length_is_stored_whole(demo):
     run_id = demo.client.create_run("0").info.run_id
-    demo.client.set_tag(run_id, "t", "ü" * names.TAG_LENGTH)
-    assert demo.tags(run_id)["t"] == "ü" * names.TAG_LENGTH
+    demo.client.set_tag(run_id, "t", "ü" * schema.TAG_LENGTH)
+    assert demo.tags(run_id)["t"] == "ü" * schema.TAG_LENGTH
 
 
 def test_superseded_are_the_runs_of_the_same_phase_alone(demo):

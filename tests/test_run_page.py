@@ -1,7 +1,7 @@
 """What MLflow's own UI shows of a run: a name that tells it apart, a description with verdict, quality and inputs."""
 
-from mlflow_plugin.names import TAG_LENGTH
-from mlflow_plugin.run_page import with_block
+from mlflow_plugin.execution.run_description import with_block
+from mlflow_plugin.store.schema import TAG_LENGTH
 
 
 def note(demo, run_id):
@@ -41,7 +41,7 @@ def test_the_description_shows_quality_against_its_thresholds_gates_cost_reason_
     for part in (
         "**fidelity 0.9: good (good from 0.85, poor below 0.7)**",
         "held_out > 0.5 passes",
-        "1 min 30 s, under $0.01 on ",
+        "1 min 30 s, < $0.01 on ",
         "**run**: re-run because decide=rerun was given",
         f"made from [collect {collect[:8]}](#/experiments/0/runs/{collect})",
     ):
@@ -70,6 +70,6 @@ def test_the_description_of_a_pipelines_run_leads_to_the_runs_of_its_phases(demo
     collect, trained = demo.compute("collect"), demo.compute("train", epochs=20)
     parent = demo.records.create_pipeline(demo.history().project, "main", {}, "0", "phases")
     demo.records.end_pipeline(parent, [collect, trained])
-    row = f"| [train epochs=20: fidelity 0.9](#/experiments/0/runs/{trained}) | run | 1 min | under $0.01 |"
+    row = f"| [train epochs=20: fidelity 0.9](#/experiments/0/runs/{trained}) | run | 1 min | < $0.01 |"
     assert row in note(demo, parent).splitlines()
     assert demo.client.get_run(parent).data.metrics["phase.duration_seconds"] == 120

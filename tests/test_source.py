@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mlflow_plugin import digests
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.source import code_digest, command_usage
+from mlflow_plugin.project import digests
+from mlflow_plugin.project.code import code_digest, command_usage
 
 SCRIPT = '''\
 """Trains."""

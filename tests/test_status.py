@@ -6,13 +6,14 @@ import time
 import pytest
 from mlflow.exceptions import MlflowException
 
-from mlflow_plugin.activity import activity
-from mlflow_plugin.decision import quality_of
-from mlflow_plugin.execution import Outcome
-from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.status import PhaseState, end_dead, pipeline_state
-from mlflow_plugin.tables import aligned, outcome_table, quality_cell, status_table, verdict_text
-from mlflow_plugin.verdict import Verdict
+from mlflow_plugin.cli.tables import status_table, verdict_text
+from mlflow_plugin.decision.quality import quality_cell, quality_of
+from mlflow_plugin.decision.verdict import Verdict
+from mlflow_plugin.execution.activity import activity
+from mlflow_plugin.execution.outcome import Outcome
+from mlflow_plugin.reports.status import PhaseState, end_dead, pipeline_state
+from mlflow_plugin.reports.tables import aligned, outcome_table
+from mlflow_plugin.store.run import PhaseRun
 
 BETWEEN = {"fidelity": 0.8, "held_out": 0.8}
 

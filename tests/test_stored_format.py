@@ -9,8 +9,8 @@ import pytest
 from make_store import ROOT_NAME, replace_everywhere
 from simulation import Simulation
 
-from mlflow_plugin.artifacts import fetch_outputs
-from mlflow_plugin.comparison import compare_runs
+from mlflow_plugin.cli.comparison import compare_runs
+from mlflow_plugin.store.artifacts import fetch_outputs
 
 STORED = Path(__file__).parent / "fixtures" / "store_v1"
 

@@ -1,8 +1,14 @@
-"""Time, hardware and money: what a phase ran on, what that costs an hour, and what the next run will take."""
+"""The names of `mlflow_plugin.accounting` of version 0.1, which now stand in `decision`, `format` and `machine`.
 
-from mlflow_plugin.accounting.estimate import Estimate, PastRun, describe_cost, describe_duration, estimate
-from mlflow_plugin.accounting.hardware import Gpu, Hardware, detect_hardware, usage
-from mlflow_plugin.accounting.prices import Price, cost_usd, price_per_hour
+Importing this module warns; it goes in version 0.3.
+"""
+
+import warnings
+
+from mlflow_plugin.decision.estimate import Estimate, PastRun, estimate
+from mlflow_plugin.format import describe_cost, describe_duration
+from mlflow_plugin.machine.hardware import Gpu, Hardware, detect_hardware, usage
+from mlflow_plugin.machine.prices import Price, cost_usd, price_per_hour
 
 __all__ = [
     "Estimate",
@@ -18,3 +24,9 @@ __all__ = [
     "price_per_hour",
     "usage",
 ]
+
+warnings.warn(
+    "mlflow_plugin.accounting is now mlflow_plugin.decision.estimate, .format, .machine.hardware and .machine.prices",
+    DeprecationWarning,
+    stacklevel=2,
+)

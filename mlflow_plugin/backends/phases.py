@@ -13,14 +13,15 @@ from mlflow.projects.submitted_run import SubmittedRun
 from mlflow.projects.utils import PROJECT_ENV_MANAGER
 from mlflow.tracking import MlflowClient, get_tracking_uri
 
+from mlflow_plugin.backends.local import Execution, FinishedRun, absolute_tracking_uri, carry_out, environment
+from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
-from mlflow_plugin.evidence import Request
-from mlflow_plugin.execution import Execution, FinishedRun, absolute_tracking_uri, carry_out, environment
-from mlflow_plugin.invocation import Invocation
-from mlflow_plugin.mlproject import load_project
-from mlflow_plugin.names import SHORT_PATIENCE
-from mlflow_plugin.project import Project
-from mlflow_plugin.termination import orderly_termination
+from mlflow_plugin.machine.signals import orderly_termination
+from mlflow_plugin.project.invocation import Invocation
+from mlflow_plugin.project.mlproject import load_project
+from mlflow_plugin.project.project import Project
+from mlflow_plugin.store.mlflow_internals import fetch_project
+from mlflow_plugin.store.schema import SHORT_PATIENCE
 
 
 class PhasesBackend(AbstractBackend):
@@ -62,9 +63,7 @@ def _work_directory(project_uri: str, version: str | None) -> str:
     local = Path(project_uri.removeprefix("file://"))
     if version is None and local.is_dir():
         return str(local)
-    from mlflow.projects.utils import _fetch_project
-
-    return str(_fetch_project(project_uri, version))
+    return fetch_project(project_uri, version)
 
 
 def _run(
@@ -74,7 +73,7 @@ def _run(
     named = str(config.get(PROJECT_ENV_MANAGER) or "")
     invocation = Invocation(project.directory, entry_point, given, "phases", experiment_id, named)
     if entry_point in project.pipelines:
-        from mlflow_plugin.pipeline import run_pipeline
+        from mlflow_plugin.backends.pipeline import run_pipeline
 
         return FinishedRun(
             run_pipeline(project, entry_point, given, client, experiment_id, Execution(config), invocation)

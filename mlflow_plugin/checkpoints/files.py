@@ -15,9 +15,9 @@ from mlflow_plugin.checkpoints.encoding import Decoder
 from mlflow_plugin.checkpoints.snapshot import ARRAYS_FILE, TENSORS_FILE, Layout, Snapshot, Snapshots
 from mlflow_plugin.checkpoints.state import explained
 from mlflow_plugin.checkpoints.tensorfile import Block, write_blocks
-from mlflow_plugin.digests import read_digest
 from mlflow_plugin.errors import NewerFormatError
-from mlflow_plugin.manifest import FileEntry, safe_relative_path
+from mlflow_plugin.project.digests import read_digest
+from mlflow_plugin.store.manifest import FileEntry, safe_relative_path
 
 _FORMAT_VERSION = 1
 STATE_FILE = "state.json"

@@ -8,9 +8,10 @@ from typing import Any
 from mlflow_plugin.checkpoints.files import load_state
 from mlflow_plugin.checkpoints.store import CheckpointStore, checkpoint_folders, checkpoint_name, checkpoint_step
 from mlflow_plugin.errors import NewerFormatError, PhaseError
-from mlflow_plugin.manifest import Manifest
-from mlflow_plugin.names import MANIFEST_FILE, short
-from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.format import short
+from mlflow_plugin.store.manifest import Manifest
+from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.schema import MANIFEST_FILE
 
 _PATH_BEFORE = re.compile(r"\S*/(?=step-\d{6})")
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mlflow_plugin.manifest import MANIFEST_NAME, Manifest
-from mlflow_plugin.project import CheckpointPolicy, Quality
+from mlflow_plugin.project.project import CheckpointPolicy, Quality
+from mlflow_plugin.store.manifest import MANIFEST_NAME, Manifest
 
 
 @dataclass(frozen=True)

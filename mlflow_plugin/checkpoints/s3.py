@@ -9,6 +9,8 @@ from typing import Any
 
 from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
 
+from mlflow_plugin.store.mlflow_internals import s3_client
+
 _MEGABYTE = 1 << 20
 _PART_BYTES = 8 * _MEGABYTE
 _MOST_PARTS = 9_000
@@ -22,7 +24,7 @@ def upload_checked(repository: S3ArtifactRepository, file: Path, folder: str, sh
     """
     from boto3.s3.transfer import TransferConfig
 
-    client = repository._get_s3_client()
+    client = s3_client(repository)
     bucket, root = repository.parse_s3_compliant_uri(repository.artifact_uri)
     key, size = f"{root}/{folder}/{file.name}", file.stat().st_size
     # S3 takes 10,000 parts at most; boto3 must not choose the parts itself, since the checksum depends on them.

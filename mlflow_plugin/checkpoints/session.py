@@ -11,7 +11,7 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from mlflow_plugin import names
+from mlflow_plugin.checkpoints.finite import newest_finite
 from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_sound
 from mlflow_plugin.checkpoints.retention import StoredCheckpoint, plan_removal
 from mlflow_plugin.checkpoints.schedule import CheckpointSchedule
@@ -19,14 +19,15 @@ from mlflow_plugin.checkpoints.state import capture_random_state, collect, resto
 from mlflow_plugin.checkpoints.store import CheckpointStore
 from mlflow_plugin.checkpoints.writer import CheckpointWriter
 from mlflow_plugin.errors import PhaseError, UsageError
-from mlflow_plugin.guardrails.last_good import newest_finite
-from mlflow_plugin.history import phase_run
-from mlflow_plugin.manifest import Manifest
+from mlflow_plugin.format import short
+from mlflow_plugin.machine.signals import Termination
 from mlflow_plugin.progress import progress, say
-from mlflow_plugin.project import Phase
-from mlflow_plugin.records import Records
-from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.termination import Termination
+from mlflow_plugin.project.project import Phase
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.history import phase_run
+from mlflow_plugin.store.manifest import Manifest
+from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.run_writer import RunWriter
 
 _METRICS_AT_ONCE = 1000
 _HISTORIES_AT_ONCE = 8
@@ -37,7 +38,7 @@ class CheckpointSession:
     """Everything about the checkpoints of one run of a phase."""
 
     def __init__(
-        self, records: Records, run: PhaseRun, phase: Phase, resumed_from: PhaseRun | None, termination: Termination
+        self, records: RunWriter, run: PhaseRun, phase: Phase, resumed_from: PhaseRun | None, termination: Termination
     ) -> None:
         self._records, self._run, self._phase = records, run, phase
         self._resumed_from, self._termination = resumed_from, termination
@@ -124,7 +125,7 @@ class CheckpointSession:
         self._logged_steps = dict(loaded.logged_steps)
         self._first_step = self._newest_step = loaded.step
         self._earlier_seconds = loaded.elapsed_seconds
-        say(f"{self._phase.name}: goes on from step {loaded.step} of {names.short(loaded.run_id)}")
+        say(f"{self._phase.name}: goes on from step {loaded.step} of {short(loaded.run_id)}")
 
     # --- saving ---
 
@@ -243,7 +244,7 @@ class CheckpointSession:
         # First: those after it may need its files, whether or not its name can be written now.
         self._stored[name] = StoredCheckpoint.of(name, manifest)
         self._records.checkpoint(run_id, name)
-        self._records.metrics(run_id, {names.STALL_MS: stall_seconds * 1000}, manifest.step or 0)
+        self._records.metrics(run_id, {schema.STALL_MS: stall_seconds * 1000}, manifest.step or 0)
         self._remove_outdated()
 
     def _remove_outdated(self) -> None:
@@ -263,7 +264,7 @@ class CheckpointSession:
                 self._stored[gone] = StoredCheckpoint(gone, 0, left, complete=False)
 
 
-def copy_metrics(records: Records, loaded: LoadedCheckpoint, target_id: str, label: str) -> None:
+def copy_metrics(records: RunWriter, loaded: LoadedCheckpoint, target_id: str, label: str) -> None:
     """Takes over an interrupted run's metrics from before a checkpoint, so that the MLflow UI shows one curve: up to
     the step at which each had been logged by then; of those that `phase.log` did not log, of the steps before it.
     """
@@ -271,7 +272,7 @@ def copy_metrics(records: Records, loaded: LoadedCheckpoint, target_id: str, lab
     logged = [name for name in phase_run(client.get_run(loaded.run_id)).metrics if not name.startswith("phase.")]
     with ThreadPoolExecutor(_HISTORIES_AT_ONCE) as pool:
         histories = pool.map(lambda name: client.get_metric_history(loaded.run_id, name), logged)
-        for name in progress(logged, description=f"{label}: metrics of {names.short(loaded.run_id)}"):
+        for name in progress(logged, description=f"{label}: metrics of {short(loaded.run_id)}"):
             last = loaded.logged_steps.get(name, loaded.step - 1)
             waiting += [metric for metric in next(histories) if metric.step <= last]
             while len(waiting) >= _METRICS_AT_ONCE:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, cast
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from mlflow_plugin import names
-from mlflow_plugin.artifacts import listing, local_folder
 from mlflow_plugin.checkpoints.files import sync
 from mlflow_plugin.checkpoints.staging import temporary_folder
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.manifest import FileEntry, Manifest, safe_relative_path
 from mlflow_plugin.progress import said_now_and_then
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.artifacts import listing, local_folder
+from mlflow_plugin.store.manifest import FileEntry, Manifest, safe_relative_path
 
 if TYPE_CHECKING:
     from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
@@ -47,7 +47,7 @@ def newest_complete(artifact_uri: str) -> str:
     store does not answer.
     """
     present = CheckpointStore(artifact_uri).listing()
-    complete = checkpoint_folders(path for path in present if path.endswith(f"/{names.MANIFEST_FILE}"))
+    complete = checkpoint_folders(path for path in present if path.endswith(f"/{schema.MANIFEST_FILE}"))
     return complete[-1] if complete else ""
 
 
@@ -57,7 +57,7 @@ class CheckpointStore:
     def __init__(self, artifact_uri: str) -> None:
         self.artifact_uri = artifact_uri
         folder = local_folder(artifact_uri)
-        self._local = folder / names.CHECKPOINTS_FOLDER if folder else None
+        self._local = folder / schema.CHECKPOINTS_FOLDER if folder else None
         self._opened: ArtifactRepository | None = None
 
     @property
@@ -103,7 +103,7 @@ class CheckpointStore:
                 )
 
     def _upload(self, name: str, folder: Path, files: Mapping[str, FileEntry]) -> dict[str, int]:
-        where = f"{names.CHECKPOINTS_FOLDER}/{name}"
+        where = f"{schema.CHECKPOINTS_FOLDER}/{name}"
         if not self.artifact_uri.startswith("s3:"):
             for file in files:
                 self._repository.log_artifact(str(folder / file), where)
@@ -121,14 +121,14 @@ class CheckpointStore:
         text = manifest.to_json()
         if self._local is None:
             with temporary_folder() as folder:
-                file = folder / names.MANIFEST_FILE
+                file = folder / schema.MANIFEST_FILE
                 file.write_text(text, encoding="utf-8")
-                self._repository.log_artifact(str(file), f"{names.CHECKPOINTS_FOLDER}/{name}")
+                self._repository.log_artifact(str(file), f"{schema.CHECKPOINTS_FOLDER}/{name}")
             return
-        part = self._local / name / f"{names.MANIFEST_FILE}.part"
+        part = self._local / name / f"{schema.MANIFEST_FILE}.part"
         part.write_text(text, encoding="utf-8")
         sync(part.parent)
-        os.replace(part, part.with_name(names.MANIFEST_FILE))
+        os.replace(part, part.with_name(schema.MANIFEST_FILE))
         sync(part.parent)
         sync(self._local)
 
@@ -136,12 +136,12 @@ class CheckpointStore:
 
     def listing(self) -> dict[str, int]:
         """Path below `checkpoints/` -> size in bytes. Raises PhaseError when the store does not answer."""
-        return listing(self.artifact_uri, names.CHECKPOINTS_FOLDER)
+        return listing(self.artifact_uri, schema.CHECKPOINTS_FOLDER)
 
     def manifest(self, name: str) -> Manifest:
         """Raises PhaseError when it is damaged, OSError and MlflowException when it cannot be read."""
-        with self._fetched([f"{name}/{names.MANIFEST_FILE}"]) as folder:
-            return Manifest.from_json((folder / name / names.MANIFEST_FILE).read_bytes())
+        with self._fetched([f"{name}/{schema.MANIFEST_FILE}"]) as folder:
+            return Manifest.from_json((folder / name / schema.MANIFEST_FILE).read_bytes())
 
     @contextmanager
     def opened(self, name: str, manifest: Manifest) -> Iterator[Path]:
@@ -171,7 +171,7 @@ class CheckpointStore:
                 for file in files:
                     target = folder / safe_relative_path(file)
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    self._repository._download_file(f"{names.CHECKPOINTS_FOLDER}/{file}", str(target))
+                    self._repository._download_file(f"{schema.CHECKPOINTS_FOLDER}/{file}", str(target))
             yield folder
 
     # --- removing ---
@@ -184,7 +184,7 @@ class CheckpointStore:
                 (self._local / path).unlink(missing_ok=True)
                 _remove_if_empty((self._local / path).parent)
             else:
-                self._repository.delete_artifacts(f"{names.CHECKPOINTS_FOLDER}/{path}")
+                self._repository.delete_artifacts(f"{schema.CHECKPOINTS_FOLDER}/{path}")
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from mlflow_plugin.manifest import FileEntry
+from mlflow_plugin.store.manifest import FileEntry
 
 _CHUNK_BYTES = 1 << 23
 PAGE = mmap.PAGESIZE

@@ -13,8 +13,8 @@ from mlflow_plugin.checkpoints.files import STATE_FILE, write_snapshot
 from mlflow_plugin.checkpoints.snapshot import Snapshot, Snapshots
 from mlflow_plugin.checkpoints.store import CheckpointStore, checkpoint_name
 from mlflow_plugin.errors import PhaseError, TakenOverError
-from mlflow_plugin.manifest import FileEntry, Manifest
 from mlflow_plugin.progress import say
+from mlflow_plugin.store.manifest import FileEntry, Manifest
 
 PATIENCE_SECONDS = 300.0
 """How long a checkpoint is tried again when a remote store does not take it."""

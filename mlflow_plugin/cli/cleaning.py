@@ -22,10 +22,10 @@ def gc(delete: bool, also_used: bool, as_json: bool, project: str, **keep: int |
     Of interrupted runs those stay that the MLproject file says. Running and quarantined runs are left alone. Outputs
     are never touched.
     """
-    from mlflow_plugin.garbage_collection import GarbageCollection
-    from mlflow_plugin.project import CheckpointPolicy
-    from mlflow_plugin.records import Records
-    from mlflow_plugin.tables import garbage_table
+    from mlflow_plugin.checkpoints.garbage_collection import GarbageCollection
+    from mlflow_plugin.cli.tables import garbage_table
+    from mlflow_plugin.execution.records import Records
+    from mlflow_plugin.project.project import CheckpointPolicy
 
     history = history_of(project)
     collection = GarbageCollection(history, CheckpointPolicy(**keep), also_used=also_used)  # type: ignore[arg-type]

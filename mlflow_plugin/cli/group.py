@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mlflow_plugin.errors import PhaseError, store_trouble
-from mlflow_plugin.names import SHORT_PATIENCE
+from mlflow_plugin.store.schema import SHORT_PATIENCE
 
 
 class PhasesGroup(click.Group):

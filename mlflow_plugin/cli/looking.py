@@ -16,8 +16,8 @@ from mlflow_plugin.errors import UsageError
 @project_options
 def plan(entry_point: str, pairs: tuple[str, ...], as_json: bool, project: str) -> None:
     """What ENTRY_POINT would do, why, what it would cost and what it would invalidate. Does nothing."""
-    from mlflow_plugin.api import plan as make_plan
-    from mlflow_plugin.tables import plan_text
+    from mlflow_plugin.cli.tables import plan_text
+    from mlflow_plugin.decision.lookup import plan as make_plan
 
     found = make_plan(project, entry_point, parameters_of(pairs))
     if as_json:
@@ -39,15 +39,15 @@ def plan(entry_point: str, pairs: tuple[str, ...], as_json: bool, project: str) 
 @project_options
 def status(as_json: bool, watch: bool, interval: float, project: str) -> None:
     """The pipeline as a table: phase, state, completed at, quality, whether it matches upstream, duration, cost."""
-    from mlflow_plugin.records import Records
-    from mlflow_plugin.status import end_dead, pipeline_state
-    from mlflow_plugin.tables import status_table
+    from mlflow_plugin.cli.tables import status_table
+    from mlflow_plugin.execution.records import Records
+    from mlflow_plugin.reports.status import end_dead, pipeline_state
 
     if watch and as_json:
         raise UsageError("give --watch or --json, not both: `mlflow-phases state` writes JSON as often as you like.")
     history = history_of(project)
     if watch:
-        from mlflow_plugin.status_watch import watch_status
+        from mlflow_plugin.cli.status_watch import watch_status
 
         watch_status(lambda: history_of(project), interval)
         return
@@ -67,7 +67,7 @@ def compare(run_a: str, run_b: str, as_json: bool) -> None:
     """How RUN_B was made otherwise than RUN_A, a run of the same phase, and what came of it."""
     from mlflow.tracking import MlflowClient
 
-    from mlflow_plugin.comparison import compare_runs, comparison_text
+    from mlflow_plugin.cli.comparison import compare_runs, comparison_text
 
     client = MlflowClient()
     view = compare_runs(client, find_run(client, run_a), find_run(client, run_b))
@@ -78,7 +78,7 @@ def compare(run_a: str, run_b: str, as_json: bool) -> None:
 @project_options
 def doctor(project: str) -> None:
     """What is missing on this machine for running the project's phases. Ends with 1 when something is."""
-    from mlflow_plugin.doctor import examine
+    from mlflow_plugin.cli.doctor import examine
 
     findings = examine(project)
     for finding in findings:

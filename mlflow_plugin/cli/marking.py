@@ -6,11 +6,11 @@ import click
 
 from mlflow_plugin.cli.options import find_run, history_of, project_options
 from mlflow_plugin.errors import UsageError
-from mlflow_plugin.names import short
+from mlflow_plugin.format import short
 
 if TYPE_CHECKING:
-    from mlflow_plugin.records import Records
-    from mlflow_plugin.runs import PhaseRun
+    from mlflow_plugin.execution.records import Records
+    from mlflow_plugin.store.run import PhaseRun
 
 
 @click.command()
@@ -20,8 +20,8 @@ def answer(run_id: str, letter: str) -> None:
     """Answers the question of a run that waits, with the LETTER of an option."""
     from mlflow.tracking import MlflowClient
 
-    from mlflow_plugin.answers import answer as give_answer
-    from mlflow_plugin.tags import user
+    from mlflow_plugin.execution.answers import answer as give_answer
+    from mlflow_plugin.store.run_encoding import user
 
     client = MlflowClient()
     run = find_run(client, run_id)
@@ -39,8 +39,8 @@ def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
     """Marks a run as do-not-use: neither it nor anything built on it is reused until the mark is lifted."""
     from mlflow.tracking import MlflowClient
 
-    from mlflow_plugin.records import Records
-    from mlflow_plugin.rollback import consequences
+    from mlflow_plugin.execution.records import Records
+    from mlflow_plugin.execution.rollback import consequences
 
     if bool(reason) == lift:
         raise UsageError("give --reason WHY to quarantine a run, or --lift to allow its use again.")
@@ -69,8 +69,8 @@ def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
 @project_options
 def rollback(phase: str, to_run_id: str | None, reason: str, project: str) -> None:
     """Goes back to an earlier run of PHASE: quarantines the later ones, and says what falls with them."""
-    from mlflow_plugin.records import Records
-    from mlflow_plugin.rollback import consequences, to_be_marked
+    from mlflow_plugin.execution.records import Records
+    from mlflow_plugin.execution.rollback import consequences, to_be_marked
 
     history = history_of(project)
     declared = history.project.phase(phase)

@@ -12,8 +12,8 @@ from mlflow_plugin.errors import UsageError
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from mlflow_plugin.history import History
-    from mlflow_plugin.runs import PhaseRun
+    from mlflow_plugin.store.history import History
+    from mlflow_plugin.store.run import PhaseRun
 
 
 def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,9 +38,9 @@ def history_of(project: str) -> "History":
     """The runs of the project in a folder, in the experiment that was named. Raises UsageError for a bad project."""
     from mlflow.tracking import MlflowClient
 
-    from mlflow_plugin.api import current_experiment
-    from mlflow_plugin.history import History
-    from mlflow_plugin.mlproject import load_project
+    from mlflow_plugin.decision.lookup import current_experiment
+    from mlflow_plugin.project.mlproject import load_project
+    from mlflow_plugin.store.history import History
 
     declared, client = load_project(project), MlflowClient()
     return History(client, current_experiment(client), declared)
@@ -63,7 +63,7 @@ def find_run(client: "MlflowClient", run_id: str) -> "PhaseRun":
     """The phase run of that id. Raises UsageError when there is none."""
     from mlflow.exceptions import MlflowException
 
-    from mlflow_plugin.history import phase_run
+    from mlflow_plugin.store.history import phase_run
 
     try:
         run = phase_run(client.get_run(run_id))

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from mlflow_plugin.cli.options import history_of, project_options
-from mlflow_plugin.names import LOG_FILE, REPORT_FILE, STATE_FILE
+from mlflow_plugin.project.project import LOG_FILE
+from mlflow_plugin.store.schema import REPORT_FILE, STATE_FILE
 
 
 @click.command()
@@ -33,7 +34,7 @@ def state(output: Path, project: str) -> None:
     """Writes the state of the whole pipeline as JSON: each phase, its run, its inputs, what it takes to mend it."""
     from mlflow_plugin.reports.files import write_whole
     from mlflow_plugin.reports.state_file import state_text
-    from mlflow_plugin.views.pipeline import pipeline_view
+    from mlflow_plugin.reports.views.pipeline import pipeline_view
 
     text = state_text(pipeline_view(history_of(project)))
     if str(output) == "-":

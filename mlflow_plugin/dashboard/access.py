@@ -11,6 +11,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, UNAUTHENTICATED
 from werkzeug.datastructures import Authorization
 
+from mlflow_plugin.dashboard.store import has_known_gate, validator_of
+
 _logger = logging.getLogger(__name__)
 
 
@@ -98,13 +100,12 @@ def guard(app: Flask, rules: list[tuple[str, str]]) -> None:
     """
     from mlflow.server import auth
 
-    gates = app.before_request_funcs.get(None, [])
-    if not hasattr(auth, "authorize") or auth._before_request not in gates:
+    if not has_known_gate(app):
         raise MlflowException("This MLflow's basic-auth is not one that mlflow-phases knows, so its page stays away.")
     auth.BEFORE_REQUEST_VALIDATORS.update(dict.fromkeys(rules, _at_the_gate))
     for path, method in rules:
         with app.test_request_context(path, method=method) as context:
-            if auth._find_validator(context.request) is not _at_the_gate or auth.is_unprotected_route(path):
+            if validator_of(context.request) is not _at_the_gate or auth.is_unprotected_route(path):
                 raise MlflowException(f"This MLflow's basic-auth would leave {method} {path} without a guard.")
 
 

@@ -1,7 +1,7 @@
 """`mlflow server --app-name phases-basic-auth`: MLflow with users, and the page for those whom MLflow lets in.
 
 To import this module prepares basic-auth as `mlflow server` prepares its own, which it knows by name alone: it imports
-the module once before it starts its workers, and they inherit what is set here. So a missing setting ends the command
+the module once before it starts its workers, and they take_over what is set here. So a missing setting ends the command
 with one error, and the workers need not race for who makes the database of users.
 """
 
@@ -20,9 +20,10 @@ def _prepare() -> None:
         return
     try:
         from mlflow.environment_variables import MLFLOW_SERVER_ENABLE_JOB_EXECUTION
-        from mlflow.server import _bootstrap_basic_auth
 
-        _bootstrap_basic_auth()
+        from mlflow_plugin.dashboard.store import bootstrap_basic_auth
+
+        bootstrap_basic_auth()
     except ImportError as error:
         raise MlflowException(
             f"MLflow's basic-auth cannot be used: {error}. Install what it needs: pip install 'mlflow-phases[auth]'."

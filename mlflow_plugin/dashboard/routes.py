@@ -15,17 +15,16 @@ from flask import Blueprint, Response, redirect, request, send_from_directory
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
-from mlflow.server import handlers
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.answers import NoLongerWaits, StillOpen, answer
 from mlflow_plugin.dashboard.access import Access, forbidden
-from mlflow_plugin.dashboard.store import ReadableClient, read_artifact, serves_artifacts_only
-from mlflow_plugin.declared import declared_projects
+from mlflow_plugin.dashboard.store import ReadableClient, read_artifact, serves_artifacts_only, with_static_prefix
 from mlflow_plugin.errors import PhaseError, UsageError
-from mlflow_plugin.history import History, phase_run
-from mlflow_plugin.project import Project
-from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.execution.answers import NoLongerWaits, StillOpen, answer
+from mlflow_plugin.project.project import Project
+from mlflow_plugin.store.declaration import declared_projects
+from mlflow_plugin.store.history import History, phase_run
+from mlflow_plugin.store.run import PhaseRun
 
 PAGE = "/phases"
 DATA = "/ajax-api/3.0/mlflow/phases"
@@ -46,20 +45,20 @@ _logger = logging.getLogger(__name__)
 def page_rules() -> list[tuple[str, str]]:
     """The page and its files: for everybody who is known to the server. As (path, method)."""
     files = [f"{PAGE}/static/{file.relative_to(STATIC).as_posix()}" for file in STATIC.rglob("*") if file.is_file()]
-    return [(handlers._add_static_prefix(path), method) for path in (PAGE, f"{PAGE}/", *files) for method in _READING]
+    return [(with_static_prefix(path), method) for path in (PAGE, f"{PAGE}/", *files) for method in _READING]
 
 
 def data_rules() -> list[tuple[str, str]]:
     """The routes that read and write the store. As (path, method)."""
     reads = [(name, method) for name in _VIEWS for method in _READING]
-    return [(handlers._add_static_prefix(f"{DATA}/{name}"), method) for name, method in (*reads, ("answer", "POST"))]
+    return [(with_static_prefix(f"{DATA}/{name}"), method) for name, method in (*reads, ("answer", "POST"))]
 
 
 def blueprint(access_of_request: Callable[[], Access]) -> Blueprint:
     """The page's routes below the server's static prefix. `access_of_request` says what the sender of the present
     request may do, and raises MlflowException for somebody who is not known.
     """
-    made = Blueprint("mlflow_phases", __name__, url_prefix=handlers._add_static_prefix("") or None)
+    made = Blueprint("mlflow_phases", __name__, url_prefix=with_static_prefix("") or None)
 
     def known(view: Callable[..., Response]) -> Callable[..., Response]:
         @wraps(view)
@@ -141,8 +140,8 @@ def _find(access: Access) -> Response:
 
 
 def _pipeline(access: Access) -> Response:
-    from mlflow_plugin.views.live import stamp
-    from mlflow_plugin.views.pipeline import pipeline_view
+    from mlflow_plugin.reports.views.live import stamp
+    from mlflow_plugin.reports.views.pipeline import pipeline_view
 
     history, projects = _history(access)
     about = {
@@ -162,7 +161,7 @@ def _pipeline(access: Access) -> Response:
 
 
 def _runs(access: Access) -> Response:
-    from mlflow_plugin.views.phase_runs import phase_runs_view
+    from mlflow_plugin.reports.views.phase_runs import phase_runs_view
 
     history, _ = _history(access)
     phase = _argument("phase")
@@ -176,26 +175,26 @@ def _runs(access: Access) -> Response:
 
 
 def _accounts(access: Access) -> Response:
-    from mlflow_plugin.views.accounts import ALL_WITHIN_SECONDS, WITHIN_SECONDS, accounts_view
+    from mlflow_plugin.reports.views.accounts import ALL_WITHIN_SECONDS, WITHIN_SECONDS, accounts_view
 
     within = ALL_WITHIN_SECONDS if request.args.get("all") == "1" else WITHIN_SECONDS
     return _json(accounts_view(_history(access)[0], within))
 
 
 def _losses(access: Access) -> Response:
-    from mlflow_plugin.views.losses import losses_view
+    from mlflow_plugin.reports.views.recoverable import recoverable_view
 
-    return _json(losses_view(_history(access)[0]))
+    return _json(recoverable_view(_history(access)[0]))
 
 
 def _live(access: Access) -> Response:
-    from mlflow_plugin.views.live import live_view
+    from mlflow_plugin.reports.views.live import live_view
 
     return _json(live_view(_history(access)[0]))
 
 
 def _compare(access: Access) -> Response:
-    from mlflow_plugin.views.compare import compare_view
+    from mlflow_plugin.reports.views.compare import compare_view
 
     history, _ = _history(access)
     left, right = (_run(history.client, _argument(side)) for side in ("left", "right"))

@@ -1,4 +1,7 @@
-"""The server's own tracking store and artifacts, as the sender of a request may see them."""
+"""The server's own tracking store and artifacts, as the sender of a request may see them.
+
+All private names of MLflow's server that the page needs stand here; seen in MLflow 3.17.2.
+"""
 
 import os
 import posixpath
@@ -8,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from flask import Flask, Request
 from mlflow.entities import Experiment, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
@@ -18,7 +22,7 @@ from mlflow.tracking._tracking_service.client import TrackingServiceClient
 from mlflow.utils.uri import validate_path_is_safe
 from mlflow.utils.validation import _validate_run_id
 
-from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.store.run import PhaseRun
 
 LARGEST_ARTIFACT = 2_000_000
 """Bytes. What a page shows of a file is far less; a manifest of a thousand files fits."""
@@ -120,3 +124,30 @@ def _repository(run: PhaseRun, path: str) -> tuple[ArtifactRepository, str]:
 
 def serves_artifacts_only() -> bool:
     return bool(os.environ.get("_MLFLOW_SERVER_ARTIFACTS_ONLY"))
+
+
+def with_static_prefix(path: str) -> str:
+    """Return a route as the server shows it, below the `--static-prefix` that it was started with."""
+    return str(handlers._add_static_prefix(path))
+
+
+def bootstrap_basic_auth() -> None:
+    """Prepare MLflow's basic-auth as `mlflow server --app-name basic-auth` does. Raises ImportError."""
+    from mlflow.server import _bootstrap_basic_auth
+
+    _bootstrap_basic_auth()
+
+
+def has_known_gate(app: Flask) -> bool:
+    """Return whether MLflow's basic-auth checks every request of an app in the way that `dashboard.access` knows."""
+    from mlflow.server import auth
+
+    gates = app.before_request_funcs.get(None, [])
+    return hasattr(auth, "authorize") and auth._before_request in gates
+
+
+def validator_of(request: Request) -> object:
+    """Return the function by which MLflow's basic-auth decides about a request; None when it has none."""
+    from mlflow.server import auth
+
+    return auth._find_validator(request)

@@ -15,7 +15,7 @@ from transformers import Trainer
 from mlflow_plugin.checkpoints.resume import LoadedCheckpoint
 from mlflow_plugin.checkpoints.state import capture_random_state, restore_random_state
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.processes import rank
+from mlflow_plugin.machine.ranks import rank
 
 _LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe")
 """What an error says when another process of the training is gone, in lower case."""

@@ -13,7 +13,6 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.integrations.integration_utils import MLflowCallback
 from transformers.trainer_utils import TrainOutput, has_length
 
-from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.checkpoints.state import capture_random_state, collect, restore, restore_random_state
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.guardrails.memory import free_memory, is_out_of_memory
@@ -25,9 +24,10 @@ from mlflow_plugin.integrations.trainer_state import (
     set_batch_size,
     write_resume_folder,
 )
-from mlflow_plugin.names import BATCH_ACCUMULATION, BATCH_SIZE
-from mlflow_plugin.processes import rank
+from mlflow_plugin.machine.ranks import rank
+from mlflow_plugin.phase.active import ActivePhase
 from mlflow_plugin.progress import say
+from mlflow_plugin.store.schema import BATCH_ACCUMULATION, BATCH_SIZE
 
 
 class PhaseCallback(TrainerCallback):

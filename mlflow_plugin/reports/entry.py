@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 
-from mlflow_plugin.accounting import describe_cost, describe_duration
+from mlflow_plugin.decision.quality import gates_text, quality_text
+from mlflow_plugin.decision.verdict import SupersededRun
+from mlflow_plugin.execution.run_description import run_address
+from mlflow_plugin.format import clock, describe_cost, describe_duration, short
 from mlflow_plugin.markdown import link, plain
-from mlflow_plugin.names import short
-from mlflow_plugin.parameters import unquoted
-from mlflow_plugin.project import Phase
-from mlflow_plugin.run_page import gates_text, quality_text, run_address
-from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.verdict import Loss, clock
+from mlflow_plugin.project.parameters import unquoted
+from mlflow_plugin.project.project import Phase
+from mlflow_plugin.store.run import PhaseRun
 
 _LONGEST_VALUE = 60
 _MARK = "<!-- mlflow-phases run {} -->"
@@ -20,7 +20,7 @@ def has_ended(run: PhaseRun) -> bool:
     return run.status != "RUNNING"
 
 
-def entry(phase: Phase | None, run: PhaseRun, thrown_away: Iterable[Loss] = ()) -> str:
+def entry(phase: Phase | None, run: PhaseRun, thrown_away: Iterable[SupersededRun] = ()) -> str:
     """The entry of an ended run, as Markdown. It ends with a comment that names the run: only a whole entry has it.
 
     `thrown_away` are the runs that no longer count since this one completed. `phase` is None when the project no longer
@@ -30,9 +30,9 @@ def entry(phase: Phase | None, run: PhaseRun, thrown_away: Iterable[Loss] = ()) 
     for label, text in _facts(phase, run):
         if text:
             lines.append(f"- **{label}:** {text}")
-    if losses := list(thrown_away):
+    if superseded := list(thrown_away):
         lines.append(f"- **Thrown away** (no longer counts; nothing was deleted){_by_whom(run)}:")
-        lines += [f"  - {plain(loss.sentence())}" for loss in losses]
+        lines += [f"  - {plain(one.sentence())}" for one in superseded]
     lines.append(f"- **Run:** {link(run.run_id, run_address(run.experiment_id, run.run_id))}")
     return "\n".join([*lines, "", _MARK.format(run.run_id), ""])
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin import names
-from mlflow_plugin.decision import loss_of
+from mlflow_plugin.decision.rules import superseded_run
+from mlflow_plugin.decision.verdict import SupersededRun
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.history import History
-from mlflow_plugin.mlproject import load_project
 from mlflow_plugin.progress import progress, said_now_and_then, say
-from mlflow_plugin.project import Project
+from mlflow_plugin.project.mlproject import load_project
+from mlflow_plugin.project.project import LOG_FILE, Project
 from mlflow_plugin.reports.entry import entry, has_ended
 from mlflow_plugin.reports.log_file import append, logged_runs
-from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.verdict import Loss
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.history import History
+from mlflow_plugin.store.run import PhaseRun
 
 _ALL = 50_000
 _CLOCKS_MAY_DIFFER = timedelta(seconds=1)
@@ -38,33 +38,35 @@ def append_all(history: History, file: Path) -> list[str]:
     return append(file, entries(history, new, thrown_away(history)))
 
 
-def entries(history: History, runs: Iterable[PhaseRun], losses: Mapping[str, list[Loss]]) -> dict[str, str]:
-    """The entries of ended runs by run id, oldest first. `losses`: for each run, what it threw away."""
+def entries(
+    history: History, runs: Iterable[PhaseRun], superseded: Mapping[str, list[SupersededRun]]
+) -> dict[str, str]:
+    """The entries of ended runs by run id, oldest first. `superseded`: for each run, what it threw away."""
     ordered = sorted((run for run in runs if has_ended(run)), key=lambda run: (run.when, run.run_id))
     return {
-        run.run_id: entry(history.project.phases.get(run.phase), run, losses.get(run.run_id, ()))
+        run.run_id: entry(history.project.phases.get(run.phase), run, superseded.get(run.run_id, ()))
         for run in progress(ordered, description="writing entries")
     }
 
 
-def thrown_away(history: History, by_run_id: str = "") -> dict[str, list[Loss]]:
+def thrown_away(history: History, by_run_id: str = "") -> dict[str, list[SupersededRun]]:
     """What no longer counts, by the run that took its place; by one run alone when its id is given."""
     condition = f"= '{by_run_id}'" if by_run_id else "LIKE '%'"
-    found: dict[str, list[Loss]] = {}
-    for run in history.search(f"tags.`{names.INVALIDATED_BY}` {condition}", _ALL):
+    found: dict[str, list[SupersededRun]] = {}
+    for run in history.search(f"tags.`{schema.INVALIDATED_BY}` {condition}", _ALL):
         if phase := history.project.phases.get(run.phase):
-            found.setdefault(run.invalidated_by, []).append(loss_of(phase, run))
+            found.setdefault(run.invalidated_by, []).append(superseded_run(phase, run))
     return found
 
 
 def entries_of(history: History, runs: Iterable[PhaseRun]) -> dict[str, str]:
     """The entries of a few runs, each with what it threw away."""
     listed = list(runs)
-    losses: dict[str, list[Loss]] = {}
+    superseded: dict[str, list[SupersededRun]] = {}
     for run in listed:
         if run.complete and not run.reused_run_id:
-            losses |= thrown_away(history, run.run_id)
-    return entries(history, listed, losses)
+            superseded |= thrown_away(history, run.run_id)
+    return entries(history, listed, superseded)
 
 
 @contextmanager
@@ -78,14 +80,14 @@ def kept_log(project: Project, client: MlflowClient, experiment_id: str, phase: 
     try:
         yield
     finally:
-        if (project.directory / names.LOG_FILE).is_file():
+        if (project.directory / LOG_FILE).is_file():
             history = History(client, experiment_id, project)
             _keep(history, lambda: [run for run in history.recent(phase) if run.started_at >= began])
 
 
 def log_ended(folder: Path, run_id: str) -> None:
     """Appends one run, which has ended, to the EXPERIMENT_LOG.md of the project in a folder, as `kept_log` does."""
-    if (folder / names.LOG_FILE).is_file():
+    if (folder / LOG_FILE).is_file():
         client = MlflowClient()
         try:
             history = History(client, client.get_run(run_id).info.experiment_id, load_project(folder))
@@ -95,7 +97,7 @@ def log_ended(folder: Path, run_id: str) -> None:
 
 
 def _keep(history: History, find: Callable[[], list[PhaseRun]]) -> None:
-    file = history.project.directory / names.LOG_FILE
+    file = history.project.directory / LOG_FILE
     try:
         known = logged_runs(file)
         append(file, entries_of(history, [run for run in find() if has_ended(run) and run.run_id not in known]))

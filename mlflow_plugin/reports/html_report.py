@@ -15,14 +15,13 @@ from functools import partial
 from importlib.resources import files
 from typing import Any
 
-from mlflow_plugin.accounting import describe_cost, describe_duration
-from mlflow_plugin.history import History
+from mlflow_plugin.format import clock, describe_cost, describe_duration
 from mlflow_plugin.progress import progress
-from mlflow_plugin.verdict import clock
-from mlflow_plugin.views.accounts import ALL_WITHIN_SECONDS, accounts_view
-from mlflow_plugin.views.losses import losses_view
-from mlflow_plugin.views.phase_runs import phase_runs_view
-from mlflow_plugin.views.pipeline import pipeline_view
+from mlflow_plugin.reports.views.accounts import ALL_WITHIN_SECONDS, accounts_view
+from mlflow_plugin.reports.views.phase_runs import phase_runs_view
+from mlflow_plugin.reports.views.pipeline import pipeline_view
+from mlflow_plugin.reports.views.recoverable import recoverable_view
+from mlflow_plugin.store.history import History
 
 RUNS_AT_MOST = 300
 """Of each phase; a run takes about 1.5 kB."""
@@ -69,7 +68,7 @@ def report_data(
         "pipeline": pipeline,
         "runs": {phase: phase_runs_view(history, phase, runs_at_most) for phase in phases},
         "accounts": accounts_view(history, accounts_within),
-        "losses": losses_view(history),
+        "losses": recoverable_view(history),
         "questions": pipeline["questions"],
         "live": None,
     }

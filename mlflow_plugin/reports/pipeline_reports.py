@@ -7,16 +7,16 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin import names
-from mlflow_plugin.history import History
+from mlflow_plugin.execution.records import Records
 from mlflow_plugin.progress import said_now_and_then, say
-from mlflow_plugin.project import Phase, Project
-from mlflow_plugin.records import Records
+from mlflow_plugin.project.project import LOG_FILE, Phase, Project
 from mlflow_plugin.reports.experiment_log import entries_of
 from mlflow_plugin.reports.log_file import HEADING
 from mlflow_plugin.reports.state_file import state_text
-from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.views.pipeline import pipeline_view
+from mlflow_plugin.reports.views.pipeline import pipeline_view
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.history import History
+from mlflow_plugin.store.run import PhaseRun
 
 _RUNS_IN_REPORT = 100
 _NEWEST = 5
@@ -64,14 +64,14 @@ def _own_runs(history: History, parent_run_id: str, phases: Sequence[Phase], don
 def _keep(history: History, parent_run_id: str, own: Sequence[PhaseRun], hurried: bool) -> None:
     pipeline = pipeline_view(history)
     texts: dict[str, Callable[[], str]] = {
-        names.STATE_FILE: lambda: state_text(pipeline),
-        names.LOG_FILE: lambda: log_text(history, own),
+        schema.STATE_FILE: lambda: state_text(pipeline),
+        LOG_FILE: lambda: log_text(history, own),
     }
     if not hurried and any(not run.reused_run_id for run in own):
         from mlflow_plugin.reports.html_report import report_html
-        from mlflow_plugin.views.accounts import WITHIN_SECONDS
+        from mlflow_plugin.reports.views.accounts import WITHIN_SECONDS
 
-        texts[names.REPORT_FILE] = lambda: report_html(history, pipeline, _RUNS_IN_REPORT, WITHIN_SECONDS)
+        texts[schema.REPORT_FILE] = lambda: report_html(history, pipeline, _RUNS_IN_REPORT, WITHIN_SECONDS)
     with tempfile.TemporaryDirectory() as folder:
         for name, text in texts.items():
             (Path(folder) / name).write_text(text(), encoding="utf-8")

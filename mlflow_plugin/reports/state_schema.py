@@ -128,7 +128,7 @@ class Run(_Fields):
     """The run whose outputs count instead."""
     resumed_from: str | None
     """The interrupted run that it went on from."""
-    heir: str | None
+    successor: str | None
     """The run that took its work over."""
     invalidated_by: str | None
     """The run that took its place."""
@@ -180,7 +180,7 @@ class Input(_Fields):
     """The same in words."""
 
 
-class Loss(_Fields):
+class SupersededRun(_Fields):
     """A finished run that no longer counts when something is run again."""
 
     phase: str
@@ -210,14 +210,14 @@ class Mend(_Fields):
     """What that takes, from earlier runs; null when none tells."""
     cost_usd: float | None
     """What that costs."""
-    would_lose: list[Loss]
+    would_lose: list[SupersededRun]
     """The good runs that no longer count then."""
     command: str
     """What to type."""
     summary: str
-    """The same in words, the losses counted."""
+    """The same in words, the superseded counted."""
     sentence: str
-    """The same in words, the losses listed."""
+    """The same in words, the superseded listed."""
 
 
 class Live(_Fields):
@@ -274,7 +274,7 @@ class Option(_Fields):
     """What that takes and costs, in words."""
     keeps: list[str]
     """What stays."""
-    throws_away: list[Loss]
+    throws_away: list[SupersededRun]
     """What no longer counts then."""
     not_listed: int
     """How many more that are, beyond those listed."""

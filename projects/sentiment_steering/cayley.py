@@ -7,7 +7,7 @@ numbers: its diagonal, and the real and imaginary parts above it. None is dead, 
 import torch
 from torch import Tensor, nn
 
-from mlflow_plugin.guardrails.threads import threads_for
+from mlflow_plugin.machine.threads import threads_for
 from projects.sentiment_steering.operators import LowRankUnitary
 
 START_ANGLE = 0.05

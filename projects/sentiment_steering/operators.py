@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mlflow_plugin.guardrails.threads import threads_for
+from mlflow_plugin.machine.threads import threads_for
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mlflow_plugin.guardrails.threads import threads_for
+from mlflow_plugin.machine.threads import threads_for
 from projects.sentiment_steering.operators import LowRankUnitary, fidelity, polar_factor, span_basis
 
 GRID_SIZE = 10

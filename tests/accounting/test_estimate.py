@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_plugin.accounting import Estimate, PastRun, describe_cost, describe_duration, estimate
+from mlflow_plugin.decision.estimate import Estimate, PastRun, estimate
+from mlflow_plugin.format import describe_cost, describe_duration
 
 HERE, ELSEWHERE = "1 x NVIDIA L4", "AMD EPYC, 2 cores"
 
@@ -99,7 +100,7 @@ def test_the_median_lies_within_the_range(past: list[PastRun], size: dict[str, f
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0, "under 1 s"),
+        (0, "less than 1 s"),
         (48, "48 s"),
         (59.6, "1 min"),
         (90, "1 min 30 s"),
@@ -121,7 +122,7 @@ def test_durations_read_well(seconds: float, text: str) -> None:
     ("usd", "text"),
     [
         (0, "$0"),
-        (0.0099, "under $0.01"),
+        (0.0099, "< $0.01"),
         (0.01, "$0.01"),
         (0.43, "$0.43"),
         (2.5, "$2.50"),

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlflow_plugin.accounting import Gpu, Hardware, detect_hardware, hardware, limits, nvidia, usage
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.machine import hardware, limits, nvidia
+from mlflow_plugin.machine.hardware import Gpu, Hardware, detect_hardware, usage
 
 RTX_5090 = Gpu("NVIDIA GeForce RTX 5090", 31.84)
 WORKSTATION = Hardware("AMD EPYC 7B13", 16, 64.0, (RTX_5090, RTX_5090))
@@ -275,6 +276,7 @@ def test_no_limit_is_no_limit(tmp_path: Path, unlimited: str) -> None:
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
     heavy = {"psutil", "pynvml", "mlflow", "torch", "numpy", "subprocess", "platform"}
-    code = f"import sys, mlflow_plugin.accounting; print(sorted({heavy} & set(sys.modules)))"
+    modules = "mlflow_plugin.machine.hardware, mlflow_plugin.machine.prices"
+    code = f"import sys, {modules}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

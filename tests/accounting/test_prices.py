@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_plugin.accounting import Gpu, Hardware, Price, cost_usd, price_per_hour
-from mlflow_plugin.accounting.prices import PACKAGE_TABLE
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.machine.hardware import Gpu, Hardware
+from mlflow_plugin.machine.prices import PACKAGE_TABLE, Price, cost_usd, price_per_hour
 
 
 def machine(*gpus: str, cores: int = 4) -> Hardware:

@@ -11,7 +11,7 @@ from mlflow_plugin.checkpoints.files import load_state
 from mlflow_plugin.checkpoints.snapshot import Snapshot
 from mlflow_plugin.checkpoints.store import CheckpointStore
 from mlflow_plugin.checkpoints.writer import CheckpointWriter
-from mlflow_plugin.manifest import Manifest
+from mlflow_plugin.store.manifest import Manifest
 
 
 def test_a_save_waits_for_the_copy_before_it_also_when_an_earlier_one_ends_meanwhile(

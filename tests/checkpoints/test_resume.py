@@ -11,7 +11,7 @@ from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_sound
 from mlflow_plugin.checkpoints.store import CheckpointStore
 from mlflow_plugin.checkpoints.writer import CheckpointWriter
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.store.run import PhaseRun
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
@@ -168,8 +168,8 @@ def test_a_disk_that_is_not_mounted_is_no_reason_to_start_over(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("place", "error"),
     [
-        ("mlflow_plugin.digests.hashlib.file_digest", OSError(5, "Input/output error")),
-        ("mlflow_plugin.digests.hashlib.file_digest", PermissionError(13, "Permission denied")),
+        ("mlflow_plugin.project.digests.hashlib.file_digest", OSError(5, "Input/output error")),
+        ("mlflow_plugin.project.digests.hashlib.file_digest", PermissionError(13, "Permission denied")),
         ("safetensors.safe_open", MemoryError()),
         ("safetensors.safe_open", ImportError("No module named 'safetensors'")),
     ],

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlflow_plugin.checkpoints.retention import Removal, StoredCheckpoint, plan_removal
-from mlflow_plugin.manifest import FileEntry, Manifest
-from mlflow_plugin.project import CheckpointPolicy, Quality
+from mlflow_plugin.project.project import CheckpointPolicy, Quality
+from mlflow_plugin.store.manifest import FileEntry, Manifest
 
 ACCURACY = Quality("accuracy", 0.9, 0.5)
 LOSS = Quality("loss", 0.1, 0.5, higher_is_better=False)

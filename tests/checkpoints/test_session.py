@@ -13,12 +13,12 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin.checkpoints.session import CheckpointSession
 from mlflow_plugin.checkpoints.store import CheckpointStore
 from mlflow_plugin.errors import PhaseError, UsageError
-from mlflow_plugin.history import phase_run
-from mlflow_plugin.manifest import FileEntry
-from mlflow_plugin.project import CheckpointPolicy, Phase
-from mlflow_plugin.records import Records
-from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.termination import Terminated, Termination, orderly_termination
+from mlflow_plugin.execution.records import Records
+from mlflow_plugin.machine.signals import Terminated, Termination, orderly_termination
+from mlflow_plugin.project.project import CheckpointPolicy, Phase
+from mlflow_plugin.store.history import phase_run
+from mlflow_plugin.store.manifest import FileEntry
+from mlflow_plugin.store.run import PhaseRun
 
 NOT_INSTALLED = Termination(installed=False)
 
@@ -63,9 +63,9 @@ def test_the_curve_of_an_interrupted_run_goes_on_in_the_next(records: Records) -
         records.metrics(run.run_id, {"loss": 1 / (step + 1)}, step)
     first.save({"x": [1]}, 3, {})
     first.settled()
-    second, heir = session(records, again(records, run))
+    second, successor = session(records, again(records, run))
     second.restore({"x": []})
-    history = records.client.get_metric_history(heir.run_id, "loss")
+    history = records.client.get_metric_history(successor.run_id, "loss")
     assert [(metric.step, metric.value) for metric in history] == [(0, 1.0), (1, 1 / 2), (2, 1 / 3)]
 
 
@@ -82,11 +82,11 @@ def test_what_was_logged_before_a_checkpoint_is_taken_over_whatever_its_steps_co
         if done == 2:
             first.save({"x": [1]}, done, {})
     first.settled()
-    second, heir = session(records, again(records, run))
+    second, successor = session(records, again(records, run))
     assert second.restore({"x": []}) == 2
     second.save({"x": [1]}, 10, {})
     second.settled()
-    third, heir_of_heir = session(records, again(records, heir))
+    third, heir_of_heir = session(records, again(records, successor))
     assert third.restore({"x": []}) == 10
     for name, steps in (("by_steps_done", [1, 2]), ("by_tokens", [1000, 2000])):
         history = records.client.get_metric_history(heir_of_heir.run_id, name)

@@ -11,7 +11,7 @@ import pytest
 from mlflow_plugin.checkpoints.store import CheckpointStore
 from mlflow_plugin.checkpoints.writer import CheckpointWriter
 from mlflow_plugin.errors import PhaseError, TakenOverError
-from mlflow_plugin.manifest import FileEntry, Manifest
+from mlflow_plugin.store.manifest import FileEntry, Manifest
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)

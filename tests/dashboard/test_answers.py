@@ -13,9 +13,10 @@ import pytest
 from processes import Started, run_words, started
 from simulation import Simulation
 
-from mlflow_plugin import answers, names
-from mlflow_plugin.answers import Answered, NoLongerWaits, answer, given_answer
 from mlflow_plugin.errors import PhaseError, UsageError
+from mlflow_plugin.execution import answers
+from mlflow_plugin.execution.answers import AnswerReceipt, NoLongerWaits, answer, given_answer
+from mlflow_plugin.store import schema
 from tests.dashboard.site import DATA, Reply, Site, ask
 from tests.dashboard.waiting import ask_about, open_question, waiting
 from tests.servers.process import wait_until
@@ -24,7 +25,7 @@ from tests.servers.process import wait_until
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that waits looks often."""
-    monkeypatch.setattr("mlflow_plugin.questions.POLL_SECONDS", 0.02)
+    monkeypatch.setattr("mlflow_plugin.execution.prompt.POLL_SECONDS", 0.02)
     monkeypatch.setattr(answers, "_LOOK_EVERY_SECONDS", 0.02)
 
 
@@ -45,7 +46,7 @@ def test_of_many_answers_at_once_one_counts_and_the_others_are_told_which(demo: 
     with waiting(ask_about(demo)) as (run_id, outcome), ThreadPoolExecutor(len(people)) as pool:
         barrier = threading.Barrier(len(people))
 
-        def reply(number: int) -> Answered:
+        def reply(number: int) -> AnswerReceipt:
             barrier.wait(30)
             return answer(demo.client, run_id, "AB"[number % 2], people[number])
 
@@ -63,7 +64,7 @@ def test_of_many_answers_at_once_one_counts_and_the_others_are_told_which(demo: 
 def test_an_answer_to_stop_is_told_as_counted_too(demo: Simulation, quick: None) -> None:
     demo.edit("MLproject", "      needs: [collect]\n", "      needs: [collect]\n      max_age: 1m\n")
     collected = demo.compute("collect")
-    demo.client.set_tag(collected, names.COMPLETED_AT, "2026-01-01T00:00:00+00:00")
+    demo.client.set_tag(collected, schema.COMPLETED_AT, "2026-01-01T00:00:00+00:00")
     with waiting(demo) as (run_id, outcome):
         stop = next(one["letter"] for one in demo.run(run_id).question["options"] if one["decide"] == "fail")
         answered = answer(demo.client, run_id, stop, "ada")
@@ -76,7 +77,7 @@ def test_an_answer_to_stop_is_told_as_counted_too(demo: Simulation, quick: None)
 
 def test_an_answer_that_somebody_set_as_a_tag_still_counts(demo: Simulation, quick: None) -> None:
     with waiting(ask_about(demo)) as (run_id, outcome):
-        demo.client.set_tag(run_id, names.ANSWER, "a")
+        demo.client.set_tag(run_id, schema.ANSWER, "a")
         wait_until(lambda: outcome, "it went on")
     run = demo.run(run_id)
     assert (run.answer, run.answered_by, run.verdict) == ("A", "unknown", "reuse")
@@ -89,8 +90,8 @@ def test_an_answer_to_a_question_that_was_replaced_does_not_count(demo: Simulati
         assert (replaced.counted, replaced.letter) == (False, "")
         assert "asks anew" in replaced.message
         stale = {"letter": "A", "by": "ada", "at": "2026-01-01T00:00:01.000+00:00", "asked_at": "2026-01-01"}
-        demo.client.set_tag(run_id, f"{names.PROPOSED_ANSWER}1", json.dumps(stale))
-        demo.client.set_tag(run_id, f"{names.PROPOSED_ANSWER}2", "no JSON")
+        demo.client.set_tag(run_id, f"{schema.PROPOSED_ANSWER}1", json.dumps(stale))
+        demo.client.set_tag(run_id, f"{schema.PROPOSED_ANSWER}2", "no JSON")
         assert given_answer(demo.client, run_id) is None
         assert answer(demo.client, run_id, "B", "grace").counted
         wait_until(lambda: outcome, "it went on")
@@ -104,7 +105,7 @@ def test_the_earliest_of_several_proposals_is_taken(demo: Simulation) -> None:
     for letter, by, second in (("B", "grace", 2), ("A", "ada", 1), ("Z", "mallory", 0)):
         at = f"2026-11-20T08:00:0{second}.000+00:00"
         proposal = {"letter": letter, "by": by, "at": at, "asked_at": run.question["asked_at"]}
-        demo.client.set_tag(run.run_id, f"{names.PROPOSED_ANSWER}{by}", json.dumps(proposal))
+        demo.client.set_tag(run.run_id, f"{schema.PROPOSED_ANSWER}{by}", json.dumps(proposal))
     found = given_answer(demo.client, run.run_id)
     assert found is not None
     assert (found.letter, found.by, found.at) == ("A", "ada", "2026-11-20T08:00:01.000+00:00")
@@ -121,10 +122,10 @@ def asking(demo: Simulation) -> str:
 def test_a_proposal_that_is_none_ends_no_waiting(demo: Simulation, odd: str) -> None:
     run_id = asking(demo)
     meant = demo.run(run_id).question["asked_at"]
-    demo.client.set_tag(run_id, f"{names.PROPOSED_ANSWER}1", odd.replace("}", f', "asked_at": "{meant}"}}'))
+    demo.client.set_tag(run_id, f"{schema.PROPOSED_ANSWER}1", odd.replace("}", f', "asked_at": "{meant}"}}'))
     assert given_answer(demo.client, run_id) is None
     sound = {"letter": "B", "by": None, "at": None, "asked_at": meant}
-    demo.client.set_tag(run_id, f"{names.PROPOSED_ANSWER}2", json.dumps(sound))
+    demo.client.set_tag(run_id, f"{schema.PROPOSED_ANSWER}2", json.dumps(sound))
     found = given_answer(demo.client, run_id)
     assert found is not None
     assert (found.letter, found.by, found.at) == ("B", "unknown", "")
@@ -141,7 +142,7 @@ def test_a_proposal_that_is_none_ends_no_waiting(demo: Simulation, odd: str) -> 
 )
 def test_a_question_that_somebody_damaged_is_refused_in_words(demo: Simulation, question: str) -> None:
     run_id = asking(demo)
-    demo.client.set_tag(run_id, names.QUESTION, question)
+    demo.client.set_tag(run_id, schema.QUESTION, question)
     assert given_answer(demo.client, run_id) is None
     demo.client.set_terminated(run_id, "FAILED")
     with pytest.raises(UsageError):
@@ -150,11 +151,11 @@ def test_a_question_that_somebody_damaged_is_refused_in_words(demo: Simulation, 
 
 def test_a_run_that_went_on_without_an_answer_is_told_at_once(demo: Simulation) -> None:
     run_id = asking(demo)
-    demo.client.set_tag(run_id, names.VERDICT, "run")
+    demo.client.set_tag(run_id, schema.VERDICT, "run")
     answered = answer(demo.client, run_id, "A", "ada")
     assert (answered.counted, answered.letter) == (False, "")
     assert "asks no longer" in answered.message
-    assert not [key for key in demo.tags(run_id) if key.startswith(names.PROPOSED_ANSWER)]
+    assert not [key for key in demo.tags(run_id) if key.startswith(schema.PROPOSED_ANSWER)]
 
 
 def test_an_answer_reaches_a_process_on_a_machine_whose_clock_is_slow(
@@ -173,7 +174,7 @@ def test_a_silent_process_elsewhere_that_does_not_react_no_longer_waits(
 ) -> None:
     run_id = asking(demo)
     beat = {**demo.run(run_id).heartbeat, "boot": "another", "at": time.time() - 3600}
-    demo.client.set_tag(run_id, names.HEARTBEAT, json.dumps(beat))
+    demo.client.set_tag(run_id, schema.HEARTBEAT, json.dumps(beat))
     monkeypatch.setattr(answers, "SILENT_PATIENCE_SECONDS", 0.1)
     with pytest.raises(NoLongerWaits):
         answer(demo.client, run_id, "A", "ada")
@@ -189,7 +190,7 @@ def test_an_answer_to_what_nobody_waits_for_says_what_to_type(demo: Simulation) 
     assert error.value.command.startswith("mlflow run ")
     assert error.value.command.endswith(" -P decide=rerun")
     assert error.value.command in str(error.value)
-    assert not [key for key in demo.tags(run.run_id) if key.startswith(names.PROPOSED_ANSWER)]
+    assert not [key for key in demo.tags(run.run_id) if key.startswith(schema.PROPOSED_ANSWER)]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlflow_plugin import names
+from mlflow_plugin.store import schema
 from tests.dashboard.site import DATA, Reply, Site, ask, password_of, signed_in
 from tests.dashboard.waiting import ask_about, waiting
 from tests.servers.process import wait_until
@@ -30,7 +30,7 @@ class Guarded(Site):
         super().__init__(folder, server)
         self.open, self.closed = ask_about(self.demo("open")), self.demo("closed")
         self.used = self.closed.compute("collect", "secret", {"secret": SECRET})
-        self.closed.client.set_tag(self.used, names.COMPLETED_AT, f"2026-01-02T{COMPLETED}.678+00:00")
+        self.closed.client.set_tag(self.used, schema.COMPLETED_AT, f"2026-01-02T{COMPLETED}.678+00:00")
         self.closed.compute("train", metrics={"fidelity": SECRET, "held_out": 0.8})
         self.made_from_secret = self.open.compute("train", "made from it", epochs=77, collect_run_id=self.used)
 
@@ -110,7 +110,7 @@ def test_whoever_has_not_signed_in_gets_nothing(guarded: Guarded) -> None:
                 assert "<title>Phases" not in reply.text
         reply = ask(f"{guarded.url}{DATA}/answer", {"run_id": run_id, "letter": "A"}, headers)
         assert reply.status == 401
-    assert not [key for key in guarded.open.tags(run_id) if key.startswith(names.PROPOSED_ANSWER)]
+    assert not [key for key in guarded.open.tags(run_id) if key.startswith(schema.PROPOSED_ANSWER)]
 
 
 @pytest.mark.parametrize("user", [*USERS, "admin"])
@@ -189,7 +189,7 @@ def test_an_answer_needs_the_permission_to_edit_and_is_the_users_own(guarded: Gu
         assert ask(place, body, who("stranger")).status == 404
         refused = ask(place, body, who("reader"))
         assert (refused.status, refused.json["error_code"]) == (403, "PERMISSION_DENIED")
-        assert not [key for key in guarded.open.tags(run_id) if key.startswith(names.PROPOSED_ANSWER)]
+        assert not [key for key in guarded.open.tags(run_id) if key.startswith(schema.PROPOSED_ANSWER)]
         answered = ask(place, body, who("editor"))
         wait_until(lambda: outcome, "it went on")
     assert (answered.status, answered.json["answered_by"]) == (200, "editor")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from simulation import GOOD, Simulation
 
-from mlflow_plugin import names
 from mlflow_plugin.errors import NeedsAnswer
+from mlflow_plugin.store import schema
 from tests.dashboard.site import Site, settled
 from tests.servers.process import wait_until
 
@@ -39,7 +39,7 @@ def full(site: Site) -> Full:
     demo.records.quarantine(demo.compute("train", output="wrong", epochs=3), "trained on the wrong base")
     demo.compute("collect", "other")
     interrupted, _ = demo.start("evaluate")
-    demo.client.set_tag(interrupted, names.CHECKPOINT, "checkpoints/step-000080")
+    demo.client.set_tag(interrupted, schema.CHECKPOINT, "checkpoints/step-000080")
     demo.die(interrupted)
     with pytest.raises(NeedsAnswer):
         demo.settle("train", epochs=12)

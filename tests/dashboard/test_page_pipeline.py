@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from simulation import GOOD, Simulation
 
-from mlflow_plugin import names
-from mlflow_plugin.accounting import describe_cost, describe_duration
-from mlflow_plugin.liveness import heartbeat
+from mlflow_plugin.format import describe_cost, describe_duration
+from mlflow_plugin.machine.liveness import new_heartbeat
+from mlflow_plugin.store import schema
 from tests.dashboard.site import Site
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def ask_now(page: "Page") -> None:
 def beat(demo: Simulation, run_id: str, **told: Any) -> None:
     """What a living process tells; this one, unless `pid` names another."""
     pid = told.pop("pid", None)
-    demo.client.set_tag(run_id, names.HEARTBEAT, json.dumps(heartbeat(told.pop("step", 42), told, pid=pid)))
+    demo.client.set_tag(run_id, schema.HEARTBEAT, json.dumps(new_heartbeat(told.pop("step", 42), told, pid=pid)))
 
 
 @pytest.fixture
@@ -188,9 +188,9 @@ def test_a_run_that_was_interrupted_has_no_time_left(site: Site, browser_page: "
     demo = site.demo("no time left")
     demo.compute("collect")
     run_id, _ = demo.start("train")
-    last = heartbeat(42, {"total": 120, "seconds_per_step": 1.2})
+    last = new_heartbeat(42, {"total": 120, "seconds_per_step": 1.2})
     demo.client.set_tag(
-        run_id, names.HEARTBEAT, json.dumps({**last, "at": time.time() - 3600, "pid": 1, "began": -1e3})
+        run_id, schema.HEARTBEAT, json.dumps({**last, "at": time.time() - 3600, "pid": 1, "began": -1e3})
     )
     shown = card(site.opened(browser_page, demo), "train")
     shown.get_by_text("ended at step 42 of 120").wait_for()

@@ -7,7 +7,7 @@ import pytest
 from simulation import Simulation
 
 from mlflow_plugin.errors import NeedsAnswer
-from mlflow_plugin.questions import question_text
+from mlflow_plugin.execution.prompt import question_text
 from tests.dashboard.site import Site
 from tests.dashboard.waiting import ask_about, waiting
 from tests.servers.process import wait_until

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from simulation import GOOD
 
-from mlflow_plugin import names
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.store import schema
 from tests.dashboard.site import Site, settled
 from tests.servers.process import wait_until
 
@@ -144,7 +144,7 @@ def test_what_was_lost_and_what_can_be_found_again(site: Site, browser_page: "Pa
     demo.compute("train", output="other", metrics={**GOOD, "fidelity": 0.95})
     demo.records.quarantine(collected, "collected from the wrong prompts")
     interrupted, _ = demo.start("train", epochs=99)
-    demo.client.set_tag(interrupted, names.CHECKPOINT, "checkpoints/step-000080")
+    demo.client.set_tag(interrupted, schema.CHECKPOINT, "checkpoints/step-000080")
     demo.die(interrupted)
     demo.client.delete_run(demo.compute("evaluate"))
     page = site.opened(browser_page, demo, "losses")
@@ -170,7 +170,7 @@ def test_who_threw_something_away_is_not_broken_inside_a_word(site: Site, browse
     lost = demo.compute("train", price_per_hour=1000.0)
     demo.compute("collect", "other")
     by = demo.run(lost).invalidated_by
-    demo.client.set_tag(by, names.ANSWERED_BY, "root (decide=rerun)")
+    demo.client.set_tag(by, schema.ANSWERED_BY, "root (decide=rerun)")
     page = site.opened(browser_page, demo, "losses")
     cell = table(page, "Thrown away or invalidated").locator("tbody tr").first.get_by_text("root")
     words = cell.evaluate(
@@ -209,7 +209,7 @@ def test_names_reasons_and_parameters_that_look_like_markup_stay_text(site: Site
     demo = site.demo(f"hostile {HOSTILE}")
     demo.compute("collect")
     run_id = demo.compute("train", device=HOSTILE, metrics={**GOOD, "fidelity": 0.8})
-    for tag in (names.REASON, names.HARDWARE, "mlflow.user", "mlflow.runName"):
+    for tag in (schema.REASON, schema.HARDWARE, "mlflow.user", "mlflow.runName"):
         demo.client.set_tag(run_id, tag, HOSTILE)
     demo.records.quarantine(run_id, HOSTILE)
     other = demo.compute("train", device="cpu", metrics={**GOOD, "fidelity": 0.9})

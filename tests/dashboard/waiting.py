@@ -7,8 +7,8 @@ from typing import Any
 
 from simulation import Simulation
 
-from mlflow_plugin import names
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.store import schema
 from tests.servers.process import wait_until
 
 BETWEEN = {"fidelity": 0.8, "held_out": 0.8}
@@ -52,5 +52,5 @@ def waiting(demo: Simulation) -> Iterator[tuple[str, list[Any]]]:
         yield run_id, outcome
     finally:
         if not outcome:
-            demo.client.set_tag(run_id, names.ANSWER, "A")  # Whatever went wrong, the thread must end.
+            demo.client.set_tag(run_id, schema.ANSWER, "A")  # Whatever went wrong, the thread must end.
         thread.join(60)

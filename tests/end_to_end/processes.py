@@ -49,7 +49,7 @@ class Started:
 
 
 def _as_at_a_terminal() -> None:
-    # A shell without job control lets what it starts in the background ignore Ctrl-C, and that is inherited.
+    # A shell without job control lets what it starts in the background ignore Ctrl-C, and that is taken_over.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

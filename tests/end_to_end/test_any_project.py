@@ -16,7 +16,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin import NeedsAnswer, Verdict, find_reusable, plan
-from mlflow_plugin.artifacts import local_folder
+from mlflow_plugin.store.artifacts import local_folder
 
 pytestmark = pytest.mark.end_to_end
 

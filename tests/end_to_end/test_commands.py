@@ -14,7 +14,7 @@ from processes import run_words, started
 from project_folder import PHASES, ProjectFolder
 
 from mlflow_plugin.cli import main
-from mlflow_plugin.names import SHORT_PATIENCE
+from mlflow_plugin.store.schema import SHORT_PATIENCE
 
 pytestmark = pytest.mark.end_to_end
 

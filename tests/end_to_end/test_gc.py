@@ -90,7 +90,7 @@ def test_a_run_that_lives_is_not_touched_and_a_killed_one_is_resumed_from_what_i
     assert project.output(project.newest("train")) == result
 
     assert project.command("mlflow-phases", "gc", "--delete").exit_code == 0
-    assert not folder.exists() or sizes(folder) == {}, "its heir has completed"
+    assert not folder.exists() or sizes(folder) == {}, "its successor has completed"
     assert project.client.get_run(run_id).data.tags.get("mlflow.phase.checkpoint") is None
 
 
@@ -99,7 +99,7 @@ def test_what_is_removed_is_gone_from_the_store_and_what_is_kept_is_there(
     name: str, stores: Callable[[str], Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow_plugin.checkpoints.store import CheckpointStore
-    from mlflow_plugin.manifest import Manifest
+    from mlflow_plugin.store.manifest import Manifest
 
     store = stores(name)
     for variable, value in store.variables.items():

@@ -8,7 +8,7 @@ import pytest
 from four_phases import PHASE_NAMES, WITH_PLUGIN, finished
 from project_folder import LOCAL, PHASES, ProjectFolder
 
-from mlflow_plugin.names import LOG_FILE
+from mlflow_plugin.project.project import LOG_FILE
 
 pytestmark = pytest.mark.end_to_end
 MARK = re.compile(r"<!-- mlflow-phases run (\w+) -->")

@@ -13,7 +13,7 @@ from processes import run_words, started, wait_until
 from project_folder import PHASES, ProjectFolder
 
 from tests.faults.child import PROJECT
-from tests.faults.training import CHECKPOINT_TAG, HISTORIES, make_twin
+from tests.faults.training import CHECKPOINT_TAG, HISTORIES, make_duplicate
 from tests.servers.stores import STORES, BucketFiles, Store
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
@@ -51,7 +51,7 @@ def test_a_training_that_was_killed_ends_as_if_nothing_had_happened(
     here: Store, project: ProjectFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment, words = os.environ["MLFLOW_EXPERIMENT_ID"], run_words("train", PHASES, **PARAMETERS)
-    twin = make_twin(here, tmp_path / "twin", **PARAMETERS)
+    twin = make_duplicate(here, tmp_path / "twin", **PARAMETERS)
     reports = [tmp_path / name / "report.jsonl" for name in ("killed", "resumed", "reused")]
     for report in reports:
         report.parent.mkdir()

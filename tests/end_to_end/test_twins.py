@@ -160,12 +160,12 @@ def test_when_the_one_that_computes_is_killed_exactly_one_of_those_who_wait_goes
             (twins.folder / "hold").unlink()
             assert others.exit_codes() == [0] * 3, others.texts()
     assert len(twins.executions) == 2
-    (heir,) = (run for run in twins.computed() if run.info.run_id != dead.info.run_id)
-    assert heir.data.tags["phase.verdict"] == "resume"
-    assert heir.data.tags["phase.resumed_from"] == dead.info.run_id
-    assert twins.sources_of_reuse() == [heir.info.run_id] * 2
+    (successor,) = (run for run in twins.computed() if run.info.run_id != dead.info.run_id)
+    assert successor.data.tags["phase.verdict"] == "resume"
+    assert successor.data.tags["phase.resumed_from"] == dead.info.run_id
+    assert twins.sources_of_reuse() == [successor.info.run_id] * 2
     dead = twins.client.get_run(dead.info.run_id)
-    assert (dead.info.status, dead.data.tags["mlflow.phase.heir"]) == ("KILLED", heir.info.run_id)
+    assert (dead.info.status, dead.data.tags["mlflow.phase.heir"]) == ("KILLED", successor.info.run_id)
     assert "its heart stopped: last beat " in dead.data.tags["phase.reason"]
 
 
@@ -187,16 +187,16 @@ def test_who_stood_still_for_too_long_and_wakes_overwrites_nothing_of_the_one_th
         assert ghost.exit_codes() == [1], ghost.texts()
         assert "has taken over the work of run" in ghost.text(0)
         assert "Traceback" not in ghost.text(0)
-    first, heir = twins.computed()
-    assert heir.data.tags["phase.resumed_from"] == first.info.run_id
-    assert "phase.completed_at" in heir.data.tags
+    first, successor = twins.computed()
+    assert successor.data.tags["phase.resumed_from"] == first.info.run_id
+    assert "phase.completed_at" in successor.data.tags
     assert "phase.completed_at" not in first.data.tags
     assert first.info.status in ("KILLED", "FAILED")
     assert saved(twins, first) == "step-000003"
     pointers = twins.client.get_experiment(twins.experiment_id).tags
     (latest,) = (json.loads(value) for name, value in pointers.items() if name.startswith("mlflow.phase.latest."))
-    assert latest["run_id"] == heir.info.run_id
-    output = Path(heir.info.artifact_uri) / "outputs" / "result.json"
+    assert latest["run_id"] == successor.info.run_id
+    output = Path(successor.info.artifact_uri) / "outputs" / "result.json"
     assert json.loads(output.read_text()) == RESULT
 
 

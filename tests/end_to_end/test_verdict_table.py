@@ -300,9 +300,10 @@ def test_running_a_phase_that_good_runs_hang_on_is_asked_about_with_what_that_wo
     assert "would invalidate 2 good downstream runs" in result.text
     assert f"throws away  train {kept['train'].info.run_id[:8]}, fidelity 0.989, finished 20" in result.text
     assert f"throws away  report {kept['report'].info.run_id[:8]}, finished 20" in result.text
-    assert "took under 1 s, cost under $0.01" in result.text
+    assert "took less than 1 s, cost < $0.01" in result.text
     assert (
-        "B) Run collect again, then train, report - computes collect, train, report: under 1 s and under" in result.text
+        "B) Run collect again, then train, report - computes collect, train, report: less than 1 s and < $0.01"
+        in result.text
     )
     assert invalidated(project) == {}
 

@@ -16,7 +16,7 @@ from random import Random
 
 from tests.faults import damage, outages
 from tests.faults.kills import Tally, kill_trial
-from tests.faults.training import Training, make_twin
+from tests.faults.training import Training, make_duplicate
 from tests.servers.proxy import Proxy
 from tests.servers.shared import end_shared
 from tests.servers.stores import STORES, Store, make_empty_database, open_store
@@ -63,7 +63,7 @@ def main() -> int:
 
 def disturb(store: Store, folder: Path, database: Path, rng: Random, outage: float) -> Iterator[tuple[str, str]]:
     """Everything but kills that this store can suffer, and how the training came through."""
-    long = make_twin(store, folder / "damage-twin", steps=damage.STEPS)
+    long = make_duplicate(store, folder / "damage-twin", steps=damage.STEPS)
     yield f"{len(damage.DAMAGES)} kinds of damage", outcome(lambda: damage.every_kind(store, folder / "damage", long))
     if store.remote_port:
         yield from _disturb_remote(store, folder, rng, outage)
@@ -72,7 +72,7 @@ def disturb(store: Store, folder: Path, database: Path, rng: Random, outage: flo
 
 
 def _disturb_remote(store: Store, folder: Path, rng: Random, outage: float) -> Iterator[tuple[str, str]]:
-    twin = make_twin(store, folder / "points", counting=True)
+    twin = make_duplicate(store, folder / "points", counting=True)
     with closing(Proxy(store.remote_port)) as proxy:
         training = Training(store.through(proxy), folder / "outage", twin)
         yield f"unreachable for {outage:.0f} s", outcome(lambda: outages.unreachable(training, proxy, outage))
@@ -83,10 +83,10 @@ def _disturb_remote(store: Store, folder: Path, rng: Random, outage: float) -> I
 
 
 def _disturb_local(store: Store, folder: Path, database: Path) -> Iterator[tuple[str, str]]:
-    allowed = Training(store, folder / "permission", make_twin(store, folder / "permission-twin"))
+    allowed = Training(store, folder / "permission", make_duplicate(store, folder / "permission-twin"))
     yield "permission lost", outcome(lambda: outages.permission_lost(allowed))
     wide = {"width": outages.WIDE}
-    twin, disk = make_twin(store, folder / "wide-twin", **wide), folder / "disk"
+    twin, disk = make_duplicate(store, folder / "wide-twin", **wide), folder / "disk"
     # Stores of their own: the database of this one may be larger than a file is allowed to grow to.
     with open_store("local", folder / "limited", database) as fresh:
         limited = Training(fresh, folder / "limit", twin, **wide)
@@ -109,7 +109,7 @@ def outcome(fault: Callable[[], str]) -> str:
 def kill_often(store: Store, folder: Path, seed: int, numbers: range, keep: bool = False) -> Tally:
     """Kills that many trainings. Each is drawn by seed, store and its number alone, so that it can be repeated."""
     began = said = time.monotonic()
-    tally, twin = Tally(), make_twin(store, folder, counting=True)
+    tally, twin = Tally(), make_duplicate(store, folder, counting=True)
     for number in numbers:
         try:
             kill_trial(store, folder / str(number), twin, Random(f"{seed}-{store.name}-{number}"), tally)

@@ -16,8 +16,14 @@ from pathlib import Path
 from tests.faults.points import Fault, arm, count_points
 
 PROJECT = Path(__file__).parent / "project"
-_PRELOADED = ["torch", "safetensors.torch", "mlflow", "mlflow.store.tracking.sqlalchemy_store", "mlflow_plugin.phase"]
-_PRELOADED += ["mlflow_plugin.active", "boto3", "tests.faults.child"]
+_PRELOADED = [
+    "torch",
+    "safetensors.torch",
+    "mlflow",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow_plugin.phase.start",
+]
+_PRELOADED += ["mlflow_plugin.phase.active", "boto3", "tests.faults.child"]
 
 
 @dataclass(frozen=True)

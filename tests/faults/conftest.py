@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.training import Twin, make_twin
+from tests.faults.training import Twin, make_duplicate
 from tests.servers.stores import Store
 
 
@@ -16,7 +16,7 @@ def twin(stores: Callable[[str], Store], tmp_path_factory: pytest.TempPathFactor
     def of(name: str, *, counting: bool = False, **parameters: int) -> Twin:
         key = (name if counting else "any", counting, *parameters.items())
         if key not in made:
-            made[key] = make_twin(stores(name), tmp_path_factory.mktemp("twin"), counting=counting, **parameters)
+            made[key] = make_duplicate(stores(name), tmp_path_factory.mktemp("twin"), counting=counting, **parameters)
         return made[key]
 
     return of

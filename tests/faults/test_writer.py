@@ -10,7 +10,7 @@ import torch
 from mlflow_plugin.checkpoints.files import load_state
 from mlflow_plugin.checkpoints.store import CheckpointStore
 from mlflow_plugin.checkpoints.writer import CheckpointWriter
-from mlflow_plugin.manifest import Manifest
+from mlflow_plugin.store.manifest import Manifest
 from tests.servers.process import wait_until
 
 

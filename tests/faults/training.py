@@ -198,7 +198,7 @@ class Training:
         }
 
 
-def make_twin(store: Store, folder: Path, *, counting: bool = False, **parameters: int) -> Twin:
+def make_duplicate(store: Store, folder: Path, *, counting: bool = False, **parameters: int) -> Twin:
     """Executes a training without disturbing it. With `counting` it is told as well which points it passes, here and
     when it goes on from a checkpoint.
     """

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from mlflow_plugin.checkpoints.files import save_state
+from mlflow_plugin.checkpoints.finite import newest_finite, not_finite
 from mlflow_plugin.checkpoints.store import CheckpointStore, checkpoint_name
-from mlflow_plugin.guardrails.last_good import newest_finite, not_finite
-from mlflow_plugin.manifest import Manifest
-from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.store.manifest import Manifest
+from mlflow_plugin.store.run import PhaseRun
 
 NAN, INF = float("nan"), float("inf")
 

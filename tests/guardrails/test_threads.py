@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mlflow_plugin.guardrails import threads
-from mlflow_plugin.guardrails.threads import SMALL, leave_busy_cores_alone, threads_for
+from mlflow_plugin.machine import threads
+from mlflow_plugin.machine.threads import SMALL, leave_busy_cores_alone, threads_for
 
 
 @pytest.fixture(autouse=True)

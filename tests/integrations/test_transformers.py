@@ -21,11 +21,11 @@ from transformers import (
 )
 
 from mlflow_plugin import start_phase
-from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.checkpoints.files import load_state
 from mlflow_plugin.checkpoints.store import CheckpointStore, checkpoint_name
 from mlflow_plugin.integrations import ddp
 from mlflow_plugin.integrations.transformers import PhaseCallback
+from mlflow_plugin.phase.active import ActivePhase
 
 MLPROJECT = """\
 name: NAME

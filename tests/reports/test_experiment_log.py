@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_plugin import names
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.markdown import link, plain
+from mlflow_plugin.project.project import LOG_FILE
 from mlflow_plugin.reports import log_file
 from mlflow_plugin.reports.entry import entry
 from mlflow_plugin.reports.experiment_log import append_all, kept_log, log_ended
 from mlflow_plugin.reports.log_file import append, logged_runs
-from mlflow_plugin.runs import PhaseRun
+from mlflow_plugin.store.run import PhaseRun
 
 MARK = re.compile(r"<!-- mlflow-phases run (\w+) -->")
 
@@ -38,7 +38,7 @@ def marks(file):
 
 @pytest.fixture
 def log(tmp_path):
-    return tmp_path / names.LOG_FILE
+    return tmp_path / LOG_FILE
 
 
 # --- the file ---
@@ -161,7 +161,7 @@ def test_kill_9_at_any_moment_leaves_every_entry_whole_once_somebody_appends_aga
 
 def test_a_log_that_cannot_be_written_is_told_by_name(tmp_path):
     with pytest.raises(PhaseError, match=r"nowhere/EXPERIMENT_LOG.md: No such file or directory. Nothing that was in"):
-        append(tmp_path / "nowhere" / names.LOG_FILE, {run_id(1): text_of(1)})
+        append(tmp_path / "nowhere" / LOG_FILE, {run_id(1): text_of(1)})
 
 
 # --- what stands in it ---
@@ -189,7 +189,7 @@ def test_an_entry_says_what_why_how_good_what_it_took_and_what_it_threw_away(dem
     train = demo.compute("train", seconds=90)
     evaluate = demo.compute("evaluate")
     again = demo.compute("collect", "other bytes", seed=1)
-    log = tmp_path / names.LOG_FILE
+    log = tmp_path / LOG_FILE
     logged = append_all(demo.history(), log)
     reused = demo.settle("train", decide="reuse").run_id
     demo.start("evaluate")
@@ -202,7 +202,7 @@ def test_an_entry_says_what_why_how_good_what_it_took_and_what_it_threw_away(dem
         "- **Why:** re-run because decide=rerun was given",
         "- **Quality:** fidelity 0.9: good (good from 0.85, poor below 0.7)",
         "- **Gates:** held_out > 0.5 passes",
-        "- **Time and cost:** 1 min 30 s, under $0.01 on ",
+        "- **Time and cost:** 1 min 30 s, < $0.01 on ",
         f"/#/experiments/0/runs/{train})",
     ):
         assert part in sections[train], sections[train]
@@ -210,7 +210,7 @@ def test_an_entry_says_what_why_how_good_what_it_took_and_what_it_threw_away(dem
     assert f"  - evaluate {evaluate[:8]}, finished " in sections[again]
     assert "- **Thrown away** (no longer counts; nothing was deleted), chosen by " in sections[again]
     assert f"reused {train[:8]}" in sections[reused]
-    assert "- **Saved:** 1 min 30 s and under $0.01" in sections[reused]
+    assert "- **Saved:** 1 min 30 s and < $0.01" in sections[reused]
 
 
 def _fail_and_raise(demo, run_id):
@@ -219,7 +219,7 @@ def _fail_and_raise(demo, run_id):
 
 
 def test_a_run_is_appended_as_it_ends_where_the_project_keeps_a_log_and_nowhere_else(demo):
-    log = demo.folder / names.LOG_FILE
+    log = demo.folder / LOG_FILE
     project = demo.history().project
     with kept_log(project, demo.client, "0", "collect"):
         collect = demo.compute("collect")
@@ -237,7 +237,7 @@ def test_a_run_is_appended_as_it_ends_where_the_project_keeps_a_log_and_nowhere_
 
 
 def test_a_log_that_cannot_be_written_stops_no_run(demo, capsys):
-    log = demo.folder / names.LOG_FILE
+    log = demo.folder / LOG_FILE
     log.touch()
     (demo.folder / f".{log.name}.pending").mkdir()
     with kept_log(demo.history().project, demo.client, "0", "collect"):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mlflow_plugin import names
 from mlflow_plugin.cli import main
 from mlflow_plugin.reports.html_report import report_data, report_html
+from mlflow_plugin.store import schema
 from tests.servers.browser import chromium
 
 DATA = re.compile(r'<script type="application/json" id="report-data">(.*?)</script>', re.DOTALL)
@@ -45,7 +45,7 @@ def test_the_newest_runs_of_each_phase_are_in_it_and_no_more_than_asked_for(fini
 
 
 def test_the_command_writes_it_and_says_how_large_it_is(finished, tmp_path):
-    file = tmp_path / names.REPORT_FILE
+    file = tmp_path / schema.REPORT_FILE
     told = CliRunner().invoke(main, ["report", "--project", str(finished.folder), "--output", str(file)])
     assert told.exit_code == 0
     assert re.fullmatch(rf"{re.escape(str(file))} written \(0\.\d MB\)\n", told.output)
@@ -54,9 +54,9 @@ def test_the_command_writes_it_and_says_how_large_it_is(finished, tmp_path):
 @pytest.fixture
 def report_file(finished, tmp_path):
     run_id = finished.latest("evaluate")
-    finished.client.set_tag(run_id, names.REASON, HOSTILE)
-    finished.client.set_tag(finished.latest("train"), names.QUARANTINED, HOSTILE)
-    file = tmp_path / names.REPORT_FILE
+    finished.client.set_tag(run_id, schema.REASON, HOSTILE)
+    finished.client.set_tag(finished.latest("train"), schema.QUARANTINED, HOSTILE)
+    file = tmp_path / schema.REPORT_FILE
     file.write_text(report_html(finished.history()), encoding="utf-8")
     return file
 

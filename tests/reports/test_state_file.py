@@ -13,7 +13,7 @@ from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.reports.files import write_whole
 from mlflow_plugin.reports.state_file import SCHEMA_FILE, state_text
 from mlflow_plugin.reports.state_schema import State, schema_text
-from mlflow_plugin.views.pipeline import pipeline_view
+from mlflow_plugin.reports.views.pipeline import pipeline_view
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "reports.md"
 

@@ -7,14 +7,15 @@ import pexpect
 import pytest
 from mlflow.exceptions import MlflowException
 
-from mlflow_plugin import names, status_watch
-from mlflow_plugin.liveness import heartbeat
+from mlflow_plugin.cli import status_watch
+from mlflow_plugin.cli.status_lines import LOOKS, changes, progress_text, status_lines, told
+from mlflow_plugin.cli.status_watch import Watched
+from mlflow_plugin.machine.liveness import new_heartbeat
 from mlflow_plugin.reports.state_schema import PhaseStateName
-from mlflow_plugin.status_lines import LOOKS, changes, progress_text, status_lines, told
-from mlflow_plugin.status_watch import Watched
-from mlflow_plugin.tags import dumps
-from mlflow_plugin.views.live import live_view
-from mlflow_plugin.views.pipeline import pipeline_view
+from mlflow_plugin.reports.views.live import live_view
+from mlflow_plugin.reports.views.pipeline import pipeline_view
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.run_encoding import dumps
 
 LIVE = {
     "run_id": "a" * 32,
@@ -58,7 +59,7 @@ def test_progress_says_how_far_how_fast_how_long_and_when_it_was_last_heard():
 def test_each_phase_has_a_line_and_below_it_what_runs(demo):
     demo.compute("collect")
     run_id, _ = demo.start("train")
-    demo.client.set_tag(run_id, names.HEARTBEAT, dumps({**heartbeat(3), "total": 10}))
+    demo.client.set_tag(run_id, schema.HEARTBEAT, dumps({**new_heartbeat(3), "total": 10}))
     history = demo.history()
     lines = [line.text for line in status_lines(pipeline_view(history), live_view(history)["running"])]
     at = {name: next(n for n, line in enumerate(lines) if f" {name} " in line) for name in ("collect", "train")}

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from mlflow_plugin import names
-from mlflow_plugin.liveness import heartbeat
-from mlflow_plugin.views.accounts import accounts_view
+from mlflow_plugin.machine.liveness import new_heartbeat
+from mlflow_plugin.reports.views.accounts import accounts_view
+from mlflow_plugin.store import schema
 
 DOLLAR_A_MINUTE = "60"
 
@@ -83,7 +83,7 @@ def test_a_run_that_failed_took_time_too_until_it_was_last_heard_at_the_price_of
     demo.compute("collect", seconds=60.0)
     run_id, _ = demo.start("collect", seed=1)
     started = demo.run(run_id).started_at.timestamp()
-    demo.client.set_tag(run_id, names.HEARTBEAT, json.dumps({**heartbeat(), "at": started + 120.0}))
+    demo.client.set_tag(run_id, schema.HEARTBEAT, json.dumps({**new_heartbeat(), "at": started + 120.0}))
     demo.records.fail(run_id, "no room")
     collect = rows(view(demo))["collect"]
     assert (collect["runs"], collect["spent_seconds"]) == (2, pytest.approx(180.0))
@@ -92,8 +92,8 @@ def test_a_run_that_failed_took_time_too_until_it_was_last_heard_at_the_price_of
 
 def test_a_run_that_another_goes_on_from_is_not_counted_twice(demo):
     run_id, _ = demo.start("collect")
-    heir = demo.compute("collect", seconds=100.0)
-    demo.client.set_tag(run_id, names.HEIR, heir)
+    successor = demo.compute("collect", seconds=100.0)
+    demo.client.set_tag(run_id, schema.SUCCESSOR, successor)
     assert rows(view(demo))["collect"]["spent_seconds"] == 100.0
 
 
@@ -101,8 +101,8 @@ def test_time_and_money_are_told_by_hardware_the_dearest_first(demo):
     cheap = demo.compute("collect", seconds=600.0)
     dear = demo.compute("train", seconds=60.0)
     for run_id, hardware, usd in ((cheap, "4 cores", 0.1), (dear, "1 x H200", 5.0)):
-        demo.client.set_tag(run_id, names.HARDWARE, hardware)
-        demo.records.metrics(run_id, {names.COST_USD: usd})
+        demo.client.set_tag(run_id, schema.HARDWARE, hardware)
+        demo.records.metrics(run_id, {schema.COST_USD: usd})
     assert view(demo)["hardware"] == [
         {"hardware": "1 x H200", "runs": 1, "seconds": 60.0, "usd": 5.0},
         {"hardware": "4 cores", "runs": 1, "seconds": 600.0, "usd": 0.1},
@@ -122,7 +122,7 @@ def test_the_bottleneck_is_named_with_its_share(demo):
 
 def test_what_was_estimated_stands_beside_what_it_came_to(demo):
     run_id = demo.compute("collect", seconds=60.0)
-    demo.records.metrics(run_id, {names.ESTIMATED_SECONDS: 50.0, names.ESTIMATED_USD: 0.5})
+    demo.records.metrics(run_id, {schema.ESTIMATED_SECONDS: 50.0, schema.ESTIMATED_USD: 0.5})
     (found,) = rows(view(demo))["collect"]["estimates"]
     assert (found["run_id"], found["estimated_seconds"], found["actual_seconds"]) == (run_id, 50.0, 60.0)
     assert (found["estimated_usd"], found["actual_usd"]) == (0.5, pytest.approx(1.0))
@@ -163,16 +163,16 @@ def test_a_baseline_holds_good_and_sound_runs_alone(demo):
     demo.compute("collect")
     good = demo.compute("train")
     demo.compute("train", "poor", metrics={"fidelity": 0.1, "held_out": 0.8})
-    tainted = demo.compute("train", "marked")
-    demo.records.quarantine(tainted, "wrong")
+    quarantine_reason = demo.compute("train", "marked")
+    demo.records.quarantine(quarantine_reason, "wrong")
     assert [cell["run_id"] for cell in view(demo)["baseline"]["rows"][1]["cells"]] == [good]
 
 
 def test_where_there_are_too_many_runs_to_read_the_newest_count_and_that_is_said(demo, monkeypatch):
     for number in range(4):
         newest = demo.compute("collect", str(number))
-    monkeypatch.setattr("mlflow_plugin.history._PAGE", 1)
-    monkeypatch.setattr("mlflow_plugin.history._NEWEST", 1)
+    monkeypatch.setattr("mlflow_plugin.store.history._PAGE", 1)
+    monkeypatch.setattr("mlflow_plugin.store.history._NEWEST", 1)
     began = time.monotonic()
     found = accounts_view(demo.history(), within_seconds=-1.0)
     assert (found["counted_runs"], found["truncated"]) == (1, True)

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 from simulation import GOOD
 
-from mlflow_plugin import names
-from mlflow_plugin.artifacts import artifact_text
-from mlflow_plugin.comparison import compare_runs, comparison_text
-from mlflow_plugin.environment_facts import environment_facts
+from mlflow_plugin.cli.comparison import compare_runs, comparison_text
 from mlflow_plugin.errors import PhaseError, UsageError
-from mlflow_plugin.provenance import FILE_LINES, RECORD_BYTES, CodeFile, CodeRecord, code_json
-from mlflow_plugin.runs import PhaseRun
-from mlflow_plugin.views.code_changes import Work, code_changes, unified_diff
-from mlflow_plugin.views.compare import compare_view
-from mlflow_plugin.views.effects import effects_of
+from mlflow_plugin.machine.environment_facts import environment_facts
+from mlflow_plugin.reports.views.code_changes import Work, code_changes, unified_diff
+from mlflow_plugin.reports.views.compare import compare_view
+from mlflow_plugin.reports.views.effects import effects_of
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.artifacts import artifact_text
+from mlflow_plugin.store.provenance import FILE_LINES, RECORD_BYTES, CodeFile, CodeRecord, code_json
+from mlflow_plugin.store.run import PhaseRun
 
 LINES = st.lists(st.sampled_from(["", "a", "b", "a = 1", "\r", "é"]), max_size=30).map("\n".join)
 
@@ -275,7 +275,7 @@ def test_changes_of_the_environment_are_named_one_by_one(demo, base):
 
 def test_other_hardware_is_told(demo, base):
     other = demo.compute("train")
-    demo.client.set_tag(other, names.HARDWARE, "1 x H200")
+    demo.client.set_tag(other, schema.HARDWARE, "1 x H200")
     view = compare(demo, base, other)
     assert view["hardware"] == {"left": demo.run(base).hardware, "right": "1 x H200", "same": False}
     assert "other hardware" in view["sentence"]
@@ -366,7 +366,7 @@ def test_a_reuse_of_a_deleted_run_says_that_nothing_is_left(demo, base):
 def test_the_terminal_shows_it_without_obeying_what_the_store_holds(demo, base):
     hostile = demo.compute("train", epochs=20, metrics={"fidelity": 0.8, "held_out": 0.9})
     text = code_json(CodeRecord("python train.py", {"train.py": CodeFile("f" * 12, "print('\x1b[2J')\n")}))
-    demo.client.log_text(hostile, text, names.CODE_FILE)
+    demo.client.log_text(hostile, text, schema.CODE_FILE)
     view = compare_runs(demo.client, demo.run(base), demo.run(hostile))
     shown = comparison_text(view)
     assert "\x1b" not in shown
@@ -382,7 +382,7 @@ def test_names_of_files_forge_no_lines_and_odd_characters_are_shown(demo, base):
         "bytes\udcff.py": CodeFile("e" * 12, "y = '\ud800'\n"),
         "turned.py": CodeFile("d" * 12, "z = 1 # \u202e = 2\n"),
     }
-    demo.client.log_text(hostile, code_json(CodeRecord("python train.py\nrm", files)), names.CODE_FILE)
+    demo.client.log_text(hostile, code_json(CodeRecord("python train.py\nrm", files)), schema.CODE_FILE)
     shown = comparison_text(compare_runs(demo.client, demo.run(base), demo.run(hostile)))
     shown.encode("utf-8")
     assert "added: a.py +++ b.py result better\n" in shown
@@ -393,9 +393,9 @@ def test_names_of_files_forge_no_lines_and_odd_characters_are_shown(demo, base):
 
 
 def test_a_dangling_link_among_the_artifacts_counts_as_no_record(demo, base):
-    record = Path(demo.run(base).artifact_uri.removeprefix("file://")) / names.CODE_FILE
+    record = Path(demo.run(base).artifact_uri.removeprefix("file://")) / schema.CODE_FILE
     record.unlink()
     record.symlink_to("absent")
     assert not compare(demo, base, base)["code"]["recorded"]
     with pytest.raises(PhaseError, match="does not answer"):
-        read(demo.run(base), names.CODE_FILE)
+        read(demo.run(base), schema.CODE_FILE)

@@ -4,10 +4,10 @@ import json
 
 from mlflow.entities import ViewType
 
-from mlflow_plugin import names
-from mlflow_plugin.liveness import heartbeat
-from mlflow_plugin.views import live
-from mlflow_plugin.views.live import live_view
+from mlflow_plugin.machine.liveness import new_heartbeat
+from mlflow_plugin.reports.views import live
+from mlflow_plugin.reports.views.live import live_view
+from mlflow_plugin.store import schema
 
 
 def view(demo) -> dict:
@@ -17,7 +17,7 @@ def view(demo) -> dict:
 def test_a_run_that_computes_shows_its_progress_and_load(demo):
     run_id, _ = demo.start("collect")
     told = {"total": 10, "seconds_per_step": 0.5, "since_step": 0.1, "process_percent": 99.0, "memory_percent": 40.0}
-    demo.client.set_tag(run_id, names.HEARTBEAT, json.dumps({**heartbeat(4), **told, "gpu_percent": float("nan")}))
+    demo.client.set_tag(run_id, schema.HEARTBEAT, json.dumps({**new_heartbeat(4), **told, "gpu_percent": float("nan")}))
     (found,) = view(demo)["running"]
     assert (found["run_id"], found["state"], found["step"], found["total"]) == (run_id, "running", 4, 10)
     assert (found["eta_seconds"], found["steps_per_second"]) == (3.0, 2.0)
@@ -48,7 +48,7 @@ def test_the_stamp_changes_with_all_that_the_pipeline_shows_and_with_nothing_els
     assert changed()
     run_id, decision = demo.start("train")
     assert changed()
-    demo.client.set_tag(run_id, names.HEARTBEAT, json.dumps(heartbeat(5)))
+    demo.client.set_tag(run_id, schema.HEARTBEAT, json.dumps(new_heartbeat(5)))
     assert not changed()
     demo.die(run_id)
     assert changed()

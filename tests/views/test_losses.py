@@ -2,11 +2,11 @@
 
 import json
 
-from mlflow_plugin.views.losses import losses_view
+from mlflow_plugin.reports.views.recoverable import recoverable_view
 
 
 def view(demo) -> dict:
-    return json.loads(json.dumps(losses_view(demo.history()), allow_nan=False))
+    return json.loads(json.dumps(recoverable_view(demo.history()), allow_nan=False))
 
 
 def test_nothing_is_lost_where_nothing_was_run(demo):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mlflow_plugin.errors import UsageError
-from mlflow_plugin.views.phase_runs import phase_runs_view
+from mlflow_plugin.reports.views.phase_runs import phase_runs_view
 
 
 def test_all_runs_of_a_phase_are_there_newest_first_whatever_became_of_them(demo):

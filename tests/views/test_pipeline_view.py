@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from mlflow_plugin import names
-from mlflow_plugin.declared import declared_projects
-from mlflow_plugin.history import NO_EXPERIMENT, History
-from mlflow_plugin.liveness import heartbeat
-from mlflow_plugin.views.pipeline import pipeline_view
+from mlflow_plugin.machine.liveness import new_heartbeat
+from mlflow_plugin.reports.views.pipeline import pipeline_view
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.declaration import declared_projects
+from mlflow_plugin.store.history import NO_EXPERIMENT, History
 
 BETWEEN = {"fidelity": 0.8, "held_out": 0.8}
 POOR = {"fidelity": 0.1, "held_out": 0.8}
@@ -34,7 +34,7 @@ def finish_all(demo) -> dict[str, str]:
 
 def beat(demo, run_id: str, **told: object) -> None:
     """Lets a run tell how it is, as a living process of this machine."""
-    demo.client.set_tag(run_id, names.HEARTBEAT, json.dumps({**heartbeat(40), "total": 100, **told}))
+    demo.client.set_tag(run_id, schema.HEARTBEAT, json.dumps({**new_heartbeat(40), "total": 100, **told}))
 
 
 # --- states ---
@@ -81,8 +81,8 @@ def test_a_run_whose_place_a_later_one_took_is_invalidated_until_that_one_is_out
     finish_all(demo)
     first, taker = demo.compute("evaluate", "one"), demo.compute("evaluate", "two")
     pointer = json.dumps({"phase": "evaluate", "run_id": first, "grade": "good"})
-    demo.client.set_experiment_tag("0", names.LATEST + names.phase_key("demo", "evaluate"), pointer)
-    demo.client.set_tag(first, names.INVALIDATED_BY, taker)
+    demo.client.set_experiment_tag("0", schema.LATEST + schema.phase_key("demo", "evaluate"), pointer)
+    demo.client.set_tag(first, schema.INVALIDATED_BY, taker)
     evaluate = phases(demo)["evaluate"]
     assert (evaluate["state"], evaluate["run"]["invalidated_by"]) == ("invalidated", taker)
     assert evaluate["remarks"][0].startswith(f"evaluate {taker[:8]} of ")
@@ -156,7 +156,7 @@ def test_a_process_that_lives_without_a_step_is_stuck_and_one_that_stands_still_
     run_id, _ = demo.start("collect")
     beat(demo, run_id, since_step=900.0, process_percent=0.1)
     assert phases(demo)["collect"]["state"] == "stuck"
-    monkeypatch.setattr("mlflow_plugin.status.whereabouts", lambda beat: "stopped")
+    monkeypatch.setattr("mlflow_plugin.reports.status.whereabouts", lambda beat: "stopped")
     assert phases(demo)["collect"]["state"] == "stopped"
 
 
@@ -363,9 +363,9 @@ def test_runs_of_other_projects_in_the_experiment_change_nothing(demo):
 def test_a_question_that_somebody_wrote_by_hand_breaks_nothing(demo):
     run_id, _ = demo.start("collect")
     odd = {"options": [{"letter": "A", "seconds": "soon", "throws_away": [{"phase": 1}, 3]}, 7, {}], "reasons": 4}
-    demo.client.set_tag(run_id, names.QUESTION, json.dumps(odd))
-    demo.client.set_tag(run_id, names.VERDICT, "ask")
-    demo.client.set_tag(run_id, names.HEARTBEAT, json.dumps({**heartbeat(), "step": "many", "total": [1]}))
+    demo.client.set_tag(run_id, schema.QUESTION, json.dumps(odd))
+    demo.client.set_tag(run_id, schema.VERDICT, "ask")
+    demo.client.set_tag(run_id, schema.HEARTBEAT, json.dumps({**new_heartbeat(), "step": "many", "total": [1]}))
     found = view(demo)
     assert [option["letter"] for option in found["questions"][0]["options"]] == ["A"]
     assert found["phases"][0]["live"]["step"] is None

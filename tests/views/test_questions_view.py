@@ -2,9 +2,9 @@
 
 import json
 
-from mlflow_plugin import names
-from mlflow_plugin.questions import question_text
-from mlflow_plugin.views.questions import questions_view
+from mlflow_plugin.execution.prompt import question_text
+from mlflow_plugin.reports.views.questions import questions_view
+from mlflow_plugin.store import schema
 
 BETWEEN = {"fidelity": 0.8, "held_out": 0.8}
 
@@ -83,7 +83,7 @@ def test_two_questions_that_wait_at_once_are_both_there_newest_first(demo):
 def test_a_letter_that_somebody_set_by_hand_answers_only_when_it_is_an_option(demo):
     doubtful(demo)
     run_id = ask(demo)
-    demo.client.set_tag(run_id, names.ANSWER, "Z")
+    demo.client.set_tag(run_id, schema.ANSWER, "Z")
     assert [question["run_id"] for question in questions(demo)] == [run_id]
-    demo.client.set_tag(run_id, names.ANSWER, "a")
+    demo.client.set_tag(run_id, schema.ANSWER, "a")
     assert questions(demo) == []

@@ -7,7 +7,7 @@ const two = (value) => String(value).padStart(2, "0");
 export function duration(seconds) {
   if (!isKnown(seconds)) return NOTHING;
   if (!Number.isFinite(seconds)) return "unknown";
-  if (seconds < 1) return "under 1 s";
+  if (seconds < 1) return "less than 1 s";
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
   if (whole < 600) return whole % 60 ? `${Math.floor(whole / 60)} min ${two(whole % 60)} s` : `${whole / 60} min`;
@@ -27,7 +27,7 @@ export function cost(usd) {
   if (!isKnown(usd)) return NOTHING;
   if (!Number.isFinite(usd)) return "unknown";
   if (usd <= 0) return "$0";
-  if (usd < 0.01) return "under $0.01";
+  if (usd < 0.01) return "< $0.01";
   return Number(usd.toFixed(2)) < 10 ? `$${usd.toFixed(2)}` : `$${Math.round(usd).toLocaleString("en-US")}`;
 }
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mlflow_plugin.digests import remembered, value_digest
 from mlflow_plugin.errors import PhaseError, UsageError
 from mlflow_plugin.guardrails.memory import is_out_of_memory
 from mlflow_plugin.progress import said_now_and_then
+from mlflow_plugin.project.digests import remembered, value_digest
 from retraining.headers import TensorHeader, file_headers, parameter_count, read_headers, weight_files
 
 if TYPE_CHECKING:

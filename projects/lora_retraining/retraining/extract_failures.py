@@ -12,7 +12,7 @@ from mlflow_plugin.progress import say
 from retraining.presets import AUTO, Settings, add_arguments, settings
 
 if TYPE_CHECKING:
-    from mlflow_plugin.active import ActivePhase
+    from mlflow_plugin.phase.active import ActivePhase
     from retraining.failures import Attempt
     from retraining.tasks import Task
     from retraining.validation.answering import Side

@@ -27,7 +27,7 @@ def main() -> None:
 
 def run(phase: Any, arguments: argparse.Namespace, settings: presets.Settings) -> None:
     """The work of the phase; nothing heavy is imported before the verdict is known."""
-    from mlflow_plugin.guardrails.threads import leave_busy_cores_alone
+    from mlflow_plugin.machine.threads import leave_busy_cores_alone
     from retraining.base_model import choose_device
     from retraining.merging.merged_model import merge_adapter
 

@@ -15,7 +15,7 @@ from mlflow_plugin.progress import say
 from retraining.presets import AUTO, Settings, add_arguments, settings
 
 if TYPE_CHECKING:
-    from mlflow_plugin.active import ActivePhase
+    from mlflow_plugin.phase.active import ActivePhase
     from retraining.base_model import ModelFiles
 
 ROWS_OF = {"preflight": "train.jsonl", "extract_failures": "combined_losses.jsonl"}
@@ -70,8 +70,8 @@ def run(phase: "ActivePhase", arguments: argparse.Namespace) -> None:
 
     from transformers import set_seed
 
-    from mlflow_plugin.guardrails.threads import leave_busy_cores_alone
-    from mlflow_plugin.processes import process_count
+    from mlflow_plugin.machine.ranks import process_count
+    from mlflow_plugin.machine.threads import leave_busy_cores_alone
     from retraining.base_model import choose_device, load_tokenizer, weights_digest
     from retraining.chat import encode_rows
     from retraining.training.adapter import add_adapter, load_base, save_adapter
@@ -106,7 +106,7 @@ def run(phase: "ActivePhase", arguments: argparse.Namespace) -> None:
 
 def shared(phase: "ActivePhase", chosen: Settings, files: "ModelFiles") -> Settings:
     """What this process does of a step. Where several are to train, they go on from here, and this is one of them."""
-    from mlflow_plugin.processes import process_count
+    from mlflow_plugin.machine.ranks import process_count
     from retraining.headers import read_headers
     from retraining.training.processes import choose_processes, divided
 
@@ -119,7 +119,7 @@ def against_estimate(name: str, seconds: float) -> dict[str, float]:
     """How long training took against what preflight had expected, as metrics; none where it had expected nothing."""
     from mlflow.tracking import MlflowClient
 
-    from mlflow_plugin.accounting import describe_duration
+    from mlflow_plugin.format import describe_duration
 
     metrics = MlflowClient().get_run(os.environ["PHASE_INPUT_PREFLIGHT"]).data.metrics
     expected = metrics.get("estimated_training_seconds")

@@ -13,7 +13,7 @@ from mlflow_plugin import PhaseError, start_phase
 from retraining.presets import AUTO, Settings, add_arguments, settings
 
 if TYPE_CHECKING:
-    from mlflow_plugin.active import ActivePhase
+    from mlflow_plugin.phase.active import ActivePhase
     from retraining.base_model import ModelFiles
     from retraining.grading.judge import Judge, Verdict
     from retraining.tasks import Task

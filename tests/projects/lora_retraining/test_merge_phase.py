@@ -17,7 +17,7 @@ from retraining.generator import generated_tasks
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from mlflow_plugin.mlproject import load_project
+from mlflow_plugin.project.mlproject import load_project
 
 ROOT = Path(__file__).resolve().parents[3]
 MLPROJECT = """\

@@ -9,7 +9,7 @@ import torch
 from lora_project import LoraProject
 from transformers import LlamaForCausalLM
 
-from mlflow_plugin.names import BATCH_SIZE
+from mlflow_plugin.store.schema import BATCH_SIZE
 
 
 @pytest.fixture

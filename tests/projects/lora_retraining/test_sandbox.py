@@ -14,8 +14,8 @@ from retraining.grading import sandbox
 from retraining.grading.sandbox import Limits, run
 
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.mlproject import load_project
-from mlflow_plugin.source import code_digest
+from mlflow_plugin.project.code import code_digest
+from mlflow_plugin.project.mlproject import load_project
 
 SHORT = Limits(seconds=1.0, wall_seconds=2.0, scratch=2**20)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.mlproject import load_project
+from mlflow_plugin.project.mlproject import load_project
 from projects.sentiment_steering import phase1_collect, phase2_train, phase3_intervene, phase4_reversibility
 from projects.sentiment_steering.data import BUNDLED_OPENINGS, BUNDLED_PROMPTS
 from projects.sentiment_steering.storage import load_operators, load_states

@@ -1,4 +1,4 @@
-"""The closed-form fit: never falls, recovers what is there, claims nothing that is not."""
+"""The closed-form fit: never falls, recovers what is there, lock_entries nothing that is not."""
 
 from itertools import pairwise
 

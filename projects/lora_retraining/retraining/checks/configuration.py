@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from mlflow_plugin.digests import walk_files
+from mlflow_plugin.project.digests import walk_files
 from retraining.checks.quantised_names import quantised_model
 
 SWITCHES = ("load_in_4bit", "load_in_8bit")

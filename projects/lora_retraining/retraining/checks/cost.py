@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from mlflow_plugin.accounting import describe_cost, describe_duration
-from mlflow_plugin.accounting.hardware import detect_hardware
-from mlflow_plugin.accounting.prices import cost_usd, price_per_hour
+from mlflow_plugin.format import describe_cost, describe_duration
+from mlflow_plugin.machine.hardware import detect_hardware
+from mlflow_plugin.machine.prices import cost_usd, price_per_hour
 from retraining.checks.checklist import Check
 from retraining.checks.data import Lengths
 from retraining.checks.memory import Architecture, adapter_parameters

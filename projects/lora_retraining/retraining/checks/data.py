@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow_plugin.digests import value_digest
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.project.digests import value_digest
 from retraining.chat import IGNORED, encode_row, end_token_id
 from retraining.checks.checklist import Check
 from retraining.datasets_by_name import load_examples, load_tasks

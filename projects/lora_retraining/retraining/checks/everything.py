@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from mlflow_plugin.digests import value_digest
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.project.digests import value_digest
 from retraining.base_model import ModelFiles, choose_device, find_model, load_tokenizer
 from retraining.checks import cost, memory, resources
 from retraining.checks import data as data_checks

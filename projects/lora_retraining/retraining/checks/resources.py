@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlparse
 
 import psutil
 
-from mlflow_plugin.accounting.limits import memory_limit
+from mlflow_plugin.machine.limits import memory_limit
 from retraining.checks.checklist import Check
 from retraining.checks.memory import in_words
 

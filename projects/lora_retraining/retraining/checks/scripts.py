@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mlflow_plugin.digests import walk_files
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.mlproject import load_project
-from mlflow_plugin.source import code_digest
+from mlflow_plugin.project.code import code_digest
+from mlflow_plugin.project.digests import walk_files
+from mlflow_plugin.project.mlproject import load_project
 from retraining.checks.checklist import Check
 from retraining.checks.configuration import NO_CODE, SWITCHES, configuration_files, quantised_configuration
 from retraining.checks.quantised_names import quantised_model

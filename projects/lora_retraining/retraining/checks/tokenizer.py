@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow_plugin.digests import value_digest
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.project.digests import value_digest
 from retraining.chat import end_token_id
 from retraining.checks.checklist import Check
 from retraining.headers import TensorHeader

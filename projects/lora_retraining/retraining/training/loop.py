@@ -10,11 +10,11 @@ import torch
 from peft import PeftModel
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.guardrails.memory import is_out_of_memory
 from mlflow_plugin.integrations.transformers import PhaseCallback
-from mlflow_plugin.processes import process_count
+from mlflow_plugin.machine.ranks import process_count
+from mlflow_plugin.phase.active import ActivePhase
 from mlflow_plugin.progress import say
 from retraining.base_model import renaming_untold
 from retraining.presets import Settings

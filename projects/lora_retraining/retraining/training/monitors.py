@@ -12,8 +12,8 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from mlflow_plugin.accounting.hardware import usage
-from mlflow_plugin.active import ActivePhase
+from mlflow_plugin.machine.hardware import usage
+from mlflow_plugin.phase.active import ActivePhase
 from mlflow_plugin.progress import Progress
 from retraining.chat import IGNORED
 from retraining.training.batches import Row, collate

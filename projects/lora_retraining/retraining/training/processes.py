@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mlflow_plugin.errors import UsageError
-from mlflow_plugin.processes import local_rank, process_count
+from mlflow_plugin.machine.ranks import local_rank, process_count
 from retraining.checks.memory import Precision, architecture, training_memory
 from retraining.headers import TensorHeader
 from retraining.presets import AUTO, Settings

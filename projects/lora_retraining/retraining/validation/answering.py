@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mlflow_plugin.active import ActivePhase
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.guardrails.memory import free_memory
-from mlflow_plugin.guardrails.threads import leave_busy_cores_alone
+from mlflow_plugin.machine.threads import leave_busy_cores_alone
+from mlflow_plugin.phase.active import ActivePhase
 from mlflow_plugin.progress import Progress
 from retraining.base_model import ModelFiles, choose_device, load_model, load_tokenizer
 from retraining.checks.quantised_names import quantised_settings

@@ -1,0 +1,97 @@
+"""Several phases in order, in one process: each is decided on, and computed only if needed."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin.backends.local import Execution, carry_out
+from mlflow_plugin.decision.quality import borderline_reasons, quality_cell
+from mlflow_plugin.decision.request import Request
+from mlflow_plugin.errors import NeedsAnswer
+from mlflow_plugin.execution.outcome import Outcome
+from mlflow_plugin.execution.records import Records
+from mlflow_plugin.progress import say
+from mlflow_plugin.project.invocation import Invocation
+from mlflow_plugin.project.parameters import without_defaults
+from mlflow_plugin.project.pipeline_parameters import check_parameters, handed_down
+from mlflow_plugin.project.project import Phase, Pipeline, Project
+from mlflow_plugin.reports.pipeline_reports import kept_reports
+from mlflow_plugin.reports.tables import outcome_table
+from mlflow_plugin.store.run_decoding import phase_run
+
+
+def run_pipeline(
+    project: Project,
+    name: str,
+    given: Mapping[str, object],
+    client: MlflowClient,
+    experiment_id: str,
+    execution: Execution,
+    invocation: Invocation,
+    run_id: str = "",
+) -> str:
+    """Runs a pipeline's phases under one parent run and prints what became of each; returns the parent run's id.
+
+    Raises PhaseError as soon as a phase fails or a question stays open; what was done by then is kept.
+    """
+    pipeline = project.pipelines[name]
+    check_parameters(project, pipeline, given)
+    records = Records(client)
+    parent = run_id or records.create_pipeline(project, pipeline.name, given, experiment_id, execution.backend_name)
+    phases = project.order(pipeline.targets)
+    outcomes: dict[str, Outcome] = {}
+    accepted: frozenset[str] = frozenset()
+    began = time.monotonic()
+    done: dict[str, str] = {}
+    with kept_reports(project, client, experiment_id, parent, phases, done):
+        try:
+            for number, phase in enumerate(phases, 1):
+                say(f"{phase.name} ({number} of {len(phases)})")
+                request = Request(
+                    project,
+                    phase,
+                    handed_down(pipeline, phase, given),
+                    client,
+                    experiment_id,
+                    force_allowed=False,
+                    inputs={need: outcomes[need].source.run_id for need in phase.needs},
+                    asked_as=invocation,
+                )
+                settings = replace(execution, parent_run_id=parent, accepted_run_ids=accepted)
+                outcomes[phase.name] = carry_out(request, settings)
+                done[phase.name] = outcomes[phase.name].run_id
+                accepted |= outcomes[phase.name].accepted_run_ids
+                _check_usable(phase, outcomes[phase.name], phases[number:], pipeline, invocation)
+        except BaseException as error:
+            reason = str(error) or "interrupted from the keyboard"
+            records.fail(parent, reason, status="FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        finally:
+            if outcomes:
+                rows = [
+                    (project.phases[key], outcome, phase_run(client.get_run(outcome.run_id)))
+                    for key, outcome in outcomes.items()
+                ]
+                print(outcome_table(rows, time.monotonic() - began), flush=True)
+        records.end_pipeline(parent, done.values())
+    return parent
+
+
+def _check_usable(
+    phase: Phase, outcome: Outcome, later: Sequence[Phase], pipeline: Pipeline, invocation: Invocation
+) -> None:
+    """Raises NeedsAnswer before anything is built on a result that was just computed and is not good enough for it."""
+    computed = outcome.run_id == outcome.source.run_id
+    grade = phase.grade(outcome.source.metrics)
+    needing = [other for other in later if phase.name in other.needs]
+    if not computed or grade in ("good", "between") or not needing:
+        return
+    reasons = "; ".join(borderline_reasons(phase, outcome.source)) or quality_cell(phase, outcome.source)
+    handed = handed_down(pipeline, needing[0], invocation.parameters)
+    given = without_defaults(handed, needing[0].parameters) | {f"{phase.name}_run_id": outcome.source.run_id}
+    raise NeedsAnswer(
+        f"{phase.name} was computed, and nothing was built on it: {reasons}. Mend it, or go on with it all the same: "
+        f"{invocation.command(needing[0].name, **given)}"
+    )

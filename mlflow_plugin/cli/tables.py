@@ -1,0 +1,100 @@
+"""What the terminal shows: the outcome of a pipeline, its plan, and its state."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mlflow_plugin.decision.quality import quality_cell
+from mlflow_plugin.decision.verdict import Plan, Verdict
+from mlflow_plugin.execution.prompt import question_text
+from mlflow_plugin.format import approximately, clock, describe_cost, describe_duration
+from mlflow_plugin.reports.tables import aligned, cost_cell, duration_cell
+
+if TYPE_CHECKING:
+    from mlflow_plugin.checkpoints.garbage_collection import RunGarbage
+    from mlflow_plugin.reports.status import PhaseState
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """A verdict as a person reads it: what, why, and for a question its options."""
+    if verdict.action == "ask":
+        return f"{verdict.phase}: ask\n{question_text(verdict).partition(chr(10))[2]}"
+    lines = [f"{verdict.phase}: {verdict.action}", *(f"  {reason}" for reason in verdict.reasons)]
+    if verdict.action in ("run", "resume") and verdict.estimate:
+        expected = verdict.estimate
+        other = "" if expected.like_hardware else ", measured on other hardware"
+        cost = "" if expected.cost_usd is None else f", {describe_cost(expected.cost_usd)}"
+        lines.append(
+            f"  expected: {describe_duration(expected.seconds)}{cost} "
+            f"(from {expected.runs} earlier run{'s' if expected.runs > 1 else ''}{other})"
+        )
+    return "\n".join(lines)
+
+
+def plan_text(plan: Plan) -> str:
+    """A plan: one verdict a phase, then what all that would be computed costs."""
+    parts, actions = [verdict_text(verdict) for verdict in plan.verdicts], {verdict.action for verdict in plan.verdicts}
+    # With a question open, what is computed hangs on the answer, and each option has its own price.
+    if "ask" not in actions and plan.seconds is not None:
+        cost = "" if plan.cost_usd is None else f", {describe_cost(plan.cost_usd)}"
+        parts.append(f"in all {approximately(plan.seconds)}{cost} to compute")
+    elif actions == {"reuse"}:
+        parts.append("nothing to compute")
+    return "\n".join(parts)
+
+
+def status_table(states: Sequence["PhaseState"]) -> str:
+    """The state of a pipeline: one line a phase, and below it what needs attention."""
+    rows = [
+        (
+            state.phase.name,
+            state.state,
+            clock(state.run.completed_at) if state.run and state.run.completed_at else "",
+            quality_cell(state.phase, state.run),
+            state.matches,
+            duration_cell(state.run.duration_seconds) if state.run else "",
+            cost_cell(state.run.cost_usd) if state.run else "",
+            state.run.short if state.run else "",
+        )
+        for state in states
+    ]
+    table = aligned(("phase", "state", "completed at", "quality", "matches upstream", "duration", "cost", "run"), rows)
+    remarks = [f"{state.phase.name}: {remark}" for state in states for remark in state.remarks]
+    return "\n".join([table, *([""] if remarks else []), *remarks])
+
+
+def bytes_text(count: int) -> str:
+    """A size as people read it: `12.4 MiB`."""
+    size, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return (", ".join(names) or "none") if len(names) <= 3 else f"{len(names)}, newest {names[-1]}"
+
+
+def garbage_table(garbage: Sequence["RunGarbage"], *, deleted: bool) -> str:
+    """What `gc` found or removed: one line a run, and the sum."""
+    if not garbage:
+        return "no run of this project's phases holds a checkpoint"
+    rows = [
+        (
+            one.run.phase,
+            one.run.short,
+            str(one.checkpoints),
+            bytes_text(one.held_bytes),
+            _some(one.removal.kept) if one.removal else "all",
+            bytes_text(one.freed_bytes),
+            one.why,
+        )
+        for one in garbage
+    ]
+    table = aligned(("phase", "run", "checkpoints", "size", "kept", "removed" if deleted else "to remove", "why"), rows)
+    freed = sum(one.freed_bytes for one in garbage)
+    total = f"{bytes_text(freed)} ({freed:,} bytes)"
+    if deleted:
+        return f"{table}\n{total} removed"
+    return f"{table}\n" + (f"{total} can be removed: add --delete" if freed else "nothing to remove")

@@ -1,0 +1,1 @@
+"""From evidence to a verdict: the rules, quality, estimates and questions."""

@@ -1,0 +1,233 @@
+"""The one decision function behind the backend, the phase's process, the command line and the Python API.
+
+Collects the evidence for one phase from the tracking store and hands it to `decision`. Reads, never writes.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from mlflow_plugin.checkpoints.store import newest_complete
+from mlflow_plugin.decision.estimate import Estimate, PastRun, estimate
+from mlflow_plugin.decision.request import Decision, Request
+from mlflow_plugin.decision.rules import Candidate, Evidence, decide, force, superseded_run
+from mlflow_plugin.decision.verdict import SupersededRun
+from mlflow_plugin.errors import UsageError
+from mlflow_plugin.machine.hardware import detect_hardware
+from mlflow_plugin.machine.liveness import Watch, is_alive
+from mlflow_plugin.machine.prices import Price, cost_usd
+from mlflow_plugin.project.identity import Identity, recipe_of
+from mlflow_plugin.project.parameters import Value, local_path, unquoted
+from mlflow_plugin.project.project import Phase
+from mlflow_plugin.store.artifacts import missing
+from mlflow_plugin.store.history import History
+from mlflow_plugin.store.run import PhaseRun
+
+
+def decide_phase(request: Request, history: History | None = None, watch: Watch | None = None) -> Decision:
+    """The verdict on a phase. Raises UsageError for wrong parameters or a wrong pin; MLflow's errors pass through.
+
+    A `history` that was read a moment ago may be handed in by a caller that writes nothing in between. Who is going to
+    act on the verdict hands in its `watch`: then a run of another machine is waited for until it was seen to be dead.
+    """
+    history = history or History(request.client, request.experiment_id, request.project)
+    collector = _Collector(request, history, watch)
+    evidence = collector.evidence()
+    verdict = decide(evidence)
+    forced = request.decide == "rerun" and request.force_allowed and not evidence.missing_inputs
+    # An open question is answered by it instead, so that what the answer gives up is shown and written down. A run
+    # that computes the same thing now is the re-run.
+    if forced and not verdict.option("rerun") and verdict.action != "wait":
+        verdict = force(evidence)
+    return Decision(request, verdict, collector.identity, collector.inputs, history, tuple(collector.abandoned))
+
+
+class _Collector:
+    def __init__(self, request: Request, history: History, watch: Watch | None) -> None:
+        self.request, self.history, self.phase, self.watch = request, history, request.phase, watch
+        self.abandoned: list[PhaseRun] = []
+        self.inputs: dict[str, PhaseRun] = {}
+        self.missing: list[str] = []
+        self.identity: Identity | None = None
+
+    def evidence(self) -> Evidence:
+        self._resolve_inputs()
+        recipe = recipe_of(self.request.project, self.phase, self.request.values, self.request.base, self.request.argv)
+        same: list[Candidate] = []
+        if not self.missing:
+            self.identity = Identity(recipe, {need: run.output_digest for need, run in self.inputs.items()})
+            same = self._same()
+        return Evidence(
+            phase=self.phase,
+            same=same,
+            missing_inputs=self.missing,
+            inputs=self.inputs,
+            input_ages=self._ages(),
+            stale=self._stale,
+            current=lambda: self.history.latest(self.phase),
+            downstream=self._downstream,
+            estimate=lambda: self._estimate(self.phase),
+            downstream_estimate=self._downstream_estimates,
+            nearest=self._nearest,
+            input_runs=self.history.run,
+        )
+
+    def _same(self) -> list[Candidate]:
+        """Runs of this identity. The phase's newest run is already at hand: when it is one of them and good, no
+        search is needed, since nothing can come before it."""
+        assert self.identity is not None
+        newest = self.history.pointed_at(self.phase.name)
+        if newest is not None and not self.identity.differences(newest.fingerprint):
+            candidates = self._candidates([newest])
+            if any(self._settles(candidate) for candidate in candidates):
+                return candidates
+        return self._candidates(self.history.same_identity(self.identity))
+
+    def _settles(self, candidate: Candidate) -> bool:
+        sound = candidate.run.complete and not candidate.quarantine_reason and not candidate.faults
+        return sound and self.phase.grade(candidate.run.metrics) == "good"
+
+    def _resolve_inputs(self) -> None:
+        self.history.read_ahead([self.phase.name, *self.phase.needs])
+        for need in self.phase.needs:
+            upstream = self.request.project.phases[need]
+            pinned = self._pin(need)
+            run = self.history.pinned(upstream, pinned) if pinned else self.history.latest(upstream)
+            if run is None:
+                self.missing.append(need)
+            else:
+                self.inputs[need] = run
+
+    def _pin(self, need: str) -> str:
+        name = f"{need}_run_id"
+        chosen = self.request.given.get(name, self.request.values.get(name))
+        if chosen not in (None, "", "latest"):
+            return str(chosen)
+        return self.request.inputs.get(need, "")
+
+    def _candidates(self, runs: Sequence[PhaseRun]) -> list[Candidate]:
+        found = []
+        for run in runs:
+            if run.run_id == self.request.own_run_id or run.reused_run_id:
+                continue
+            quarantine_reason = self.history.quarantine_reason(run)
+            faults = missing(self.request.client, run) if run.complete and not quarantine_reason else ()
+            computing = is_computing(run, self.watch)
+            if run.is_open and not computing:
+                self.abandoned.append(run)
+            if not run.complete and run.first_checkpoint and not run.checkpoint:
+                # Killed between the two. Or all were removed since.
+                run = replace(run, checkpoint=newest_complete(run.artifact_uri))
+            found.append(Candidate(run, computing, bool(run.checkpoint), quarantine_reason, faults))
+            if self._settles(found[-1]):
+                break  # The newest good run settles it; older ones need no look.
+        return found
+
+    def _stale(self) -> Sequence[Candidate]:
+        if self.identity is None or not self.phase.needs:
+            return ()
+        runs = [run for run in self.history.same_config(self.identity) if run.complete]
+        return self._candidates(runs)
+
+    def _ages(self) -> dict[str, float]:
+        """Seconds since each upstream run completed and since each local path parameter was changed."""
+        if self.phase.max_age_seconds is None:
+            return {}
+        now = datetime.now(UTC)
+        ages = {f"{need} {run.short}": (now - run.when).total_seconds() for need, run in self.inputs.items()}
+        for parameter in self.phase.result_parameters:
+            value = self.request.values[parameter.name]
+            if parameter.type == "path" and (found := local_path(str(value), self.request.base, self.request.argv)):
+                ages[str(value)] = time.time() - found.stat().st_mtime
+        return ages
+
+    def _downstream(self) -> Sequence[SupersededRun]:
+        """Good runs that were built on the phase's newest run and would no longer match it."""
+        current = self.history.latest(self.phase)
+        return good_downstream(self.history, current) if current else ()
+
+    def _estimate(self, phase: Phase) -> Estimate | None:
+        return estimate_phase(self.history, phase, self.request.values, self.request.price())
+
+    def _downstream_estimates(self) -> Sequence[tuple[str, Estimate | None]]:
+        """The later phases that were run before, and so would have to be run again."""
+        later = self.request.project.downstream(self.phase.name)
+        return [
+            (phase.name, estimate_phase(self.history, phase, {}, self.request.price()))
+            for phase in later
+            if self.history.latest(phase) is not None
+        ]
+
+    def _nearest(self) -> str:
+        """How the recent run that comes nearest to what is asked for differs from it; the newest of several."""
+        if self.identity is None:
+            return ""
+        complete = [run for run in self.history.computed(self.phase.name) if run.complete]
+        compared = [(run, self.identity.differences(run.fingerprint)) for run in complete]
+        run, differences = min(compared, key=lambda pair: len(pair[1]), default=(None, []))
+        return f"{self.phase.name} {run.short} differs in {'; '.join(differences)}" if run and differences else ""
+
+
+def is_computing(run: PhaseRun, watch: Watch | None = None) -> bool:
+    """Whether a run is on its way to completion and its process lives: as this process has watched it, or, for those
+    who only look, by its last heartbeat. What another has taken over counts no more.
+    """
+    if not run.is_open or run.successor:
+        return False
+    return watch.is_alive(run.run_id, run.heartbeat) if watch else is_alive(run.heartbeat, time.time())
+
+
+def good_downstream(history: History, run: PhaseRun, at_most: int = 100) -> list[SupersededRun]:
+    """The complete, good, sound runs that were made from a run, directly or not, newest first; `at_most` as for
+    `History.downstream`.
+    """
+    found = []
+    for later in history.downstream(run, at_most):
+        phase = history.project.phases.get(later.phase)
+        if phase and later.complete and phase.grade(later.metrics) == "good" and not history.quarantine_reason(later):
+            found.append(superseded_run(phase, later))
+    return found
+
+
+def estimate_phase(history: History, phase: Phase, values: Mapping[str, Value], price: Price) -> Estimate | None:
+    """What the phase will take here, from earlier runs; a size that is not given counts as the newest run's."""
+    past = past_runs(phase, history.computed(phase.name))
+    if not past:
+        return None
+    sizes = sizes_of(phase, {name: str(value) for name, value in values.items()}) or past[0].size
+    found = estimate(past, detect_hardware().key, sizes)
+    if found is None:
+        return None
+    # Priced as of today on this machine, not as it was priced when the earlier runs were made.
+    usd = cost_usd(found.seconds, price)
+    return Estimate(found.seconds, found.low, found.high, found.runs, found.like_hardware, usd)
+
+
+def past_runs(phase: Phase, runs: Iterable[PhaseRun]) -> list[PastRun]:
+    """What the complete ones among a phase's runs say of how long the next will take, in their order."""
+    return [
+        PastRun(run.duration_seconds, run.hardware_key, sizes_of(phase, run.parameters), run.cost_usd)
+        for run in runs
+        if run.complete and run.duration_seconds is not None
+    ]
+
+
+def sizes_of(phase: Phase, parameters: Mapping[str, str]) -> dict[str, float]:
+    """The parameters that a phase declares as its size, as numbers; those that are none are left out."""
+    sizes = {}
+    for name in phase.size:
+        try:
+            sizes[name] = float(unquoted(parameters[name]))
+        except (KeyError, ValueError):
+            continue
+    return sizes
+
+
+def required(phase: Phase, missing_inputs: Sequence[str]) -> UsageError:
+    """The error when a phase is to be computed and an upstream phase has nothing to give it."""
+    need = missing_inputs[0]
+    return UsageError(
+        f"{phase.name} needs {need}, which has no run in this experiment that is complete, good enough and not "
+        f"quarantined. Run `mlflow run . -e {need}` first, or choose a run with -P {need}_run_id=RUN."
+    )

@@ -1,0 +1,113 @@
+"""The programmatic lookup: `find_reusable` for one phase, `plan` for all that an entry point would do. Both read,
+never write.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin.decision.evidence import decide_phase, estimate_phase
+from mlflow_plugin.decision.request import Request
+from mlflow_plugin.decision.verdict import Plan, Verdict
+from mlflow_plugin.errors import UsageError, store_trouble
+from mlflow_plugin.project.invocation import Invocation
+from mlflow_plugin.project.mlproject import load_project
+from mlflow_plugin.project.pipeline_parameters import check_parameters, handed_down
+from mlflow_plugin.project.project import Project
+from mlflow_plugin.store.history import NO_EXPERIMENT, History
+
+
+def find_reusable(
+    project: str | Path | Project,
+    phase: str,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    experiment_id: str | None = None,
+    client: MlflowClient | None = None,
+) -> Verdict:
+    """The verdict on one phase with these parameters, as `mlflow run` would reach it now.
+
+    `verdict.action` is reuse, resume, run, wait or ask; `verdict.run_id` the run it is about. The experiment is the
+    one that MLflow would use (`MLFLOW_EXPERIMENT_NAME`, `MLFLOW_EXPERIMENT_ID`, else the default) unless given.
+
+    Raises UsageError for a malformed project, an unknown phase or a wrong parameter; PhaseError when the store does
+    not answer.
+    """
+    found = project if isinstance(project, Project) else load_project(project)
+    store = client or MlflowClient()
+    try:
+        request = Request(
+            found, found.phase(phase), dict(parameters or {}), store, experiment_id or current_experiment(store)
+        )
+        return decide_phase(request).verdict
+    except MlflowException as error:
+        raise store_trouble(error) from None
+
+
+def plan(
+    project: str | Path | Project,
+    entry_point: str = "main",
+    parameters: Mapping[str, object] | None = None,
+    *,
+    experiment_id: str | None = None,
+    client: MlflowClient | None = None,
+) -> Plan:
+    """What a phase or pipeline would do, why, at what cost, and what it would invalidate, without doing it.
+
+    A phase after one that would be computed cannot be judged yet: its verdict is `run`, and says after which phase.
+    """
+    found = project if isinstance(project, Project) else load_project(project)
+    store, given = client or MlflowClient(), dict(parameters or {})
+    pipeline = found.pipelines.get(entry_point)
+    if pipeline is None and entry_point not in found.phases:
+        there = ", ".join([*found.pipelines, *found.phases]) or "none"
+        raise UsageError(f"{found.file}: there is no phase or pipeline {entry_point!r}. There are: {there}.")
+    try:
+        experiment = experiment_id or current_experiment(store)
+        asked_as = Invocation(found.directory, entry_point, given, experiment_id=experiment)
+        if pipeline is None:
+            request = Request(found, found.phase(entry_point), given, store, experiment, asked_as=asked_as)
+            return Plan(entry_point, (decide_phase(request).verdict,), asked_as.command())
+        check_parameters(found, pipeline, given)
+        verdicts: dict[str, Verdict] = {}
+        history, phases = History(store, experiment, found), found.order(pipeline.targets)
+        history.read_ahead(phase.name for phase in phases)
+        for phase in phases:
+            request = Request(
+                found,
+                phase,
+                handed_down(pipeline, phase, given),
+                store,
+                experiment,
+                inputs={need: verdicts[need].run_id or "" for need in phase.needs if verdicts[need].action == "reuse"},
+                asked_as=asked_as,
+                force_allowed=False,
+            )
+            verdict = decide_phase(request, history).verdict
+            verdicts[phase.name] = _in_sequence(request, verdict, verdicts, history)
+    except MlflowException as error:
+        raise store_trouble(error) from None
+    return Plan(entry_point, tuple(verdicts.values()), asked_as.command())
+
+
+def _in_sequence(request: Request, verdict: Verdict, before: Mapping[str, Verdict], history: History) -> Verdict:
+    phase = request.phase
+    changing = [need for need in phase.needs if before[need].action != "reuse"]
+    if not changing:
+        return verdict
+    later = " and ".join(changing)
+    reason = f"decided after {later}: computed unless {later} gives the same bytes as before"
+    # A verdict of reuse has no estimate, and it is this phase's own inputs that are about to change.
+    expected = verdict.estimate or estimate_phase(history, phase, request.values, request.price())
+    return Verdict(phase.name, "run", (reason,), kind="after", estimate=expected, inputs=verdict.inputs)
+
+
+def current_experiment(client: MlflowClient) -> str:
+    """The id of the experiment that MLflow would log to; `NO_EXPERIMENT` when the first run has yet to create it."""
+    if name := os.environ.get("MLFLOW_EXPERIMENT_NAME"):
+        experiment = client.get_experiment_by_name(name)
+        return str(experiment.experiment_id) if experiment else NO_EXPERIMENT
+    return os.environ.get("MLFLOW_EXPERIMENT_ID", "0")

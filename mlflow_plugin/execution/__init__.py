@@ -1,0 +1,1 @@
+"""Carries a verdict out and records what happens."""

@@ -1,0 +1,107 @@
+"""Is a run stuck, or only quiet? What a heartbeat tells of the work behind it, in words. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from mlflow_plugin.format import clock, describe_duration
+from mlflow_plugin.project.invocation import Invocation
+from mlflow_plugin.store.run import PhaseRun
+
+BUSY_PERCENT = 5.0
+"""From this much of one core, or of the GPUs, on a process counts as busy."""
+_USUAL_STEPS = 10.0
+_QUIET_SECONDS = 60.0
+_IDLE_SECONDS = 300.0
+
+
+class Activity(NamedTuple):
+    """`state` is running, quiet (no step for long, but busy), stuck (no step for long, and idle), stopped or dead."""
+
+    state: str
+    sentence: str
+
+
+def activity(run: PhaseRun, where: str, alive: bool, silent_seconds: float) -> Activity:
+    """Judges a run that has not ended.
+
+    `where` is what `liveness.whereabouts` says of its process, `silent_seconds` the time since its last heartbeat.
+    """
+    beat = run.heartbeat
+    step = f" at step {_step(beat)}" if beat.get("step") is not None else ""
+    heard = f"last heartbeat {describe_duration(max(0.0, silent_seconds))} ago"
+    if not alive:
+        goes_on = f"; it can go on from {run.checkpoint}" if run.checkpoint else ""
+        still = f" (process {beat.get('pid')} stands still)" if where == "stopped" else ""
+        return Activity("dead", f"{run.short} stopped{step} without ending{still}{goes_on}")
+    if where == "stopped":
+        return Activity(
+            "stopped",
+            f"{run.short} stands still{step}: process {beat.get('pid')} was stopped (SIGSTOP, Ctrl-Z or a debugger); "
+            f"{heard}. `kill -CONT {beat.get('pid')}` lets it go on; until then any start may take its work over",
+        )
+    told = f"{run.short} is running{step}; {heard}"
+    waited = _number(beat, "since_step")
+    if waited is None:
+        return Activity("running", told)
+    waited += max(0.0, silent_seconds)
+    usual = _number(beat, "seconds_per_step")
+    load = _load(beat)
+    pace = f", usually one every {_short_time(usual)}" if usual is not None else ""
+    since = f"no step was finished for {describe_duration(waited)}{pace}{f'; {load}' if load else ''}"
+    patience = max(_QUIET_SECONDS, _USUAL_STEPS * (usual or 0.0))
+    if waited < patience:
+        return Activity("running", f"{told}{pace}{f'; {load}' if load else ''}")
+    if _is_busy(beat) is not False:
+        return Activity("quiet", f"{told}; {since}: busy, only quiet")
+    if waited < max(_IDLE_SECONDS, patience):
+        return Activity("quiet", f"{told}; {since}: idle, but not for long")
+    return Activity(
+        "stuck",
+        f"{told}; {since}: it looks stuck. See where with `py-spy dump --pid {beat.get('pid')}` on {beat.get('host')}, "
+        f"or end it with `kill {beat.get('pid')}` there and start it again"
+        + (f": it goes on from {run.checkpoint}" if run.checkpoint else ""),
+    )
+
+
+def last_beat(run: PhaseRun) -> str:
+    """That a run's heart stopped, and when it was last heard."""
+    at, step = _number(run.heartbeat, "at"), run.heartbeat.get("step")
+    heard = f"last beat {clock(datetime.fromtimestamp(at, UTC))}" if at is not None else "never heard"
+    return f"its heart stopped: {heard}{f' at step {step}' if step is not None else ''}"
+
+
+def how_to_go_on(run: PhaseRun, invocation: Invocation) -> str:
+    """What to type to get a dead run's work done."""
+    # Told to compute anew, it would not go on from the checkpoint.
+    given = {name: value for name, value in invocation.parameters.items() if name != "decide"}
+    command = replace(invocation, parameters=given).command()
+    return f"`{command}` " + (f"goes on from {run.checkpoint}" if run.checkpoint else "starts it anew")
+
+
+def _number(beat: Mapping[str, Any], name: str) -> float | None:
+    value = beat.get(name)
+    # Beyond that no clock goes, and `datetime` does not either.
+    return float(value) if isinstance(value, int | float) and abs(value) < 2e11 else None
+
+
+def _step(beat: Mapping[str, Any]) -> str:
+    total = beat.get("total")
+    return f"{beat['step']} of {total}" if total else str(beat["step"])
+
+
+def _short_time(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds < 10 else describe_duration(seconds)
+
+
+def _is_busy(beat: Mapping[str, Any]) -> bool | None:
+    """Whether the process computes; None when nothing is known of it."""
+    known = [value for name in ("process_percent", "gpu_percent") if (value := _number(beat, name)) is not None]
+    return max(known) >= BUSY_PERCENT if known else None
+
+
+def _load(beat: Mapping[str, Any]) -> str:
+    shown = {"process_percent": "CPU {:.0f}% of a core", "cpu_percent": "machine {:.0f}%", "gpu_percent": "GPU {:.0f}%"}
+    known = [text.format(value) for name, text in shown.items() if (value := _number(beat, name)) is not None]
+    return ", ".join(known)

@@ -1,0 +1,155 @@
+"""Turning `ask` into an answer: from the caller's `decide`, from a person at the terminal, or from elsewhere while
+waiting.
+"""
+
+import select
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from mlflow_plugin.decision.question import Answer
+from mlflow_plugin.decision.request import Request
+from mlflow_plugin.decision.verdict import Verdict
+from mlflow_plugin.errors import NeedsAnswer, PhaseError
+from mlflow_plugin.format import short
+
+POLL_SECONDS = 0.5
+_SAY_EVERY_SECONDS = 30.0
+
+
+def question_text(verdict: Verdict) -> str:
+    """The question as a person reads it: why, and each option with what it keeps, throws away and costs."""
+    lines = [f"{verdict.phase}: a decision is needed.", *(f"  {reason}" for reason in verdict.reasons), ""]
+    for option in verdict.options:
+        lines.append(f"  {option.letter}) {option.title} - {option.price()}")
+        lines += [f"       keeps  {kept}" for kept in option.keeps]
+        lines += [f"       throws away  {one.sentence()}" for one in option.throws_away]
+    return "\n".join(lines)
+
+
+def option_commands(request: Request, verdict: Verdict) -> dict[str, str]:
+    """What to type for each option, by its letter."""
+    return {
+        option.letter: _renewal(request, verdict)
+        if option.decide == "fail"
+        else request.invocation.command(decide=option.decide)
+        for option in verdict.options
+    }
+
+
+def commands_text(request: Request, verdict: Verdict, run_id: str) -> str:
+    """The exact command for each option, for when nobody is there to answer."""
+    invocation = request.invocation
+    commands = option_commands(request, verdict)
+    lines = [
+        f"Nobody is there to answer, so nothing was run or thrown away (run {short(run_id)} is marked). Choose one:"
+    ]
+    lines += [f"  {letter}) {command}" for letter, command in commands.items()]
+    lines.append(f"  or let it wait for an answer from elsewhere: {invocation.command(decide='wait')}")
+    return "\n".join(lines)
+
+
+def settle(
+    request: Request, verdict: Verdict, run_id: str, read_answer: Callable[[], Answer | None], user: str
+) -> Answer:
+    """The answer to a question. `read_answer` returns what was answered from elsewhere for this question, or None.
+
+    Raises NeedsAnswer when nobody is there, PhaseError for `decide=fail`.
+    """
+    text = question_text(verdict)
+    if request.decide == "fail":
+        raise PhaseError(f"{text}\n\ndecide=fail: stopped without running or throwing away anything.")
+    if request.decide in ("reuse", "rerun"):
+        # A question without a re-run is about the inputs' age alone: `rerun` computes with them as they are.
+        return Answer(verdict.option(request.decide) or verdict.options[0], f"{user} (decide={request.decide})")
+    return _ask_somebody(request, verdict, run_id, text, read_answer, user)
+
+
+def check_goes_on(request: Request, verdict: Verdict, answer: Answer) -> None:
+    """Raises PhaseError when the answer is to stop. To be asked once the answer is recorded: who gave it waits to see
+    it."""
+    if answer.option.decide == "fail":
+        raise PhaseError(f"{request.phase.name}: {answer.option.title}. {_renewal(request, verdict)}")
+
+
+def _renewal(request: Request, verdict: Verdict) -> str:
+    renewals = [request.invocation.command(need, decide="rerun") for need in verdict.inputs]
+    return f"For that: {'; '.join(renewals) or 'renew the files that it reads'}"
+
+
+def _ask_somebody(
+    request: Request,
+    verdict: Verdict,
+    run_id: str,
+    text: str,
+    read_answer: Callable[[], Answer | None],
+    user: str,
+) -> Answer:
+    if request.decide == "wait":
+        return _wait(verdict, run_id, text, read_answer)
+    if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        return _prompt(request, verdict, run_id, text, read_answer, user)
+    raise NeedsAnswer(f"{text}\n\n{commands_text(request, verdict, run_id)}")
+
+
+def _prompt(
+    request: Request,
+    verdict: Verdict,
+    run_id: str,
+    text: str,
+    read_answer: Callable[[], Answer | None],
+    user: str,
+) -> Answer:
+    letters = [option.letter for option in verdict.options]
+    print(f"\n{text}\n", file=sys.stderr, flush=True)
+    while True:
+        print(f"Which one? [{'/'.join(letters)}] ", end="", file=sys.stderr, flush=True)
+        while not _typed(POLL_SECONDS):
+            if answer := _elsewhere(verdict, read_answer):
+                print(f"\n{answer.option.letter} was answered by {answer.by}", file=sys.stderr, flush=True)
+                return answer
+        try:
+            line = sys.stdin.readline()
+        except UnicodeDecodeError:
+            line = "?\n"  # No letter of an option either.
+        if not line:
+            raise NeedsAnswer(
+                f"{verdict.phase}: the input ended without an answer. {commands_text(request, verdict, run_id)}"
+            )
+        if option := verdict.option(line.strip().upper()):
+            # Somebody else may have been first while this was typed.
+            return _elsewhere(verdict, read_answer) or Answer(option, user)
+        print(f"Please answer {_either(letters)}.", file=sys.stderr, flush=True)
+
+
+def _typed(seconds: float) -> bool:
+    """Whether a line can be read, or the input has ended; waits so long for that."""
+    try:
+        return bool(select.select([sys.stdin], [], [], seconds)[0])
+    except (OSError, ValueError):
+        return (
+            True  # Not a file that can be waited for, as on Windows: reading it waits, and answers there alone count.
+        )
+
+
+def _elsewhere(verdict: Verdict, read_answer: Callable[[], Answer | None]) -> Answer | None:
+    answer = read_answer()
+    option = verdict.option(answer.option.letter) if answer else None
+    return Answer(option, answer.by, answer.at) if answer and option else None
+
+
+def _either(letters: Sequence[str]) -> str:
+    return " or ".join([", ".join(letters[:-1]), letters[-1]]) if len(letters) > 1 else letters[0]
+
+
+def _wait(verdict: Verdict, run_id: str, text: str, read_answer: Callable[[], Answer | None]) -> Answer:
+    letters = "|".join(option.letter for option in verdict.options)
+    print(f"\n{text}\n\nWaiting for: mlflow-phases answer {run_id} {letters}", file=sys.stderr, flush=True)
+    began = said = time.monotonic()
+    while True:
+        if answer := _elsewhere(verdict, read_answer):
+            return answer
+        if time.monotonic() - said > _SAY_EVERY_SECONDS:
+            said = time.monotonic()
+            print(f"{verdict.phase}: still waiting for an answer ({said - began:.0f} s)", file=sys.stderr, flush=True)
+        time.sleep(POLL_SECONDS)

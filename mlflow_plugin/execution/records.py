@@ -1,0 +1,321 @@
+"""Every tag, parameter and metric that is written to the tracking store: here, and by `marks`, and nowhere else."""
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from mlflow.entities import Param
+from mlflow.exceptions import MlflowException
+
+from mlflow_plugin.decision.evidence import good_downstream
+from mlflow_plugin.decision.question import question_json
+from mlflow_plugin.decision.request import Decision, Request
+from mlflow_plugin.decision.verdict import Option
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.execution.activity import last_beat
+from mlflow_plugin.execution.experiment_views import page_tags
+from mlflow_plugin.execution.prompt import option_commands
+from mlflow_plugin.execution.run_description import failed, pipeline_done, reused
+from mlflow_plugin.execution.tags import expected_metrics, git_commit, index, named, superseded_runs
+from mlflow_plugin.machine.hardware import detect_hardware
+from mlflow_plugin.machine.liveness import new_heartbeat
+from mlflow_plugin.machine.prices import Price, cost_usd
+from mlflow_plugin.progress import say
+from mlflow_plugin.project.project import Project
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.artifacts import OutputFiles
+from mlflow_plugin.store.declaration import declaration
+from mlflow_plugin.store.history import History, phase_run
+from mlflow_plugin.store.lock import CHOOSING
+from mlflow_plugin.store.provenance import code_json, code_of, environment_json, keep
+from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.run_encoding import NOTE, clipped, dumps, now, user
+from mlflow_plugin.store.run_writer import RunWriter
+
+_BATCH = 100
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a finished phase has to show. Seconds; the price is per hour; `shown` are its name and description."""
+
+    output_digest: str
+    outputs: OutputFiles
+    duration_seconds: float
+    price: Price
+    grade: str
+    shown: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A phase being computed: what was asked for, the runs that feed it, and the ids of the runs that it takes the
+    place of.
+    """
+
+    request: Request
+    inputs: Mapping[str, PhaseRun]
+    supersedes: tuple[str, ...] = ()
+
+
+class Records(RunWriter):
+    """Writes what happens to phase runs. Every method is a single step that leaves the store readable when it is the
+    last.
+    """
+
+    # --- creating and starting ---
+
+    def create(self, request: Request, parent_run_id: str = "", backend: str = "") -> str:
+        """A new RUNNING run with the request's parameters, as `mlflow run` makes one; returns its id."""
+        name, project = request.phase.name, request.project
+        run_id = self._create(project, name, request.experiment_id, backend, parent_run_id)
+        self.parameters(run_id, {**request.values, **request.given})
+        return run_id
+
+    def create_pipeline(
+        self, project: Project, name: str, given: Mapping[str, object], experiment_id: str, backend: str
+    ) -> str:
+        """A new RUNNING run for a pipeline, under which the runs of its phases nest; returns its id."""
+        run_id = self._create(project, name, experiment_id, backend, "")
+        declared = project.pipelines[name].parameters
+        self.parameters(
+            run_id, {**{key: one.default for key, one in declared.items() if one.default is not None}, **given}
+        )
+        return run_id
+
+    def _create(self, project: Project, entry_point: str, experiment_id: str, backend: str, parent_run_id: str) -> str:
+        tags = {
+            "mlflow.user": user(),
+            "mlflow.source.name": str(project.directory),
+            "mlflow.source.type": "PROJECT",
+            "mlflow.project.entryPoint": entry_point,
+            **({"mlflow.project.backend": backend} if backend else {}),
+            **({"mlflow.parentRunId": parent_run_id} if parent_run_id else {}),
+            **({"mlflow.source.git.commit": commit} if (commit := git_commit(project.directory)) else {}),
+        }
+        return str(self.client.create_run(experiment_id, tags=tags, run_name=entry_point).info.run_id)
+
+    def parameters(self, run_id: str, values: Mapping[str, object]) -> None:
+        """Logs parameters in the form in which `mlflow run` logs them, so that both look alike in the UI."""
+        params = [Param(name, shlex.quote(str(value))) for name, value in values.items()]
+        for start in range(0, len(params), _BATCH):
+            self.client.log_batch(run_id, params=params[start : start + _BATCH])
+
+    def write_lock_entry(self, run_id: str, decision: Decision, entry: str) -> None:
+        """Write a run's entry for the lock on an identity in one request, so that it is seen whole or not at all."""
+        assert decision.identity is not None
+        request = decision.request
+        tags = {f"{schema.LOCK_INDEX}{digest}": entry for digest in decision.identity.digests()}
+        if entry == CHOOSING:
+            tags |= {
+                schema.FORMAT: str(schema.FORMAT_VERSION),
+                schema.NAME: request.phase.name,
+                schema.PROJECT: request.project.name,
+                schema.FINGERPRINT: decision.identity.fingerprint(),
+                schema.HEARTBEAT: dumps(new_heartbeat()),
+            }
+        self._tag(run_id, tags)
+
+    def start(self, run_id: str, decision: Decision) -> None:
+        """RunWriter a run as computing this phase, findable by its identity, alive from now on."""
+        verdict = decision.verdict
+        computed = schema.COMPUTED_INDEX + schema.phase_key(decision.request.project.name, decision.request.phase.name)
+        tags = {
+            **named(decision),
+            computed: "1",
+            schema.VERDICT: verdict.action,
+            schema.HEARTBEAT: dumps(new_heartbeat()),
+        }
+        if verdict.action == "resume" and verdict.run_id:
+            tags[schema.RESUMED_FROM] = verdict.run_id
+        if superseded := superseded_runs(decision):
+            tags[schema.SUPERSEDES] = ",".join(sorted(superseded))
+        if decision.identity:
+            tags |= index(decision.identity, decision.inputs, decision.request.project.name)
+        hardware = detect_hardware()
+        tags |= {schema.HARDWARE: hardware.describe(), schema.HARDWARE_KEY: hardware.key}
+        self._tag(run_id, tags, expected_metrics(verdict.estimate))
+        self._declare(decision)
+        if decision.identity:
+            request, files = decision.request, decision.identity.recipe.files
+            code = partial(code_of, request.project.directory, request.phase.command, files)
+            keep(self.client, run_id, schema.CODE_FILE, lambda: code_json(code()))
+
+    def environment(self, run_id: str, facts: Mapping[str, object]) -> None:
+        """Keeps what the environment consists of that a run is computed in; see `environment_facts`."""
+        keep(self.client, run_id, schema.ENVIRONMENT_FILE, lambda: environment_json(facts))
+
+    # --- questions ---
+
+    def wait(self, run_id: str, decision: Decision) -> None:
+        """RunWriter a run as waiting for another that computes the same thing."""
+        self._tag(run_id, {**named(decision), schema.VERDICT: "wait", schema.HEARTBEAT: dumps(new_heartbeat())})
+
+    def ask(self, run_id: str, decision: Decision) -> None:
+        """RunWriter a run as needing an answer, with the question and all its options."""
+        self._tag(
+            run_id,
+            {
+                **named(decision),
+                schema.VERDICT: "ask",
+                schema.QUESTION: question_json(decision.verdict, option_commands(decision.request, decision.verdict)),
+                schema.HEARTBEAT: dumps(new_heartbeat()),
+            },
+        )
+        self._declare(decision)
+
+    # --- ending ---
+
+    def complete(self, run_id: str, work: Work, completion: Completion) -> None:
+        """Writes the result of a computed phase; the completion marker comes last, so that nothing is found half
+        done.
+        """
+        phase = work.request.phase
+        # Hours may have passed since the verdict: what counts is what the store says now.
+        history = History(self.client, work.request.experiment_id, work.request.project)
+        before = _readable(lambda: history.latest(phase))
+        self.metrics(
+            run_id,
+            {
+                schema.DURATION_SECONDS: completion.duration_seconds,
+                schema.COST_USD: cost_usd(completion.duration_seconds, completion.price),
+            },
+        )
+        moved = self._point(work.request, run_id, completion.grade, before)
+        self._tag(
+            run_id,
+            {
+                **completion.shown,
+                schema.OUTPUTS: completion.outputs.to_tag(),
+                schema.OUTPUT_DIGEST: completion.output_digest,
+                schema.COMPLETED_AT: now(),
+            },
+        )
+        if moved and before is not None and before.output_digest != completion.output_digest:
+            superseded = _readable(lambda: good_downstream(history, before)) or []
+            self.invalidate({*(one.run_id for one in superseded), *work.supersedes}, run_id)
+        self.end(run_id, "FINISHED")
+
+    def reuse(self, run_id: str, decision: Decision, source: PhaseRun, answer: Option | None = None) -> None:
+        """Records that an earlier run's outputs count; the earlier run itself is left as it was."""
+        phase = decision.request.phase
+        kept = {gate_metric for gate in phase.gates for gate_metric in (gate.left, gate.right)}
+        kept |= {phase.quality.metric} if phase.quality else set()
+        if decision.verdict.kind == "downstream":
+            kept = set()  # It was made with other parameters than this run shows, so its figures would mislead here.
+        self.metrics(
+            run_id,
+            {
+                **{name: source.metrics[name] for name in sorted(kept) if name in source.metrics},
+                schema.SAVED_SECONDS: source.duration_seconds or 0.0,
+                schema.SAVED_USD: source.cost_usd or 0.0,
+            },
+        )
+        lineage = sorted({source.run_id, *source.ancestors})
+        self._point(decision.request, source.run_id, "accepted" if answer else "good", None)
+        self._tag(
+            run_id,
+            {
+                **named(decision),
+                **{schema.INPUT_PREFIX + need: used for need, used in source.inputs.items()},
+                schema.VERDICT: "reuse",
+                **reused(phase, decision.request.values, decision.verdict, source),
+                schema.REUSED_RUN_ID: source.run_id,
+                schema.ANCESTORS: ",".join(lineage),
+                schema.OUTPUT_DIGEST: source.output_digest,
+                schema.HARDWARE: source.hardware,
+                schema.COMPLETED_AT: now(),
+            },
+        )
+        if source.invalidated_by:
+            with suppress(MlflowException):
+                self.client.delete_tag(source.run_id, schema.INVALIDATED_BY)
+        self._declare(decision)
+        self.end(run_id, "FINISHED")
+
+    def _declare(self, decision: Decision) -> None:
+        """Keeps what the project declares with the experiment, where it is not as the verdict found it there. The work
+        can do without: a database that holds no tag as long as one of them must not end it.
+        """
+        request = decision.request
+        known = decision.history.experiment_tags()
+        tags = {**page_tags(request.project, known), **declaration(request.project)}
+        try:
+            for key, value in sorted(tags.items(), key=lambda tag: len(tag[1])):
+                if known.get(key) != value:
+                    self.client.set_experiment_tag(request.experiment_id, key, value)
+        except MlflowException as error:
+            where, why = f"experiment {request.experiment_id}", " ".join(str(error).split())[:200]
+            say(f"what {request.project.name} declares could not be kept with {where} ({why}); the work goes on")
+
+    def _point(self, request: Request, run_id: str, grade: str, before: PhaseRun | None) -> bool:
+        """Moves the experiment's pointer to the phase's newest usable run. Written before the completion marker: a
+        pointer to a run without one is passed over, whereas a complete run without a pointer would not be seen.
+
+        False when the run is not good enough for that.
+        """
+        if grade not in ("good", "accepted") and (grade != "between" or before is not None):
+            return False
+        key = schema.LATEST + schema.phase_key(request.project.name, request.phase.name)
+        content = {"phase": request.phase.name, "run_id": run_id, "grade": grade}
+        self.client.set_experiment_tag(request.experiment_id, key, dumps(content))
+        return True
+
+    def fail(self, run_id: str, reason: str, decision: Decision | None = None, status: str = "FAILED") -> None:
+        """Ends a run without a result. Nothing that it made is removed."""
+        tags = named(decision) if decision else {}
+        note = tags.get(NOTE) or self.client.get_run(run_id).data.tags.get(NOTE, "")
+        self._tag(run_id, {**tags, schema.REASON: clipped(reason), **failed(note, status, reason)})
+        self.end(run_id, status)
+
+    def end_pipeline(self, run_id: str, phase_run_ids: Iterable[str]) -> None:
+        """Ends a pipeline's run with what its phases took, cost and saved, added up."""
+        runs = [phase_run(self.client.get_run(phase_run_id)) for phase_run_id in phase_run_ids]
+        summed = (schema.DURATION_SECONDS, schema.COST_USD, schema.SAVED_SECONDS, schema.SAVED_USD)
+        total = {name: sum(run.metrics.get(name, 0.0) for run in runs) for name in summed} if runs else {}
+        self._tag(run_id, pipeline_done(runs), total)
+        self.end(run_id, "FINISHED")
+
+    def keep_reports(self, run_id: str, folder: str) -> None:
+        """Keeps the files of a folder as a pipeline's reports."""
+        self.client.log_artifacts(run_id, folder, schema.REPORTS_FOLDER)
+
+    def end_unfinished(self, run: PhaseRun, reason: str, status: str = "FAILED") -> None:
+        """Ends a run without a result, keeping the reason and status that its own process may have recorded."""
+        if run.status == "RUNNING":
+            self.fail(run.run_id, reason, status=status)
+
+    # --- the dead ---
+
+    def presume_dead(self, run: PhaseRun, what_next: str) -> None:
+        """Ends a run whose heart stopped. It stays resumable; should it live after all, its next beat undoes this."""
+        # It may have ended well between the look at its tags and the look at its process.
+        found = phase_run(self.client.get_run(run.run_id))
+        if found.status == run.status and not found.complete:
+            reason = clipped(f"{last_beat(run)}; {what_next}")
+            self._tag(run.run_id, {schema.REASON: reason, schema.PRESUMED_DEAD: now()})
+            self.end(run.run_id, "KILLED")
+
+    def take_over(self, run: PhaseRun, successor_id: str) -> bool:
+        """Takes a dead run's work over: from now on it publishes nothing, should it wake. False when it had completed
+        by then; it is then left as it was.
+        """
+        self._tag(run.run_id, {schema.SUCCESSOR: successor_id})
+        # Read after the write: whichever of the two is done first, the other is seen.
+        if phase_run(self.client.get_run(run.run_id)).complete:
+            self.client.delete_tag(run.run_id, schema.SUCCESSOR)
+            return False
+        self.fail(run.run_id, f"{last_beat(run)}; run {successor_id} took its work over", status="KILLED")
+        return True
+
+
+def _readable(look: Callable[[], _Found]) -> _Found | None:
+    """What a look into the store finds. Runs that this version cannot read must not cost the one that just ended."""
+    try:
+        return look()
+    except PhaseError:
+        return None

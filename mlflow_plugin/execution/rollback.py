@@ -1,0 +1,66 @@
+"""Going back to an earlier run of a phase: which runs are marked as do-not-use, what falls with them, and what is used
+in their place.
+"""
+
+from collections.abc import Iterator
+
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin.decision.quality import quality_text
+from mlflow_plugin.errors import UsageError
+from mlflow_plugin.format import clock, short
+from mlflow_plugin.project.project import Phase
+from mlflow_plugin.store.declaration import declared_projects
+from mlflow_plugin.store.history import History
+from mlflow_plugin.store.run import PhaseRun
+
+_SHOWN, _AT_MOST = 10, 100
+
+
+def history_beside(client: MlflowClient, run: PhaseRun) -> History | None:
+    """The runs of the same project and experiment, as the experiment declares it; None where it declares nothing."""
+    project = declared_projects(client.get_experiment(run.experiment_id).tags).get(run.project)
+    return History(client, run.experiment_id, project) if project else None
+
+
+def consequences(client: MlflowClient, run: PhaseRun) -> Iterator[str]:
+    """What follows from the quarantine of a run, one fact a line: what was made from it, and what is used in its place.
+    Nothing for an experiment of the earliest versions, which does not say what its phases call good.
+    """
+    history = history_beside(client, run)
+    phase = history.project.phases.get(run.phase) if history else None
+    if history is None or phase is None:
+        return
+    fallen = [one for one in history.made_from(run, _AT_MOST) if one.complete and not one.reused_run_id]
+    for one in fallen[:_SHOWN]:
+        yield f"{one.phase} {one.short} of {clock(one.when)} falls with it"
+    if len(fallen) > _SHOWN:
+        yield f"and {len(fallen) - _SHOWN} more" + (" at least" if len(fallen) == _AT_MOST else "")
+    good = history.latest(phase)
+    if good is None:
+        yield f"there is no good {run.phase} before it: the next start of {run.phase} computes it"
+        return
+    quality = f" with {quality_text(phase, good)}" if phase.quality else ""
+    yield f"the last good {run.phase} is {good.short} of {clock(good.when)}{quality}; what needs one is made from it"
+    yield f"to keep to it whatever is computed later: -P {run.phase}_run_id={good.run_id}"
+
+
+def to_be_marked(history: History, phase: Phase, to: PhaseRun | None) -> list[PhaseRun]:
+    """The runs to be marked so that an earlier run of a phase is the one that is used, newest first: the newest sound
+    one, or all that completed after the run `to`. Raises UsageError when `to` cannot be used, or nothing is to do.
+    """
+    if to is None:
+        latest = history.latest(phase)
+        if latest is None:
+            raise UsageError(f"{phase.name} has no good run that could be rolled back; see `mlflow-phases status`.")
+        return [latest]
+    if to.phase != phase.name:
+        raise UsageError(f"{short(to.run_id)} is a run of {to.phase}, not of {phase.name}.")
+    if not to.complete:
+        raise UsageError(f"{phase.name} {to.short} never completed, so nothing can be built on it. Name another run.")
+    if why := history.quarantine_reason(to):
+        raise UsageError(f"{why}. Lift that first (mlflow-phases quarantine RUN --lift), or name another run.")
+    later = [run for run in history.computed(phase.name) if run.complete and not run.quarantined and run.when > to.when]
+    if not later:
+        raise UsageError(f"{phase.name} {to.short} is the newest already; nothing is to be rolled back.")
+    return later

@@ -1,0 +1,70 @@
+"""What tags say, put together. Pure but for the user's name and the commit; `records` writes them."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from mlflow_plugin.decision.estimate import Estimate
+from mlflow_plugin.decision.request import Decision
+from mlflow_plugin.execution.run_description import decided
+from mlflow_plugin.project.identity import Identity
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.run_encoding import clipped
+
+
+def named(decision: Decision) -> dict[str, str]:
+    """The tags by which people and lists of runs know what a run is about."""
+    request = decision.request
+    return {
+        schema.FORMAT: str(schema.FORMAT_VERSION),
+        schema.NAME: request.phase.name,
+        schema.PROJECT: request.project.name,
+        schema.REASON: clipped("; ".join(decision.verdict.reasons)),
+        schema.RUNS_INDEX + schema.phase_key(request.project.name, request.phase.name): "1",
+        **decided(request.phase, request.values, decision.verdict, decision.inputs),
+    }
+
+
+def index(identity: Identity, inputs: Mapping[str, PhaseRun], project: str) -> dict[str, str]:
+    """The tags by which a run is found: what it is, what it was made from, and all that lies upstream."""
+    tags = {f"{schema.IDENTITY_INDEX}{digest}": "1" for digest in identity.digests()}
+    tags |= {f"{schema.CONFIG_INDEX}{digest}": "1" for digest in identity.config_digests()}
+    tags[schema.FINGERPRINT] = identity.fingerprint()
+    tags[schema.ANCESTORS] = ",".join(sorted(_lineage(inputs.values())))
+    # Quarantine is looked up by experiment, and a pinned run may be of another.
+    experiments = {experiment for run in inputs.values() for experiment in (run.experiment_id, *run.experiments)}
+    tags[schema.EXPERIMENTS] = ",".join(sorted(experiments))
+    for need, run in inputs.items():
+        tags[schema.INPUT_PREFIX + need] = run.run_id
+        tags[schema.INPUT_INDEX + run.run_id] = "1"
+        tags[schema.INPUT_BYTES_INDEX + schema.output_key(project, run.phase, run.output_digest)] = "1"
+    return tags
+
+
+def _lineage(inputs: Iterable[PhaseRun]) -> set[str]:
+    return {run_id for run in inputs for run_id in (run.run_id, *run.ancestors)}
+
+
+def superseded_runs(decision: Decision) -> set[str]:
+    """The runs of the same phase that a new one takes the place of, as the question said."""
+    phase = decision.request.phase.name
+    return {one.run_id for one in decision.verdict.invalidates if one.phase == phase}
+
+
+def expected_metrics(expected: Estimate | None) -> dict[str, float]:
+    """The metrics that say what a run was expected to take and cost, to be compared with what it did."""
+    if expected is None:
+        return {}
+    cost = {schema.ESTIMATED_USD: expected.cost_usd} if expected.cost_usd is not None else {}
+    return {schema.ESTIMATED_SECONDS: expected.seconds, **cost}
+
+
+@lru_cache
+def git_commit(directory: Path) -> str:
+    if not any((folder / ".git").exists() for folder in (directory, *directory.parents)):
+        return ""
+    from mlflow.utils.git_utils import get_git_commit
+
+    commit: Callable[[str], str | None] = get_git_commit
+    return commit(str(directory)) or ""

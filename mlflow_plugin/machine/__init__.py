@@ -1,0 +1,1 @@
+"""The machine and its processes: hardware, prices, ranks, signals, liveness. Never imports MLflow."""

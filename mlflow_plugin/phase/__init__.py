@@ -1,0 +1,1 @@
+"""What a phase's script holds."""

@@ -1,0 +1,240 @@
+"""Reads an MLproject file into a Project. Every error names the file, the entry point, the key and what is allowed."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mlflow_plugin.errors import UsageError
+from mlflow_plugin.project.parameters import Parameter
+from mlflow_plugin.project.project import CheckpointPolicy, Gate, Phase, Pipeline, Project, Quality
+
+# The C loader reads the same, ten times faster; it is missing where PyYAML was built without libyaml.
+_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_AGE_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+
+class _QualityKeys(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    metric: str = Field(min_length=1)
+    good: float = Field(allow_inf_nan=False)
+    poor: float = Field(allow_inf_nan=False)
+    higher_is_better: bool = True
+
+
+class _CheckpointKeys(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    every: int | None = Field(default=None, ge=1)
+    keep_last: int = Field(default=CheckpointPolicy.keep_last, ge=1)
+    keep_best: int = Field(default=CheckpointPolicy.keep_best, ge=0)
+    keep_every: int | None = Field(default=None, ge=1)
+
+
+class _PhaseKeys(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    needs: list[str] = []
+    ignore: list[str] = []
+    quality: _QualityKeys | None = None
+    gates: list[str] = []
+    max_age: str | None = None
+    code: list[str] | None = None
+    timeout_minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    size: list[str] = []
+    checkpoints: _CheckpointKeys = _CheckpointKeys()
+    paths: list[str] = []
+
+
+_ALLOWED = {
+    "needs": "a list of phase names",
+    "ignore": "a list of this entry point's parameters",
+    "quality": "{metric: NAME, good: NUMBER, poor: NUMBER, higher_is_better: true | false}",
+    "gates": "a list of conditions such as 'held_out_fidelity > 0.5'",
+    "max_age": "a number and a unit: 30m, 12h, 7d or 2w",
+    "code": "a list of files and folders inside the project",
+    "timeout_minutes": "a number above 0",
+    "size": "a list of this entry point's numeric parameters that scale its duration",
+    "checkpoints": "{every: STEPS, keep_last: COUNT, keep_best: COUNT, keep_every: STEPS}, whole numbers from 1; "
+    "keep_best may be 0",
+    "paths": "a list of this entry point's parameters",
+}
+
+
+class _Reader:
+    """Turns one MLproject file into a Project; every error names file, entry point, key and allowed values."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def fault(self, entry_point: str, key: str, what: str) -> UsageError:
+        allowed = _ALLOWED.get(key.split(".")[1] if "." in key else "", f"the keys {', '.join(_ALLOWED)}")
+        return UsageError(f"{self.file}: entry point {entry_point!r}, key `{key}`: {what}. Allowed: {allowed}.")
+
+    def read(self) -> Project:
+        return self.project(self._content())
+
+    def project(self, content: Mapping[str, Any]) -> Project:
+        phases: dict[str, Phase] = {}
+        pipelines: dict[str, Pipeline] = {}
+        others = set()
+        for name, entry in content.get("entry_points", {}).items():
+            parameters = self._parameters(name, entry.get("parameters") or {})
+            command = str(entry.get("command") or "")
+            if not isinstance(name, str) and not {"phase", "pipeline"}.isdisjoint(entry):
+                raise UsageError(f"{self.file}: entry point {name}: its name is no text. Write it in quotes.")
+            if "phase" in entry and "pipeline" in entry:
+                raise UsageError(
+                    f"{self.file}: entry point {name!r}: it is either a phase or a pipeline. "
+                    "Remove `phase:` or `pipeline:`."
+                )
+            if "phase" in entry:
+                phases[name] = self._phase(name, command, parameters, entry["phase"])
+            elif "pipeline" in entry:
+                pipelines[name] = Pipeline(name, command, parameters, self._targets(name, entry["pipeline"]))
+            else:
+                others.add(str(name))
+        directory = self.file.parent
+        project = Project(
+            str(content.get("name") or directory.name), directory, self.file, phases, pipelines, frozenset(others)
+        )
+        self._check_graph(project)
+        return project
+
+    def _content(self) -> dict[str, Any]:
+        try:
+            content = yaml.load(self.file.read_text(encoding="utf-8"), Loader=_SafeLoader)
+        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+            raise UsageError(f"{self.file}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+        entries = content.get("entry_points", {}) if isinstance(content, dict) else None
+        if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+            raise UsageError(
+                f"{self.file}: is no MLproject: it needs a mapping `entry_points:` of NAME: "
+                "{parameters: ..., command: ..., phase: ...}."
+            )
+        return dict(content)
+
+    def _parameters(self, name: str, raw: object) -> dict[str, Parameter]:
+        if not isinstance(raw, dict):
+            raise UsageError(
+                f"{self.file}: entry point {name!r}, key `parameters`: {raw!r} is no mapping. "
+                "Allowed: NAME: {type: ..., default: ...}."
+            )
+        return {str(key): Parameter.declared(str(key), value) for key, value in raw.items()}
+
+    def _phase(self, name: str, command: str, parameters: dict[str, Parameter], raw: object) -> Phase:
+        if not command:
+            raise UsageError(f"{self.file}: entry point {name!r}: a phase needs a `command:`.")
+        if not isinstance(raw, dict | None):
+            raise self.fault(name, "phase", f"{raw!r} is no mapping")
+        try:
+            keys = _PhaseKeys.model_validate(raw or {})
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(["phase", *(str(part) for part in first["loc"] if isinstance(part, str))])
+            if first["type"] == "extra_forbidden":
+                raise self.fault(name, key, "there is no such key") from None
+            if first["type"] == "model_type":
+                raise self.fault(name, key, f"{first['input']!r} is no mapping") from None
+            raise self.fault(name, key, f"{first['msg'].lower()}, got {first['input']!r}") from None
+        quality = Quality(**keys.quality.model_dump()) if keys.quality else None
+        if quality and (quality.poor > quality.good if quality.higher_is_better else quality.poor < quality.good):
+            worse = "above" if quality.higher_is_better else "below"
+            raise self.fault(name, "phase.quality", f"`poor` {quality.poor} lies {worse} `good` {quality.good}")
+        for key, listed in (("ignore", keys.ignore), ("paths", keys.paths), ("size", keys.size)):
+            if unknown := [item for item in listed if item not in parameters]:
+                raise self.fault(name, f"phase.{key}", f"{unknown[0]!r} is no parameter of it")
+        if twice := sorted(need for need in set(keys.needs) if keys.needs.count(need) > 1):
+            raise self.fault(name, "phase.needs", f"{twice[0]!r} is listed twice")
+        return Phase(
+            name=name,
+            command=command,
+            parameters={**parameters, **{path: replace(parameters[path], type="path") for path in keys.paths}},
+            needs=tuple(keys.needs),
+            ignore=frozenset(keys.ignore),
+            quality=quality,
+            gates=self._gates(name, keys.gates),
+            max_age_seconds=self._max_age(name, keys.max_age),
+            code=None if keys.code is None else tuple(keys.code),
+            timeout_minutes=keys.timeout_minutes,
+            size=tuple(keys.size),
+            checkpoints=CheckpointPolicy(**keys.checkpoints.model_dump()),
+        )
+
+    def _gates(self, name: str, texts: list[str]) -> tuple[Gate, ...]:
+        try:
+            return tuple(Gate.parse(text) for text in texts)
+        except ValueError as error:
+            raise self.fault(name, "phase.gates", str(error)) from None
+
+    def _max_age(self, name: str, text: str | None) -> float | None:
+        if text is None:
+            return None
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([mhdw])", text.strip())
+        if not match:
+            raise self.fault(name, "phase.max_age", f"{text!r} is no age")
+        return float(match[1]) * _AGE_SECONDS[match[2]]
+
+    def _targets(self, name: str, raw: object) -> tuple[str, ...]:
+        if not isinstance(raw, list) or not raw or not all(isinstance(item, str) for item in raw):
+            raise UsageError(
+                f"{self.file}: entry point {name!r}, key `pipeline`: {raw!r} is no list of phases. "
+                "Allowed: a list such as [phase4]."
+            )
+        return tuple(raw)
+
+    def _check_graph(self, project: Project) -> None:
+        for phase in project.phases.values():
+            for need in phase.needs:
+                if need not in project.phases:
+                    raise self.fault(
+                        phase.name, "phase.needs", f"{need!r} is no phase here; phases: {', '.join(project.phases)}"
+                    )
+        for pipeline in project.pipelines.values():
+            for target in pipeline.targets:
+                if target not in project.phases:
+                    raise UsageError(
+                        f"{self.file}: entry point {pipeline.name!r}, key `pipeline`: {target!r} is no phase here. "
+                        f"Allowed: {', '.join(project.phases) or 'none is declared'}."
+                    )
+        try:
+            TopologicalSorter({phase.name: phase.needs for phase in project.phases.values()}).prepare()
+        except CycleError as error:
+            cycle = error.args[1]
+            raise self.fault(
+                cycle[0], "phase.needs", f"the phases need each other in a circle: {' -> '.join(reversed(cycle))}"
+            ) from None
+        for pipeline in project.pipelines.values():
+            self._check_handed_down(project, pipeline)
+
+    def _check_handed_down(self, project: Project, pipeline: Pipeline) -> None:
+        taken = project.pipeline_parameters(pipeline)
+        if unknown := sorted(set(pipeline.parameters) - taken):
+            raise UsageError(
+                f"{self.file}: entry point {pipeline.name!r}, key `parameters`: none of its phases has a parameter "
+                f"{unknown[0]!r}. Allowed: {', '.join(sorted(taken))}."
+            )
+
+
+def project_of(content: Mapping[str, Any], file: Path) -> Project:
+    """The project that the content of an MLproject file declares. Raises UsageError like `load_project`."""
+    return _Reader(file).project(content)
+
+
+def load_project(directory: str | Path) -> Project:
+    """Reads and validates the MLproject file of a folder.
+
+    Raises UsageError, naming file, entry point, key and allowed values, when there is none or it is malformed.
+    """
+    folder = Path(directory).expanduser().resolve()
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: there is no such folder. Give the folder that holds the MLproject file.")
+    for file in sorted(folder.iterdir()):
+        if file.name.lower() == "mlproject":
+            return _Reader(file).read()
+    raise UsageError(
+        f"{folder}: there is no MLproject file. Run this in the project's folder, or name it with --project."
+    )

@@ -1,0 +1,1 @@
+"""What people are shown, as plain data."""

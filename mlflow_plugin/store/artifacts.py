@@ -1,0 +1,259 @@
+"""The files that a run holds in the artifact store: which there are, whether all are there, and fetching them
+verified.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.tracking import MlflowClient
+from mlflow.utils.file_utils import local_file_uri_to_path
+
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.manifest import Manifest, safe_relative_path
+from mlflow_plugin.store.mlflow_internals import download_artifact
+from mlflow_plugin.store.run import PhaseRun
+
+_MODELS = "models"
+_BOOKKEEPING = {f"{schema.OUTPUTS_FOLDER}/{schema.MANIFEST_FILE}", schema.CODE_FILE, schema.ENVIRONMENT_FILE}
+
+
+@dataclass(frozen=True)
+class OutputFiles:
+    """Where the outputs of a run lie: below `folder` of its artifacts, and in the MLflow models that it logged.
+
+    `models` maps a name to a logged model's id; its files appear as `models/NAME/...`. `sizes` is in bytes, None
+    when the list was too long for a tag and stands in the manifest alone.
+    """
+
+    folder: str = schema.OUTPUTS_FOLDER
+    models: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] | None = None
+
+    def to_tag(self) -> str:
+        content: dict[str, Any] = {"folder": self.folder, "models": dict(self.models), "sizes": self.sizes}
+        text = json.dumps(content, separators=(",", ":"))
+        return text if len(text) <= schema.TAG_LENGTH else json.dumps({**content, "sizes": None}, separators=(",", ":"))
+
+    @classmethod
+    def of(cls, run: PhaseRun) -> "OutputFiles":
+        raw = run.outputs or {}
+        models, sizes = raw.get("models"), raw.get("sizes")
+        folder = str(raw.get("folder", schema.OUTPUTS_FOLDER))
+        # Anybody who may write to the store can write this tag, and files are written to disk by it.
+        for name in filter(None, [folder, *(models if isinstance(models, dict) else {})]):
+            safe_relative_path(name)
+        return cls(folder, models if isinstance(models, dict) else {}, sizes if isinstance(sizes, dict) else None)
+
+
+def local_folder(artifact_uri: str) -> Path | None:
+    """The folder behind an artifact URI of a local store, or None when it is a remote one."""
+    # `mlflow-artifacts:/...`, which a server hands out, has a scheme but no host. One letter is a drive.
+    if artifact_uri.startswith("file:") or not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", artifact_uri):
+        return Path(local_file_uri_to_path(artifact_uri))
+    return None
+
+
+def _unreachable(where: str, error: Exception) -> PhaseError:
+    return PhaseError(
+        f"the artifact store does not answer for {where}: {' '.join(str(error).split())[:300]}. "
+        "Nothing was changed; try again when it is back."
+    )
+
+
+def listing(artifact_uri: str, folder: str = "") -> dict[str, int]:
+    """Relative path -> size in bytes of all files below a folder. Raises PhaseError when the store does not answer."""
+    local = local_folder(artifact_uri)
+    if local is not None:
+        root = local / folder
+        return {
+            str(Path(where, name).relative_to(root).as_posix()): Path(where, name).stat().st_size
+            for where, _, files in os.walk(root)
+            for name in files
+        }
+    repository, found, pending = get_artifact_repository(artifact_uri), {}, [folder or None]
+    while pending:
+        where = pending.pop()
+        try:
+            entries = repository.list_artifacts(where)
+        except (MlflowException, OSError) as error:
+            raise _unreachable(f"{artifact_uri}/{where or ''}", error) from None
+        for entry in entries:
+            if entry.is_dir:
+                pending.append(entry.path)
+            else:
+                found[entry.path.removeprefix(f"{folder}/") if folder else entry.path] = int(entry.file_size or 0)
+    return found
+
+
+def missing(client: MlflowClient, run: PhaseRun) -> tuple[str, ...]:
+    """What is missing or of another size among a run's outputs, one sentence each; empty when all are there."""
+    where = OutputFiles.of(run)
+    sizes = where.sizes
+    if sizes is None:
+        try:
+            manifest = read_manifest(run)
+        except PhaseError as error:
+            return (str(error),)
+        sizes = {path: entry.size for path, entry in manifest.files.items()}
+    local = local_folder(run.artifact_uri)
+    present: dict[str, int] = {}
+    if local is not None:
+        # A stat for each file is all that a local store needs.
+        for path in sizes:
+            with suppress(OSError):
+                present[path] = (local / where.folder / path).stat().st_size
+    else:
+        present = listing(run.artifact_uri, where.folder)
+    for name, model_id in where.models.items():
+        present |= {f"{_MODELS}/{name}/{path}": size for path, size in _model_listing(client, model_id).items()}
+    return tuple(
+        f"{path} is gone" if path not in present else f"{path} has {present[path]} bytes instead of {size}"
+        for path, size in sizes.items()
+        if present.get(path) != size
+    )
+
+
+def _model_listing(client: MlflowClient, model_id: str) -> dict[str, int]:
+    try:
+        return listing(client.get_logged_model(model_id).artifact_location)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise
+
+
+def logged_models(client: MlflowClient, run_id: str) -> dict[str, str]:
+    """Name -> id of the MLflow models that a run logged."""
+    outputs = client.get_run(run_id).outputs
+    found: dict[str, str] = {}
+    for output in outputs.model_outputs if outputs else []:
+        model = client.get_logged_model(output.model_id)
+        found[str(safe_relative_path(model.name or model.model_id))] = model.model_id
+    return found
+
+
+def gather_outputs(client: MlflowClient, run: PhaseRun, folder: str, target: Path) -> tuple[Manifest, OutputFiles]:
+    """Reads back all outputs that a run's store holds below `folder` (and its models), to digest what really is
+    there.
+    """
+    models = logged_models(client, run.run_id) if not folder else {}
+    _fetch(run.artifact_uri, folder, target)
+    for name, model_id in models.items():
+        _fetch(client.get_logged_model(model_id).artifact_location, "", target / _MODELS / name)
+    manifest = Manifest.of(target)
+    sizes = {path: entry.size for path, entry in manifest.files.items()}
+    return manifest, OutputFiles(folder, models, sizes)
+
+
+def _fetch(artifact_uri: str, folder: str, target: Path) -> None:
+    """Copies (or, on a local store, links) what lies below a folder into `target`; plugin bookkeeping left out."""
+    local = local_folder(artifact_uri)
+    names_found = listing(artifact_uri, folder)
+    repository: ArtifactRepository | None = None if local else get_artifact_repository(artifact_uri)
+    for path in names_found:
+        first = path.split("/", 1)[0]
+        if not folder and (first == schema.CHECKPOINTS_FOLDER or path in _BOOKKEEPING):
+            continue
+        if path == schema.MANIFEST_FILE and folder:
+            continue
+        destination = target / safe_relative_path(path)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        if repository is None:
+            destination.symlink_to((Path(local or "") / folder / path).resolve())
+        else:
+            download_artifact(repository, f"{folder}/{path}" if folder else path, str(destination))
+
+
+def artifact_text(run: PhaseRun, path: str, at_most: int) -> str | None:
+    """An artifact of a run as text; None when it is not there or has more than so many bytes, which are not fetched.
+    Raises PhaseError when the store does not answer.
+    """
+    folder, _, name = path.rpartition("/")
+    try:
+        size = listing(run.artifact_uri, folder).get(name)
+        if size is None or size > at_most:
+            return None
+        with tempfile.TemporaryDirectory() as target:
+            local = local_folder(run.artifact_uri)
+            found = Path(target) / "artifact" if local is None else local / path
+            if local is None:
+                download_artifact(get_artifact_repository(run.artifact_uri), path, str(found))
+            return found.read_text(encoding="utf-8", errors="replace")
+    except PhaseError:
+        raise
+    except Exception as error:  # As many kinds as there are stores.
+        raise _unreachable(f"{run.artifact_uri}/{path}", error) from None
+
+
+def read_manifest(run: PhaseRun) -> Manifest:
+    """The manifest of a run's outputs. Raises PhaseError when it is gone or malformed."""
+    path = f"{schema.OUTPUTS_FOLDER}/{schema.MANIFEST_FILE}"
+    local = local_folder(run.artifact_uri)
+    try:
+        if local is not None:
+            text = (local / path).read_text(encoding="utf-8")
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                found = get_artifact_repository(run.artifact_uri).download_artifacts(path, folder)
+                text = Path(found).read_text(encoding="utf-8")
+    except (OSError, MlflowException) as error:
+        what = " ".join(str(error).split())
+        raise PhaseError(f"{run.phase} {run.short}: {path} cannot be read: {what}. {remedy(run)}") from None
+    return Manifest.from_json(text)
+
+
+def fetch_outputs(client: MlflowClient, run: PhaseRun, cache: Path) -> Path:
+    """A folder with a run's outputs, every byte checked against its manifest.
+
+    A local store is used in place; from a remote one the files are kept below `cache`, one folder for each output
+    digest. Raises PhaseError when a file is missing or its bytes changed since the run completed.
+    """
+    where, manifest = OutputFiles.of(run), read_manifest(run)
+    local = local_folder(run.artifact_uri)
+    if local is not None and not where.models:
+        folder = local / where.folder
+    else:
+        folder = cache / hashlib.sha256(f"{run.run_id}{run.output_digest}".encode()).hexdigest()[:16]
+        if not folder.exists():
+            _download(client, run, where, manifest, folder)
+    if faults := manifest.verify(folder):
+        raise _damaged(run, faults)
+    return folder
+
+
+def remedy(run: PhaseRun) -> str:
+    """What to do when a run's outputs cannot be used."""
+    return f"Run `mlflow run . -e {run.phase}` again, or choose another run with -P {run.phase}_run_id=RUN."
+
+
+def _damaged(run: PhaseRun, faults: list[str]) -> PhaseError:
+    return PhaseError(f"{run.phase} {run.short}: its outputs are damaged: {'; '.join(faults[:3])}. {remedy(run)}")
+
+
+def _download(client: MlflowClient, run: PhaseRun, where: OutputFiles, manifest: Manifest, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        fresh = Path(temporary) / "outputs"
+        fresh.mkdir()
+        try:
+            _fetch(run.artifact_uri, where.folder, fresh)
+            for name, model_id in where.models.items():
+                _fetch(client.get_logged_model(model_id).artifact_location, "", fresh / _MODELS / name)
+        except (MlflowException, OSError) as error:
+            raise _unreachable(run.artifact_uri, error) from None
+        if faults := manifest.verify(fresh):  # What is damaged must not be kept: the store may be mended.
+            raise _damaged(run, faults)
+        with suppress(OSError):  # Another process may have been first: its folder is as good.
+            fresh.rename(folder)

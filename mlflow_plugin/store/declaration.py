@@ -1,0 +1,104 @@
+"""What a project declares, kept in tags of its experiment: who has no MLproject file at hand, such as a server, reads
+it there.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow_plugin.errors import UsageError
+from mlflow_plugin.project.mlproject import project_of
+from mlflow_plugin.project.parameters import Parameter
+from mlflow_plugin.project.project import Phase, Pipeline, Project
+from mlflow_plugin.store import schema
+
+_TAG_LENGTH = 4900
+"""What fits into an experiment's tag on every store: databases hold 5,000 characters of it."""
+
+
+def declaration(project: Project) -> dict[str, str]:
+    """The tags that hold a project's phases and pipelines: one for each, and one that says which there are."""
+    entries = {phase.name: _phase_entry(phase) for phase in project.order(project.phases)}
+    entries |= {pipeline.name: _pipeline_entry(pipeline) for pipeline in project.pipelines.values()}
+    tags = {_entry_tag(project.name, name): _fitting(entry) for name, entry in entries.items()}
+    tags[_project_tag(project.name)] = _dumps({"project": project.name, "entry_points": list(entries)})
+    return tags
+
+
+def declared_projects(tags: Mapping[str, str]) -> dict[str, Project]:
+    """The projects that an experiment's tags declare, by name. They have no folder; what cannot be read is left out."""
+    found = {}
+    for key in sorted(tags):
+        content = _loads(tags[key]) if key.startswith(schema.DECLARED_PROJECT) else None
+        name, listed = (content or {}).get("project"), (content or {}).get("entry_points")
+        if not isinstance(name, str) or not isinstance(listed, list):
+            continue
+        entries = {entry: _loads(tags.get(_entry_tag(name, entry))) for entry in listed if isinstance(entry, str)}
+        try:
+            found[name] = project_of({"name": name, "entry_points": entries}, Path("MLproject"))
+        except (UsageError, TypeError, AttributeError):
+            continue
+    return found
+
+
+def _project_tag(project: str) -> str:
+    return schema.DECLARED_PROJECT + schema.phase_key(project, "")
+
+
+def _entry_tag(project: str, entry_point: str) -> str:
+    return schema.DECLARED_ENTRY_POINT + schema.phase_key(project, entry_point)
+
+
+def _phase_entry(phase: Phase) -> dict[str, Any]:
+    quality = phase.quality
+    age = phase.max_age_seconds
+    keys = {
+        "needs": list(phase.needs),
+        "ignore": sorted(phase.ignore),
+        "quality": quality
+        and {
+            "metric": quality.metric,
+            "good": quality.good,
+            "poor": quality.poor,
+            "higher_is_better": quality.higher_is_better,
+        },
+        "gates": [gate.text for gate in phase.gates],
+        "max_age": None if age is None else f"{age / 60:f}m",
+        "timeout_minutes": phase.timeout_minutes,
+        "size": list(phase.size),
+    }
+    # Which files its code is, and what of it stays, matters only to those who have the folder.
+    declared = {key: value for key, value in keys.items() if value not in (None, [])}
+    return {"command": phase.command, "parameters": _parameters(phase.parameters), "phase": declared}
+
+
+def _pipeline_entry(pipeline: Pipeline) -> dict[str, Any]:
+    return {"command": pipeline.command, "pipeline": list(pipeline.targets)}
+
+
+def _parameters(declared: Mapping[str, Parameter]) -> dict[str, Any]:
+    return {name: {"type": one.type, "default": one.default} for name, one in declared.items()}
+
+
+def _fitting(entry: dict[str, Any]) -> str:
+    """An entry point as JSON that fits into a tag: without its long texts and parameters where it has too many."""
+    text = _dumps(entry)
+    if len(text) <= _TAG_LENGTH:
+        return text
+    short = {**entry, "command": "...", "parameters": {}}
+    if "phase" in entry:
+        short["phase"] = {key: value for key, value in entry["phase"].items() if key not in ("ignore", "size")}
+    return _dumps(short)
+
+
+def _dumps(content: object) -> str:
+    return json.dumps(content, separators=(",", ":"), sort_keys=True)
+
+
+def _loads(text: str | None) -> dict[str, Any]:
+    try:
+        content = json.loads(text or "")
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

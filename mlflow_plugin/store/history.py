@@ -1,0 +1,382 @@
+"""Every lookup in the tracking store, and only here. Reads, never writes."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from mlflow.entities import Experiment, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin.errors import UsageError
+from mlflow_plugin.project.identity import Identity
+from mlflow_plugin.project.project import Phase, Project
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.lock import WITHDRAWN
+from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.run_decoding import mapping, moment, phase_run
+
+__all__ = ["NO_EXPERIMENT", "History", "moment", "phase_run"]
+
+NO_EXPERIMENT = ""
+"""Stands for an experiment that does not exist yet, in which nothing has been run."""
+_AT_MOST = 20
+_ALL = 50_000
+_NEWEST = 50
+_PAGE = 250
+
+
+class History:
+    """The phase runs of one project in one experiment. Holds what it read for as long as it lives: make a new one per
+    verdict.
+    """
+
+    def __init__(self, client: MlflowClient, experiment_id: str, project: Project) -> None:
+        self.client = client
+        self.experiment_id = experiment_id
+        self.project = project
+        self._runs: dict[str, PhaseRun | None] = {}
+        self._read_experiment: Experiment | None = None
+        self._quarantined: dict[str, dict[str, PhaseRun]] = {}
+        self._newest: list[PhaseRun] | None = None
+        self._running: list[PhaseRun] | None = None
+        self._dead: list[PhaseRun] | None = None
+        self._from_bytes: dict[str, tuple[int, list[PhaseRun]]] = {}
+        self._recent: dict[str, tuple[int, list[PhaseRun]]] = {}
+
+    # --- single runs ---
+
+    def runs(self, run_ids: Iterable[str]) -> dict[str, PhaseRun]:
+        """The active runs among these ids; one request for all that were not read before."""
+        wanted = {run_id for run_id in run_ids if run_id}
+        unread = sorted(wanted - set(self._runs))
+        for start in range(0, len(unread), 100):
+            part = unread[start : start + 100]
+            if len(part) == 1:
+                found = self._get(part[0])
+            else:
+                quoted = ", ".join(f"'{run_id}'" for run_id in part if run_id.isalnum())
+                found = self.search(f"attributes.run_id IN ({quoted})", len(part)) if quoted else []
+                # A search sees this experiment alone; a pinned run may be of another.
+                elsewhere = {run_id for run_id in part if run_id.isalnum()} - {run.run_id for run in found}
+                found = [*found, *(run for run_id in elsewhere for run in self._get(run_id))]
+            self._runs.update(dict.fromkeys(part))
+            self._runs.update({run.run_id: run for run in found})
+        return {run_id: run for run_id in wanted if (run := self._runs[run_id])}
+
+    def _get(self, run_id: str) -> list[PhaseRun]:
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return []
+            raise
+        return [phase_run(run)] if run.info.lifecycle_stage == "active" else []
+
+    def run(self, run_id: str) -> PhaseRun | None:
+        return self.runs([run_id]).get(run_id) if run_id else None
+
+    def search(
+        self, filter_string: str, max_results: int = _AT_MOST, experiment_id: str = "", *, deleted_too: bool = False
+    ) -> list[PhaseRun]:
+        """Runs that match, newest first (the order that MLflow gives unasked); active ones unless said otherwise."""
+        where = experiment_id or self.experiment_id
+        if where == NO_EXPERIMENT:
+            return []
+        view = ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY
+        found = self.client.search_runs([where], filter_string, view, max_results)
+        self._runs.update({run.info.run_id: phase_run(run) for run in found if run.info.lifecycle_stage == "active"})
+        return [phase_run(run) for run in found]
+
+    def experiment_tags(self) -> Mapping[str, str]:
+        """The tags of the experiment itself."""
+        return {} if self.experiment_id == NO_EXPERIMENT else self._experiment().tags
+
+    def experiment_name(self) -> str:
+        """What the experiment is called; empty when there is none yet."""
+        return "" if self.experiment_id == NO_EXPERIMENT else self._experiment().name
+
+    def _experiment(self) -> Experiment:
+        if self._read_experiment is None:
+            self._read_experiment = self.client.get_experiment(self.experiment_id)
+        return self._read_experiment
+
+    # --- the newest run of a phase ---
+
+    def pointer(self, phase: str) -> dict[str, Any]:
+        """What the experiment remembers of a phase's newest usable run: `run_id`, `output_digest`, `grade`."""
+        return mapping(self.experiment_tags().get(schema.LATEST + schema.phase_key(self.project.name, phase)))
+
+    def latest(self, phase: Phase) -> PhaseRun | None:
+        """The newest complete run of a phase that is good enough and not quarantined, or None.
+
+        Good enough is: accepted by a person, or good with all gates passed; failing any such run, one between poor
+        and good.
+        """
+        run, accepted = self.pointed_at(phase.name), self.pointer(phase.name).get("grade") == "accepted"
+        # The bounds may have been changed, and metrics logged, since the pointer was written.
+        if run and not self.quarantine_reason(run) and (accepted or phase.grade(run.metrics) == "good"):
+            return run
+        return self._latest_by_search(phase)
+
+    def pointed_at(self, phase: str) -> PhaseRun | None:
+        """The run that the experiment's pointer names, if it is a complete run of that phase. One request for all
+        phases of `read_ahead`."""
+        run = self.run(str(self.pointer(phase).get("run_id", "")))
+        return run if run and run.complete and run.phase == phase else None
+
+    def read_ahead(self, phases: Iterable[str]) -> None:
+        """Reads what every verdict needs: the runs that the pointers of these phases name, and what is quarantined."""
+        if not self.client.tracking_uri.startswith("http"):
+            self._read_pointers(phases)
+            return
+        # A server can answer both at once, and waiting is most of what a request costs.
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            quarantined = pool.submit(self.quarantined, self.experiment_id)
+            self._read_pointers(phases)
+            quarantined.result()
+
+    def _read_pointers(self, phases: Iterable[str]) -> None:
+        self.runs(str(self.pointer(phase).get("run_id", "")) for phase in phases)
+
+    def _latest_by_search(self, phase: Phase) -> PhaseRun | None:
+        middling = None
+        for run in self._one_after_another(phase.name):
+            source = self.run(run.reused_run_id) if run.reused_run_id else run
+            if not run.complete or source is None or not source.complete or self.quarantine_reason(source):
+                continue
+            grade = phase.grade(source.metrics)
+            if grade == "good" or (run.reused_run_id and run.answer):
+                return source
+            middling = middling or (source if grade == "between" else None)
+        return middling
+
+    def _one_after_another(self, phase: str) -> Iterator[PhaseRun]:
+        """The newest 200 runs of a phase, newest first. Reading so many takes long, and mostly one of the first will
+        do."""
+        seen = 0
+        for at_most in (10, 200):
+            found = self.recent(phase, at_most)
+            yield from found[seen:]
+            seen = len(found)
+            if seen < at_most:
+                return
+
+    def recent(self, phase: str, at_most: int = _AT_MOST) -> list[PhaseRun]:
+        """The newest runs of a phase, whatever became of them."""
+        return self._of_phase(schema.RUNS_INDEX, phase, at_most, lambda run: bool(run.verdict or run.reason))
+
+    def computed(self, phase: str, at_most: int = _AT_MOST) -> list[PhaseRun]:
+        """The newest runs of a phase that computed something, whatever became of them; reuses do not count."""
+        return self._of_phase(schema.COMPUTED_INDEX, phase, at_most, lambda run: run.computing)
+
+    def _of_phase(self, index: str, phase: str, at_most: int, counts: Callable[[PhaseRun], bool]) -> list[PhaseRun]:
+        """The newest runs of a phase under an index, from what was read before where that holds enough of them: where
+        a phase has tens of thousands of runs, each such search takes a tenth of a second."""
+        where = self._indexed(index, phase)
+        if self._newest is not None:
+            found = [run for run in self._newest if self.is_own(run) and run.phase == phase and counts(run)]
+            if len(found) >= at_most or len(self._newest) < _NEWEST:
+                return found[:at_most]
+        read, found = self._recent.get(where, (0, []))
+        if at_most > read and len(found) == read:
+            found = self.search(where, at_most)
+            self._recent[where] = (at_most, found)
+        return found[:at_most]
+
+    def _indexed(self, index: str, phase: str) -> str:
+        return f"tags.`{index}{schema.phase_key(self.project.name, phase)}` = '1'"
+
+    # --- what goes on ---
+
+    def is_own(self, run: PhaseRun) -> bool:
+        """Whether a run is one of this project's phases."""
+        return run.project == self.project.name and run.phase in self.project.phases
+
+    def newest(self) -> list[PhaseRun]:
+        """The newest runs of the experiment, be they of a phase or not. From then on `recent` and `computed` answer
+        from these where they can: who looks at all phases does so with one search."""
+        if self._newest is None:
+            self._newest = self.search("", _NEWEST)
+        return self._newest
+
+    def running(self) -> list[PhaseRun]:
+        """The project's newest runs that the store calls RUNNING and that have not completed."""
+        if self._running is None:
+            found = self.search("attributes.status = 'RUNNING'", _NEWEST)
+            self._running = [run for run in found if self.is_own(run) and not run.successor and not run.complete]
+        return self._running
+
+    def unended(self) -> list[PhaseRun]:
+        """The project's newest runs that are RUNNING, or whose heart was found to have stopped and whose work nobody
+        took over; newest first."""
+        if self._dead is None:
+            marked = self.marked(schema.PRESUMED_DEAD, _NEWEST)
+            self._dead = [run for run in marked if not run.successor and not run.complete]
+        found = {run.run_id: run for run in (*self.running(), *self._dead)}
+        return sorted(found.values(), key=lambda run: run.started_at, reverse=True)
+
+    def asking(self) -> list[PhaseRun]:
+        """The project's newest runs with a question that nobody has answered, whether they still wait or have ended."""
+        asked = self.search(f"tags.`{schema.QUESTION}` LIKE '%' AND tags.`{schema.VERDICT}` = 'ask'", _NEWEST)
+        return [run for run in asked if self.is_own(run) and not _is_answered(run)]
+
+    def all_of(self, phase: str, within_seconds: float) -> tuple[list[PhaseRun], bool]:
+        """The runs of a phase, newest first, and whether these are all: reading ends after this time."""
+        if self._newest is not None and len(self._newest) < _NEWEST:
+            return self.recent(phase, _NEWEST), True
+        found: list[PhaseRun] = []
+        began, token, where = time.monotonic(), None, self._indexed(schema.RUNS_INDEX, phase)
+        while self.experiment_id != NO_EXPERIMENT:
+            part = self.client.search_runs([self.experiment_id], where, max_results=_PAGE, page_token=token)
+            found += [phase_run(run) for run in part]
+            token = part.token
+            if not token or time.monotonic() - began > within_seconds:
+                break
+        self._runs.update({run.run_id: run for run in found})
+        return found, not token
+
+    def marked(self, tag: str, at_most: int, and_where: str = "") -> list[PhaseRun]:
+        """The project's newest runs that have a tag, whatever it says."""
+        found = self.search(f"tags.`{tag}` LIKE '%'{f' AND {and_where}' if and_where else ''}", at_most)
+        return [run for run in found if self.is_own(run)]
+
+    def deleted(self, at_most: int) -> list[PhaseRun]:
+        """The project's newest runs that were deleted in MLflow and are still to be had back."""
+        if self.experiment_id == NO_EXPERIMENT:
+            return []
+        found = self.client.search_runs([self.experiment_id], "", ViewType.DELETED_ONLY, at_most)
+        return [run for run in map(phase_run, found) if self.is_own(run)]
+
+    def made_from(self, run: PhaseRun, at_most: int) -> list[PhaseRun]:
+        """The runs of this experiment that have this very run as an input, directly or not; some of them when many."""
+        found: dict[str, PhaseRun] = {}
+        pending = [run]
+        while pending and len(found) < at_most:
+            where = f"tags.`{schema.INPUT_INDEX}{pending.pop().run_id}` = '1'"
+            later = [one for one in self.search(where, at_most) if one.run_id not in found]
+            found |= {one.run_id: one for one in later}
+            pending += later
+        return sorted(found.values(), key=lambda one: one.when, reverse=True)[:at_most]
+
+    def pinned(self, phase: Phase, run_id: str) -> PhaseRun:
+        """The run that the caller chose to feed a phase. Raises UsageError: it does not exist, is of another phase,
+        ...
+        """
+        run = self.run(run_id)
+        if run is None:
+            raise UsageError(f"{phase.name}_run_id={run_id}: there is no such run in this tracking store.")
+        if run.phase != phase.name:
+            what = f"a run of {run.phase}" if run.phase else "no phase run"
+            raise UsageError(f"{phase.name}_run_id={run_id}: that is {what}, not of {phase.name}.")
+        if run.project != self.project.name:
+            raise UsageError(f"{phase.name}_run_id={run_id}: that is a run of the project {run.project!r}.")
+        if run.reused_run_id:
+            run = self.pinned(phase, run.reused_run_id)
+        if not run.complete:
+            raise UsageError(f"{phase.name}_run_id={run_id}: that run never completed ({run.status.lower()}).")
+        if quarantine_reason := self.quarantine_reason(run):
+            raise UsageError(
+                f"{phase.name}_run_id={run_id}: {quarantine_reason}. Choose another, or lift the quarantine."
+            )
+        return run
+
+    # --- candidates ---
+
+    def same_identity(self, identity: Identity) -> list[PhaseRun]:
+        """Runs of this very identity, newest first; all, for however many starts failed, the one before them counts."""
+        return self._by_digests(schema.IDENTITY_INDEX, identity, identity.digests(), _ALL, inputs=True)
+
+    def same_config(self, identity: Identity) -> list[PhaseRun]:
+        """Runs with the same parameters and code, whatever their inputs, newest first."""
+        return self._by_digests(schema.CONFIG_INDEX, identity, identity.config_digests(), _AT_MOST, inputs=False)
+
+    def _by_digests(
+        self, index: str, identity: Identity, digests: Iterable[str], at_most: int, *, inputs: bool
+    ) -> list[PhaseRun]:
+        filters = [f"tags.`{index}{digest}` = '1'" for digest in digests]
+        found = {run.run_id: run for where in filters for run in self.search(where, at_most)}
+        # Two runs can share the sparse digest when a default was changed between them.
+        same = [run for run in found.values() if not identity.differences(run.fingerprint, inputs=inputs)]
+        return sorted(same, key=lambda run: run.started_at, reverse=True)
+
+    def lock_entries(self, identity: Identity) -> list[PhaseRun]:
+        """Runs that acquire, or contended, to compute this very identity and did not withdraw. Always read anew."""
+        found: dict[str, PhaseRun] = {}
+        for digest in dict.fromkeys(identity.digests()):
+            filter_string = f"tags.`{schema.LOCK_INDEX}{digest}` != '{WITHDRAWN}'"
+            found |= {run.run_id: run for run in self.search(filter_string, _ALL)}
+        return [run for run in found.values() if not identity.differences(run.fingerprint)]
+
+    # --- lineage ---
+
+    def quarantine_reason(self, run: PhaseRun) -> str:
+        """Why nothing may be built on a run: it or anything upstream of it is quarantined. Empty when sound."""
+        if run.quarantined:
+            return f"{run.phase} {run.short} is quarantined: {run.quarantined}"
+        lineage = {*run.ancestors, *run.inputs.values()}
+        for experiment_id in sorted({run.experiment_id, *run.experiments}):
+            for marked in self.quarantined(experiment_id).values():
+                if marked.run_id in lineage:
+                    return f"{marked.phase} {marked.short} upstream of it is quarantined: {marked.quarantined}"
+        return ""
+
+    def quarantined(self, experiment_id: str) -> Mapping[str, PhaseRun]:
+        """All quarantined runs of an experiment by id. They are few, and one look at them is cheaper than reading
+        every ancestor of a run. A deleted run stays quarantined.
+        """
+        if experiment_id not in self._quarantined:
+            found = self.search(f"tags.`{schema.QUARANTINED}` LIKE '%'", _ALL, experiment_id, deleted_too=True)
+            self._quarantined[experiment_id] = {run.run_id: run for run in found}
+        return self._quarantined[experiment_id]
+
+    def used_by(self, run: PhaseRun) -> list[PhaseRun]:
+        """Runs that have a run as an input, in whatever experiment, deleted ones too; some of them when many."""
+        filter_string = f"tags.`{schema.INPUT_INDEX}{run.run_id}` = '1'"
+        experiments = self.client.search_experiments(ViewType.ALL, max_results=_ALL)
+        places = [experiment.experiment_id for experiment in experiments]
+        found = self.client.search_runs(places, filter_string, ViewType.ALL, _AT_MOST)
+        return [phase_run(one) for one in found]
+
+    def downstream(self, run: PhaseRun, at_most: int = 100) -> list[PhaseRun]:
+        """The runs that were made from a run's output bytes, directly or not, newest first; reuses of others left out.
+        Of those that were made from the very same bytes, so many at most.
+
+        A phase that was run again and gave the same bytes still has all that was made from them before.
+        """
+        found: dict[str, PhaseRun] = {}
+        pending = {(run.phase, run.output_digest)} if run.output_digest else set()
+        searched: set[tuple[str, str]] = set()
+        while pending:
+            output = pending.pop()
+            searched.add(output)
+            for later in self._made_from_bytes(*output, at_most):
+                if not later.reused_run_id:
+                    found[later.run_id] = later
+                    if later.output_digest:
+                        pending.add((later.phase, later.output_digest))
+            pending -= searched
+        return sorted(found.values(), key=lambda run: run.when, reverse=True)
+
+    def _made_from_bytes(self, phase: str, output_digest: str, at_most: int) -> list[PhaseRun]:
+        key = schema.output_key(self.project.name, phase, output_digest)
+        if self._newest is not None:
+            inputs = [
+                (run, run.fingerprint.get("inputs")) for run in self._newest if self.is_own(run) and run.computing
+            ]
+            used = [run for run, digests in inputs if isinstance(digests, dict) and digests.get(phase) == output_digest]
+            if len(used) >= at_most or len(self._newest) < _NEWEST:
+                return used[:at_most]
+        read, found = self._from_bytes.get(key, (0, []))
+        if at_most > read:
+            found = self.search(f"tags.`{schema.INPUT_BYTES_INDEX}{key}` = '1'", at_most)
+            self._from_bytes[key] = (at_most, found)
+        return found[:at_most]
+
+
+def _is_answered(run: PhaseRun) -> bool:
+    """Whether an answer stands that is one of the question's options: people set the tag by hand as well."""
+    options = run.question.get("options")
+    letters = [one.get("letter") for one in options if isinstance(one, dict)] if isinstance(options, list) else []
+    return run.answer.strip().upper() in letters

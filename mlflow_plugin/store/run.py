@@ -1,0 +1,101 @@
+"""What the tracking store says of one run of a phase, as plain data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from mlflow_plugin.format import short
+from mlflow_plugin.store.lock import WITHDRAWN
+
+BEGINNING = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True)
+class PhaseRun:
+    """One recorded run of a phase. Times are UTC.
+
+    `outputs` is what `artifacts.OutputFiles` reads; `experiments` are those of its ancestors; `successor` is the run
+    that took over its work; `bad_checkpoints` maps a checkpoint's name to what is wrong with it; `lock_entry` is its
+    entry for the lock on its identity; `presumed_dead` is the time at which its heartbeat was found to be lost.
+    `computing` is True once it has begun to compute, which a reuse or a question never does. `name` and `note` are its
+    name and description in the MLflow UI.
+    """
+
+    run_id: str
+    phase: str
+    project: str = ""
+    experiment_id: str = "0"
+    artifact_uri: str = ""
+    status: str = "RUNNING"
+    started_at: datetime = BEGINNING
+    completed_at: datetime | None = None
+    verdict: str = ""
+    computing: bool = False
+    reason: str = ""
+    reused_run_id: str = ""
+    resumed_from: str = ""
+    successor: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    ancestors: frozenset[str] = frozenset()
+    experiments: frozenset[str] = frozenset()
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    output_digest: str = ""
+    outputs: Mapping[str, Any] | None = None
+    quarantined: str = ""
+    quarantined_at: datetime | None = None
+    quarantined_by: str = ""
+    invalidated_by: str = ""
+    heartbeat: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: str = ""
+    first_checkpoint: str = ""
+    bad_checkpoints: Mapping[str, str] = field(default_factory=dict)
+    question: Mapping[str, Any] = field(default_factory=dict)
+    answer: str = ""
+    answered_by: str = ""
+    answered_at: datetime | None = None
+    hardware: str = ""
+    hardware_key: str = ""
+    user: str = ""
+    lock_entry: str = ""
+    presumed_dead: str = ""
+    parent_run_id: str = ""
+    name: str = ""
+    note: str = ""
+
+    @property
+    def complete(self) -> bool:
+        return self.completed_at is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run is on its way to completion as far as the store knows.
+
+        A script can end its MLflow run before its outputs are digested, so FINISHED without the completion marker
+        counts; so does a run that was presumed dead, since its process may live after all.
+        """
+        on_its_way = self.status in ("RUNNING", "FINISHED") or (self.status == "KILLED" and bool(self.presumed_dead))
+        return on_its_way and not self.complete and self.lock_entry != WITHDRAWN
+
+    @property
+    def asks(self) -> bool:
+        """Whether it ended, or stands, at a question."""
+        return self.verdict == "ask" and bool(self.question)
+
+    @property
+    def short(self) -> str:
+        return short(self.run_id)
+
+    @property
+    def duration_seconds(self) -> float | None:
+        return self.metrics.get("phase.duration_seconds")
+
+    @property
+    def cost_usd(self) -> float | None:
+        return self.metrics.get("phase.cost_usd")
+
+    @property
+    def when(self) -> datetime:
+        return self.completed_at or self.started_at

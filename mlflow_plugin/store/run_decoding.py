@@ -1,0 +1,105 @@
+"""A run of the tracking store as plain data: what its tags say, read without trusting them."""
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from mlflow.entities import Run
+
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.lock import CHOOSING
+from mlflow_plugin.store.run import PhaseRun
+
+
+def _json(text: str | None) -> Any:
+    with suppress(ValueError, TypeError, RecursionError):  # A few thousand brackets are enough for the last.
+        return json.loads(text or "")
+    return None
+
+
+def mapping(text: str | None) -> dict[str, Any]:
+    """A JSON object from the store; empty when it is none."""
+    content = _json(text)
+    return content if isinstance(content, dict) else {}
+
+
+def moment(text: str | None) -> datetime | None:
+    """An ISO 8601 time from the store, or None when it is none."""
+    with suppress(ValueError, TypeError):
+        found = datetime.fromisoformat(text or "")
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return None
+
+
+def phase_run(run: Run) -> PhaseRun:
+    """What a run of the store says, as plain data. Raises PhaseError when a newer version of this package wrote it."""
+    tags, info = run.data.tags, run.info
+    written_by = tags.get(schema.FORMAT, "1")
+    if not re.fullmatch("[0-9]{1,9}", written_by) or int(written_by) > schema.FORMAT_VERSION:
+        raise PhaseError(
+            f"run {info.run_id} was written by a newer mlflow-phases (format {written_by[:20]}; this one reads up to "
+            f"{schema.FORMAT_VERSION}). Nothing was changed. Upgrade mlflow-phases to go on."
+        )
+    outputs = _json(tags.get(schema.OUTPUTS))
+    quarantine = mapping(tags.get(schema.QUARANTINE)) if schema.QUARANTINED in tags else {}
+    return PhaseRun(
+        run_id=info.run_id,
+        phase=tags.get(schema.NAME, ""),
+        project=tags.get(schema.PROJECT, ""),
+        experiment_id=info.experiment_id,
+        artifact_uri=info.artifact_uri or "",
+        status=info.status,
+        started_at=datetime.fromtimestamp((info.start_time or 0) / 1000, UTC),
+        completed_at=moment(tags.get(schema.COMPLETED_AT)),
+        verdict=tags.get(schema.VERDICT, ""),
+        computing=any(key.startswith(schema.COMPUTED_INDEX) for key in tags),
+        reason=tags.get(schema.REASON, ""),
+        reused_run_id=tags.get(schema.REUSED_RUN_ID, ""),
+        resumed_from=tags.get(schema.RESUMED_FROM, ""),
+        successor=tags.get(schema.SUCCESSOR, ""),
+        inputs={
+            key.removeprefix(schema.INPUT_PREFIX): value
+            for key, value in tags.items()
+            if key.startswith(schema.INPUT_PREFIX)
+        },
+        ancestors=frozenset(filter(None, tags.get(schema.ANCESTORS, "").split(","))),
+        experiments=frozenset(filter(None, tags.get(schema.EXPERIMENTS, "").split(","))),
+        fingerprint=mapping(tags.get(schema.FINGERPRINT)),
+        parameters=run.data.params,
+        metrics=run.data.metrics,
+        output_digest=tags.get(schema.OUTPUT_DIGEST, ""),
+        outputs=outputs if isinstance(outputs, dict) else None,
+        quarantined=tags.get(schema.QUARANTINED, ""),
+        quarantined_at=moment(quarantine.get("at")),
+        quarantined_by=str(quarantine.get("by") or ""),
+        invalidated_by=tags.get(schema.INVALIDATED_BY, ""),
+        heartbeat=mapping(tags.get(schema.HEARTBEAT)),
+        checkpoint=tags.get(schema.CHECKPOINT, ""),
+        first_checkpoint=tags.get(schema.FIRST_CHECKPOINT, ""),
+        bad_checkpoints=mapping(tags.get(schema.BAD_CHECKPOINTS)),
+        question=mapping(tags.get(schema.QUESTION)),
+        answer=tags.get(schema.ANSWER, ""),
+        answered_by=tags.get(schema.ANSWERED_BY, ""),
+        answered_at=moment(tags.get(schema.ANSWERED_AT)),
+        hardware=tags.get(schema.HARDWARE, ""),
+        hardware_key=tags.get(schema.HARDWARE_KEY, ""),
+        user=tags.get("mlflow.user", ""),
+        lock_entry=_lock_entry(tags),
+        presumed_dead=tags.get(schema.PRESUMED_DEAD, ""),
+        parent_run_id=tags.get("mlflow.parentRunId", ""),
+        name=info.run_name or "",
+        note=tags.get("mlflow.note.content", ""),
+    )
+
+
+def _lock_entry(tags: Mapping[str, str]) -> str:
+    """Return a run's lock entry, which stands under each of its identity's digests.
+
+    A store of single files may show half of a write: the entry then counts as still being chosen.
+    """
+    written = {value for key, value in tags.items() if key.startswith(schema.LOCK_INDEX)}
+    return next(iter(written)) if len(written) == 1 else CHOOSING if written else ""

@@ -1,1 +1,0 @@
-"""What the page, the reports and the command line show, as plain data: read from the store, ready for JSON."""
