@@ -1,5 +1,6 @@
 """Several phases in order, in one process: each decided, and only those computed that need it."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -11,13 +12,17 @@ from mlflow_plugin.backends.local import Execution, absolute_tracking_uri
 from mlflow_plugin.backends.pipeline import run_pipeline
 from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.machine.signals import orderly_termination
+from mlflow_plugin.progress import attach_terminal_handler
 from mlflow_plugin.project.invocation import Invocation, env_manager_of
 from mlflow_plugin.project.mlproject import load_project
 from mlflow_plugin.project.parameters import logged_value, without_defaults
 
+_logger = logging.getLogger(__name__)
+
 
 def main() -> int:
     """The command of a pipeline entry point under MLflow's own local backend: `python -m mlflow_plugin.pipeline`."""
+    attach_terminal_handler()
     run_id = os.environ.get("MLFLOW_RUN_ID", "")
     os.environ.pop("MLFLOW_EXPERIMENT_NAME", None)
     try:
@@ -47,13 +52,13 @@ def main() -> int:
         with orderly_termination():
             run_pipeline(project, name, given, client, run.info.experiment_id, execution, invocation, run_id)
     except KeyboardInterrupt:
-        print("mlflow-phases: interrupted; what was done by then is kept", file=sys.stderr, flush=True)
+        _logger.error("interrupted; what was done by then is kept")
         return 1
     except PhaseError as error:
-        print(f"mlflow-phases: {error}", file=sys.stderr, flush=True)
+        _logger.error(str(error))
         return error.exit_code
     except MlflowException as error:
-        print(f"mlflow-phases: {store_trouble(error)}", file=sys.stderr, flush=True)
+        _logger.error(str(store_trouble(error)))
         return 1
     return 0
 

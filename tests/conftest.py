@@ -1,5 +1,6 @@
 """Fixtures for every test, and the isolation of every test from the machine that it runs on."""
 
+import logging
 import os
 import shutil
 import sqlite3
@@ -57,6 +58,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
             end_shared()
         shutil.rmtree(config.stash[_CACHE], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def terminal() -> Iterator[None]:
+    """Show the package's messages on standard error, as every command does, and leave logging as it was found."""
+    from mlflow_plugin.progress import attach_terminal_handler
+
+    logger = logging.getLogger("mlflow_plugin")
+    before = (logger.level, logger.propagate, list(logger.handlers))
+    attach_terminal_handler()
+    yield
+    level, logger.propagate, logger.handlers = before
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

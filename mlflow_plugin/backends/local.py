@@ -3,6 +3,7 @@ it through.
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -37,10 +38,11 @@ from mlflow_plugin.execution.resolution import Attempt, settle_request
 from mlflow_plugin.format import short
 from mlflow_plugin.machine.ranks import OF_A_LAUNCHER
 from mlflow_plugin.machine.signals import Terminated
-from mlflow_plugin.progress import say
 from mlflow_plugin.project.parameters import is_cut, local_path
 from mlflow_plugin.reports.experiment_log import kept_log
 from mlflow_plugin.store.history import phase_run
+
+_logger = logging.getLogger(__name__)
 
 _ORDERLY_END_SECONDS = 600.0
 """A phase that was told to end may still have a large checkpoint to upload; whoever cannot wait sends SIGKILL."""
@@ -163,7 +165,7 @@ def _run_command(attempt: Attempt, execution: Execution, heartbeat: Heartbeat) -
         keeping.join(_ENVIRONMENT_SECONDS)
         return exit_code
     except (KeyboardInterrupt, Terminated) as error:
-        say(f"{phase.name}: {str(error) or 'interrupted'}; waiting for its process to end in order")
+        _logger.info(f"{phase.name}: {str(error) or 'interrupted'}; waiting for its process to end in order")
         _stop(process.command_proc.pid, _ORDERLY_END_SECONDS, getattr(error, "number", signal.SIGTERM))
         raise
     except BaseException:
@@ -176,7 +178,7 @@ def _keep_environment(records: Records, run_id: str, manager: str, command: str)
     try:
         records.environment(run_id, facts_of_environment(manager, command))
     except PhaseError as error:
-        say(f"run {short(run_id)}: its environment is not recorded: {error}")
+        _logger.warning(f"run {short(run_id)}: its environment is not recorded: {error}")
 
 
 def _start(attempt: Attempt, execution: Execution) -> tuple[LocalSubmittedRun, str]:

@@ -1,5 +1,6 @@
 """`mlflow run . -e phase2 -b phases`: decides before it builds an environment or starts a process."""
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -17,11 +18,14 @@ from mlflow_plugin.backends.local import Execution, FinishedRun, absolute_tracki
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.machine.signals import orderly_termination
+from mlflow_plugin.progress import attach_terminal_handler
 from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.mlproject import load_project
 from mlflow_plugin.project.project import Project
 from mlflow_plugin.store.mlflow_internals import fetch_project
 from mlflow_plugin.store.schema import SHORT_PATIENCE
+
+_logger = logging.getLogger(__name__)
 
 
 class PhasesBackend(AbstractBackend):
@@ -40,6 +44,7 @@ class PhasesBackend(AbstractBackend):
         """Carries out a phase or a pipeline. Raises PhaseError; under the `mlflow` command it ends with its exit code
         instead.
         """
+        attach_terminal_handler()
         try:
             absolute_tracking_uri()
             project = load_project(_work_directory(project_uri, version))
@@ -91,5 +96,5 @@ def _leave(error: PhaseError) -> NoReturn:
     """One message and the right exit code under a command; the error itself in somebody's Python."""
     if click.get_current_context(silent=True) is None:
         raise error
-    print(f"mlflow-phases: {error}", file=sys.stderr, flush=True)
+    _logger.error(str(error))
     sys.exit(error.exit_code)

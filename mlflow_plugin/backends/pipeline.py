@@ -1,5 +1,6 @@
 """Several phases in order, in one process: each is decided on, and computed only if needed."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,6 @@ from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import NeedsAnswer
 from mlflow_plugin.execution.outcome import Outcome
 from mlflow_plugin.execution.records import Records
-from mlflow_plugin.progress import say
 from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.parameters import without_defaults
 from mlflow_plugin.project.pipeline_parameters import check_parameters, handed_down
@@ -20,6 +20,8 @@ from mlflow_plugin.project.project import Phase, Pipeline, Project
 from mlflow_plugin.reports.pipeline_reports import kept_reports
 from mlflow_plugin.reports.tables import outcome_table
 from mlflow_plugin.store.run_decoding import phase_run
+
+_logger = logging.getLogger(__name__)
 
 
 def run_pipeline(
@@ -48,7 +50,7 @@ def run_pipeline(
     with kept_reports(project, client, experiment_id, parent, phases, done):
         try:
             for number, phase in enumerate(phases, 1):
-                say(f"{phase.name} ({number} of {len(phases)})")
+                _logger.info(f"{phase.name} ({number} of {len(phases)})")
                 request = Request(
                     project,
                     phase,
@@ -74,7 +76,7 @@ def run_pipeline(
                     (project.phases[key], outcome, phase_run(client.get_run(outcome.run_id)))
                     for key, outcome in outcomes.items()
                 ]
-                print(outcome_table(rows, time.monotonic() - began), flush=True)
+                _logger.info(outcome_table(rows, time.monotonic() - began))
         records.end_pipeline(parent, done.values())
     return parent
 

@@ -1,5 +1,6 @@
 """The checkpoints of a phase while it runs: where it goes on from, when the next is due, saving it, and which stay."""
 
+import logging
 import operator
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,13 +22,15 @@ from mlflow_plugin.checkpoints.writer import CheckpointWriter
 from mlflow_plugin.errors import PhaseError, UsageError
 from mlflow_plugin.format import short
 from mlflow_plugin.machine.signals import Termination
-from mlflow_plugin.progress import progress, say
+from mlflow_plugin.progress import progress
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.history import phase_run
 from mlflow_plugin.store.manifest import Manifest
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_writer import RunWriter
+
+_logger = logging.getLogger(__name__)
 
 _METRICS_AT_ONCE = 1000
 _HISTORIES_AT_ONCE = 8
@@ -68,9 +71,9 @@ class CheckpointSession:
             return None
         found = newest_sound(self._chain(self._resumed_from), self._records.bad_checkpoint)
         for sentence in found if isinstance(found, list) else found.skipped:
-            say(f"{self._phase.name}: passed over {sentence}")
+            _logger.info(f"{self._phase.name}: passed over {sentence}")
         if isinstance(found, list):
-            say(
+            _logger.info(
                 f"{self._phase.name}: no checkpoint of {self._resumed_from.short} verifies; starting from the beginning"
             )
             return None
@@ -125,7 +128,7 @@ class CheckpointSession:
         self._logged_steps = dict(loaded.logged_steps)
         self._first_step = self._newest_step = loaded.step
         self._earlier_seconds = loaded.elapsed_seconds
-        say(f"{self._phase.name}: goes on from step {loaded.step} of {short(loaded.run_id)}")
+        _logger.info(f"{self._phase.name}: goes on from step {loaded.step} of {short(loaded.run_id)}")
 
     # --- saving ---
 
@@ -212,7 +215,7 @@ class CheckpointSession:
         try:
             self._writer.flush()
         except PhaseError as error:
-            say(f"attention: {error}")
+            _logger.warning(f"attention: {error}")
         loaded: LoadedCheckpoint | None = self.__dict__.get("resumed")
         return self._writer.newest or (loaded.name if loaded else "")
 
@@ -225,10 +228,10 @@ class CheckpointSession:
         try:
             found, passed_over = newest_finite(chain([self._run], earlier), self._records.bad_checkpoint)
         except PhaseError as error:
-            say(f"{self._phase.name}: attention: {error}")
+            _logger.warning(f"{self._phase.name}: attention: {error}")
             return newest
         for sentence in passed_over:
-            say(f"{self._phase.name}: no good checkpoint: {sentence}")
+            _logger.info(f"{self._phase.name}: no good checkpoint: {sentence}")
         return f"{found.name} of run {found.run_id}" if found else ""
 
     # --- in the writer's thread ---
@@ -255,7 +258,9 @@ class CheckpointSession:
             # Costs room, not progress; it is tried again after the next save.
             if not self._cannot_remove:
                 self._cannot_remove = True
-                say(f"{self._phase.name}: attention: old checkpoints cannot be removed and stay for now: {error}")
+                _logger.warning(
+                    f"{self._phase.name}: attention: old checkpoints cannot be removed and stay for now: {error}"
+                )
             return
         for gone in removal.checkpoints:
             left = {path: size for path, size in self._stored[gone].files.items() if path not in removal.files}

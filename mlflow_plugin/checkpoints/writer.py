@@ -1,5 +1,6 @@
 """Saves checkpoints behind a running loop, which is held up only while its state is copied."""
 
+import logging
 import queue
 import shutil
 import threading
@@ -13,8 +14,9 @@ from mlflow_plugin.checkpoints.files import STATE_FILE, write_snapshot
 from mlflow_plugin.checkpoints.snapshot import Snapshot, Snapshots
 from mlflow_plugin.checkpoints.store import CheckpointStore, checkpoint_name
 from mlflow_plugin.errors import PhaseError, TakenOverError
-from mlflow_plugin.progress import say
 from mlflow_plugin.store.manifest import FileEntry, Manifest
+
+_logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 300.0
 """How long a checkpoint is tried again when a remote store does not take it."""
@@ -117,7 +119,7 @@ class CheckpointWriter:
             wait(1.0)
             if time.monotonic() - said > _SAY_EVERY_SECONDS:
                 said = time.monotonic()
-                say(f"{self._label}: waiting until the checkpoint before is written ({said - began:.0f} s)")
+                _logger.info(f"{self._label}: waiting until the checkpoint before is written ({said - began:.0f} s)")
 
     # --- the thread ---
 
@@ -173,7 +175,9 @@ class CheckpointWriter:
                     raise
                 if pause > _FIRST_PAUSE_SECONDS * 2:
                     left = deadline - time.monotonic()
-                    say(f"{self._label}: {name} is not stored yet ({_short(error)}); trying for {left:.0f} s more")
+                    _logger.info(
+                        f"{self._label}: {name} is not stored yet ({_short(error)}); trying for {left:.0f} s more"
+                    )
                 time.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 

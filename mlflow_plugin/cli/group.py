@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mlflow_plugin.errors import PhaseError, store_trouble
+from mlflow_plugin.progress import attach_terminal_handler
 from mlflow_plugin.store.schema import SHORT_PATIENCE
 
 
@@ -14,6 +15,7 @@ class PhasesGroup(click.Group):
     """Shows every error that a person can mend as one message, with its exit code."""
 
     def invoke(self, context: click.Context) -> Any:
+        attach_terminal_handler()
         for name, value in SHORT_PATIENCE.items():
             os.environ.setdefault(name, value)
         try:

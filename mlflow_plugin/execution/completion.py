@@ -1,5 +1,6 @@
 """The end of a computed phase: reads back what the store really holds, digests it, and records the run as complete."""
 
+import logging
 import tempfile
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from mlflow_plugin.execution.records import Completion, Records, Work
 from mlflow_plugin.execution.run_description import completed
 from mlflow_plugin.format import describe_duration
 from mlflow_plugin.machine.prices import cost_usd
-from mlflow_plugin.progress import say
 from mlflow_plugin.project.digests import value_digest
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.artifacts import gather_outputs
 from mlflow_plugin.store.history import phase_run
 from mlflow_plugin.store.manifest import Manifest
 from mlflow_plugin.store.run import PhaseRun
+
+_logger = logging.getLogger(__name__)
 
 
 def publish_outputs(client: MlflowClient, run: PhaseRun, staged: Path) -> Manifest:
@@ -62,7 +64,7 @@ def complete_work(
     if not held.files:
         # What it made lies elsewhere, out of sight. Made otherwise, it must not look the same to the phases after it.
         digest = value_digest(["no outputs", run.fingerprint])
-        say(f"{phase.name}: attention: it left no outputs in the store; later phases go by how it was made")
+        _logger.warning(f"{phase.name}: attention: it left no outputs in the store; later phases go by how it was made")
     _check_owner(records, run_id)  # The upload may have taken long.
     shown = completed(phase, work.request.values, run, work.inputs, duration_seconds, cost_usd(duration_seconds, price))
     records.complete(run_id, work, Completion(digest, outputs, duration_seconds, price, grade, shown))
@@ -89,6 +91,6 @@ def _report(work: Work, run: PhaseRun, grade: str, duration_seconds: float) -> N
         if (phase.quality and phase.quality.metric in run.metrics)
         else ""
     )
-    say(f"{phase.name}: done in {describe_duration(duration_seconds)}{quality}")
+    _logger.info(f"{phase.name}: done in {describe_duration(duration_seconds)}{quality}")
     for remark in borderline_reasons(phase, run):
-        say(f"{phase.name}: attention: {remark}")
+        _logger.warning(f"{phase.name}: attention: {remark}")

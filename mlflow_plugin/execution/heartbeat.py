@@ -1,5 +1,6 @@
 """A background thread that keeps telling the tracking store that this process lives, how far it is and how busy."""
 
+import logging
 import threading
 import time
 from types import TracebackType
@@ -9,8 +10,9 @@ from mlflow_plugin.execution.records import Records
 from mlflow_plugin.format import short
 from mlflow_plugin.machine.hardware import usage
 from mlflow_plugin.machine.liveness import BEAT_SECONDS, is_stopped, new_heartbeat
-from mlflow_plugin.progress import say
 from mlflow_plugin.store.history import phase_run
+
+_logger = logging.getLogger(__name__)
 
 _AT_ONCE = 12
 """Beats that may be under way at a time: MLflow's client waits for minutes before it asks a server again that was
@@ -93,7 +95,7 @@ class Heartbeat:
                     sending.start()
                     sending.join(timeout=BEAT_SECONDS / 2)
             except Exception as error:
-                say(f"run {self.run_id}: a heartbeat was left out: {type(error).__name__}: {error}")
+                _logger.warning(f"run {self.run_id}: a heartbeat was left out: {type(error).__name__}: {error}")
             self._pause()
 
     def _pause(self) -> None:
@@ -128,7 +130,7 @@ class Heartbeat:
         try:
             run = phase_run(self.records.client.get_run(self.run_id))
             if run.successor and not self.successor:
-                say(f"run {run.short} was taken over by {short(run.successor)} while this process stood still")
+                _logger.info(f"run {run.short} was taken over by {short(run.successor)} while this process stood still")
             self.successor = run.successor
             self._silent = self._pid is not None and run.heartbeat.get("by", beat["by"]) != beat["by"]
             if not self.successor and not self._silent and not self._ended.is_set():

@@ -2,6 +2,7 @@
 waiting.
 """
 
+import logging
 import select
 import sys
 import time
@@ -12,6 +13,8 @@ from mlflow_plugin.decision.request import Request
 from mlflow_plugin.decision.verdict import Verdict
 from mlflow_plugin.errors import NeedsAnswer, PhaseError
 from mlflow_plugin.format import short
+
+_logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 _SAY_EVERY_SECONDS = 30.0
@@ -144,12 +147,12 @@ def _either(letters: Sequence[str]) -> str:
 
 def _wait(verdict: Verdict, run_id: str, text: str, read_answer: Callable[[], Answer | None]) -> Answer:
     letters = "|".join(option.letter for option in verdict.options)
-    print(f"\n{text}\n\nWaiting for: mlflow-phases answer {run_id} {letters}", file=sys.stderr, flush=True)
+    _logger.info(f"\n{text}\n\nWaiting for: mlflow-phases answer {run_id} {letters}")
     began = said = time.monotonic()
     while True:
         if answer := _elsewhere(verdict, read_answer):
             return answer
         if time.monotonic() - said > _SAY_EVERY_SECONDS:
             said = time.monotonic()
-            print(f"{verdict.phase}: still waiting for an answer ({said - began:.0f} s)", file=sys.stderr, flush=True)
+            _logger.info(f"{verdict.phase}: still waiting for an answer ({said - began:.0f} s)")
         time.sleep(POLL_SECONDS)

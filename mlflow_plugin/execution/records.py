@@ -1,5 +1,6 @@
 """Every tag, parameter and metric that is written to the tracking store: here, and by `marks`, and nowhere else."""
 
+import logging
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -23,7 +24,6 @@ from mlflow_plugin.execution.tags import expected_metrics, git_commit, index, na
 from mlflow_plugin.machine.hardware import detect_hardware
 from mlflow_plugin.machine.liveness import new_heartbeat
 from mlflow_plugin.machine.prices import Price, cost_usd
-from mlflow_plugin.progress import say
 from mlflow_plugin.project.project import Project
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.artifacts import OutputFiles
@@ -34,6 +34,8 @@ from mlflow_plugin.store.provenance import code_json, code_of, environment_json,
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_encoding import NOTE, clipped, dumps, now, user
 from mlflow_plugin.store.run_writer import RunWriter
+
+_logger = logging.getLogger(__name__)
 
 _BATCH = 100
 _Found = TypeVar("_Found")
@@ -250,7 +252,9 @@ class Records(RunWriter):
                     self.client.set_experiment_tag(request.experiment_id, key, value)
         except MlflowException as error:
             where, why = f"experiment {request.experiment_id}", " ".join(str(error).split())[:200]
-            say(f"what {request.project.name} declares could not be kept with {where} ({why}); the work goes on")
+            _logger.warning(
+                f"what {request.project.name} declares could not be kept with {where} ({why}); the work goes on"
+            )
 
     def _point(self, request: Request, run_id: str, grade: str, before: PhaseRun | None) -> bool:
         """Moves the experiment's pointer to the phase's newest usable run. Written before the completion marker: a

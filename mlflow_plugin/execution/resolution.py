@@ -2,6 +2,7 @@
 as often as it takes.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,7 +24,6 @@ from mlflow_plugin.execution.tags import superseded_runs
 from mlflow_plugin.format import approximately, describe_cost, describe_duration, short
 from mlflow_plugin.machine.liveness import BEAT_SECONDS, Watch
 from mlflow_plugin.machine.signals import Terminated
-from mlflow_plugin.progress import say
 from mlflow_plugin.store.artifacts import missing as lost
 from mlflow_plugin.store.artifacts import remedy
 from mlflow_plugin.store.history import History
@@ -31,6 +31,8 @@ from mlflow_plugin.store.http_retries import ask_again_when_cut
 from mlflow_plugin.store.lock import WITHDRAWN, LockEntry, acquire, lock_number
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_encoding import user
+
+_logger = logging.getLogger(__name__)
 
 _SAY_EVERY_SECONDS = 10.0
 _LOOK_EVERY_SECONDS = min(1.0, BEAT_SECONDS / 4)
@@ -107,11 +109,11 @@ class _Settling:
             now = self._decide()
             if _same_question(now, decision):
                 return self._carry_on(now, answer)
-            say(f"{self.phase}: things changed while the question was open, so it is asked anew")
+            _logger.info(f"{self.phase}: things changed while the question was open, so it is asked anew")
             self.records.withdraw_answer(self.run_id)
             return None
         if verdict.action == "reuse":
-            say(f"{self.phase}: reuse - {'; '.join(verdict.reasons)}")
+            _logger.info(f"{self.phase}: reuse - {'; '.join(verdict.reasons)}")
             source = decision.history.run(verdict.run_id or "")
             assert source is not None
             self.records.reuse(self.run_id, decision, source)
@@ -140,7 +142,7 @@ class _Settling:
                 answer = settle(self.request, verdict, run_id, _Answers(self.records, run_id, self.phase), user())
         self.records.answer(run_id, answer.option.letter, answer.by, answer.at)
         check_goes_on(self.request, verdict, answer)
-        say(f"{self.phase}: {answer.option.letter}) {answer.option.title} - chosen by {answer.by}")
+        _logger.info(f"{self.phase}: {answer.option.letter}) {answer.option.title} - chosen by {answer.by}")
         return answer
 
     def _carry_on(self, decision: Decision, answer: Answer) -> Attempt | None:
@@ -171,10 +173,10 @@ class _Settling:
         # A twin may have ended between the decision and the lock_entry.
         if first == self.run_id and _same_question(now, decided) and self._take_over(now):
             verdict = chosen.verdict
-            say(f"{self.phase}: {verdict.action} - {'; '.join(verdict.reasons)}")
+            _logger.info(f"{self.phase}: {verdict.action} - {'; '.join(verdict.reasons)}")
             if expected := verdict.estimate:
                 cost = f", {describe_cost(expected.cost_usd)}" if expected.cost_usd is not None else ""
-                say(f"{self.phase}: expected to take {approximately(expected.seconds)}{cost}")
+                _logger.info(f"{self.phase}: expected to take {approximately(expected.seconds)}{cost}")
             self.records.start(self.run_id, chosen)
             return Attempt(self.run_id, chosen, None, option)
         self.records.write_lock_entry(self.run_id, decided, WITHDRAWN)
@@ -199,7 +201,9 @@ class _Settling:
                 if move is None and following is None:
                     if not said and time.monotonic() - began > 2:
                         said = True
-                        say(f"{self.phase}: another run starts the same work now; finding out which of them computes")
+                        _logger.info(
+                            f"{self.phase}: another run starts the same work now; finding out which of them computes"
+                        )
                     time.sleep(pause)
                     pause = min(2 * pause, _LOOK_EVERY_SECONDS)
                 move = following
@@ -224,7 +228,7 @@ class _Settling:
 
     def _wait(self, decision: Decision, duplicate_id: str) -> None:
         """Returns when the run that computes the same thing has completed, ended or died."""
-        say(f"{self.phase}: wait - {self.phase} {short(duplicate_id)} computes the same thing; waiting for it")
+        _logger.info(f"{self.phase}: wait - {self.phase} {short(duplicate_id)} computes the same thing; waiting for it")
         reason = f"{self.phase} {short(duplicate_id)} is computing the same thing now; it is waited for and then reused"
         verdict = replace(decision.verdict, action="wait", run_id=duplicate_id, reasons=(reason,))
         self.records.wait(self.run_id, replace(decision, verdict=verdict))
@@ -275,7 +279,9 @@ class _Answers:
                 raise
             if now - self._said > _SAY_EVERY_SECONDS:
                 self._said = now
-                say(f"{self._phase}: the tracking store does not answer; trying again ({describe_duration(away)})")
+                _logger.info(
+                    f"{self._phase}: the tracking store does not answer; trying again ({describe_duration(away)})"
+                )
             return None
 
 
@@ -293,7 +299,9 @@ def _wait_for_duplicate(history: History, watch: Watch, duplicate_id: str, phase
                 raise
             if now - said > _SAY_EVERY_SECONDS:
                 said = now
-                say(f"{phase}: the tracking store does not answer; trying again ({describe_duration(now - answered)})")
+                _logger.info(
+                    f"{phase}: the tracking store does not answer; trying again ({describe_duration(now - answered)})"
+                )
             time.sleep(_LOOK_EVERY_SECONDS)
             continue
         if twin is None or not is_computing(twin, watch):
@@ -304,10 +312,10 @@ def _wait_for_duplicate(history: History, watch: Watch, duplicate_id: str, phase
         if watched and not doubted:
             doubted = True
             where = twin.heartbeat.get("host")
-            say(f"{phase}: {twin.short} of {where} looks dead; watching it for {watched:.0f} s more")
+            _logger.info(f"{phase}: {twin.short} of {where} looks dead; watching it for {watched:.0f} s more")
         elif now - said > _SAY_EVERY_SECONDS:
             said = now
-            say(f"{phase}: still waiting for {twin.short}{_progress(twin)} ({describe_duration(now - began)})")
+            _logger.info(f"{phase}: still waiting for {twin.short}{_progress(twin)} ({describe_duration(now - began)})")
         time.sleep(_LOOK_EVERY_SECONDS)
 
 

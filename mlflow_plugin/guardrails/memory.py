@@ -6,13 +6,15 @@ whole training, and does not make up for the smaller batch. Nothing here imports
 
 import errno
 import gc
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from mlflow_plugin.errors import PhaseError, UsageError
-from mlflow_plugin.progress import say
+
+_logger = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 _MESSAGES = (
@@ -58,7 +60,7 @@ def free_memory(*, tell: bool = True) -> int:
                     backend.empty_cache()
     freed = max(0, before - _used_bytes())
     if tell:
-        say(f"memory freed: {freed / 2**20:,.0f} MiB")
+        _logger.warning(f"memory freed: {freed / 2**20:,.0f} MiB")
     return freed
 
 
@@ -138,7 +140,7 @@ class BatchSize:
             )
         self.size = (self.size + 1) // 2
         self.accumulation = -(-self.total // self.size)
-        say(
+        _logger.warning(
             f"{self._label}: out of memory; going on with {self.size} samples at once, {self.accumulation} times a "
             f"step ({what})"
         )

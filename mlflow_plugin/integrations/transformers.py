@@ -1,5 +1,6 @@
 """A phase around the Hugging Face `Trainer`: `PhaseCallback(phase).train(trainer)`."""
 
+import logging
 import math
 import sys
 import tempfile
@@ -26,8 +27,9 @@ from mlflow_plugin.integrations.trainer_state import (
 )
 from mlflow_plugin.machine.ranks import rank
 from mlflow_plugin.phase.active import ActivePhase
-from mlflow_plugin.progress import say
 from mlflow_plugin.store.schema import BATCH_ACCUMULATION, BATCH_SIZE
+
+_logger = logging.getLogger(__name__)
 
 
 class PhaseCallback(TrainerCallback):
@@ -109,14 +111,16 @@ class PhaseCallback(TrainerCallback):
             trainer.add_callback(self)
         if any(isinstance(callback, MLflowCallback) for callback in trainer.callback_handler.callbacks):
             trainer.remove_callback(MLflowCallback)
-            say(f"{name}: the phase logs the metrics; report_to mlflow is left out, or each would be there twice")
+            _logger.warning(
+                f"{name}: the phase logs the metrics; report_to mlflow is left out, or each would be there twice"
+            )
         if args.auto_find_batch_size:
             args.auto_find_batch_size = False
-            say(f"{name}: auto_find_batch_size is off: the phase halves the batch and keeps the steps done")
+            _logger.info(f"{name}: auto_find_batch_size is off: the phase halves the batch and keeps the steps done")
         # These hide a NaN behind the mean loss, and train again on what was seen before the interruption.
         args.logging_nan_inf_filter = args.ignore_data_skip = False
         if args.save_strategy != "no":
-            say(
+            _logger.info(
                 f"{name}: the Trainer saves checkpoints of its own to {args.output_dir}; save_strategy='no' spares them"
             )
         self._trainer, self._loop = trainer, LoopState(trainer)
@@ -154,7 +158,7 @@ class PhaseCallback(TrainerCallback):
         trainer.model.zero_grad(set_to_none=True)
         free_memory()
         self._phase.log({BATCH_SIZE: batch // factor, BATCH_ACCUMULATION: args.gradient_accumulation_steps}, step=step)
-        say(
+        _logger.info(
             f"{self._phase.name}: out of memory at step {step + 1}; goes on with {batch // factor} examples at a time "
             f"instead of {batch}, {args.gradient_accumulation_steps} times a step"
         )
@@ -208,7 +212,7 @@ class PhaseCallback(TrainerCallback):
             # The Trainer passes over as many batches as there were steps, and would find too few of them.
             self._considered = sys.maxsize
             self._phase.end_of_steps()
-            say(
+            _logger.warning(
                 f"{self._phase.name}: attention: the data has no length and is read again, so no checkpoint is saved "
                 "from here on. Give it __len__, or let it go on for as many examples as max_steps needs."
             )

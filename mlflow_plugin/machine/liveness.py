@@ -2,6 +2,7 @@
 itself.
 """
 
+import logging
 import os
 import platform
 import time
@@ -11,7 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from mlflow_plugin.progress import say
+_logger = logging.getLogger(__name__)
+
 
 BEAT_VARIABLE = "MLFLOW_PHASES_BEAT_SECONDS"
 _BEATS_UNTIL_DEAD = 6
@@ -26,7 +28,7 @@ def _beat_seconds(text: str | None) -> float:
     try:
         return _within_bounds(float(text or 10.0))
     except ValueError:
-        say(f"{BEAT_VARIABLE}={text!r} is no number of seconds; hearts beat every 10 s")
+        _logger.info(f"{BEAT_VARIABLE}={text!r} is no number of seconds; hearts beat every 10 s")
         return 10.0
 
 

@@ -2,6 +2,7 @@
 where the run can still be recorded as killed; while a loop keeps checkpoints, at the end of a step.
 """
 
+import logging
 import os
 import signal
 import threading
@@ -12,7 +13,8 @@ from types import FrameType
 from typing import Any
 
 from mlflow_plugin.machine.ranks import process_count
-from mlflow_plugin.progress import say
+
+_logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = "MLFLOW_PHASES_GRACE_SECONDS"
 """Environment variable: how long after SIGTERM or a timeout a loop may take to end its step; 25 by default, since
@@ -122,7 +124,7 @@ class Termination:
         if self.pending is None or isinstance(how, KeyboardInterrupt):
             self.pending = how
             again = "; Ctrl-C again leaves at once" if isinstance(how, KeyboardInterrupt) else ""
-            say(f"{how}: saving a checkpoint after this step{again}")
+            _logger.info(f"{how}: saving a checkpoint after this step{again}")
         if limited:
             timer = threading.Timer(_grace(), self._expire)
             timer.daemon = True

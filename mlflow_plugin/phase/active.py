@@ -1,5 +1,6 @@
 """What a phase's script holds while it runs: its inputs, outputs, metrics, steps and checkpoints."""
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -16,13 +17,15 @@ from mlflow_plugin.format import short
 from mlflow_plugin.guardrails.memory import BatchSize
 from mlflow_plugin.guardrails.watch import MetricWatch
 from mlflow_plugin.machine.ranks import process_count, rank, start_again
-from mlflow_plugin.progress import Progress, progress, say
+from mlflow_plugin.progress import Progress, progress
 from mlflow_plugin.project.parameters import Value
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.artifacts import fetch_outputs
 from mlflow_plugin.store.manifest import safe_relative_path
 from mlflow_plugin.store.run import PhaseRun
+
+_logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -83,7 +86,7 @@ class ActivePhase:
         """
         run = self._input_run(need)
         self._records.quarantine(run.reused_run_id or run.run_id, reason)
-        say(f"{self.name}: {need} {short(run.reused_run_id or run.run_id)} is quarantined: {reason}")
+        _logger.info(f"{self.name}: {need} {short(run.reused_run_id or run.run_id)} is quarantined: {reason}")
 
     def _input_run(self, need: str) -> PhaseRun:
         if need not in self._inputs:
@@ -129,7 +132,7 @@ class ActivePhase:
                     raise PhaseError(f"{self.name}: {alarm.text}. {self._advice()}")
                 # After the loop nothing is left to stop: the result is there, and how good it is will be asked.
                 text = alarm.text if alarm.kind == "warn" else f"{name} is {value}"
-                say(f"{self.name}: attention: {text}")
+                _logger.warning(f"{self.name}: attention: {text}")
         self._latest.update(logged)
 
     def _advice(self) -> str:
@@ -233,7 +236,7 @@ class ActivePhase:
             raise UsageError(f"{self.name}: {count} processes cannot be; they count from 1.")
         if count == 1 or self.processes > 1:
             return
-        say(f"{self.name}: goes on in {count} processes")
+        _logger.info(f"{self.name}: goes on in {count} processes")
         self._heartbeat.stop()
         shutil.rmtree(self._staging, ignore_errors=True)
         # What decided here keeps the project's log; a backend that decided does so by itself.

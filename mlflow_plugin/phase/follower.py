@@ -3,6 +3,7 @@
 All that is rank 0's. A follower reads the same inputs, begins with the same checkpoint, and ends with rank 0.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -32,6 +33,8 @@ from mlflow_plugin.project.parameters import Value
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store.history import phase_run
 from mlflow_plugin.store.run import PhaseRun
+
+_logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _LOOK_EVERY_SECONDS = 0.5
@@ -137,7 +140,7 @@ def following(client: MlflowClient, run_id: str) -> Iterator[None]:
     except Exception as error:
         if not told.is_set():  # Else it may only have been left alone by the others.
             text = str(error) if isinstance(error, PhaseError) else f"{type(error).__name__}: {error}"
-            print(f"mlflow-phases: process {rank()}: {text}", file=sys.stderr, flush=True)
+            _logger.error(f"process {rank()}: {text}")
         sys.exit(1)
 
 

@@ -4,6 +4,7 @@ already.
 
 import io
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from mlflow_plugin.machine.ranks import rank
 from mlflow_plugin.machine.signals import Terminated, Termination, orderly_termination
 from mlflow_plugin.phase.active import ActivePhase
 from mlflow_plugin.phase.follower import Follower, following, started_by_rank_0
-from mlflow_plugin.progress import say
+from mlflow_plugin.progress import attach_terminal_handler
 from mlflow_plugin.project.invocation import Invocation, env_manager_of
 from mlflow_plugin.project.mlproject import load_project
 from mlflow_plugin.project.parameters import logged_value, without_defaults
@@ -38,6 +39,8 @@ from mlflow_plugin.store.history import History, phase_run
 from mlflow_plugin.store.http_retries import ask_again_when_cut
 from mlflow_plugin.store.random_isolation import reserve_random_state
 from mlflow_plugin.store.run import PhaseRun
+
+_logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -52,6 +55,7 @@ def start_phase() -> Iterator[ActivePhase]:
     Of several processes that torchrun or accelerate have started, rank 0 is the phase. The others wait for its verdict
     and get a `Follower`, which records and saves nothing.
     """
+    attach_terminal_handler()
     if rank() > 0:
         yield from _following()
         return
@@ -171,7 +175,7 @@ def _fail(records: Records, run_id: str, reason: str, status: str = "FAILED") ->
     try:
         records.fail(run_id, reason, status=status)
     except MlflowException as error:
-        say(f"run {run_id} could not be marked as {status.lower()} ({reason}): {store_trouble(error)}")
+        _logger.warning(f"run {run_id} could not be marked as {status.lower()} ({reason}): {store_trouble(error)}")
 
 
 def _is_of_the_store(error: MlflowException) -> bool:
@@ -180,7 +184,7 @@ def _is_of_the_store(error: MlflowException) -> bool:
 
 
 def _leave(error: PhaseError) -> NoReturn:
-    print(f"mlflow-phases: {error}", file=sys.stderr, flush=True)
+    _logger.error(str(error))
     sys.exit(error.exit_code)
 
 
@@ -203,7 +207,7 @@ def _settle() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
         return records, Work(request, inputs, superseded), run, resumed_from
     attempt = settle_request(request, records, lambda: run_id)
     if attempt.source is not None:
-        say(f"{request.phase.name}: nothing to compute; the outputs are those of run {attempt.source.run_id}")
+        _logger.info(f"{request.phase.name}: nothing to compute; the outputs are those of run {attempt.source.run_id}")
         sys.exit(0)
     records.environment(run_id, environment_facts())
     return records, attempt.work(), phase_run(client.get_run(run_id)), attempt.resumed_from()

@@ -1,5 +1,6 @@
 """EXPERIMENT_LOG.md from what the store says: an entry for each run of a phase that has ended and has none yet."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin.decision.rules import superseded_run
 from mlflow_plugin.decision.verdict import SupersededRun
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.progress import progress, said_now_and_then, say
+from mlflow_plugin.progress import progress, said_now_and_then
 from mlflow_plugin.project.mlproject import load_project
 from mlflow_plugin.project.project import LOG_FILE, Project
 from mlflow_plugin.reports.entry import entry, has_ended
@@ -19,6 +20,8 @@ from mlflow_plugin.reports.log_file import append, logged_runs
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
+
+_logger = logging.getLogger(__name__)
 
 _ALL = 50_000
 _CLOCKS_MAY_DIFFER = timedelta(seconds=1)
@@ -93,7 +96,7 @@ def log_ended(folder: Path, run_id: str) -> None:
             history = History(client, client.get_run(run_id).info.experiment_id, load_project(folder))
             _keep(history, lambda: list(history.runs([run_id]).values()))
         except (MlflowException, PhaseError) as error:
-            say(f"the experiment log is not up to date: {error}")
+            _logger.info(f"the experiment log is not up to date: {error}")
 
 
 def _keep(history: History, find: Callable[[], list[PhaseRun]]) -> None:
@@ -102,4 +105,4 @@ def _keep(history: History, find: Callable[[], list[PhaseRun]]) -> None:
         known = logged_runs(file)
         append(file, entries_of(history, [run for run in find() if has_ended(run) and run.run_id not in known]))
     except (MlflowException, PhaseError) as error:
-        say(f"the experiment log is not up to date: {error}")
+        _logger.info(f"the experiment log is not up to date: {error}")

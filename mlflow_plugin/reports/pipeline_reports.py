@@ -1,5 +1,6 @@
 """What a pipeline's run keeps of itself when it ends: the state of the project, the entries of its runs, the report."""
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.execution.records import Records
-from mlflow_plugin.progress import said_now_and_then, say
+from mlflow_plugin.progress import said_now_and_then
 from mlflow_plugin.project.project import LOG_FILE, Phase, Project
 from mlflow_plugin.reports.experiment_log import entries_of
 from mlflow_plugin.reports.log_file import HEADING
@@ -17,6 +18,8 @@ from mlflow_plugin.reports.views.pipeline import pipeline_view
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
+
+_logger = logging.getLogger(__name__)
 
 _RUNS_IN_REPORT = 100
 _NEWEST = 5
@@ -50,7 +53,7 @@ def kept_reports(
                 own = _own_runs(history, parent_run_id, phases, done)
                 _keep(history, parent_run_id, own, hurried)
         except Exception as error:  # Whatever is wrong with a report, the pipeline has ended as it has.
-            say(f"the reports are missing on run {parent_run_id}: {type(error).__name__}: {error}")
+            _logger.info(f"the reports are missing on run {parent_run_id}: {type(error).__name__}: {error}")
 
 
 def _own_runs(history: History, parent_run_id: str, phases: Sequence[Phase], done: Mapping[str, str]) -> list[PhaseRun]:

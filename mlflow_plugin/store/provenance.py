@@ -5,6 +5,7 @@ UI too: a file's text is a list of its lines. What comes back from a store is ch
 """
 
 import json
+import logging
 import os
 import re
 import threading
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from mlflow_plugin.errors import NewerFormatError, PhaseError
 from mlflow_plugin.format import short
 from mlflow_plugin.machine.environment_facts import FORMAT_VERSION as ENVIRONMENT_FORMAT_VERSION
-from mlflow_plugin.progress import say
+
+_logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -169,13 +171,15 @@ def keep(client: "MlflowClient", run_id: str, path: str, make: Callable[[], str]
             client.log_text(run_id, make(), path)
         except Exception as error:  # As many kinds as there are stores.
             why = " ".join(str(error).split())[:200]
-            say(f"run {short(run_id)}: {path} could not be saved ({type(error).__name__}: {why}); the work goes on")
+            _logger.warning(
+                f"run {short(run_id)}: {path} could not be saved ({type(error).__name__}: {why}); the work goes on"
+            )
 
     uploading = threading.Thread(target=upload, name=f"keeping {path}", daemon=True)
     uploading.start()
     uploading.join(_PATIENCE_SECONDS)
     if uploading.is_alive():
-        say(f"run {short(run_id)}: saving {path} takes long; the work goes on meanwhile")
+        _logger.info(f"run {short(run_id)}: saving {path} takes long; the work goes on meanwhile")
 
 
 # --- reading back ---

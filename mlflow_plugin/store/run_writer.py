@@ -78,7 +78,8 @@ class RunWriter:
         """Raises TakenOverError when another run has taken a run's work over."""
         if successor := self.client.get_run(run_id).data.tags.get(schema.SUCCESSOR):
             raise TakenOverError(
-                f"run {successor} has taken over the work of run {run_id}, whose process had stood still. It resumes from "
+                f"run {successor} has taken over the work of run {run_id}, whose process had stood still. It resumes "
+                "from "
                 "the last complete checkpoint; nothing was overwritten, and this process ends here."
             )
 
