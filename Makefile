@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 # Named by content and place, so a changed pin or a moved checkout rebuilds and anything else costs nothing.
 ENVIRONMENT := .venv/installed-$(shell { echo '$(CURDIR) $(EXTRAS)'; cat setup.cfg pyproject.toml constraints.txt; } | cksum | cut -d ' ' -f 1)
 
-# Which tests run and how; `make test TESTFLAGS="tests/test_decision.py -x"` replaces it.
+# Which tests run and how; `make test TESTFLAGS="tests/unit/decision/test_rules.py -x"` replaces it.
 # In the order of the folders, so that the short tests come last and no worker is left alone with a long file.
 XDIST := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 TESTFLAGS ?= $(XDIST) -m "not nightly"
@@ -30,7 +30,7 @@ LOOK := open /phases on your tracking server (MLFLOW_TRACKING_URI), started with
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lora test nightly browser check faults bench bench-peers lock clean
+.PHONY: help demo lora quick test nightly browser check faults bench bench-peers lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,12 +47,15 @@ lora: $(ENVIRONMENT) ## Retrain a real language model with LoRA in eight phases;
 	@$(BIN)/mlflow run projects/lora_retraining -e main -b phases --env-manager local --experiment-name lora-retraining $(LORAFLAGS)
 	@echo "To look at it: $(LOOK)."
 
+quick: $(ENVIRONMENT) ## Run the unit tests: under two minutes
+	@$(BIN)/python -m pytest $(XDIST) tests/unit
+
 test: $(ENVIRONMENT) ## Run the tests, fast and end to end
 	@$(BIN)/python -m pytest $(TESTFLAGS)
 
 nightly: $(ENVIRONMENT) ## Run the tests that `make test` leaves out because they take long, and those of the page once more in a slow browser
 	@$(BIN)/python -m pytest $(XDIST) -m nightly
-	@SLOW_BROWSER=1 $(BIN)/python -m pytest $(XDIST) tests/dashboard
+	@SLOW_BROWSER=1 $(BIN)/python -m pytest $(XDIST) tests/end_to_end/dashboard
 
 # pip installs no browser. Where there is none, `make test` says so and leaves out the tests of the page.
 browser: ## Install Chromium for the tests of the page (Debian and Ubuntu, as root), unless a browser is there
@@ -68,7 +71,7 @@ check: $(ENVIRONMENT) ## Lint, formatting, types and the order of imports
 	@$(BIN)/lint-imports --no-cache
 
 faults: $(ENVIRONMENT) ## Kill trainings at random moments and break what they save, on every store (long)
-	@$(BIN)/python -m tests.faults $(FAULTFLAGS)
+	@$(BIN)/python -m tests.nightly.faults $(FAULTFLAGS)
 
 bench: $(ENVIRONMENT) ## Measure the speed of verdicts, of a finished pipeline, of checkpoints and of phase 2
 	@$(BIN)/python -m benchmarks $(BENCHFLAGS)

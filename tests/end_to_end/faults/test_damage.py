@@ -1,0 +1,69 @@
+"""What was damaged in a store is passed over, and never loaded."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.nightly.faults import damage
+from tests.nightly.faults.training import Twin
+from tests.servers.stores import REMOTE, Store
+
+pytestmark = pytest.mark.end_to_end
+
+
+@pytest.mark.parametrize("kind", damage.DAMAGES)
+def test_a_damaged_checkpoint_is_passed_over(
+    kind: str, stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
+) -> None:
+    finished = damage.damaged(stores("local"), tmp_path, twin("local", steps=damage.STEPS), kind)
+    assert min(finished.last.steps) == damage.STEPS - 2
+
+
+@pytest.mark.parametrize("name", REMOTE)
+def test_every_kind_of_damage_is_noticed_on_a_remote_store(
+    name: str, stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
+) -> None:
+    assert damage.every_kind(stores(name), tmp_path, twin(name, steps=damage.STEPS)).endswith("from step 2")
+
+
+def test_without_a_sound_checkpoint_the_training_begins_anew(
+    stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
+) -> None:
+    training = damage.interrupted(stores("local"), tmp_path, twin("local", steps=damage.STEPS))
+    files = training.store.files(training.last.run_id)
+    for step in range(1, damage.STEPS):
+        damage.DAMAGES["a bit of the state flipped"](files, damage.checkpoint(step))
+    training.announced = 0
+    assert min(training.finish().steps) == 0
+
+
+def test_a_damaged_file_that_checkpoints_share_spoils_all_that_need_it_and_no_other(
+    stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
+) -> None:
+    training = damage.interrupted(stores("local"), tmp_path, twin("local", steps=damage.STEPS))
+    files = training.store.files(training.last.run_id)
+    needed = {step: damage.needed_files(files, step) for step in range(1, damage.STEPS)}
+    newest = damage.STEPS - 1
+    (shared, *_) = needed[newest] - {path for path in needed[newest] if path.startswith(damage.checkpoint(newest))}
+    files.write(shared, damage.flipped(files.read(shared)))
+    training.announced = max((step for step, paths in needed.items() if shared not in paths), default=0)
+    left = training.announced
+    assert min(training.finish().steps) == left
+
+
+def test_a_checkpoint_of_another_model_is_refused_and_nothing_is_computed(
+    stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
+) -> None:
+    training = damage.interrupted(stores("local"), tmp_path / "own", twin("local", steps=damage.STEPS))
+    killed = training.store.files(training.last.run_id)
+    damage.put_another_models_checkpoint(stores("local"), tmp_path / "other", training)
+    refused = training.start()
+    assert refused.wait() == 1
+    assert not refused.steps
+    assert "does not fit" in refused.text
+    assert "Traceback" not in refused.text
+
+    killed.remove(f"{damage.checkpoint(damage.STEPS - 1)}/manifest.json")
+    training.announced = damage.STEPS - 2
+    assert min(training.finish().steps) == damage.STEPS - 2
