@@ -88,7 +88,7 @@ def _check_usable(
     computed = outcome.run_id == outcome.source.run_id
     grade = phase.grade(outcome.source.metrics)
     needing = [other for other in later if phase.name in other.needs]
-    if not computed or grade in ("good", "between") or not needing:
+    if not computed or grade in ("good", "borderline") or not needing:
         return
     reasons = "; ".join(borderline_reasons(phase, outcome.source)) or quality_cell(phase, outcome.source)
     handed = handed_down(pipeline, needing[0], invocation.parameters)

@@ -20,11 +20,11 @@ class Look(NamedTuple):
 
 
 LOOKS: Mapping[str, Look] = {
-    "fresh": Look("✓", _GREEN),
+    "up to date": Look("✓", _GREEN),
     "stale": Look("↻", _YELLOW),
     "invalidated": Look("⊘", _YELLOW),
     "poor": Look("▼", _RED),
-    "in between": Look("◐", _YELLOW),
+    "borderline": Look("◐", _YELLOW),
     "gate failed": Look("‡", _RED),
     "quality unknown": Look("?", _YELLOW),
     "running": Look("▶", _BLUE),

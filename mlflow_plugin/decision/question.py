@@ -10,6 +10,7 @@ from typing import Any
 
 from mlflow_plugin.decision.verdict import Option, SupersededRun, Verdict, superseded_dict
 from mlflow_plugin.format import finite
+from mlflow_plugin.project.vocabulary import STORED
 from mlflow_plugin.store.schema import TAG_LENGTH
 
 
@@ -30,7 +31,7 @@ def question_json(verdict: Verdict, commands: Mapping[str, str] | None = None) -
     """
     for at_most, longest in _CUTS:
         content = {
-            "kind": verdict.kind,
+            "kind": STORED.get(verdict.kind, verdict.kind),
             "reasons": [_cut(reason, longest) for reason in verdict.reasons[:_REASONS]],
             "options": [_option(option, at_most, longest) for option in verdict.options],
             "asked_at": datetime.now(UTC).isoformat(timespec="milliseconds"),

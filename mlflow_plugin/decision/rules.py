@@ -171,8 +171,12 @@ def _interrupted_or_borderline(evidence: Evidence) -> Verdict | None:
                 inputs=_input_ids(evidence),
             )
         if run.complete and (why := borderline_reasons(phase, run)):
-            kind = {"between": "between", "gate": "gate", "unknown": "unknown"}[phase.grade(run.metrics)]
-            return _ask(evidence, kind, run, (f"{_described(phase, run)} exists, with the same inputs", *why))
+            return _ask(
+                evidence,
+                phase.grade(run.metrics),
+                run,
+                (f"{_described(phase, run)} exists, with the same inputs", *why),
+            )
     return None
 
 

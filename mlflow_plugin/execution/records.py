@@ -25,6 +25,7 @@ from mlflow_plugin.machine.hardware import detect_hardware
 from mlflow_plugin.machine.liveness import new_heartbeat
 from mlflow_plugin.machine.prices import Price, cost_usd
 from mlflow_plugin.project.project import Project
+from mlflow_plugin.project.vocabulary import STORED
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.artifacts import OutputFiles
 from mlflow_plugin.store.declaration import declaration
@@ -262,10 +263,10 @@ class Records(RunWriter):
 
         False when the run is not good enough for that.
         """
-        if grade not in ("good", "accepted") and (grade != "between" or before is not None):
+        if grade not in ("good", "accepted") and (grade != "borderline" or before is not None):
             return False
         key = schema.LATEST + schema.phase_key(request.project.name, request.phase.name)
-        content = {"phase": request.phase.name, "run_id": run_id, "grade": grade}
+        content = {"phase": request.phase.name, "run_id": run_id, "grade": STORED.get(grade, grade)}
         self.client.set_experiment_tag(request.experiment_id, key, dumps(content))
         return True
 

@@ -34,7 +34,7 @@ class Quality:
         sign = 1 if self.higher_is_better else -1
         if sign * value >= sign * self.good:
             return "good"
-        return "between" if sign * value >= sign * self.poor else "poor"
+        return "borderline" if sign * value >= sign * self.poor else "poor"
 
 
 @dataclass(frozen=True)

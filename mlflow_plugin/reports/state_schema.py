@@ -11,11 +11,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 PhaseStateName = Literal[
-    "fresh",
+    "up to date",
     "stale",
     "invalidated",
     "poor",
-    "in between",
+    "borderline",
     "gate failed",
     "quality unknown",
     "running",
@@ -27,7 +27,7 @@ PhaseStateName = Literal[
     "quarantined",
     "missing",
 ]
-Grade = Literal["good", "between", "poor", "gate", "unknown"]
+Grade = Literal["good", "borderline", "poor", "gate", "unknown"]
 
 
 class _Fields(BaseModel):
@@ -68,7 +68,7 @@ class Quality(_Fields):
     """The metric that tells."""
     value: float | None
     """What the run logged; null when it logged none."""
-    grade: Literal["good", "between", "poor", "unknown"] | None
+    grade: Literal["good", "borderline", "poor", "unknown"] | None
     """How the value stands to the thresholds; null before there is a result."""
     good: float
     """From here on (or up to here, where lower is better) a result is good."""
@@ -202,7 +202,7 @@ class SupersededRun(_Fields):
 
 
 class Mend(_Fields):
-    """What it takes to make something fresh again."""
+    """What it takes to bring something up to date."""
 
     phases: list[str]
     """What to run, in order."""
@@ -335,7 +335,7 @@ class Phase(_Fields):
     inputs: list[Input]
     """Whether it matches the phases before it."""
     mend: Mend | None
-    """What it takes to make it fresh; null when nothing is needed."""
+    """What it takes to bring it up to date; null when nothing is needed."""
     live: Live | None
     """What goes on now; null when nothing does."""
 
@@ -344,15 +344,15 @@ class Summary(_Fields):
     """The whole in a few words."""
 
     sentence: str
-    """How many phases are fresh, which are not, what to do."""
-    fresh: int
-    """How many phases are fresh."""
+    """How many phases are up to date, which are not, what to do."""
+    up_to_date: int
+    """How many phases are up to date."""
     stale: list[str]
     """The phases that are stale or invalidated."""
     states: dict[str, list[str]]
     """The phases by state."""
     mend: Mend | None
-    """What it takes to make all phases fresh."""
+    """What it takes to make all phases up to date."""
 
 
 class State(_Fields):

@@ -121,7 +121,12 @@ def end_dead(records: Records, project: Project, states: Sequence[PhaseState]) -
                 records.presume_dead(run, how_to_go_on(run, invocation))
 
 
-_STATE_OF_GRADE = {"good": "fresh", "between": "in between", "gate": "gate failed", "unknown": "quality unknown"}
+_STATE_OF_GRADE = {
+    "good": "up to date",
+    "borderline": "borderline",
+    "gate": "gate failed",
+    "unknown": "quality unknown",
+}
 
 
 def _state(

@@ -149,7 +149,7 @@ class History:
             grade = phase.grade(source.metrics)
             if grade == "good" or (run.reused_run_id and run.answer):
                 return source
-            middling = middling or (source if grade == "between" else None)
+            middling = middling or (source if grade == "borderline" else None)
         return middling
 
     def _one_after_another(self, phase: str) -> Iterator[PhaseRun]:

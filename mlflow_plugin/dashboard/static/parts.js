@@ -103,7 +103,7 @@ export function QualityBar({quality, among = [], numbered = false}) {
   return html`<svg class="quality" role="img" aria-label=${label}>
     <title>${label}</title>
     <rect class=${rising ? "poor" : "good"} x="0" y="0.35rem" width="${left}%" height="0.3rem" />
-    <rect class="between" x="${left}%" y="0.35rem" width="${Math.max(0, right - left)}%" height="0.3rem" />
+    <rect class="borderline" x="${left}%" y="0.35rem" width="${Math.max(0, right - left)}%" height="0.3rem" />
     <rect class=${rising ? "good" : "poor"} x="${right}%" y="0.35rem" width="${100 - right}%" height="0.3rem" />
     ${[good, poor].map((x) => html`<line class="threshold" x1="${at(x)}%" x2="${at(x)}%" y1="0.1rem" y2="0.9rem" />`)}
     ${numbered && html`<text x="${left}%" dx="0.2em" y="100%" text-anchor="end">${number(lower)}</text>`}

@@ -5,7 +5,7 @@ import {clock, number, short} from "./words.js";
 
 const SHAPES = {
   good: (path, x, y, r) => path.arc(x, y, r, 0, 2 * Math.PI),
-  between: (path, x, y, r) =>
+  borderline: (path, x, y, r) =>
     polygon(path, [
       [x, y - 1.3 * r],
       [x + 1.3 * r, y],
@@ -20,7 +20,7 @@ const SHAPES = {
     ]),
   gate: (path, x, y, r) => path.rect(x - r, y - r, 2 * r, 2 * r),
 };
-const NAMES = {good: "● good", between: "◆ in between", poor: "▼ poor", gate: "■ gate failed"};
+const NAMES = {good: "● good", borderline: "◆ borderline", poor: "▼ poor", gate: "■ gate failed"};
 
 function polygon(path, [first, ...others]) {
   path.moveTo(...first);

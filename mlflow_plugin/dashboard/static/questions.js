@@ -31,7 +31,7 @@ export function QuestionsView({experiment, questions, mayAnswer, refresh}) {
 function Settled({question, outcome, experiment}) {
   const {counted, message, command} = outcome;
   return html`<article class=${`panel settled ${counted ? "good" : "warn"}`}>
-    <h2><${Icon} state=${counted ? "fresh" : "stale"} /> <${RunName} run=${question} experiment=${experiment} /></h2>
+    <h2><${Icon} state=${counted ? "up to date" : "stale"} /> <${RunName} run=${question} experiment=${experiment} /></h2>
     ${outcome.letter ? html`<${Counted} question=${question} outcome=${outcome} />` : html`<p>${message}</p>`}
     ${command && html`<${Command} text=${command} />`}
   </article>`;

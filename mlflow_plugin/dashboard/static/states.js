@@ -30,13 +30,13 @@ const ICONS = {
 };
 
 const STATES = {
-  fresh: ["tick", "good", "up to date and good enough"],
+  "up to date": ["tick", "good", "up to date and good enough"],
   good: ["tick", "good", "complete and good enough"],
   reused: ["back", "good", "an earlier run was taken instead of computing"],
   stale: ["clock", "warn", "made from an input that is no longer the latest"],
   invalidated: ["struck", "warn", "something it was made from has changed since"],
   poor: ["triangle", "bad", "its quality is below the poor threshold"],
-  "in between": ["half", "warn", "its quality is between poor and good"],
+  borderline: ["half", "warn", "its quality is between poor and good"],
   "gate failed": ["gate", "bad", "a condition on its metrics does not hold"],
   "quality unknown": ["diamond", "warn", "its quality was never logged"],
   running: ["play", "busy", "computing now"],
@@ -67,7 +67,7 @@ export function State({state, label}) {
   </span>`;
 }
 
-const GRADES = {good: "good", between: "in between", poor: "poor", gate: "gate failed", unknown: "quality unknown"};
+const GRADES = {good: "good", borderline: "borderline", poor: "poor", gate: "gate failed", unknown: "quality unknown"};
 
 /** The state of one run, where the server has not said it. */
 export function runState(run) {

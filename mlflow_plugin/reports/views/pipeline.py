@@ -83,21 +83,21 @@ def _summary(states: Sequence[PhaseState], mending: Mending) -> dict[str, Any]:
     for state in states:
         by_state.setdefault(state.state, []).append(state.phase.name)
     mend = mending.of_all()
-    fresh = len(by_state.get("fresh", []))
+    up_to_date = len(by_state.get("up to date", []))
     others = [
         f"{' and '.join(names) if len(names) < 3 else first_of(names)} {'is' if len(names) == 1 else 'are'} {state}"
         for state, names in by_state.items()
-        if state != "fresh"
+        if state != "up to date"
     ]
     told = (
-        f"{fresh} of {len(states)} phases {'is' if fresh == 1 else 'are'} fresh"
+        f"{up_to_date} of {len(states)} phases {'is' if up_to_date == 1 else 'are'} up to date"
         if others
-        else f"all {len(states)} phases are fresh"
+        else f"all {len(states)} phases are up to date"
     )
     sentence = "; ".join([told, *others]) + "."
     return {
         "sentence": f"{sentence} {mend['summary']}" if mend else sentence,
-        "fresh": fresh,
+        "up_to_date": up_to_date,
         "stale": [name for state in ("stale", "invalidated") for name in by_state.get(state, [])],
         "states": by_state,
         "mend": mend,

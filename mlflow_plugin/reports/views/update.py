@@ -17,7 +17,7 @@ from mlflow_plugin.reports.views.questions import superseded_view
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
 
-RERUN = ("stale", "invalidated", "poor", "in between", "gate failed", "quality unknown")
+RERUN = ("stale", "invalidated", "poor", "borderline", "gate failed", "quality unknown")
 """States of a result that is there: another takes its place."""
 RUN = ("missing", "interrupted", "failed", "quarantined")
 """States without a result: nobody needs to be asked."""

@@ -86,11 +86,11 @@ def computed(metrics: dict[str, float]) -> Callable[[Simulation], object]:
 
 
 STATES: dict[str, tuple[str, Callable[[Simulation], object]]] = {
-    "fresh": ("train", computed(GOOD)),
+    "up to date": ("train", computed(GOOD)),
     "stale": ("train", stale),
     "invalidated": ("evaluate", invalidated),
     "poor": ("train", computed(POOR)),
-    "in between": ("train", computed(BETWEEN)),
+    "borderline": ("train", computed(BETWEEN)),
     "gate failed": ("train", computed(GATE)),
     "quality unknown": ("train", computed({"held_out": 0.8})),
     "running": ("train", running),
@@ -222,7 +222,7 @@ def test_a_phase_that_completes_is_fresh_without_loading_the_page_again(site: Si
     page = site.opened(browser_page, demo)
     card(page, "train").get_by_text("running").wait_for()
     demo.finish(run_id, decision, {"result.txt": "x"}, GOOD, 5.0)
-    card(page, "train").get_by_text("fresh").wait_for(timeout=20_000)
+    card(page, "train").get_by_text("up to date").wait_for(timeout=20_000)
     page.get_by_role("status").get_by_text("train is now fresh").wait_for(state="attached")
     assert "running" not in card(page, "train").inner_text()
 

@@ -263,7 +263,7 @@ def test_everything_is_below_the_static_prefix(prefixed: Site) -> None:
     demo.compute("collect")
     assert ask(f"{prefixed.url}/phases").status == 200
     assert ask(f"{prefixed.url}/phases/static/main.js").status == 200
-    assert get(prefixed, "pipeline", demo).json["phases"][0]["state"] == "fresh"
+    assert get(prefixed, "pipeline", demo).json["phases"][0]["state"] == "up to date"
     bare = prefixed.url.removesuffix("/mlops/lab")
     for place in ("/phases", f"{DATA}/experiments"):
         assert ask(f"{bare}{place}").status == 404

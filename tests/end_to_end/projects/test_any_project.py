@@ -166,7 +166,7 @@ def test_the_quality_is_the_metric_that_the_run_itself_logged(project: Path) -> 
     assert (verdict.action, verdict.quality) == ("reuse", logged)
     MlflowClient().log_metric(verdict.run_id, "validation_accuracy", 0.9)
     verdict = find_reusable(project, "train")
-    assert (verdict.action, verdict.kind, verdict.quality) == ("ask", "between", 0.9)
+    assert (verdict.action, verdict.kind, verdict.quality) == ("ask", "borderline", 0.9)
 
 
 def test_a_failed_gate_asks(project: Path) -> None:

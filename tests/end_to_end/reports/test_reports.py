@@ -30,7 +30,7 @@ def test_a_pipeline_keeps_its_reports_on_its_run_and_the_project_its_log(project
         f"reports/{name}" for name in (LOG_FILE, "report.html", "state.json")
     ]
     state = json.loads(text_of(project, parent.info.run_id, "state.json"))
-    assert [(one["phase"], one["state"]) for one in state["phases"]] == [(name, "fresh") for name in PHASE_NAMES]
+    assert [(one["phase"], one["state"]) for one in state["phases"]] == [(name, "up to date") for name in PHASE_NAMES]
     own = [project.newest(name).info.run_id for name in PHASE_NAMES]
     assert MARK.findall(text_of(project, parent.info.run_id, LOG_FILE)) == own
     kept = (project.folder / LOG_FILE).read_text(encoding="utf-8")

@@ -93,7 +93,7 @@ def test_status_shows_each_phase_with_what_became_of_it(four: ProjectFolder) -> 
     table = four.command("mlflow-phases", "status")
     assert table.exit_code == 0, table.text
     rows = {line.split()[0]: line for line in table.text.splitlines() if line.startswith("phase")}
-    assert "fresh" in rows["phase2"]
+    assert "up to date" in rows["phase2"]
     assert "fidelity 0.989 (good)" in rows["phase2"]
     assert four.newest("phase2").info.run_id[:8] in rows["phase2"]
 
@@ -102,7 +102,7 @@ def test_status_shows_each_phase_with_what_became_of_it(four: ProjectFolder) -> 
     four.client.set_tag(four.newest("phase3").info.run_id, "phase.quarantined", "wrong labels")
     states = {one["phase"]: one for one in printed_json(four, "status")}
     assert {name: one["state"] for name, one in states.items()} == {
-        "phase1": "fresh",
+        "phase1": "up to date",
         "phase2": "stale",
         "phase3": "quarantined",
         "phase4": "quarantined",

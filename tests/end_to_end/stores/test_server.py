@@ -77,7 +77,7 @@ def test_the_main_path_works_over_http_with_artifacts_behind_the_server(
     assert f"{server.url}/#/experiments/" in text
 
     states = json.loads(served.command("mlflow-phases", "status", "--json").text)
-    assert [(one["phase"], one["state"]) for one in states] == [(name, "fresh") for name in PHASE_NAMES]
+    assert [(one["phase"], one["state"]) for one in states] == [(name, "up to date") for name in PHASE_NAMES]
 
     code, text = run(served, "phase1", start=5)
     assert (code, served.executed()) == (3, []), text

@@ -47,7 +47,7 @@ def test_a_parameter_that_no_phase_has_is_refused_with_those_there_are(project):
 
 GRADES = {
     "good": {"fidelity": 0.9, "held_out": 0.8},
-    "between": {"fidelity": 0.8, "held_out": 0.8},
+    "borderline": {"fidelity": 0.8, "held_out": 0.8},
     "poor": {"fidelity": 0.1, "held_out": 0.8},
     "gate": {"fidelity": 0.9, "held_out": 0.1},
     "unknown": {"held_out": 0.8},
@@ -73,7 +73,7 @@ def run_demo(demo, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("grade", ["good", "between"])
+@pytest.mark.parametrize("grade", ["good", "borderline"])
 def test_a_pipeline_goes_on_with_a_result_that_is_good_enough(demo, run_demo, grade):
     parent = run_demo(GRADES[grade])
     assert demo.client.get_run(parent).info.status == "FINISHED"

@@ -136,7 +136,7 @@ def test_in_a_pipe_a_line_is_printed_when_something_changes(demo, capfd):
     child = pexpect.spawn(
         "/bin/sh", ["-c", f"{sys.executable} {words} | cat"], encoding="utf-8", timeout=60, preexec_fn=obeying
     )
-    child.expect(r"UTC collect: fresh: \w{8} of ")
+    child.expect(r"UTC collect: up to date: \w{8} of ")
     child.expect_exact("evaluate: missing: never run")
     run_id, _ = demo.start("train")
     child.expect_exact(f"train: running: {run_id[:8]} since ")

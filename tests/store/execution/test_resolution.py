@@ -47,7 +47,7 @@ def test_an_answer_is_carried_out_when_nothing_changed_meanwhile(demo, asked):
     kept = demo.compute("train", metrics=BETWEEN)
     questions = asked()
     found = demo.settle("train")
-    assert questions == [("between", "")]
+    assert questions == [("borderline", "")]
     assert found.source.run_id == kept
     assert demo.tags(found.run_id)["phase.answered_by"] == "ada"
 
@@ -90,7 +90,7 @@ def test_code_that_was_edited_while_a_question_was_open_is_asked_about_anew(demo
     demo.compute("evaluate")
     questions = asked(lambda: demo.edit("train.py", "print(2)", "print(20)"), decide="rerun")
     found = demo.settle("train")
-    assert questions == [("between", ""), ("downstream", "")]
+    assert questions == [("borderline", ""), ("downstream", "")]
     assert found.source is None
     assert found.decision.identity == demo.decide("train").identity
     assert "things changed while the question was open" in capsys.readouterr().err
@@ -110,7 +110,7 @@ def test_a_run_that_was_quarantined_while_the_question_was_open_is_not_kept(demo
     kept = demo.compute("train", metrics=BETWEEN)
     questions = asked(lambda: demo.records.quarantine(kept, "wrong data"))
     found = demo.settle("train")
-    assert questions == [("between", "")]
+    assert questions == [("borderline", "")]
     assert (found.source, found.decision.verdict.action) == (None, "run")
     assert not {"phase.answer", "phase.answered_by"} & set(demo.tags(found.run_id))
 
@@ -120,7 +120,7 @@ def test_good_work_that_appeared_while_the_question_was_open_is_asked_about_too(
     demo.compute("train", metrics=BETWEEN)
     questions = asked(lambda: demo.compute("evaluate"), decide="rerun")
     found = demo.settle("train")
-    assert questions == [("between", ""), ("between", "")]
+    assert questions == [("borderline", ""), ("borderline", "")]
     assert [loss.phase for loss in found.decision.verdict.invalidates] == ["train", "evaluate"]
 
 

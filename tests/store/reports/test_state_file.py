@@ -41,14 +41,14 @@ def test_the_state_is_as_its_schema_says_whatever_the_phases_do(demo):
     demo.compute("collect")
     demo.compute("train", metrics={"fidelity": 0.8, "held_out": 0.9})
     demo.compute("evaluate")
-    assert check(demo.history()) == {"collect": "fresh", "train": "in between", "evaluate": "fresh"}
+    assert check(demo.history()) == {"collect": "up to date", "train": "borderline", "evaluate": "up to date"}
     demo.compute("collect", "other bytes", seed=1)
     with pytest.raises(PhaseError):
         demo.settle("train")  # It asks, and nobody answers.
     demo.start("evaluate")
-    assert check(demo.history()) == {"collect": "fresh", "train": "stale", "evaluate": "running"}
+    assert check(demo.history()) == {"collect": "up to date", "train": "stale", "evaluate": "running"}
     run_id = demo.compute("train", metrics={"held_out": float("nan")})
-    assert check(demo.history())["train"] != "fresh"
+    assert check(demo.history())["train"] != "up to date"
     demo.records.quarantine(run_id, 'wrong "labels"')
     check(demo.history())
 

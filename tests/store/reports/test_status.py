@@ -34,7 +34,7 @@ def test_a_finished_pipeline_is_fresh_and_matches_its_upstream(demo):
     for phase in ("collect", "train", "evaluate"):
         demo.compute(phase)
     found = states(demo)
-    assert names(demo) == ["fresh", "fresh", "fresh"]
+    assert names(demo) == ["up to date", "up to date", "up to date"]
     assert [state.matches for state in found.values()] == ["", "yes", "yes"]
     assert [state.remarks for state in found.values()] == [(), (), ()]
 
@@ -91,7 +91,7 @@ def test_reusing_a_pipeline_leaves_its_state_as_it_was(demo):
 @pytest.mark.parametrize(
     ("metrics", "state", "remark"),
     [
-        (BETWEEN, "in between", "its fidelity 0.8 lies between poor (0.7) and good (0.85)"),
+        (BETWEEN, "borderline", "its fidelity 0.8 lies between poor (0.7) and good (0.85)"),
         ({"fidelity": 0.1, "held_out": 0.8}, "poor", None),
         ({"fidelity": 0.9, "held_out": 0.1}, "gate failed", "gate 'held_out > 0.5' failed: 0.1 against 0.5"),
         ({"fidelity": float("nan"), "held_out": 0.8}, "quality unknown", "its quality is not known: metric 'fide"),
@@ -229,7 +229,7 @@ def test_a_state_as_plain_values_holds_what_the_table_shows(demo):
     content = states(demo)["train"].to_dict()
     assert content | {"completed_at": None, "cost_usd": None} == {
         "phase": "train",
-        "state": "fresh",
+        "state": "up to date",
         "run_id": run_id,
         "completed_at": None,
         "quality": 0.9,
@@ -250,8 +250,8 @@ def test_the_table_has_a_line_for_each_phase_and_its_remarks_below(demo):
     run_id = demo.compute("train", metrics=BETWEEN, seconds=90.0)
     lines = status_table(list(states(demo).values())).splitlines()
     assert lines[0].split("  ")[0] == "phase"
-    assert lines[2].startswith("collect   fresh")
-    assert lines[3].startswith("train     in between")
+    assert lines[2].startswith("collect   up to date")
+    assert lines[3].startswith("train     borderline")
     assert "fidelity 0.8 (between)  yes" in lines[3]
     assert "1 min 30 s" in lines[3]
     assert lines[3].endswith(run_id[:8])

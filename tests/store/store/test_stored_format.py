@@ -12,7 +12,7 @@ from simulation import Simulation
 from mlflow_plugin.cli.comparison import compare_runs
 from mlflow_plugin.store.artifacts import fetch_outputs
 
-STORED = Path(__file__).parent / "fixtures" / "store_v1"
+STORED = Path(__file__).parents[2] / "fixtures" / "store_v1"
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_its_question_is_still_open_with_its_options(old):
     options = asking.question["options"]
     assert [(option["letter"], option["decide"]) for option in options] == [("A", "reuse"), ("B", "rerun")]
     assert options[1]["throws_away"][0]["quality"] == 0.8
-    assert old.action("train", epochs=30) == ("ask", "between")
+    assert old.action("train", epochs=30) == ("ask", "borderline")
 
 
 def test_its_quarantine_holds(old):

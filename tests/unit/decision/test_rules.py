@@ -31,7 +31,7 @@ COLLECT = PhaseRun("5eed5eed00", "collect", completed_at=NOON)
 # What a run of the same identity may look like: its fields, then what was found out about it.
 STATES: dict[str, tuple[dict, dict]] = {
     "good": ({"metrics": GOOD}, {}),
-    "between": ({"metrics": GOOD | {"fidelity": 0.8}}, {}),
+    "borderline": ({"metrics": GOOD | {"fidelity": 0.8}}, {}),
     "poor": ({"metrics": GOOD | {"fidelity": 0.3}}, {}),
     "gate failed": ({"metrics": GOOD | {"held_out": 0.1}}, {}),
     "NaN": ({"metrics": GOOD | {"fidelity": math.nan}}, {}),
@@ -50,7 +50,7 @@ STATES: dict[str, tuple[dict, dict]] = {
     ),
     "died early": ({"completed_at": None, "status": "FAILED"}, {}),
 }
-STALE = ("none", "good", "between", "poor", "quarantined", "outputs lost", "same inputs")
+STALE = ("none", "good", "borderline", "poor", "quarantined", "outputs lost", "same inputs")
 
 
 def candidate(state: str, number: int = 0, phase: Phase = TRAIN) -> Candidate:
@@ -109,7 +109,7 @@ def table(states: tuple[str, ...], stale: str, old: bool, downstream: bool, miss
         return "wait", "live"
     first_that_speaks = {
         "interrupted": ("resume", "interrupted"),
-        "between": ("ask", "between"),
+        "borderline": ("ask", "borderline"),
         "gate failed": ("ask", "gate"),
         "NaN": ("ask", "unknown"),
         "never logged": ("ask", "unknown"),
@@ -117,7 +117,7 @@ def table(states: tuple[str, ...], stale: str, old: bool, downstream: bool, miss
     for state in states:
         if state in first_that_speaks:
             return first_that_speaks[state]
-    if stale in ("good", "between"):
+    if stale in ("good", "borderline"):
         return "ask", "stale"
     if old:
         return "ask", "old"
@@ -197,7 +197,7 @@ def test_a_run_is_reused_when_good_run_again_when_poor_and_asked_about_between(v
     elif (value < poor) if higher_is_better else (value > poor):
         assert verdict.action == "run"
     else:
-        assert (verdict.action, verdict.kind) == ("ask", "between")
+        assert (verdict.action, verdict.kind) == ("ask", "borderline")
 
 
 def test_a_phase_without_quality_is_reused_when_complete_however_small_its_result():
@@ -207,7 +207,7 @@ def test_a_phase_without_quality_is_reused_when_complete_however_small_its_resul
 
 
 def test_the_newest_good_run_is_reused_also_behind_a_newer_one_that_is_not_good():
-    given_now = evidence(("between", "good", "good"))
+    given_now = evidence(("borderline", "good", "good"))
     assert decide(given_now).run_id == given_now.same[1].run.run_id
 
 
@@ -232,7 +232,7 @@ def test_a_pinned_older_input_is_called_chosen_and_not_latest():
 
 
 def test_a_stale_run_in_between_says_both():
-    reasons = decide(evidence(stale="between")).reasons
+    reasons = decide(evidence(stale="borderline")).reasons
     assert len(reasons) == 2
     assert reasons[1] == "its fidelity 0.8 lies between poor (0.7) and good (0.85)"
 
@@ -240,7 +240,7 @@ def test_a_stale_run_in_between_says_both():
 @pytest.mark.parametrize(
     ("state", "why"),
     [
-        ("between", "its fidelity 0.8 lies between poor (0.7) and good (0.85)"),
+        ("borderline", "its fidelity 0.8 lies between poor (0.7) and good (0.85)"),
         ("gate failed", "gate 'held_out > 0.5' failed: 0.1 against 0.5"),
         ("NaN", "its quality is not known: metric 'fidelity' is nan"),
         ("never logged", "its quality is not known: metric 'fidelity' was never logged; log it to that run, or answer"),
@@ -301,7 +301,7 @@ def test_a_downstream_question_lists_what_is_lost_and_prices_all_that_must_be_co
     assert "computes train, steer: about 26 min and $0.95" in again.price()
 
 
-@pytest.mark.parametrize("state", ["between", "gate failed", "NaN"])
+@pytest.mark.parametrize("state", ["borderline", "gate failed", "NaN"])
 def test_running_again_throws_away_the_run_itself_and_what_was_built_on_it(state):
     verdict = decide(evidence((state,), downstream=True))
     assert [loss.phase for loss in verdict.options[1].throws_away] == ["train", "steer"]
@@ -309,7 +309,7 @@ def test_running_again_throws_away_the_run_itself_and_what_was_built_on_it(state
 
 
 def test_a_run_is_listed_once_among_the_losses():
-    given_now = evidence(("between",))
+    given_now = evidence(("borderline",))
     itself = superseded_run(TRAIN, given_now.same[0].run)
     assert decide(replace(given_now, downstream=lambda: [itself])).invalidates == (itself,)
 
@@ -334,7 +334,7 @@ def test_a_question_about_old_inputs_offers_to_go_on_or_to_stop_and_renew_them()
 
 
 def test_an_answer_is_found_by_letter_and_by_decide_value():
-    verdict = decide(evidence(("between",)))
+    verdict = decide(evidence(("borderline",)))
     keep, again = verdict.options
     assert [verdict.option(answer) for answer in ("A", "reuse", "B", "rerun", "C", "")] == [
         keep,
@@ -355,7 +355,7 @@ def test_a_forced_run_names_the_good_work_that_it_throws_away():
     assert "took 11 min, cost $0.43" in verdict.reasons[1]
 
 
-@pytest.mark.parametrize("state", sorted(set(STATES) - {"good", "between", "gate failed"}))
+@pytest.mark.parametrize("state", sorted(set(STATES) - {"good", "borderline", "gate failed"}))
 def test_a_forced_run_throws_away_nothing_where_nothing_good_was(state):
     verdict = force(evidence((state,)))
     assert (verdict.action, verdict.invalidates) == ("run", ())

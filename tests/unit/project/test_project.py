@@ -20,13 +20,13 @@ DIAMOND = {"left": ["source"], "right": ["source"], "source": [], "join": ["left
 
 
 @pytest.mark.parametrize(
-    ("value", "grade"), [(0.85, "good"), (0.9, "good"), (0.849, "between"), (0.7, "between"), (0.699, "poor")]
+    ("value", "grade"), [(0.85, "good"), (0.9, "good"), (0.849, "borderline"), (0.7, "borderline"), (0.699, "poor")]
 )
 def test_the_bounds_themselves_count_as_reached(value, grade):
     assert Quality("fidelity", good=0.85, poor=0.7).grade(value) == grade
 
 
-@pytest.mark.parametrize(("value", "grade"), [(0.1, "good"), (0.11, "between"), (0.5, "between"), (0.51, "poor")])
+@pytest.mark.parametrize(("value", "grade"), [(0.1, "good"), (0.11, "borderline"), (0.5, "borderline"), (0.51, "poor")])
 def test_a_loss_is_good_when_it_is_low(value, grade):
     assert Quality("loss", good=0.1, poor=0.5, higher_is_better=False).grade(value) == grade
 

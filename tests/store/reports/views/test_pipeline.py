@@ -43,10 +43,10 @@ def beat(demo, run_id: str, **told: object) -> None:
 def test_a_finished_pipeline_is_fresh_throughout_and_nothing_is_to_be_mended(demo):
     made = finish_all(demo)
     found = view(demo)
-    assert [phase["state"] for phase in found["phases"]] == ["fresh"] * 3
+    assert [phase["state"] for phase in found["phases"]] == ["up to date"] * 3
     assert [phase["run"]["run_id"] for phase in found["phases"]] == list(made.values())
     assert [phase["mend"] for phase in found["phases"]] == [None] * 3
-    assert (found["summary"]["sentence"], found["summary"]["mend"]) == ("all 3 phases are fresh.", None)
+    assert (found["summary"]["sentence"], found["summary"]["mend"]) == ("all 3 phases are up to date.", None)
 
 
 def test_a_pipeline_that_was_never_run_is_missing_and_says_how_to_run_it(demo):
@@ -71,7 +71,7 @@ def test_what_hangs_on_a_stale_phase_is_invalidated_although_its_own_input_is_th
     made = finish_all(demo)
     demo.compute("collect", "other data")
     found = phases(demo)
-    assert [phase["state"] for phase in found.values()] == ["fresh", "stale", "invalidated"]
+    assert [phase["state"] for phase in found.values()] == ["up to date", "stale", "invalidated"]
     assert found["evaluate"]["inputs"][0]["matches"] is True
     why = f"train {made['train'][:8]}, which it was made from, is stale itself"
     assert found["evaluate"]["remarks"] == [why]
@@ -87,22 +87,22 @@ def test_a_run_whose_place_a_later_one_took_is_invalidated_until_that_one_is_out
     assert (evaluate["state"], evaluate["run"]["invalidated_by"]) == ("invalidated", taker)
     assert evaluate["remarks"][0].startswith(f"evaluate {taker[:8]} of ")
     demo.records.quarantine(taker, "wrong data")
-    assert phases(demo)["evaluate"]["state"] == "fresh"
+    assert phases(demo)["evaluate"]["state"] == "up to date"
 
 
 def test_going_back_to_the_earlier_input_makes_its_results_fresh_again(demo):
     demo.compute("collect", "one", seed=0)
     demo.compute("train")
     demo.compute("collect", "two", seed=1)
-    assert states(demo)[:2] == ["fresh", "stale"]
+    assert states(demo)[:2] == ["up to date", "stale"]
     demo.settle("collect", seed=0)
-    assert states(demo)[:2] == ["fresh", "fresh"]
+    assert states(demo)[:2] == ["up to date", "up to date"]
 
 
 @pytest.mark.parametrize(
     ("metrics", "state", "grade"),
     [
-        (BETWEEN, "in between", "between"),
+        (BETWEEN, "borderline", "borderline"),
         (POOR, "poor", "poor"),
         ({"fidelity": 0.9, "held_out": 0.1}, "gate failed", "gate"),
         ({"fidelity": float("nan"), "held_out": 0.8}, "quality unknown", "unknown"),
@@ -176,7 +176,7 @@ def test_an_interruption_counts_no_more_once_a_later_run_succeeded(demo):
     run_id, _ = demo.start("collect", seed=1)
     demo.die(run_id)
     demo.compute("collect")
-    assert phases(demo)["collect"]["state"] == "fresh"
+    assert phases(demo)["collect"]["state"] == "up to date"
 
 
 def test_a_failed_phase_says_why(demo):
@@ -203,7 +203,7 @@ def test_a_quarantined_result_says_why_and_is_said_of_an_older_one_that_takes_it
     old, new = demo.compute("collect", "one"), demo.compute("collect", "two")
     demo.records.quarantine(new, "wrong data")
     collect = phases(demo)["collect"]
-    assert (collect["state"], collect["run"]["run_id"]) == ("fresh", old)
+    assert (collect["state"], collect["run"]["run_id"]) == ("up to date", old)
     assert collect["remarks"] == [f"collect {new[:8]} is quarantined: wrong data"]
     demo.records.quarantine(old, "wrong data too")
     collect = phases(demo)["collect"]
@@ -314,7 +314,7 @@ def test_a_phase_without_a_good_run_loses_what_was_made_from_it_when_that_is_goo
     train = demo.compute("train", metrics=BETWEEN)
     evaluate = demo.compute("evaluate")
     found = phases(demo)
-    assert [phase["state"] for phase in found.values()] == ["fresh", "in between", "fresh"]
+    assert [phase["state"] for phase in found.values()] == ["up to date", "borderline", "up to date"]
     assert [loss["run_id"] for loss in found["train"]["mend"]["would_lose"]] == [train, evaluate]
 
 
@@ -336,10 +336,10 @@ def test_the_summary_says_in_a_sentence_what_is_stale_and_what_mending_takes(dem
     demo.compute("collect", "two")
     summary = view(demo)["summary"]
     assert summary["sentence"] == (
-        "1 of 3 phases is fresh; train is stale; evaluate is invalidated. "
+        "1 of 3 phases is up to date; train is stale; evaluate is invalidated. "
         "Run train, then evaluate: about 11 min and $0.02. That throws away 2 runs."
     )
-    assert (summary["stale"], summary["fresh"]) == (["train", "evaluate"], 1)
+    assert (summary["stale"], summary["up_to_date"]) == (["train", "evaluate"], 1)
 
 
 def test_the_view_needs_no_mlproject_file_only_what_the_experiment_declares(demo):

@@ -34,7 +34,7 @@ def test_a_waiting_question_shows_its_options_as_the_terminal_does(demo):
     verdict = demo.decide("train").verdict
     run_id = ask(demo)
     (found,) = questions(demo)
-    assert (found["run_id"], found["phase"], found["kind"], found["waiting"]) == (run_id, "train", "between", True)
+    assert (found["run_id"], found["phase"], found["kind"], found["waiting"]) == (run_id, "train", "borderline", True)
     assert found["reasons"] == list(verdict.reasons)
     text = question_text(verdict)
     for option in found["options"]:
