@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.records import Records
-from mlflow_plugin.execution.resolution import settle_request
+from mlflow_plugin.execution.resolution import resolve_request
 from mlflow_plugin.project.mlproject import load_project
 
 MLPROJECT = """\
@@ -49,14 +49,14 @@ def finish_pipeline(folder: Path, tracking_uri: str, experiment_id: str = "0") -
     records, made = Records(client), {}
     for phase in project.order(project.phases):
         request = Request(project, phase, {}, client, experiment_id, base=folder)
-        attempt = settle_request(request, records, lambda request=request: records.create(request))  # type: ignore[misc]
+        resolution = resolve_request(request, records, lambda request=request: records.create(request))  # type: ignore[misc]
         staged = folder / "staged"
         staged.mkdir()
         (staged / "result.json").write_text(f'"{phase.name}"')
-        records.metrics(attempt.run_id, {"fidelity": 0.989, **{f"metric{n}": float(n) for n in range(10)}})
-        complete_work(records, attempt.run_id, replace(attempt.work()), 60.0, staged=staged)
+        records.metrics(resolution.run_id, {"fidelity": 0.989, **{f"metric{n}": float(n) for n in range(10)}})
+        complete_work(records, resolution.run_id, replace(resolution.work()), 60.0, staged=staged)
         shutil.rmtree(staged)
-        made[phase.name] = attempt.run_id
+        made[phase.name] = resolution.run_id
     return made
 
 

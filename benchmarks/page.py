@@ -26,7 +26,7 @@ from benchmarks.verdict import prepared, server
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.records import Records
-from mlflow_plugin.execution.resolution import settle_request
+from mlflow_plugin.execution.resolution import resolve_request
 from mlflow_plugin.project.mlproject import load_project
 
 ROUNDS, POLLS = 15, 9
@@ -80,12 +80,12 @@ def make_stale(folder: Path, tracking_uri: str) -> None:
     records = Records(client)
     given = {"epochs": 7, "decide": "rerun"}
     request = Request(project, project.phase("phase1"), given, client, "0", base=folder / "project")
-    attempt = settle_request(request, records, lambda: records.create(request))
+    resolution = resolve_request(request, records, lambda: records.create(request))
     staged = folder / "staged"
     staged.mkdir()
     (staged / "result.json").write_text('"another"')
-    records.metrics(attempt.run_id, {"fidelity": 0.99})
-    complete_work(records, attempt.run_id, replace(attempt.work()), 60.0, staged=staged)
+    records.metrics(resolution.run_id, {"fidelity": 0.99})
+    complete_work(records, resolution.run_id, replace(resolution.work()), 60.0, staged=staged)
 
 
 def states(address: str) -> list[str]:

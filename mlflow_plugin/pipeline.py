@@ -8,7 +8,8 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.backends.local import Execution, absolute_tracking_uri
+from mlflow_plugin.backends.execution import ExecutionSettings, absolute_tracking_uri
+from mlflow_plugin.backends.local import launch_locally
 from mlflow_plugin.backends.pipeline import run_pipeline
 from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.machine.signals import orderly_termination
@@ -48,9 +49,11 @@ def main() -> int:
             typed_elsewhere=True,
         )
         # The environment for the pipeline was chosen when this process was started; its phases share it.
-        execution = Execution({"ENV_MANAGER": "local"}, backend_name="local")
+        settings = ExecutionSettings({"ENV_MANAGER": "local"}, backend_name="local")
         with orderly_termination():
-            run_pipeline(project, name, given, client, run.info.experiment_id, execution, invocation, run_id)
+            run_pipeline(
+                project, name, given, client, run.info.experiment_id, settings, launch_locally, invocation, run_id
+            )
     except KeyboardInterrupt:
         _logger.error("interrupted; what was done by then is kept")
         return 1

@@ -14,10 +14,12 @@ from mlflow.projects.submitted_run import SubmittedRun
 from mlflow.projects.utils import PROJECT_ENV_MANAGER
 from mlflow.tracking import MlflowClient, get_tracking_uri
 
-from mlflow_plugin.backends.local import Execution, FinishedRun, absolute_tracking_uri, carry_out, environment
+from mlflow_plugin.backends.execution import ExecutionSettings, FinishedRun, absolute_tracking_uri, execute_phase
+from mlflow_plugin.backends.local import launch_locally
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.machine.signals import orderly_termination
+from mlflow_plugin.machine.variables import environment_variables
 from mlflow_plugin.progress import attach_terminal_handler
 from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.mlproject import load_project
@@ -29,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 
 class PhasesBackend(AbstractBackend):
-    """An MLflow project backend. It returns only when the phase is done, since the verdict may need an answer."""
+    """The MLflow project backend `phases`. It returns when the phase is done, since the verdict may need an answer."""
 
     def run(
         self,
@@ -41,8 +43,10 @@ class PhasesBackend(AbstractBackend):
         tracking_uri: str,
         experiment_id: str,
     ) -> SubmittedRun:
-        """Carries out a phase or a pipeline. Raises PhaseError; under the `mlflow` command it ends with its exit code
-        instead.
+        """Execute a phase or a pipeline.
+
+        Raises:
+            PhaseError: It failed or needs an answer. Under the `mlflow` command the process ends with its exit code.
         """
         attach_terminal_handler()
         try:
@@ -58,9 +62,9 @@ class PhasesBackend(AbstractBackend):
 
 
 def _require_answer(experiment_id: str) -> None:
-    """Finds out at once whether a tracking server is there. Later on a phase has more patience with it."""
+    """Raise at once when no tracking server is there. Later a phase is more patient with it."""
     if get_tracking_uri().startswith("http"):
-        with environment({name: os.environ.get(name, value) for name, value in SHORT_PATIENCE.items()}):
+        with environment_variables({name: os.environ.get(name, value) for name, value in SHORT_PATIENCE.items()}):
             MlflowClient().get_experiment(experiment_id)
 
 
@@ -81,7 +85,16 @@ def _run(
         from mlflow_plugin.backends.pipeline import run_pipeline
 
         return FinishedRun(
-            run_pipeline(project, entry_point, given, client, experiment_id, Execution(config), invocation)
+            run_pipeline(
+                project,
+                entry_point,
+                given,
+                client,
+                experiment_id,
+                ExecutionSettings(config),
+                launch_locally,
+                invocation,
+            )
         )
     if entry_point in project.other_entry_points:
         raise UsageError(
@@ -89,11 +102,11 @@ def _run(
             "Add one, or run it without `-b phases`."
         )
     request = Request(project, project.phase(entry_point), given, client, experiment_id, asked_as=invocation)
-    return FinishedRun(carry_out(request, Execution(config)).run_id)
+    return FinishedRun(execute_phase(request, ExecutionSettings(config), launch_locally).run_id)
 
 
 def _leave(error: PhaseError) -> NoReturn:
-    """One message and the right exit code under a command; the error itself in somebody's Python."""
+    """End with one message and the exit code under a command; raise the error in a Python program."""
     if click.get_current_context(silent=True) is None:
         raise error
     _logger.error(str(error))

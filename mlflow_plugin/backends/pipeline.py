@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.backends.local import Execution, carry_out
+from mlflow_plugin.backends.execution import ExecutionSettings, Launcher, execute_phase
 from mlflow_plugin.decision.quality import borderline_reasons, quality_cell
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import NeedsAnswer
@@ -30,18 +30,31 @@ def run_pipeline(
     given: Mapping[str, object],
     client: MlflowClient,
     experiment_id: str,
-    execution: Execution,
+    settings: ExecutionSettings,
+    launch: Launcher,
     invocation: Invocation,
     run_id: str = "",
 ) -> str:
-    """Runs a pipeline's phases under one parent run and prints what became of each; returns the parent run's id.
+    """Run a pipeline's phases under one parent run, log a table of how they ended, and return the parent run's id.
 
-    Raises PhaseError as soon as a phase fails or a question stays open; what was done by then is kept.
+    Args:
+        project: The project that declares the pipeline.
+        name: The pipeline's entry point.
+        given: Its parameters, as the caller wrote them.
+        client: The tracking store.
+        experiment_id: The experiment of all runs.
+        settings: How its phases are executed.
+        launch: Runs the command of a phase.
+        invocation: The command that was typed, for messages that say how to continue.
+        run_id: The parent run, where MLflow has made one.
+
+    Raises:
+        PhaseError: A phase failed, or a question stays open. What was done by then is kept.
     """
     pipeline = project.pipelines[name]
     check_parameters(project, pipeline, given)
     records = Records(client)
-    parent = run_id or records.create_pipeline(project, pipeline.name, given, experiment_id, execution.backend_name)
+    parent = run_id or records.create_pipeline(project, pipeline.name, given, experiment_id, settings.backend_name)
     phases = project.order(pipeline.targets)
     outcomes: dict[str, Outcome] = {}
     accepted: frozenset[str] = frozenset()
@@ -58,11 +71,11 @@ def run_pipeline(
                     client,
                     experiment_id,
                     force_allowed=False,
-                    inputs={need: outcomes[need].source.run_id for need in phase.needs},
+                    inputs={need: outcomes[need].result.run_id for need in phase.needs},
                     asked_as=invocation,
                 )
-                settings = replace(execution, parent_run_id=parent, accepted_run_ids=accepted)
-                outcomes[phase.name] = carry_out(request, settings)
+                of_phase = replace(settings, parent_run_id=parent, accepted_run_ids=accepted)
+                outcomes[phase.name] = execute_phase(request, of_phase, launch)
                 done[phase.name] = outcomes[phase.name].run_id
                 accepted |= outcomes[phase.name].accepted_run_ids
                 _check_usable(phase, outcomes[phase.name], phases[number:], pipeline, invocation)
@@ -84,16 +97,17 @@ def run_pipeline(
 def _check_usable(
     phase: Phase, outcome: Outcome, later: Sequence[Phase], pipeline: Pipeline, invocation: Invocation
 ) -> None:
-    """Raises NeedsAnswer before anything is built on a result that was just computed and is not good enough for it."""
-    computed = outcome.run_id == outcome.source.run_id
-    grade = phase.grade(outcome.source.metrics)
+    """Raise NeedsAnswer when a result that was just computed is not good enough for the phases that need it."""
+    computed = outcome.run_id == outcome.result.run_id
+    grade = phase.grade(outcome.result.metrics)
     needing = [other for other in later if phase.name in other.needs]
     if not computed or grade in ("good", "borderline") or not needing:
         return
-    reasons = "; ".join(borderline_reasons(phase, outcome.source)) or quality_cell(phase, outcome.source)
+    reasons = "; ".join(borderline_reasons(phase, outcome.result)) or quality_cell(phase, outcome.result)
     handed = handed_down(pipeline, needing[0], invocation.parameters)
-    given = without_defaults(handed, needing[0].parameters) | {f"{phase.name}_run_id": outcome.source.run_id}
+    given = without_defaults(handed, needing[0].parameters) | {f"{phase.name}_run_id": outcome.result.run_id}
     raise NeedsAnswer(
-        f"{phase.name} was computed, and nothing was built on it: {reasons}. Mend it, or go on with it all the same: "
+        f"{phase.name} was computed, and nothing was built on it: {reasons}. "
+        "Fix the cause, or continue with it all the same: "
         f"{invocation.command(needing[0].name, **given)}"
     )

@@ -65,14 +65,14 @@ def activity(run: PhaseRun, where: str, alive: bool, silent_seconds: float) -> A
     )
 
 
-def last_beat(run: PhaseRun) -> str:
+def lost_heartbeat(run: PhaseRun) -> str:
     """That a run's heart stopped, and when it was last heard."""
     at, step = _number(run.heartbeat, "at"), run.heartbeat.get("step")
     heard = f"last beat {clock(datetime.fromtimestamp(at, UTC))}" if at is not None else "never heard"
     return f"its heart stopped: {heard}{f' at step {step}' if step is not None else ''}"
 
 
-def how_to_go_on(run: PhaseRun, invocation: Invocation) -> str:
+def how_to_resume(run: PhaseRun, invocation: Invocation) -> str:
     """What to type to get a dead run's work done."""
     # Told to compute anew, it would not go on from the checkpoint.
     given = {name: value for name, value in invocation.parameters.items() if name != "decide"}

@@ -19,6 +19,7 @@ from mlflow_plugin.format import short
 from mlflow_plugin.machine.liveness import is_alive, whereabouts
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.history import moment, phase_run
+from mlflow_plugin.store.patience import StoreAway, StorePatience
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_decoding import mapping
 from mlflow_plugin.store.run_encoding import now
@@ -159,3 +160,22 @@ def given_answer(client: MlflowClient, run_id: str) -> Answer | None:
     if first is None:
         return None
     return Answer(options[first["letter"]], str(first.get("by") or "unknown"), str(first.get("at") or ""))
+
+
+class AnswerReader:
+    """Look for an answer from elsewhere to the open question of a run, for the process that asks.
+
+    A store that is away for a while ends no question: somebody may sit at the terminal, or have let the run wait
+    overnight.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str, phase: str) -> None:
+        self._client, self._run_id = client, run_id
+        self._patience = StorePatience(phase)
+
+    def __call__(self) -> Answer | None:
+        """Return the answer that counts; None while there is none or the store does not answer."""
+        try:
+            return self._patience.read(lambda: given_answer(self._client, self._run_id))
+        except StoreAway:
+            return None

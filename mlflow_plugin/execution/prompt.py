@@ -52,7 +52,7 @@ def commands_text(request: Request, verdict: Verdict, run_id: str) -> str:
     return "\n".join(lines)
 
 
-def settle(
+def obtain_answer(
     request: Request, verdict: Verdict, run_id: str, read_answer: Callable[[], Answer | None], user: str
 ) -> Answer:
     """The answer to a question. `read_answer` returns what was answered from elsewhere for this question, or None.
@@ -68,7 +68,7 @@ def settle(
     return _ask_somebody(request, verdict, run_id, text, read_answer, user)
 
 
-def check_goes_on(request: Request, verdict: Verdict, answer: Answer) -> None:
+def check_not_stopped(request: Request, verdict: Verdict, answer: Answer) -> None:
     """Raises PhaseError when the answer is to stop. To be asked once the answer is recorded: who gave it waits to see
     it."""
     if answer.option.decide == "fail":

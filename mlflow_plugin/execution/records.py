@@ -16,7 +16,7 @@ from mlflow_plugin.decision.question import question_json
 from mlflow_plugin.decision.request import Decision, Request
 from mlflow_plugin.decision.verdict import Option
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.execution.activity import last_beat
+from mlflow_plugin.execution.activity import lost_heartbeat
 from mlflow_plugin.execution.experiment_views import page_tags
 from mlflow_plugin.execution.prompt import option_commands
 from mlflow_plugin.execution.run_description import failed, pipeline_done, reused
@@ -301,7 +301,7 @@ class Records(RunWriter):
         # It may have ended well between the look at its tags and the look at its process.
         found = phase_run(self.client.get_run(run.run_id))
         if found.status == run.status and not found.complete:
-            reason = clipped(f"{last_beat(run)}; {what_next}")
+            reason = clipped(f"{lost_heartbeat(run)}; {what_next}")
             self._tag(run.run_id, {schema.REASON: reason, schema.PRESUMED_DEAD: now()})
             self.end(run.run_id, "KILLED")
 
@@ -314,7 +314,7 @@ class Records(RunWriter):
         if phase_run(self.client.get_run(run.run_id)).complete:
             self.client.delete_tag(run.run_id, schema.SUCCESSOR)
             return False
-        self.fail(run.run_id, f"{last_beat(run)}; run {successor_id} took its work over", status="KILLED")
+        self.fail(run.run_id, f"{lost_heartbeat(run)}; run {successor_id} took its work over", status="KILLED")
         return True
 
 

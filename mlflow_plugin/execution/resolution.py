@@ -1,330 +1,253 @@
-"""From a request to either a recorded reuse or a run that is ready to compute: decide, ask, wait, acquire with twins,
-as often as it takes.
+"""From a request to a resolution: either an earlier run is reused, or this run is ready to compute.
+
+A small state machine. Every round begins with a decision; a state that returns None leads to the next round.
+
+    decide --reuse------------------------------------> reuse: recorded, done
+       |  ^--wait <--- a duplicate run has ended            ^
+       |  ^--things changed, or a duplicate run was first   | keep
+       |---ask -----------------------------------> ask ----+
+       |                                             | run again
+       `---run, resume ----------------> acquire <---'
+                                            `--> take over --> start: recorded, ready to compute
 """
 
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from mlflow.exceptions import MlflowException
 
-from mlflow_plugin.decision.evidence import decide_phase, is_computing, required
+from mlflow_plugin.decision.evidence import decide_phase, required
 from mlflow_plugin.decision.question import Answer
 from mlflow_plugin.decision.request import Decision, Request
 from mlflow_plugin.decision.verdict import Option
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.execution.activity import how_to_go_on
-from mlflow_plugin.execution.answers import given_answer
+from mlflow_plugin.execution.acquisition import Acquisition
+from mlflow_plugin.execution.activity import how_to_resume
+from mlflow_plugin.execution.answers import AnswerReader
 from mlflow_plugin.execution.heartbeat import Heartbeat
-from mlflow_plugin.execution.prompt import check_goes_on, settle
+from mlflow_plugin.execution.prompt import check_not_stopped, obtain_answer
 from mlflow_plugin.execution.records import Records, Work
 from mlflow_plugin.execution.tags import superseded_runs
-from mlflow_plugin.format import approximately, describe_cost, describe_duration, short
-from mlflow_plugin.machine.liveness import BEAT_SECONDS, Watch
+from mlflow_plugin.execution.waiting import wait_for_duplicate
+from mlflow_plugin.format import approximately, describe_cost, short
+from mlflow_plugin.machine.liveness import Watch
 from mlflow_plugin.machine.signals import Terminated
-from mlflow_plugin.store.artifacts import missing as lost
-from mlflow_plugin.store.artifacts import remedy
-from mlflow_plugin.store.history import History
+from mlflow_plugin.store.artifacts import missing, remedy
 from mlflow_plugin.store.http_retries import ask_again_when_cut
-from mlflow_plugin.store.lock import WITHDRAWN, LockEntry, acquire, lock_number
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_encoding import user
 
 _logger = logging.getLogger(__name__)
 
-_SAY_EVERY_SECONDS = 10.0
-_LOOK_EVERY_SECONDS = min(1.0, BEAT_SECONDS / 4)
-_STORE_AWAY_SECONDS = 600.0
-
 
 @dataclass(frozen=True)
-class Attempt:
-    """A request that is settled. `source` is the run whose outputs count when nothing is computed, else None."""
+class Resolution:
+    """How a request was resolved. `reused` is the run whose outputs count; None when this run is to compute."""
 
     run_id: str
     decision: Decision
-    source: PhaseRun | None = None
+    reused: PhaseRun | None = None
     option: Option | None = None
 
     def work(self) -> Work:
-        """What is to be computed when there is no source."""
+        """Return what is to be computed when no run is reused."""
         superseded = tuple(sorted(superseded_runs(self.decision)))
         return Work(self.decision.request, self.decision.inputs, superseded)
 
     def resumed_from(self) -> PhaseRun | None:
+        """Return the interrupted run to resume from, None for a start from scratch."""
         verdict = self.decision.verdict
         return self.decision.history.run(verdict.run_id or "") if verdict.action == "resume" else None
 
 
-def settle_request(
-    request: Request, records: Records, make_run: Callable[[], str], accepted_run_ids: frozenset[str] = frozenset()
-) -> Attempt:
-    """Decides until a phase is either reused (and that recorded) or ready to compute (and that recorded).
+def resolve_request(
+    request: Request, records: Records, make_run: Callable[[], str], accepted: frozenset[str] = frozenset()
+) -> Resolution:
+    """Decide until a phase is either reused (and that is recorded) or ready to compute (and that is recorded).
 
-    Of several that settle the same request at once, one is given it to compute; the others wait for that one.
-    `make_run` gives the run to record on, made only when needed. Losses that were accepted already are not asked about
-    again. On a PhaseError the run, if it was made by then, is ended with the reason on it.
+    Of several duplicate runs one is given the work to compute; the others wait for it.
+
+    Args:
+        request: The phase, its parameters and its project.
+        records: Writes to the tracking store.
+        make_run: Makes the run to record on. It is called once, after the first decision, unless the request has one.
+        accepted: Ids of runs that a person has agreed to supersede; they are not asked about again.
+
+    Raises:
+        PhaseError: The request failed or a question stays open. The run, if it was made by then, ends with the reason.
     """
     ask_again_when_cut()
-    settling = _Settling(request, records, make_run, accepted_run_ids)
+    resolver = _Resolver(request, records, make_run, accepted)
     try:
-        while True:
-            if attempt := settling.attempt():
-                return attempt
+        first = resolver.decide()
+        with Heartbeat(records, resolver.run_id, at_once=False):
+            return resolver.resolve(first)
     except PhaseError as error:
-        settling.end(str(error))
+        resolver.end(str(error))
         raise
     except (KeyboardInterrupt, Terminated) as error:
-        settling.end(str(error) or "interrupted from the keyboard", "KILLED")
+        resolver.end(str(error) or "interrupted from the keyboard", "KILLED")
         raise
 
 
-class _Settling:
+class _Resolver:
     def __init__(
-        self, request: Request, records: Records, make_run: Callable[[], str], accepted_run_ids: frozenset[str]
+        self, request: Request, records: Records, make_run: Callable[[], str], accepted: frozenset[str]
     ) -> None:
-        self.request, self.records = request, records
-        self.make_run, self.accepted_run_ids = make_run, accepted_run_ids
+        self.request, self.records, self.make_run, self.accepted = request, records, make_run, accepted
         self.run_id = request.own_run_id
         self.phase = request.phase.name
         self.watch = Watch()
         self.decision: Decision | None = None
 
-    def attempt(self) -> Attempt | None:
-        """Decides and carries that on; None when it has to be decided anew."""
+    def resolve(self, decision: Decision) -> Resolution:
+        """Go through the states until one of them resolves the request."""
+        while True:
+            verdict = decision.verdict
+            resolution = None
+            if verdict.action == "reuse":
+                return self._reuse(decision)
+            if verdict.action == "wait":
+                self._wait(decision, verdict.run_id or "")
+            elif verdict.action == "ask":
+                resolution = self._ask(decision)
+            else:
+                resolution = self._acquire_and_start(decision, decision)
+            if resolution is not None:
+                return resolution
+            decision = self.decide()
+
+    def decide(self) -> Decision:
+        """Decide, make the run to record on, and end the runs that were found to be dead."""
         self.decision = decision = self._decide()
         self.run_id = self.run_id or self.make_run()
         for run in decision.abandoned:
             if run.status != "KILLED":
-                with suppress(MlflowException):  # It was deleted meanwhile, or is somebody else's.
-                    self.records.presume_dead(run, how_to_go_on(run, self.request.invocation))
-        verdict = decision.verdict
-        if verdict.action == "wait":
-            self._wait(decision, verdict.run_id or "")
-            return None
-        if verdict.action == "ask":
-            answer = self._answer(decision)
-            now = self._decide()
-            if _same_question(now, decision):
-                return self._carry_on(now, answer)
-            _logger.info(f"{self.phase}: things changed while the question was open, so it is asked anew")
-            self.records.withdraw_answer(self.run_id)
-            return None
-        if verdict.action == "reuse":
-            _logger.info(f"{self.phase}: reuse - {'; '.join(verdict.reasons)}")
-            source = decision.history.run(verdict.run_id or "")
-            assert source is not None
-            self.records.reuse(self.run_id, decision, source)
-            return Attempt(self.run_id, decision, source)
-        return self._compute(decision, decision)
+                with suppress(MlflowException):  # It was deleted meanwhile, or may only be read.
+                    self.records.presume_dead(run, how_to_resume(run, self.request.invocation))
+        return decision
 
     def end(self, reason: str, status: str = "FAILED") -> None:
-        """Ends the run; a request that is wrong in itself has left none behind."""
+        """End the run, if there is one: a request that is wrong in itself leaves none behind."""
         if self.run_id:
             self.records.fail(self.run_id, reason, self.decision, status)
 
     def _decide(self) -> Decision:
         return decide_phase(replace(self.request, own_run_id=self.run_id), watch=self.watch)
 
-    # --- questions ---
+    # --- reuse ---
+
+    def _reuse(self, decision: Decision) -> Resolution:
+        verdict = decision.verdict
+        _logger.info(f"{self.phase}: reuse - {'; '.join(verdict.reasons)}")
+        reused = decision.history.run(verdict.run_id or "")
+        assert reused is not None
+        self.records.reuse(self.run_id, decision, reused)
+        return Resolution(self.run_id, decision, reused)
+
+    # --- ask ---
+
+    def _ask(self, decision: Decision) -> Resolution | None:
+        """Obtain an answer and execute it, unless the question has changed meanwhile."""
+        answer = self._answer(decision)
+        now = self._decide()
+        if _is_same(now, decision):
+            return self._execute(answer, now)
+        _logger.info(f"{self.phase}: things changed while the question was open, so it is asked anew")
+        self.records.withdraw_answer(self.run_id)
+        return None
 
     def _answer(self, decision: Decision) -> Answer:
         verdict, run_id = decision.verdict, self.run_id
         superseded = {one.run_id for one in verdict.invalidates}
         again = verdict.option("rerun")
-        if superseded and superseded <= self.accepted_run_ids and again:
+        if superseded and superseded <= self.accepted and again:
             answer = Answer(again, "the answer given for the phase before it")
         else:
             self.records.ask(run_id, decision)
-            with Heartbeat(self.records, run_id):
-                answer = settle(self.request, verdict, run_id, _Answers(self.records, run_id, self.phase), user())
+            reader = AnswerReader(self.records.client, run_id, self.phase)
+            answer = obtain_answer(self.request, verdict, run_id, reader, user())
         self.records.answer(run_id, answer.option.letter, answer.by, answer.at)
-        check_goes_on(self.request, verdict, answer)
+        check_not_stopped(self.request, verdict, answer)
         _logger.info(f"{self.phase}: {answer.option.letter}) {answer.option.title} - chosen by {answer.by}")
         return answer
 
-    def _carry_on(self, decision: Decision, answer: Answer) -> Attempt | None:
+    def _execute(self, answer: Answer, decision: Decision) -> Resolution | None:
         verdict = decision.verdict
         kept = decision.history.run(verdict.run_id or "")
-        # A question about age has no such option.
+        # A question about the age of inputs has no such option.
         forced = self.request.decide == "rerun" and answer.option.decide != "rerun"
         if answer.option.decide == "reuse" and kept is not None and not forced:
-            if faults := lost(self.request.client, kept):
+            if faults := missing(self.request.client, kept):
                 raise PhaseError(
                     f"{kept.phase} {kept.short} cannot be kept, it lost its outputs: {faults[0]}. {remedy(kept)}"
                 )
             reasons = (*verdict.reasons, f"kept by {answer.by}")
-            kept_decision = replace(decision, verdict=replace(verdict, reasons=reasons))
-            self.records.reuse(self.run_id, kept_decision, kept, answer.option)
-            return Attempt(self.run_id, kept_decision, kept, answer.option)
+            keeping = replace(decision, verdict=replace(verdict, reasons=reasons))
+            self.records.reuse(self.run_id, keeping, kept, answer.option)
+            return Resolution(self.run_id, keeping, kept, answer.option)
         reasons = (*verdict.reasons, f"chosen by {answer.by}")
         chosen = replace(decision, verdict=replace(verdict, action="run", reasons=reasons))
-        return self._compute(decision, chosen, answer.option)
+        return self._acquire_and_start(decision, chosen, answer.option)
 
-    # --- computing, one at a time ---
+    # --- acquire, start ---
 
-    def _compute(self, decided: Decision, chosen: Decision, option: Option | None = None) -> Attempt | None:
-        """Starts to compute what was chosen upon a decision; None when a twin came first or things have changed."""
+    def _acquire_and_start(
+        self, decided: Decision, chosen: Decision, option: Option | None = None
+    ) -> Resolution | None:
+        """Start to compute what was chosen; None when a duplicate run was first or the decision no longer holds."""
         _check_inputs(decided)
-        first = self._acquire(decided)
-        now = self._decide() if first == self.run_id else decided
-        # A twin may have ended between the decision and the lock_entry.
-        if first == self.run_id and _same_question(now, decided) and self._take_over(now):
-            verdict = chosen.verdict
-            _logger.info(f"{self.phase}: {verdict.action} - {'; '.join(verdict.reasons)}")
-            if expected := verdict.estimate:
-                cost = f", {describe_cost(expected.cost_usd)}" if expected.cost_usd is not None else ""
-                _logger.info(f"{self.phase}: expected to take {approximately(expected.seconds)}{cost}")
-            self.records.start(self.run_id, chosen)
-            return Attempt(self.run_id, chosen, None, option)
-        self.records.write_lock_entry(self.run_id, decided, WITHDRAWN)
+        holder = Acquisition(self.records, self.run_id, decided, self.watch).holder()
+        now = self._decide() if holder == self.run_id else decided
+        acquisition = Acquisition(self.records, self.run_id, now, self.watch)
+        # A duplicate run may have ended after the decision and before the lock was acquired.
+        if holder == self.run_id and _is_same(now, decided) and acquisition.take_over():
+            return self._start(chosen, option)
+        acquisition.withdraw()
         if option is not None:
             self.records.withdraw_answer(self.run_id)
-        if first != self.run_id:
-            self._wait(decided, first)
+        if holder != self.run_id:
+            self._wait(decided, holder)
         return None
 
-    def _acquire(self, decision: Decision) -> str:
-        """Return the id of the run that holds the lock on this identity; see `store.lock`."""
-        contest, began = acquire(self.run_id), time.monotonic()
-        move, pause, said = next(contest), 0.02, False
-        with Heartbeat(self.records, self.run_id, at_once=False):
-            while True:
-                if move is not None:
-                    self.records.write_lock_entry(self.run_id, decision, move)
-                try:
-                    following = contest.send(self._rivals(decision) if move is None else ())
-                except StopIteration as end:
-                    return str(end.value)
-                if move is None and following is None:
-                    if not said and time.monotonic() - began > 2:
-                        said = True
-                        _logger.info(
-                            f"{self.phase}: another run starts the same work now; finding out which of them computes"
-                        )
-                    time.sleep(pause)
-                    pause = min(2 * pause, _LOOK_EVERY_SECONDS)
-                move = following
+    def _start(self, chosen: Decision, option: Option | None) -> Resolution:
+        verdict = chosen.verdict
+        _logger.info(f"{self.phase}: {verdict.action} - {'; '.join(verdict.reasons)}")
+        if expected := verdict.estimate:
+            cost = f", {describe_cost(expected.cost_usd)}" if expected.cost_usd is not None else ""
+            _logger.info(f"{self.phase}: expected to take {approximately(expected.seconds)}{cost}")
+        self.records.start(self.run_id, chosen)
+        return Resolution(self.run_id, chosen, None, option)
 
-    def _lock_entries(self, decision: Decision) -> list[PhaseRun]:
-        assert decision.identity is not None
-        return [run for run in decision.history.lock_entries(decision.identity) if run.run_id != self.run_id]
-
-    def _rivals(self, decision: Decision) -> Sequence[LockEntry]:
-        live = [run for run in self._lock_entries(decision) if is_computing(run, self.watch)]
-        return [LockEntry(run.run_id, lock_number(run.lock_entry)) for run in live]
-
-    def _take_over(self, decision: Decision) -> bool:
-        """Takes over from those that died on the same work. False when one of them had completed it by then."""
-        dead = [run for run in self._lock_entries(decision) if run.is_open and not is_computing(run, self.watch)]
-        for run in {run.run_id: run for run in (*dead, *decision.abandoned)}.values():
-            if not self.records.take_over(run, self.run_id):
-                return False
-        return True
-
-    # --- waiting ---
+    # --- wait ---
 
     def _wait(self, decision: Decision, duplicate_id: str) -> None:
-        """Returns when the run that computes the same thing has completed, ended or died."""
+        """Wait until the duplicate run has completed, ended or died."""
         _logger.info(f"{self.phase}: wait - {self.phase} {short(duplicate_id)} computes the same thing; waiting for it")
-        reason = f"{self.phase} {short(duplicate_id)} is computing the same thing now; it is waited for and then reused"
+        reason = f"waiting for {self.phase} {short(duplicate_id)}, which computes the same thing now, to reuse it"
         verdict = replace(decision.verdict, action="wait", run_id=duplicate_id, reasons=(reason,))
         self.records.wait(self.run_id, replace(decision, verdict=verdict))
-        with Heartbeat(self.records, self.run_id, at_once=False):
-            twin = _wait_for_duplicate(decision.history, self.watch, duplicate_id, self.phase)
-        if twin is not None and twin.complete:
+        duplicate = wait_for_duplicate(decision.history, self.watch, duplicate_id, self.phase)
+        if duplicate is not None and duplicate.complete:
             # It was computed anew while this run asked for that: once is enough.
             self.request = replace(self.request, force_allowed=False)
 
 
 def _check_inputs(decision: Decision) -> None:
+    """Raise before anything is computed on inputs that are missing or incomplete."""
     request = decision.request
-    if missing := [need for need in request.phase.needs if need not in decision.inputs]:
-        raise required(request.phase, missing)
+    if absent := [need for need in request.phase.needs if need not in decision.inputs]:
+        raise required(request.phase, absent)
     for used in decision.inputs.values():
-        if faults := lost(request.client, used):
+        if faults := missing(request.client, used):
             raise PhaseError(f"{used.phase} {used.short} lost its outputs: {faults[0]}. {remedy(used)}")
 
 
-def _same_question(now: Decision, before: Decision) -> bool:
-    """Whether a decision still fits: hours may have passed, and code or store may have changed, before it is carried
-    out.
-    """
-    one, other = now.verdict, before.verdict
-    superseded = [{one.run_id for one in verdict.invalidates} for verdict in (one, other)]
-    same = (one.action, one.kind, one.run_id) == (other.action, other.kind, other.run_id)
+def _is_same(now: Decision, before: Decision) -> bool:
+    """Return whether a decision still holds: hours may have passed, and code or store may have changed meanwhile."""
+    first, second = now.verdict, before.verdict
+    superseded = [{one.run_id for one in verdict.invalidates} for verdict in (first, second)]
+    same = (first.action, first.kind, first.run_id) == (second.action, second.kind, second.run_id)
     return same and superseded[0] == superseded[1] and now.identity == before.identity
-
-
-class _Answers:
-    """Looks for an answer from elsewhere. A store that is away for a while ends no question: somebody may sit at the
-    terminal, or have let the run wait over night.
-    """
-
-    def __init__(self, records: Records, run_id: str, phase: str) -> None:
-        self._client, self._run_id, self._phase = records.client, run_id, phase
-        self._answered = self._said = time.monotonic()
-
-    def __call__(self) -> Answer | None:
-        try:
-            found = given_answer(self._client, self._run_id)
-            self._answered = time.monotonic()
-            return found
-        except MlflowException as error:
-            now = time.monotonic()
-            away = now - self._answered
-            if away > _STORE_AWAY_SECONDS or error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise
-            if now - self._said > _SAY_EVERY_SECONDS:
-                self._said = now
-                _logger.info(
-                    f"{self._phase}: the tracking store does not answer; trying again ({describe_duration(away)})"
-                )
-            return None
-
-
-def _wait_for_duplicate(history: History, watch: Watch, duplicate_id: str, phase: str) -> PhaseRun | None:
-    """The run that computes the same thing, once it has completed, ended or died; None when it was deleted."""
-    began = said = answered = time.monotonic()
-    doubted = False
-    while True:
-        now = time.monotonic()
-        try:
-            twin = _read(history, duplicate_id)
-            answered = now
-        except MlflowException:
-            if now - answered > _STORE_AWAY_SECONDS:
-                raise
-            if now - said > _SAY_EVERY_SECONDS:
-                said = now
-                _logger.info(
-                    f"{phase}: the tracking store does not answer; trying again ({describe_duration(now - answered)})"
-                )
-            time.sleep(_LOOK_EVERY_SECONDS)
-            continue
-        if twin is None or not is_computing(twin, watch):
-            return _read(
-                history, duplicate_id
-            )  # It may have completed between the look at its tags and at its process.
-        watched = watch.doubtful(duplicate_id, twin.heartbeat)
-        if watched and not doubted:
-            doubted = True
-            where = twin.heartbeat.get("host")
-            _logger.info(f"{phase}: {twin.short} of {where} looks dead; watching it for {watched:.0f} s more")
-        elif now - said > _SAY_EVERY_SECONDS:
-            said = now
-            _logger.info(f"{phase}: still waiting for {twin.short}{_progress(twin)} ({describe_duration(now - began)})")
-        time.sleep(_LOOK_EVERY_SECONDS)
-
-
-def _read(history: History, run_id: str) -> PhaseRun | None:
-    return History(history.client, history.experiment_id, history.project).run(run_id)
-
-
-def _progress(run: PhaseRun) -> str:
-    step, total = run.heartbeat.get("step"), run.heartbeat.get("total")
-    if step is None:
-        return ""
-    return f", at step {step} of {total}" if total else f", at step {step}"

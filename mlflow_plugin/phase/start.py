@@ -23,7 +23,7 @@ from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.handover import DECIDED, INTERPRETER, LAUNCHED, LONG_VALUES, input_variables
 from mlflow_plugin.execution.heartbeat import Heartbeat
 from mlflow_plugin.execution.records import Records, Work
-from mlflow_plugin.execution.resolution import settle_request
+from mlflow_plugin.execution.resolution import resolve_request
 from mlflow_plugin.machine.environment_facts import environment_facts
 from mlflow_plugin.machine.ranks import rank
 from mlflow_plugin.machine.signals import Terminated, Termination, orderly_termination
@@ -205,12 +205,14 @@ def _settle() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
             records.environment(run_id, environment_facts())  # The command has chosen another than its starter knew.
         inputs, superseded, resumed_from = _decided(client, run, request, found.data.tags)
         return records, Work(request, inputs, superseded), run, resumed_from
-    attempt = settle_request(request, records, lambda: run_id)
-    if attempt.source is not None:
-        _logger.info(f"{request.phase.name}: nothing to compute; the outputs are those of run {attempt.source.run_id}")
+    resolution = resolve_request(request, records, lambda: run_id)
+    if resolution.reused is not None:
+        _logger.info(
+            f"{request.phase.name}: nothing to compute; the outputs are those of run {resolution.reused.run_id}"
+        )
         sys.exit(0)
     records.environment(run_id, environment_facts())
-    return records, attempt.work(), phase_run(client.get_run(run_id)), attempt.resumed_from()
+    return records, resolution.work(), phase_run(client.get_run(run_id)), resolution.resumed_from()
 
 
 def _named_run() -> tuple[MlflowClient, str]:

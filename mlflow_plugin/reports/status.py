@@ -9,7 +9,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from mlflow_plugin.decision.quality import borderline_reasons, quality_of
-from mlflow_plugin.execution.activity import Activity, activity, how_to_go_on
+from mlflow_plugin.execution.activity import Activity, activity, how_to_resume
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.format import clock, describe_duration, finite, short
 from mlflow_plugin.machine.liveness import age, is_alive, whereabouts
@@ -118,7 +118,7 @@ def end_dead(records: Records, project: Project, states: Sequence[PhaseState]) -
             typed = without_defaults(given, state.phase.parameters)
             invocation = Invocation(project.directory, run.phase, typed, experiment_id=run.experiment_id)
             with suppress(MlflowException):
-                records.presume_dead(run, how_to_go_on(run, invocation))
+                records.presume_dead(run, how_to_resume(run, invocation))
 
 
 _STATE_OF_GRADE = {

@@ -31,16 +31,16 @@ def outcome_table(rows: Sequence[tuple[Phase, Outcome, PhaseRun]], seconds: floa
     cells, saved_seconds, saved_usd = [], 0.0, 0.0
     for phase, outcome, run in rows:
         reused = bool(run.reused_run_id)
-        source = outcome.source
+        result = outcome.result
         saved_seconds += run.metrics.get("phase.saved_seconds", 0.0)
         saved_usd += run.metrics.get("phase.saved_usd", 0.0)
-        saved = f" (saved {cost_cell(source.cost_usd)})" if reused and source.cost_usd is not None else ""
+        saved = f" (saved {cost_cell(result.cost_usd)})" if reused and result.cost_usd is not None else ""
         cells.append(
             (
                 phase.name,
                 "reuse" if reused else outcome.verdict.action,
-                quality_cell(phase, source),
-                duration_cell(source.duration_seconds) + (" saved" if reused else ""),
+                quality_cell(phase, result),
+                duration_cell(result.duration_seconds) + (" saved" if reused else ""),
                 cost_cell(0 if reused else run.cost_usd) + saved,
                 run_address(run.experiment_id, run.run_id),
             )

@@ -5,8 +5,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from mlflow_plugin.backends import local as execution
-from mlflow_plugin.backends.local import Execution, carry_out
+from mlflow_plugin.backends import execution
+from mlflow_plugin.backends.execution import ExecutionSettings, execute_phase
 from mlflow_plugin.errors import PhaseError
 
 
@@ -14,10 +14,9 @@ def test_a_result_that_cannot_be_recorded_ends_the_run_as_failed(demo, monkeypat
     def refuse(*args: object, **named: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(execution, "_run_command", lambda attempt, settings, heart: 0)
     monkeypatch.setattr(execution, "complete_work", refuse)
     with pytest.raises(PhaseError) as error:
-        carry_out(demo.request("collect"), Execution())
+        execute_phase(demo.request("collect"), ExecutionSettings(), lambda resolution, settings, heartbeat: 0)
     run = demo.history().recent("collect", 1)[0]
     assert run.status == "FAILED"
     assert run.reason == "collect: its result could not be recorded: OSError: [Errno 28] No space left on device"

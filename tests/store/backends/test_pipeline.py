@@ -3,7 +3,8 @@
 import pytest
 
 from mlflow_plugin.backends import pipeline
-from mlflow_plugin.backends.local import Execution
+from mlflow_plugin.backends.execution import ExecutionSettings
+from mlflow_plugin.backends.local import launch_locally
 from mlflow_plugin.backends.pipeline import run_pipeline
 from mlflow_plugin.decision.verdict import Verdict
 from mlflow_plugin.errors import NeedsAnswer, UsageError
@@ -61,14 +62,16 @@ def run_demo(demo, monkeypatch):
     """
 
     def run(metrics: dict, **given: object) -> str:
-        def compute(request, execution) -> Outcome:
+        def compute(request, settings, launch) -> Outcome:
             phase = request.phase.name
             run_id = demo.compute(phase, metrics=metrics if phase == "train" else {})
             return Outcome(Verdict(phase, "run", ("changed",)), run_id, demo.run(run_id))
 
-        monkeypatch.setattr(pipeline, "carry_out", compute)
+        monkeypatch.setattr(pipeline, "execute_phase", compute)
         invocation = Invocation(demo.folder, "main", given)
-        return run_pipeline(load_project(demo.folder), "main", given, demo.client, "0", Execution(), invocation)
+        settings = ExecutionSettings()
+        project = load_project(demo.folder)
+        return run_pipeline(project, "main", given, demo.client, "0", settings, launch_locally, invocation)
 
     return run
 

@@ -1,5 +1,6 @@
 """Questions whose answer comes late, or cannot be carried out."""
 
+import itertools
 import json
 import threading
 import time
@@ -11,12 +12,13 @@ from mlflow_plugin.decision.question import Answer
 from mlflow_plugin.decision.request import Decision
 from mlflow_plugin.decision.verdict import Option
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.execution import resolution as attempt
+from mlflow_plugin.execution import answers, resolution, waiting
 from mlflow_plugin.execution.records import Records
-from mlflow_plugin.store import schema
+from mlflow_plugin.machine.liveness import Watch
+from mlflow_plugin.store import patience, schema
 from mlflow_plugin.store.artifacts import local_folder
 
-BETWEEN = {"fidelity": 0.8, "held_out": 0.8}
+BORDERLINE = {"fidelity": 0.8, "held_out": 0.8}
 
 
 @pytest.fixture
@@ -29,14 +31,14 @@ def asked(demo, monkeypatch):
     def answer(meanwhile=lambda: None, decide: str = "reuse") -> list[tuple[str, str]]:
         questions = []
 
-        def settle(request, verdict, run_id, read_answer, user):
+        def obtain_answer(request, verdict, run_id, read_answer, user):
             questions.append((verdict.kind, demo.tags(run_id).get("phase.answer", "")))
             assert len(questions) < 4, "the same thing is asked again and again"
             if len(questions) == 1:
                 meanwhile()
             return Answer(verdict.option(decide), "ada")
 
-        monkeypatch.setattr(attempt, "settle", settle)
+        monkeypatch.setattr(resolution, "obtain_answer", obtain_answer)
         return questions
 
     return answer
@@ -44,17 +46,17 @@ def asked(demo, monkeypatch):
 
 def test_an_answer_is_carried_out_when_nothing_changed_meanwhile(demo, asked):
     demo.compute("collect")
-    kept = demo.compute("train", metrics=BETWEEN)
+    kept = demo.compute("train", metrics=BORDERLINE)
     questions = asked()
     found = demo.settle("train")
     assert questions == [("borderline", "")]
-    assert found.source.run_id == kept
+    assert found.reused.run_id == kept
     assert demo.tags(found.run_id)["phase.answered_by"] == "ada"
 
 
 def test_a_store_that_is_away_for_a_while_does_not_end_a_question(demo, monkeypatch, capsys):
     demo.compute("collect")
-    demo.compute("train", metrics=BETWEEN)
+    demo.compute("train", metrics=BORDERLINE)
     looks = iter([MlflowException("away"), MlflowException("away"), Answer(Option("A", "reuse", "Keep"), "ada")])
 
     def look(client, run_id):
@@ -63,8 +65,8 @@ def test_a_store_that_is_away_for_a_while_does_not_end_a_question(demo, monkeypa
             raise found
         return found
 
-    monkeypatch.setattr(attempt, "given_answer", look)
-    monkeypatch.setattr(attempt, "_SAY_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(answers, "given_answer", look)
+    monkeypatch.setattr(patience, "REPORT_EVERY_SECONDS", 0.0)
     monkeypatch.setattr("mlflow_plugin.execution.prompt.POLL_SECONDS", 0.01)
     found = demo.settle("train", decide="wait")
     assert demo.run(found.run_id).answered_by == "ada"
@@ -73,25 +75,25 @@ def test_a_store_that_is_away_for_a_while_does_not_end_a_question(demo, monkeypa
 
 def test_a_store_that_stays_away_ends_the_question(demo, monkeypatch):
     demo.compute("collect")
-    demo.compute("train", metrics=BETWEEN)
+    demo.compute("train", metrics=BORDERLINE)
 
     def look(client, run_id):
         raise MlflowException("away")
 
-    monkeypatch.setattr(attempt, "given_answer", look)
-    monkeypatch.setattr(attempt, "_STORE_AWAY_SECONDS", 0.0)
+    monkeypatch.setattr(answers, "given_answer", look)
+    monkeypatch.setattr(patience, "STORE_AWAY_SECONDS", 0.0)
     with pytest.raises(MlflowException, match="away"):
         demo.settle("train", decide="wait")
 
 
 def test_code_that_was_edited_while_a_question_was_open_is_asked_about_anew(demo, asked, capsys):
     demo.compute("collect")
-    demo.compute("train", metrics=BETWEEN)
+    demo.compute("train", metrics=BORDERLINE)
     demo.compute("evaluate")
     questions = asked(lambda: demo.edit("train.py", "print(2)", "print(20)"), decide="rerun")
     found = demo.settle("train")
     assert questions == [("borderline", ""), ("downstream", "")]
-    assert found.source is None
+    assert found.reused is None
     assert found.decision.identity == demo.decide("train").identity
     assert "things changed while the question was open" in capsys.readouterr().err
 
@@ -107,17 +109,17 @@ def test_a_question_that_looks_the_same_about_other_code_is_asked_anew(demo, ask
 
 def test_a_run_that_was_quarantined_while_the_question_was_open_is_not_kept(demo, asked):
     demo.compute("collect")
-    kept = demo.compute("train", metrics=BETWEEN)
+    kept = demo.compute("train", metrics=BORDERLINE)
     questions = asked(lambda: demo.records.quarantine(kept, "wrong data"))
     found = demo.settle("train")
     assert questions == [("borderline", "")]
-    assert (found.source, found.decision.verdict.action) == (None, "run")
+    assert (found.reused, found.decision.verdict.action) == (None, "run")
     assert not {"phase.answer", "phase.answered_by"} & set(demo.tags(found.run_id))
 
 
 def test_good_work_that_appeared_while_the_question_was_open_is_asked_about_too(demo, asked):
     demo.compute("collect")
-    demo.compute("train", metrics=BETWEEN)
+    demo.compute("train", metrics=BORDERLINE)
     questions = asked(lambda: demo.compute("evaluate"), decide="rerun")
     found = demo.settle("train")
     assert questions == [("borderline", ""), ("borderline", "")]
@@ -140,7 +142,7 @@ def test_the_figures_of_a_run_of_other_parameters_are_not_shown_as_this_ones(dem
     kept = demo.compute("train", epochs=10)
     demo.compute("evaluate")
     found = demo.settle("train", epochs=20, decide="reuse")
-    assert (found.decision.verdict.kind, found.source.run_id) == ("downstream", kept)
+    assert (found.decision.verdict.kind, found.reused.run_id) == ("downstream", kept)
     run = demo.client.get_run(found.run_id)
     assert run.data.tags["phase.reused_run_id"] == kept
     assert not {"fidelity", "held_out"} & set(run.data.metrics)
@@ -152,10 +154,10 @@ def test_to_rerun_with_old_inputs_in_a_pipeline_computes(demo):
     demo.compute("train")
     demo.edit("MLproject", "needs: [collect]", "needs: [collect]\n      max_age: 0.0000001d")
     rerun = demo.settle("train", in_pipeline=True, decide="rerun")
-    assert (rerun.source, rerun.decision.verdict.kind) == (None, "old")
+    assert (rerun.reused, rerun.decision.verdict.kind) == (None, "old")
     assert demo.tags(rerun.run_id)["phase.verdict"] == "run"
     demo.client.set_terminated(rerun.run_id, "KILLED")
-    assert demo.settle("train", in_pipeline=True, decide="reuse").source is not None
+    assert demo.settle("train", in_pipeline=True, decide="reuse").reused is not None
 
 
 # --- runs that died, and runs of other machines ---
@@ -168,25 +170,27 @@ def of_another_machine(demo, run_id: str, age: float = 3600.0, count: int = 0) -
 
 
 def test_a_run_of_another_machine_is_watched_before_it_is_taken_over(demo, monkeypatch, capsys):
-    monkeypatch.setattr(attempt, "_LOOK_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
     run_id, _ = demo.start("collect")
     demo.records.checkpoint(run_id, "step-000003")
     of_another_machine(demo, run_id)
-    began = time.monotonic()
+    # A clock that advances at each look, so that the test does not depend on how fast this machine is.
+    seconds = itertools.count(0.0, 0.1)
+    monkeypatch.setattr(resolution, "Watch", lambda: Watch(clock=lambda: next(seconds)))
     successor = demo.settle("collect")
-    assert time.monotonic() - began >= 2.5 * 0.2
-    assert f"collect: {run_id[:8]} of gpu1 looks dead; watching it for 0 s more" in capsys.readouterr().err
+    assert next(seconds) >= 2.5 * 0.2
+    assert f"collect: {run_id[:8]} on gpu1 looks dead; watching it for 0 s more" in capsys.readouterr().err
     assert successor.decision.verdict.run_id == run_id
     assert demo.tags(successor.run_id)["phase.resumed_from"] == run_id
     dead = demo.run(run_id)
     assert (dead.status, dead.successor) == ("KILLED", successor.run_id)
-    assert dead.reason.startswith("its heart stopped: last beat ")
+    assert dead.reason.startswith("lost heartbeat: last heard ")
     assert dead.reason.endswith(f"run {successor.run_id} took its work over")
 
 
 @pytest.mark.parametrize("age", [3600.0, -3600.0], ids=["an_hour_behind", "an_hour_ahead"])
 def test_a_run_of_another_machine_that_beats_is_waited_for_whatever_its_clock_says(demo, monkeypatch, age):
-    monkeypatch.setattr(attempt, "_LOOK_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
     run_id, decision = demo.start("collect")
     of_another_machine(demo, run_id, age)
 
@@ -200,7 +204,7 @@ def test_a_run_of_another_machine_that_beats_is_waited_for_whatever_its_clock_sa
     other.start()
     found = demo.settle("collect")
     other.join()
-    assert found.source.run_id == run_id
+    assert found.reused.run_id == run_id
     assert demo.tags(found.run_id)["phase.verdict"] == "reuse"
 
 
@@ -218,8 +222,8 @@ def test_work_that_was_completed_just_as_it_was_taken_over_is_reused(demo, monke
 
     monkeypatch.setattr(demo.client, "get_run", completes_meanwhile)
     found = demo.settle("collect")
-    assert found.source is not None
-    assert found.source.run_id == run_id
+    assert found.reused is not None
+    assert found.reused.run_id == run_id
     assert (demo.run(run_id).status, demo.run(run_id).successor) == ("FINISHED", "")
 
 
@@ -237,38 +241,38 @@ def test_a_run_that_was_taken_over_is_not_completed_and_leaves_the_pointer_where
 
 
 def test_two_that_were_forced_at_once_wait_for_each_other(demo, monkeypatch):
-    monkeypatch.setattr(attempt, "_LOOK_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
     old = demo.compute("collect")
     first = demo.settle("collect", decide="rerun")
     later = threading.Timer(0.5, lambda: demo.finish(first.run_id, first.decision, {"result.txt": "x"}, {}, 1.0))
     later.start()
     second = demo.settle("collect", decide="rerun")
     later.join()
-    assert first.source is None
-    assert second.source.run_id == first.run_id != old
+    assert first.reused is None
+    assert second.reused.run_id == first.run_id != old
 
 
-def test_a_claim_that_was_lost_leaves_no_trace_of_an_answer(demo, asked, monkeypatch):
-    monkeypatch.setattr(attempt, "_LOOK_EVERY_SECONDS", 0.05)
+def test_a_lock_that_was_not_acquired_leaves_no_trace_of_an_answer(demo, asked, monkeypatch):
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
     demo.compute("collect")
-    demo.compute("train", metrics=BETWEEN)
-    twins = []
+    demo.compute("train", metrics=BORDERLINE)
+    duplicates = []
 
-    def twin_starts() -> None:
-        # A lock entry that the decision does not see: the twin has not begun to compute.
+    def duplicate_starts() -> None:
+        # A lock entry that the decision does not see: the duplicate run has not begun to compute.
         decision = demo.decide("train")
-        twins.append(demo.records.create(decision.request))
+        duplicates.append(demo.records.create(decision.request))
         for lock_entry in ("choosing", "1"):
-            demo.records.write_lock_entry(twins[0], decision, lock_entry)
+            demo.records.write_lock_entry(duplicates[0], decision, lock_entry)
 
     def wait(run_id: str, decision: Decision) -> None:
         Records.wait(demo.records, run_id, decision)
-        demo.client.set_terminated(twins[0], "FAILED")
+        demo.client.set_terminated(duplicates[0], "FAILED")
 
     monkeypatch.setattr(demo.records, "wait", wait)
-    asked(twin_starts, decide="rerun")
+    asked(duplicate_starts, decide="rerun")
     found = demo.settle("train")
-    assert found.source is None
+    assert found.reused is None
     lock_entries = {value for key, value in demo.tags(found.run_id).items() if key.startswith(schema.LOCK_INDEX)}
     assert lock_entries == {"1"}
     assert demo.tags(found.run_id)["phase.verdict"] == "run"

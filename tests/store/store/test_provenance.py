@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_plugin.backends.environments import facts_of_environment
-from mlflow_plugin.backends.local import Execution, carry_out
+from mlflow_plugin.backends.execution import ExecutionSettings, execute_phase
+from mlflow_plugin.backends.local import launch_locally
 from mlflow_plugin.errors import NewerFormatError, PhaseError
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.records import Work
@@ -65,7 +66,7 @@ def test_a_computed_run_keeps_the_text_of_its_code(demo):
 
 
 def test_a_phase_of_a_script_that_does_not_know_the_plugin_keeps_its_environment_too(demo):
-    outcome = carry_out(demo.request("collect"), Execution())
+    outcome = execute_phase(demo.request("collect"), ExecutionSettings(), launch_locally)
     environment = read_environment(kept(demo, outcome.run_id, schema.ENVIRONMENT_FILE))
     assert environment.settings["python"] == f"cpython {'.'.join(map(str, sys.version_info[:3]))}"
     assert environment.packages["mlflow"] == metadata.version("mlflow")
@@ -88,7 +89,7 @@ def test_what_is_kept_is_no_output(demo):
 def test_a_reuse_keeps_nothing(demo):
     demo.compute("collect")
     attempt = demo.settle("collect")
-    assert attempt.source is not None
+    assert attempt.reused is not None
     assert listing(demo.run(attempt.run_id).artifact_uri) == {}
 
 

@@ -48,7 +48,7 @@ def test_a_finished_pipeline_is_reused(old):
 def test_the_reuse_can_be_recorded_in_it_and_leads_to_the_run_that_computed(old):
     computed = old.decide("train").verdict.run_id
     attempt = old.settle("train")
-    assert attempt.source.run_id == computed
+    assert attempt.reused.run_id == computed
     assert old.tags(attempt.run_id)["phase.reused_run_id"] == computed
     assert [run.reused_run_id for run in old.history().recent("train") if run.reused_run_id] == [computed, computed]
 

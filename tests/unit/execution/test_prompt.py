@@ -12,7 +12,7 @@ from mlflow_plugin.decision.request import Request
 from mlflow_plugin.decision.verdict import Option, SupersededRun, Verdict
 from mlflow_plugin.errors import NeedsAnswer, PhaseError
 from mlflow_plugin.execution import prompt as questions
-from mlflow_plugin.execution.prompt import check_goes_on, question_text, settle
+from mlflow_plugin.execution.prompt import check_not_stopped, obtain_answer, question_text
 from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.parameters import Parameter
 from mlflow_plugin.project.project import Phase, Project
@@ -38,8 +38,8 @@ def nobody() -> None:
 
 
 def ask(verdict: Verdict = QUESTION, decide: str = "ask", read_answer=nobody) -> Answer:
-    answer = settle(request(decide), verdict, RUN_ID, read_answer, "ada")
-    check_goes_on(request(decide), verdict, answer)
+    answer = obtain_answer(request(decide), verdict, RUN_ID, read_answer, "ada")
+    check_not_stopped(request(decide), verdict, answer)
     return answer
 
 
@@ -116,7 +116,7 @@ def test_the_commands_are_those_of_what_was_typed(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     typed = Invocation(Path("/data/my project"), "main", {"prompt": "it's"}, "phases", "7")
     with pytest.raises(NeedsAnswer) as error:
-        settle(request(asked_as=typed), QUESTION, RUN_ID, nobody, "ada")
+        obtain_answer(request(asked_as=typed), QUESTION, RUN_ID, nobody, "ada")
     line = next(line for line in str(error.value).splitlines() if line.startswith("  A) mlflow"))
     assert shlex.split(line.removeprefix("  A) ")) == [
         *("mlflow", "run", "/data/my project", "-e", "main", "-b", "phases", "--experiment-id", "7"),

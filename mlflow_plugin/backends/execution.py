@@ -1,0 +1,140 @@
+"""Execution of one phase: resolve the request and, if there is something to compute, compute it and record how it ends.
+
+Where and how the command runs is a backend's: it hands in a `Launcher`.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow.entities import RunStatus
+from mlflow.projects.submitted_run import SubmittedRun
+from mlflow.tracking import get_tracking_uri, set_tracking_uri
+
+from mlflow_plugin.decision.request import Request
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.execution.completion import complete_work
+from mlflow_plugin.execution.heartbeat import Heartbeat
+from mlflow_plugin.execution.outcome import Outcome
+from mlflow_plugin.execution.records import Records
+from mlflow_plugin.execution.resolution import Resolution, resolve_request
+from mlflow_plugin.machine.signals import Terminated
+from mlflow_plugin.reports.experiment_log import kept_log
+from mlflow_plugin.store.run_decoding import phase_run
+
+
+@dataclass(frozen=True)
+class ExecutionSettings:
+    """Settings of one execution.
+
+    Attributes:
+        backend_config: The configuration that `mlflow run` hands to a backend.
+        backend_name: The name of the backend that the run shows.
+        parent_run_id: The run of the pipeline, empty for a phase by itself.
+        accepted_run_ids: Runs that a person has agreed to supersede.
+    """
+
+    backend_config: Mapping[str, Any] = field(default_factory=dict)
+    backend_name: str = "phases"
+    parent_run_id: str = ""
+    accepted_run_ids: frozenset[str] = frozenset()
+
+
+Launcher = Callable[[Resolution, ExecutionSettings, Heartbeat], int | None]
+"""Runs the command of a resolution; returns its exit code, or None when it was stopped after `timeout_minutes`."""
+
+
+class FinishedRun(SubmittedRun):
+    """A run that has ended by the time MLflow receives it, so there is nothing to wait for."""
+
+    def __init__(self, run_id: str, status: int = RunStatus.FINISHED) -> None:
+        self._run_id, self._status = run_id, status
+
+    @property
+    def run_id(self) -> str:
+        return self._run_id
+
+    def wait(self) -> bool:
+        return bool(self._status == RunStatus.FINISHED)
+
+    def get_status(self) -> str:
+        return str(RunStatus.to_string(self._status))
+
+    def cancel(self) -> None:
+        """There is nothing to cancel."""
+
+
+def execute_phase(request: Request, settings: ExecutionSettings, launch: Launcher) -> Outcome:
+    """Resolve a request and, where needed, compute the phase.
+
+    Raises:
+        PhaseError: The phase failed, or a question stays open.
+    """
+    with kept_log(request.project, request.client, request.experiment_id, request.phase.name):
+        records = Records(request.client)
+        resolution = resolve_request(
+            request,
+            records,
+            lambda: records.create(request, settings.parent_run_id, settings.backend_name),
+            settings.accepted_run_ids,
+        )
+        if resolution.reused is not None:
+            return Outcome(resolution.decision.verdict, resolution.run_id, resolution.reused)
+        _compute(records, resolution, settings, launch)
+        run = phase_run(request.client.get_run(resolution.run_id))
+        superseded = frozenset(one.run_id for one in resolution.decision.verdict.invalidates)
+        return Outcome(resolution.decision.verdict, resolution.run_id, run, superseded)
+
+
+def _compute(records: Records, resolution: Resolution, settings: ExecutionSettings, launch: Launcher) -> None:
+    run_id, phase = resolution.run_id, resolution.decision.request.phase
+    began = time.monotonic()
+    with Heartbeat(records, run_id, at_once=False) as heartbeat:
+        try:
+            exit_code = launch(resolution, settings, heartbeat)
+            run = phase_run(records.client.get_run(run_id))
+            if exit_code is None:
+                message = f"{phase.name}: stopped after timeout_minutes = {phase.timeout_minutes:g}"
+                records.fail(run_id, message, status="KILLED")
+                raise PhaseError(f"{message}; what it logged is kept in run {run_id}.")
+            if exit_code != 0:
+                raise PhaseError(
+                    f"{phase.name}: its command {_ending(exit_code)}; what it logged is kept in run {run_id}. "
+                    "Fix the cause and run it again."
+                )
+            if not run.complete:
+                # The script does not hold its phase: everything that it logged is its output.
+                complete_work(records, run_id, resolution.work(), time.monotonic() - began)
+        except (KeyboardInterrupt, Terminated) as error:
+            # The process may have recorded in more detail how it ended and what it saved.
+            reason = str(error) or "interrupted from the keyboard"
+            records.end_unfinished(phase_run(records.client.get_run(run_id)), f"{phase.name}: {reason}", "KILLED")
+            raise
+        except PhaseError as error:
+            # The process may have recorded in more detail what went wrong.
+            records.end_unfinished(phase_run(records.client.get_run(run_id)), str(error))
+            raise
+        except Exception as error:
+            # For example a full disk, or an error of the store: the run must not look alive.
+            message = f"{phase.name}: its result could not be recorded: {type(error).__name__}: {error}"
+            records.fail(run_id, message)
+            raise PhaseError(f"{message}. What it logged is kept in run {run_id}.") from error
+
+
+def _ending(exit_code: int) -> str:
+    number = -exit_code if exit_code < 0 else exit_code - 128
+    try:
+        return f"was ended by {signal.Signals(number).name}"
+    except ValueError:
+        return f"ended with exit code {exit_code}"
+
+
+def absolute_tracking_uri() -> None:
+    """Name a relative sqlite store by its full path: child processes start in other folders."""
+    uri, prefix = get_tracking_uri(), "sqlite:///"
+    path = uri.removeprefix(prefix)
+    if path not in (uri, "") and not path.startswith("/"):
+        set_tracking_uri(prefix + os.path.abspath(path))
