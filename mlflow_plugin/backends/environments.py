@@ -1,4 +1,4 @@
-"""Which environment a phase's process gets: this one when it satisfies the project, else conda, else uv."""
+"""Choose the environment of a phase's process: this one when it satisfies the project, else conda, else uv."""
 
 import json
 import os
@@ -31,9 +31,10 @@ _NO_INPUT = subprocess.DEVNULL
 
 
 def choose_env_manager(project: MlflowProject, named: str | None) -> str:
-    """The MLflow environment manager to use. One that the caller named is taken as it is.
+    """Return the MLflow environment manager to use; one that the caller named is taken as it is.
 
-    Raises PhaseError when this environment does not satisfy the project and neither conda nor uv is there to build one.
+    Raises:
+        PhaseError: This environment does not satisfy the project, and neither conda nor uv is there to build one.
     """
     if named:
         return named
@@ -53,7 +54,7 @@ def choose_env_manager(project: MlflowProject, named: str | None) -> str:
 
 
 def unmet_requirements(file: Path) -> list[str]:
-    """What a conda.yaml or python_env.yaml asks for and this environment lacks, one phrase each."""
+    """List what a conda.yaml or python_env.yaml asks for and this environment lacks, one phrase each."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
@@ -120,7 +121,7 @@ def _line_unmet(line: str, folder: Path) -> list[str]:
 
 
 def _local_unmet(folder: Path) -> list[str]:
-    """A requirement on a source folder: satisfied when a package was installed from there."""
+    """Check a requirement on a source folder: it is satisfied when a package was installed from there."""
     for distribution in metadata.distributions():
         origin = distribution.read_text("direct_url.json") or ""
         if folder.as_uri() in origin:
@@ -133,10 +134,13 @@ def _lines(file: Path) -> Iterator[str]:
 
 
 def facts_of_environment(manager: str, command: str) -> dict[str, object]:
-    """The facts of the environment that a command runs in: of this one when the manager is `local`, else of the one
-    that MLflow activates at the beginning of the command, asked of its own interpreter. Seconds when conda does that.
+    """Return the facts of the environment that a command runs in.
 
-    Raises PhaseError when that cannot be found out, as for a container.
+    For the manager `local` that is this one, else the one that MLflow activates at the beginning of the command: its
+    own interpreter is asked, which takes seconds with conda.
+
+    Raises:
+        PhaseError: They cannot be found out, as for a container.
     """
     if command.startswith("docker run "):
         raise PhaseError("it is computed in a container")

@@ -1,4 +1,4 @@
-"""`mlflow run . -e phase2 -b phases`: decides before it builds an environment or starts a process."""
+"""`mlflow run . -e phase2 -b phases`: decide before an environment is built or a process started."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Several phases in order, in one process: each is decided on, and computed only if needed."""
+"""Run several phases in order, in one process: each is decided on, and computed only if needed."""
 
 import logging
 import time

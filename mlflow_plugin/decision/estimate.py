@@ -1,4 +1,4 @@
-"""How long the next run will take, from earlier ones. Pure: no clock, no store, no hardware is asked."""
+"""Estimate how long the next run takes from earlier ones. Pure: no clock, no store, no hardware is asked."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,9 @@ MOST_RUNS = 10
 
 
 class PastRun(NamedTuple):
-    """An earlier complete run: its duration in seconds, `Hardware.key`, declared sizes, and cost in USD if recorded."""
+    """An earlier complete run: its duration in seconds, `Hardware.key`, declared sizes, and cost in USD if it was
+    recorded.
+    """
 
     duration_seconds: float
     hardware_key: str
@@ -17,10 +19,10 @@ class PastRun(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What to expect, in seconds: the median, and the lowest and highest of the `runs` earlier runs it rests on.
+    """An expected duration in seconds: the median, and the lowest and highest of the `runs` earlier runs it rests on.
 
-    `like_hardware` is False when those ran on other hardware, so the figure is a rough guide only. `cost_usd` is the
-    median of what those runs cost, scaled alike; None when none of them recorded a cost.
+    `like_hardware` is False when those ran on other hardware, so that the figure is a rough guide only. `cost_usd` is
+    the median of what they cost, scaled alike; None when no cost was recorded.
     """
 
     seconds: float
@@ -32,10 +34,15 @@ class Estimate(NamedTuple):
 
 
 def estimate(past: Sequence[PastRun], hardware_key: str, size: Mapping[str, float]) -> Estimate | None:
-    """What a run of this size on this hardware will take, or None when nothing is known.
+    """Return the estimate for a run of this size on this hardware; None when nothing is known.
 
-    `past` is ordered newest first; at most the ten newest count. Runs on like hardware are used alone when there are
-    any. Each duration is scaled by the product of new/old over the sizes that both runs declare and that are above 0.
+    Runs on like hardware are used alone when there are any. Each duration is scaled by the product of new/old over the
+    sizes that both runs declare and that are above 0.
+
+    Args:
+        past: Earlier runs, newest first; at most the ten newest count.
+        hardware_key: `Hardware.key` of the machine that is going to compute.
+        size: The declared sizes of the new run by parameter name.
 
     >>> estimate([PastRun(60.0, "1 x L4", {"epochs": 10})], "1 x L4", {"epochs": 100}).seconds
     600.0

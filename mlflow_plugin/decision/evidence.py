@@ -1,6 +1,7 @@
-"""The one decision function behind the backend, the phase's process, the command line and the Python API.
+"""Collect the evidence for one phase from the tracking store and hand it to the rules. Reads, never writes.
 
-Collects the evidence for one phase from the tracking store and hands it to `decision`. Reads, never writes.
+`decide_phase` is the one decision function behind the backends, the phase's process, the command line and the Python
+lookup.
 """
 
 import time
@@ -26,10 +27,17 @@ from mlflow_plugin.store.run import PhaseRun
 
 
 def decide_phase(request: Request, history: History | None = None, watch: Watch | None = None) -> Decision:
-    """The verdict on a phase. Raises UsageError for wrong parameters or a wrong pin; MLflow's errors pass through.
+    """Return the verdict on a phase, with the evidence it rests on.
 
-    A `history` that was read a moment ago may be handed in by a caller that writes nothing in between. Who is going to
-    act on the verdict hands in its `watch`: then a run of another machine is waited for until it was seen to be dead.
+    Args:
+        request: The phase, its parameters and its project.
+        history: Runs that were read a moment ago, from a caller that has written nothing since.
+        watch: Handed in by a caller that is going to act on the verdict: a run on another machine is then waited for
+            until it was seen to be dead.
+
+    Raises:
+        UsageError: A parameter or a pinned run is wrong.
+        MlflowException: The store does not answer.
     """
     history = history or History(request.client, request.experiment_id, request.project)
     collector = _Collector(request, history, watch)
@@ -74,8 +82,10 @@ class _Collector:
         )
 
     def _same(self) -> list[Candidate]:
-        """Runs of this identity. The phase's newest run is already at hand: when it is one of them and good, no
-        search is needed, since nothing can come before it."""
+        """Return the runs of this identity.
+
+        The phase's newest run is at hand already: when it has this identity and is good, no search is needed.
+        """
         assert self.identity is not None
         newest = self.history.pointed_at(self.phase.name)
         if newest is not None and not self.identity.differences(newest.fingerprint):
@@ -131,7 +141,7 @@ class _Collector:
         return self._candidates(runs)
 
     def _ages(self) -> dict[str, float]:
-        """Seconds since each upstream run completed and since each local path parameter was changed."""
+        """Return the seconds since each upstream run completed and since each local path parameter was changed."""
         if self.phase.max_age_seconds is None:
             return {}
         now = datetime.now(UTC)
@@ -143,7 +153,7 @@ class _Collector:
         return ages
 
     def _downstream(self) -> Sequence[SupersededRun]:
-        """Good runs that were built on the phase's newest run and would no longer match it."""
+        """Return the good runs that were built on the phase's newest run and would become stale."""
         current = self.history.latest(self.phase)
         return good_downstream(self.history, current) if current else ()
 
@@ -151,7 +161,7 @@ class _Collector:
         return estimate_phase(self.history, phase, self.request.values, self.request.price())
 
     def _downstream_estimates(self) -> Sequence[tuple[str, Estimate | None]]:
-        """The later phases that were run before, and so would have to be run again."""
+        """Return the later phases that were run before, and so would have to be run again, with their estimates."""
         later = self.request.project.downstream(self.phase.name)
         return [
             (phase.name, estimate_phase(self.history, phase, {}, self.request.price()))
@@ -160,7 +170,7 @@ class _Collector:
         ]
 
     def _nearest(self) -> str:
-        """How the recent run that comes nearest to what is asked for differs from it; the newest of several."""
+        """Describe how the most similar recent run differs from the request; the newest of several."""
         if self.identity is None:
             return ""
         complete = [run for run in self.history.computed(self.phase.name) if run.complete]
@@ -170,8 +180,12 @@ class _Collector:
 
 
 def is_computing(run: PhaseRun, watch: Watch | None = None) -> bool:
-    """Whether a run is on its way to completion and its process lives: as this process has watched it, or, for those
-    who only look, by its last heartbeat. What another has taken over counts no more.
+    """Return whether a run is on its way to completion and its process is alive.
+
+    Args:
+        run: A run whose work nobody has taken over counts.
+        watch: Runs on other machines as this process has watched them; without it the age of the last heartbeat
+            decides.
     """
     if not run.is_open or run.successor:
         return False
@@ -179,8 +193,9 @@ def is_computing(run: PhaseRun, watch: Watch | None = None) -> bool:
 
 
 def good_downstream(history: History, run: PhaseRun, at_most: int = 100) -> list[SupersededRun]:
-    """The complete, good, sound runs that were made from a run, directly or not, newest first; `at_most` as for
-    `History.downstream`.
+    """Return the complete, good runs that were made from a run, directly or not, newest first.
+
+    Runs with a quarantine reason are left out. `at_most` is that of `History.downstream`.
     """
     found = []
     for later in history.downstream(run, at_most):
@@ -191,7 +206,9 @@ def good_downstream(history: History, run: PhaseRun, at_most: int = 100) -> list
 
 
 def estimate_phase(history: History, phase: Phase, values: Mapping[str, Value], price: Price) -> Estimate | None:
-    """What the phase will take here, from earlier runs; a size that is not given counts as the newest run's."""
+    """Return the estimate for a phase on this machine from its earlier runs; a size that is not given is the newest
+    run's.
+    """
     past = past_runs(phase, history.computed(phase.name))
     if not past:
         return None
@@ -205,7 +222,7 @@ def estimate_phase(history: History, phase: Phase, values: Mapping[str, Value], 
 
 
 def past_runs(phase: Phase, runs: Iterable[PhaseRun]) -> list[PastRun]:
-    """What the complete ones among a phase's runs say of how long the next will take, in their order."""
+    """Return the complete runs among a phase's runs as the estimate needs them, in their order."""
     return [
         PastRun(run.duration_seconds, run.hardware_key, sizes_of(phase, run.parameters), run.cost_usd)
         for run in runs
@@ -214,7 +231,7 @@ def past_runs(phase: Phase, runs: Iterable[PhaseRun]) -> list[PastRun]:
 
 
 def sizes_of(phase: Phase, parameters: Mapping[str, str]) -> dict[str, float]:
-    """The parameters that a phase declares as its size, as numbers; those that are none are left out."""
+    """Return the parameters that a phase declares as its size, as numbers; those that are no numbers are left out."""
     sizes = {}
     for name in phase.size:
         try:
@@ -225,7 +242,7 @@ def sizes_of(phase: Phase, parameters: Mapping[str, str]) -> dict[str, float]:
 
 
 def required(phase: Phase, missing_inputs: Sequence[str]) -> UsageError:
-    """The error when a phase is to be computed and an upstream phase has nothing to give it."""
+    """Return the error for a phase that is to be computed while an upstream phase has no usable run."""
     need = missing_inputs[0]
     return UsageError(
         f"{phase.name} needs {need}, which has no run in this experiment that is complete, good enough and not "

@@ -1,5 +1,5 @@
-"""The programmatic lookup: `find_reusable` for one phase, `plan` for all that an entry point would do. Both read,
-never write.
+"""The Python lookup: `find_reusable` for one phase, `plan` for everything that an entry point would do. Reads, never
+writes.
 """
 
 import os
@@ -28,13 +28,22 @@ def find_reusable(
     experiment_id: str | None = None,
     client: MlflowClient | None = None,
 ) -> Verdict:
-    """The verdict on one phase with these parameters, as `mlflow run` would reach it now.
+    """Return the verdict on one phase with these parameters, as `mlflow run` would reach it now.
 
-    `verdict.action` is reuse, resume, run, wait or ask; `verdict.run_id` the run it is about. The experiment is the
-    one that MLflow would use (`MLFLOW_EXPERIMENT_NAME`, `MLFLOW_EXPERIMENT_ID`, else the default) unless given.
+    Args:
+        project: The folder of an MLflow Project, its MLproject file, or a loaded project.
+        phase: The name of the phase.
+        parameters: Parameters by name, as on the command line; the others have their defaults.
+        experiment_id: The experiment; by default the one that MLflow would use (`MLFLOW_EXPERIMENT_NAME`,
+            `MLFLOW_EXPERIMENT_ID`, else experiment 0).
+        client: The tracking store; by default that of `MLFLOW_TRACKING_URI`.
 
-    Raises UsageError for a malformed project, an unknown phase or a wrong parameter; PhaseError when the store does
-    not answer.
+    Returns:
+        A verdict: `action` is reuse, resume, run, wait or ask, `run_id` the run that it is about.
+
+    Raises:
+        UsageError: The project is malformed, the phase unknown or a parameter wrong.
+        PhaseError: The store does not answer.
     """
     found = project if isinstance(project, Project) else load_project(project)
     store = client or MlflowClient()
@@ -55,9 +64,10 @@ def plan(
     experiment_id: str | None = None,
     client: MlflowClient | None = None,
 ) -> Plan:
-    """What a phase or pipeline would do, why, at what cost, and what it would invalidate, without doing it.
+    """Return the verdict on each phase of an entry point, with costs and stale runs, without doing anything.
 
-    A phase after one that would be computed cannot be judged yet: its verdict is `run`, and says after which phase.
+    A phase after one that would be computed cannot be judged yet: its verdict is `run`, and names that phase. Arguments
+    and errors are those of `find_reusable`.
     """
     found = project if isinstance(project, Project) else load_project(project)
     store, given = client or MlflowClient(), dict(parameters or {})
@@ -106,7 +116,9 @@ def _in_sequence(request: Request, verdict: Verdict, before: Mapping[str, Verdic
 
 
 def current_experiment(client: MlflowClient) -> str:
-    """The id of the experiment that MLflow would log to; `NO_EXPERIMENT` when the first run has yet to create it."""
+    """Return the id of the experiment that MLflow would log to; `NO_EXPERIMENT` when the first run has yet to create
+    it.
+    """
     if name := os.environ.get("MLFLOW_EXPERIMENT_NAME"):
         experiment = client.get_experiment_by_name(name)
         return str(experiment.experiment_id) if experiment else NO_EXPERIMENT

@@ -1,15 +1,16 @@
-"""How good a run is, by the thresholds and gates of its phase. Pure."""
+"""Judge how good a run is, by the thresholds and gates of its phase. Pure."""
 
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store.run import PhaseRun
 
 
 def quality_of(phase: Phase, run: PhaseRun) -> float | None:
+    """Return the value of the phase's quality metric in a run; None when there is none."""
     return run.metrics.get(phase.quality.metric) if phase.quality else None
 
 
 def borderline_reasons(phase: Phase, run: PhaseRun) -> list[str]:
-    """Why a complete run is neither good nor poor, in words; empty when it is one of the two."""
+    """Say why a complete run is neither good nor poor; empty when it is one of the two."""
     grade = phase.grade(run.metrics)
     if grade == "gate":
         return phase.gate_failures(run.metrics)
@@ -24,7 +25,7 @@ def borderline_reasons(phase: Phase, run: PhaseRun) -> list[str]:
 
 
 def quality_cell(phase: Phase, run: PhaseRun | None) -> str:
-    """A run's quality against its thresholds, in a few words; empty for a phase without quality."""
+    """Return a run's quality and grade in a few words; empty for a phase without quality."""
     if phase.quality is None or run is None:
         return ""
     value = quality_of(phase, run)
@@ -33,7 +34,7 @@ def quality_cell(phase: Phase, run: PhaseRun | None) -> str:
 
 
 def quality_text(phase: Phase | None, run: PhaseRun) -> str:
-    """A run's quality against both thresholds; empty for a phase without quality."""
+    """Return a run's quality beside both thresholds; empty for a phase without quality."""
     quality = phase.quality if phase else None
     if quality is None:
         return ""
@@ -44,6 +45,6 @@ def quality_text(phase: Phase | None, run: PhaseRun) -> str:
 
 
 def gates_text(phase: Phase, run: PhaseRun) -> str:
-    """Which gates pass, and why others fail."""
+    """Say of each gate whether it passes, else why not."""
     told = [(gate.text, gate.failure(run.metrics)) for gate in phase.gates]
     return "; ".join(failure or f"{text} passes" for text, failure in told)

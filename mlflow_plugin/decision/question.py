@@ -1,4 +1,4 @@
-"""A question as JSON that fits into a tag, for those who answer from elsewhere."""
+"""A question as JSON that fits into a tag, for answers from elsewhere, and the answer to it."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from mlflow_plugin.store.schema import TAG_LENGTH
 
 @dataclass(frozen=True)
 class Answer:
-    """The option that was chosen, by whom and when (ISO 8601; empty for just now)."""
+    """An option that was chosen, the person who chose it, and when (ISO 8601; empty for just now)."""
 
     option: Option
     by: str
@@ -24,10 +24,13 @@ class Answer:
 
 
 def question_json(verdict: Verdict, commands: Mapping[str, str] | None = None) -> str:
-    """A question as JSON that fits into a tag: the longest lists are cut first, and the cut is counted; then texts.
+    """Return a question as JSON that fits into a tag: the longest lists are cut first and the cut is counted, then
+    texts.
 
-    `commands` maps each letter to what to type for it; half a command is of no use, so they are all left out when they
-    do not fit.
+    Args:
+        verdict: The verdict `ask` with its options.
+        commands: The command to type for each letter. Half a command is of no use: all are left out when they do not
+            fit.
     """
     for at_most, longest in _CUTS:
         content = {
@@ -57,8 +60,8 @@ def _option(option: Option, at_most: int, longest: int) -> dict[str, Any]:
         "decide": option.decide,
         "title": _cut(option.title, longest),
         "keeps": [_cut(kept, longest) for kept in option.keeps[:at_most]],
-        "throws_away": [superseded_dict(one) for one in option.throws_away[:at_most]],
-        "not_listed": max(0, len(option.throws_away) - at_most),
+        "throws_away": [superseded_dict(one) for one in option.supersedes[:at_most]],
+        "not_listed": max(0, len(option.supersedes) - at_most),
         "reruns": [_cut(phase, longest) for phase in option.reruns[: max(at_most, 2)]],
         "seconds": finite(option.seconds),
         "cost_usd": finite(option.cost_usd),
@@ -66,8 +69,9 @@ def _option(option: Option, at_most: int, longest: int) -> dict[str, Any]:
 
 
 def recorded_options(question: Mapping[str, Any]) -> list[Option]:
-    """The options of a question that was read from a tag. What is no option, for anybody can write a tag, is left
-    out."""
+    """Return the options of a question that was read from a tag. Anybody can write a tag: malformed options are left
+    out.
+    """
     return [_recorded_option(one) for one in dicts(question.get("options")) if one.get("letter")]
 
 
@@ -77,7 +81,7 @@ def _recorded_option(content: Mapping[str, Any]) -> Option:
         decide=str(content.get("decide", "")),
         title=str(content.get("title", "")),
         keeps=texts(content.get("keeps")),
-        throws_away=tuple(_recorded_superseded(one) for one in dicts(content.get("throws_away"))),
+        supersedes=tuple(_recorded_superseded(one) for one in dicts(content.get("throws_away"))),
         reruns=texts(content.get("reruns")),
         seconds=number(content.get("seconds")),
         cost_usd=number(content.get("cost_usd")),
@@ -100,16 +104,16 @@ def _recorded_superseded(content: Mapping[str, Any]) -> SupersededRun:
 
 
 def number(value: object) -> float | None:
-    """A finite number from JSON that anybody may have written, or None."""
+    """Return a finite number from untrusted JSON; None for anything else."""
     known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if known else None  # type: ignore[arg-type]
 
 
 def dicts(value: object) -> list[dict[str, Any]]:
-    """The JSON objects of a list that anybody may have written."""
+    """Return the JSON objects of an untrusted list."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def texts(value: object) -> tuple[str, ...]:
-    """A list of texts from JSON that anybody may have written; empty when it is none."""
+    """Return an untrusted list as texts; empty for anything else."""
     return tuple(str(one) for one in value) if isinstance(value, list) else ()

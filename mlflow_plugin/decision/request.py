@@ -1,4 +1,4 @@
-"""What is asked for, and what was decided on it."""
+"""A request for a phase, and the decision on it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +20,20 @@ from mlflow_plugin.store.run import PhaseRun
 
 @dataclass(frozen=True)
 class Request:
-    """A phase that somebody asks for, with these parameters, in this experiment.
+    """A phase that is asked for, with its parameters, in an experiment.
 
-    `given` holds parameters as the caller wrote them; `base` is the folder that relative paths start from; `argv` the
-    rendered command line where there is one; `own_run_id` the run that is deciding for itself, which is no candidate.
-    `inputs` overrides the upstream runs (a pipeline hands down those it has just made); `asked_as` is what was typed.
-    Where force is not allowed (in a pipeline), `decide=rerun` answers questions and leaves alone what is sound.
+    Attributes:
+        project: The project that declares the phase.
+        phase: The phase.
+        given: Parameters as the caller wrote them.
+        client: The tracking store.
+        experiment_id: The experiment.
+        base: The folder that relative paths start from.
+        argv: The rendered command line, where there is one.
+        own_run_id: The run that decides for itself; it is no candidate.
+        inputs: Upstream runs by need, from a pipeline that has just made them.
+        asked_as: The command that was typed, for messages.
+        force_allowed: False in a pipeline: `decide=rerun` then answers questions and leaves good runs alone.
     """
 
     project: Project
@@ -49,7 +57,7 @@ class Request:
         return str(self.given.get("decide", self.values.get("decide", "ask")))
 
     def price(self) -> Price:
-        """What this machine costs an hour, unless the caller gave `price_per_hour`. Raises PhaseError."""
+        """Return the price of an hour on this machine, unless the caller gave `price_per_hour`. Raises PhaseError."""
         explicit = self.given.get("price_per_hour", self.values.get("price_per_hour"))
         return price_per_hour(detect_hardware(), None if explicit in (None, "", "auto") else str(explicit))
 
@@ -60,8 +68,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Decision:
-    """A verdict with what it was made from, for those who carry it out. `identity` is None when an input is missing;
-    `abandoned` are runs of this identity whose heart stopped before they had ended.
+    """A verdict with everything that its execution needs.
+
+    Attributes:
+        request: The request.
+        verdict: The verdict.
+        identity: The identity; None when an input is missing.
+        inputs: The upstream runs by need.
+        history: The runs that were read.
+        abandoned: Runs of this identity that lost their heartbeat before they had ended.
     """
 
     request: Request

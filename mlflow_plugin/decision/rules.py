@@ -1,5 +1,7 @@
-"""Phase + identity + history -> Verdict. Pure: no MLflow, no clock, no files; the rules are the functions in `RULES`,
-in order.
+"""The rules that turn evidence into a verdict. Pure: no MLflow, no clock, no files.
+
+The rules are the functions in `RULES`; the first that returns a verdict decides. `docs/verdicts.md` has them as a
+table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +12,13 @@ from mlflow_plugin.decision.quality import borderline_reasons, quality_of
 from mlflow_plugin.decision.verdict import Option, SupersededRun, Verdict
 from mlflow_plugin.format import clock, describe_duration, short
 from mlflow_plugin.project.project import Phase
+from mlflow_plugin.project.vocabulary import Kind
 from mlflow_plugin.store.run import PhaseRun
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run of the phase with the same recipe, and what speaks against reusing it."""
+    """A run of the phase with the same recipe, and the reasons against its reuse."""
 
     run: PhaseRun
     live: bool = False
@@ -26,7 +29,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a verdict rests on. The callables are asked only when the rules before them have not decided."""
+    """Everything that a verdict rests on. The callables are asked only when the rules before them have not decided."""
 
     phase: Phase
     same: Sequence[Candidate] = ()
@@ -43,7 +46,7 @@ class Evidence:
 
 
 def decide(evidence: Evidence) -> Verdict:
-    """The verdict: the first rule that speaks."""
+    """Return the verdict of the first rule that applies."""
     for rule in RULES:
         if verdict := rule(evidence):
             return verdict
@@ -51,14 +54,14 @@ def decide(evidence: Evidence) -> Verdict:
 
 
 def force(evidence: Evidence) -> Verdict:
-    """The verdict when the caller said `decide=rerun`: run, naming what that throws away."""
+    """Return the verdict for `decide=rerun`: run, naming the runs that are superseded."""
     superseded = tuple(_superseded_of_same(evidence)) + tuple(evidence.downstream())
-    lost = [f"throws away {one.sentence()}" for one in superseded]
-    spared = ["or none of that, if it gives the same bytes as before"] if lost else []
+    listed = [f"supersedes {one.sentence()}" for one in superseded]
+    unless = ["or none of them, if it gives the same bytes as before"] if listed else []
     return Verdict(
         evidence.phase.name,
         "run",
-        ("re-run because decide=rerun was given", *lost, *spared),
+        ("re-run because decide=rerun was given", *listed, *unless),
         kind="forced",
         invalidates=superseded,
         estimate=evidence.estimate(),
@@ -71,6 +74,7 @@ def _usable(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def superseded_run(phase: Phase, run: PhaseRun) -> SupersededRun:
+    """Describe a run of a phase as one that is superseded."""
     metric = phase.quality.metric if phase.quality else ""
     return SupersededRun(
         run.phase, run.run_id, quality_of(phase, run), metric, run.completed_at, run.duration_seconds, run.cost_usd
@@ -91,6 +95,8 @@ def _described(phase: Phase, run: PhaseRun) -> str:
     suffix = f" with {phase.quality.metric} {quality:.4g}" if phase.quality and quality is not None else ""
     return f"{phase.name} {run.short} of {clock(run.when)}{suffix}"
 
+
+_KIND_OF_GRADE: Mapping[str, Kind] = {"borderline": "borderline", "gate": "gate", "unknown": "unknown"}
 
 # --- the rules, first match wins ------------------------------------------------------------------------------------
 
@@ -143,9 +149,7 @@ def _live(evidence: Evidence) -> Verdict | None:
     for candidate in evidence.same:
         if candidate.live and not candidate.run.complete and not candidate.quarantine_reason:
             run = candidate.run
-            reason = (
-                f"{_described(evidence.phase, run)} is computing the same thing now; it is waited for and then reused"
-            )
+            reason = f"{_described(evidence.phase, run)} computes the same thing now; waiting for it, to reuse it"
             return Verdict(
                 evidence.phase.name, "wait", (reason,), kind="live", run_id=run.run_id, inputs=_input_ids(evidence)
             )
@@ -153,14 +157,14 @@ def _live(evidence: Evidence) -> Verdict | None:
 
 
 def _interrupted_or_borderline(evidence: Evidence) -> Verdict | None:
-    """The newest run that is either resumable or neither good nor poor: whichever came last shows what was wanted."""
+    """Take the newest run that is resumable or neither good nor poor: the newest shows what was wanted."""
     phase = evidence.phase
     for candidate in evidence.same:
         run = candidate.run
         if candidate.quarantine_reason or candidate.faults:
             continue
         if candidate.resumable and not candidate.live and not run.complete:
-            reason = f"{_described(phase, run)} was interrupted; it goes on from {run.checkpoint}"
+            reason = f"{_described(phase, run)} was interrupted; resuming from {run.checkpoint}"
             return Verdict(
                 phase.name,
                 "resume",
@@ -173,7 +177,7 @@ def _interrupted_or_borderline(evidence: Evidence) -> Verdict | None:
         if run.complete and (why := borderline_reasons(phase, run)):
             return _ask(
                 evidence,
-                phase.grade(run.metrics),
+                _KIND_OF_GRADE[phase.grade(run.metrics)],
                 run,
                 (f"{_described(phase, run)} exists, with the same inputs", *why),
             )
@@ -237,9 +241,9 @@ def _would_invalidate(evidence: Evidence) -> Verdict | None:
         return None
     damaged = [one.run for one in evidence.same if one.run.complete and one.faults and not one.quarantine_reason]
     if any(run.output_digest == current.output_digest for run in damaged):
-        return None  # A repair: what all that was made from is computed again, because its files are gone.
+        return None  # A repair: the run that all of them were made from is computed again, since its files are gone.
     count = f"{len(superseded)} good downstream run{'s' if len(superseded) > 1 else ''}"
-    reasons = (f"running {evidence.phase.name} would invalidate {count} made from {current.short}", evidence.nearest())
+    reasons = (f"running {evidence.phase.name} would make {count} stale, made from {current.short}", evidence.nearest())
     return _ask(evidence, "downstream", current, tuple(reason for reason in reasons if reason))
 
 
@@ -277,13 +281,13 @@ RULES: tuple[Callable[[Evidence], Verdict | None], ...] = (
 )
 
 
-def _ask(evidence: Evidence, kind: str, kept: PhaseRun | None, reasons: tuple[str, ...]) -> Verdict:
-    """A question whose first option keeps what exists and whose second computes anew."""
+def _ask(evidence: Evidence, kind: Kind, kept: PhaseRun | None, reasons: tuple[str, ...]) -> Verdict:
+    """Make a question: its first option keeps the existing run, its second computes anew."""
     phase = evidence.phase
     downstream = tuple(evidence.downstream())
-    # A run of other parameters stays what it is; only what was built on it is lost by moving on.
-    lost = (superseded_run(phase, kept),) if kept is not None and kind != "downstream" else ()
-    superseded = (*lost, *(one for one in downstream if one.run_id not in {one.run_id for one in lost}))
+    # A run with other parameters stays valid; only the runs that were built on it become stale.
+    own = (superseded_run(phase, kept),) if kept is not None and kind != "downstream" else ()
+    superseded = (*own, *(one for one in downstream if one.run_id not in {run.run_id for run in own}))
     estimate, later = evidence.estimate(), list(evidence.downstream_estimate())
     reruns = (phase.name, *(name for name, _ in later))
     price = _price([estimate, *(one for _, one in later)])
@@ -295,7 +299,7 @@ def _ask(evidence: Evidence, kind: str, kept: PhaseRun | None, reasons: tuple[st
         title = f"Use the inputs as they are and run {phase.name}"
         keep = Option("A", "reuse", title, reruns=(phase.name,), seconds=alone[0], cost_usd=alone[1])
     if kind == "old":
-        title, decide = f"Stop, and renew {' and '.join(_too_old(evidence))} first", "fail"
+        title, decide = f"Stop, and update {' and '.join(_too_old(evidence))} first", "fail"
     else:
         title, decide = f"Run {phase.name} again" + (f", then {', '.join(reruns[1:])}" if later else ""), "rerun"
     again = Option("B", decide, title, (), superseded, reruns, *price)
@@ -314,7 +318,7 @@ def _ask(evidence: Evidence, kind: str, kept: PhaseRun | None, reasons: tuple[st
 
 
 def _price(estimates: Sequence[Estimate | None]) -> tuple[float | None, float | None]:
-    """Seconds and US dollars of all that is known."""
+    """Add up the seconds and US dollars of all estimates that are known."""
     known = [one for one in estimates if one is not None]
     if not known:
         return None, None

@@ -1,17 +1,21 @@
-"""What a decision says: a Verdict with its reasons, and for a question the options with what each throws away."""
+"""A verdict with its reasons, and for a question the options with the runs that each supersedes."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from mlflow_plugin.decision.estimate import Estimate
 from mlflow_plugin.format import approximately, clock, describe_cost, describe_duration, finite, short
+from mlflow_plugin.project.vocabulary import Action, Kind
 
 
 @dataclass(frozen=True)
 class SupersededRun:
-    """A finished run that an option throws away. Seconds, US dollars, UTC."""
+    """A finished run that an option supersedes. It stays in the store, and is reused if one goes back. Seconds, US
+    dollars, UTC.
+    """
 
     phase: str
     run_id: str
@@ -22,6 +26,7 @@ class SupersededRun:
     cost_usd: float | None
 
     def sentence(self) -> str:
+        """Describe the run in one line: quality, time, duration and cost as far as they are known."""
         parts = [f"{self.phase} {short(self.run_id)}"]
         if self.quality is not None:
             parts.append(f"{self.metric} {self.quality:.4g}")
@@ -36,19 +41,36 @@ class SupersededRun:
 
 @dataclass(frozen=True)
 class Option:
-    """One lettered answer to a question. `reruns` are the phases that it computes; None: not known yet."""
+    """One lettered answer to a question.
+
+    Attributes:
+        letter: The letter that people type.
+        decide: The value of `decide` that chooses it.
+        title: The option in words.
+        keeps: Runs that stay valid, one sentence each.
+        supersedes: Runs that it supersedes or makes stale.
+        reruns: The phases that it computes.
+        seconds: How long that takes; None when it is not known.
+        cost_usd: US dollars; None when it is not known.
+    """
 
     letter: str
     decide: str
     title: str
     keeps: tuple[str, ...] = ()
-    throws_away: tuple[SupersededRun, ...] = ()
+    supersedes: tuple[SupersededRun, ...] = ()
     reruns: tuple[str, ...] = ()
     seconds: float | None = None
     cost_usd: float | None = None
 
+    @property
+    def throws_away(self) -> tuple[SupersededRun, ...]:
+        """The name of `supersedes` in version 0.1."""
+        warnings.warn("Option.throws_away is now Option.supersedes", DeprecationWarning, stacklevel=2)
+        return self.supersedes
+
     def price(self) -> str:
-        """What it costs to do, in words."""
+        """Say in words how long the option takes and what it costs."""
         if not self.reruns:
             return "nothing is computed"
         if self.seconds is None:
@@ -59,16 +81,25 @@ class Option:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be done with a phase, and why.
+    """A decision on a phase, and the reasons for it.
 
-    `action` is reuse, resume, run, wait or ask; `run_id` the run it is about (reuse: the run whose outputs count),
-    or None. `kind` names the rule that spoke. `inputs` maps each need to the run that feeds it.
+    Attributes:
+        phase: The name of the phase.
+        action: reuse, resume, run, wait or ask.
+        reasons: Sentences for people.
+        kind: The rule that decided.
+        run_id: The run that the verdict is about (reuse: the run whose outputs count), or None.
+        quality: That run's quality.
+        invalidates: Good runs that are superseded or become stale.
+        options: The options of a question.
+        estimate: The expected duration and cost of computing the phase.
+        inputs: The upstream run by need.
     """
 
     phase: str
-    action: str
+    action: Action
     reasons: tuple[str, ...]
-    kind: str = ""
+    kind: Kind | Literal[""] = ""
     run_id: str | None = None
     quality: float | None = None
     invalidates: tuple[SupersededRun, ...] = ()
@@ -77,13 +108,13 @@ class Verdict:
     inputs: Mapping[str, str] = field(default_factory=dict)
 
     def option(self, answer: str) -> Option | None:
-        """The option of a letter or of a `decide` value."""
+        """Return the option of a letter or of a value of `decide`."""
         return next((option for option in self.options if answer in (option.letter, option.decide)), None)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What an entry point would do now, one verdict a phase, in order. Seconds and US dollars; None when nothing is
+    """What an entry point would do now: one verdict for each phase, in order. Seconds and US dollars; None when not
     known.
     """
 
@@ -93,12 +124,12 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """Expected time of all that would be computed."""
+        """The expected duration of everything that would be computed."""
         return _total([verdict.estimate.seconds for verdict in self._computed if verdict.estimate])
 
     @property
     def cost_usd(self) -> float | None:
-        """Expected cost of all that would be computed."""
+        """The expected cost of everything that would be computed."""
         costs = [verdict.estimate.cost_usd for verdict in self._computed if verdict.estimate]
         return _total([cost for cost in costs if cost is not None])
 
@@ -107,7 +138,7 @@ class Plan:
         return [verdict for verdict in self.verdicts if verdict.action in ("run", "resume")]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values for JSON."""
         return {
             "entry_point": self.entry_point,
             "phases": [verdict_dict(verdict) for verdict in self.verdicts],
@@ -121,12 +152,12 @@ def _total(values: list[float]) -> float | None:
 
 
 def verdict_dict(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as plain values; times are ISO 8601, UTC."""
+    """Return a verdict as plain values; times are ISO 8601, UTC."""
     return asdict(verdict) | {
         "quality": finite(verdict.quality),
         "invalidates": [superseded_dict(one) for one in verdict.invalidates],
         "options": [
-            asdict(option) | {"throws_away": [superseded_dict(one) for one in option.throws_away]}
+            asdict(option) | {"supersedes": [superseded_dict(one) for one in option.supersedes]}
             for option in verdict.options
         ],
         "estimate": verdict.estimate._asdict() if verdict.estimate else None,
@@ -134,6 +165,6 @@ def verdict_dict(verdict: Verdict) -> dict[str, Any]:
 
 
 def superseded_dict(one: SupersededRun) -> dict[str, Any]:
-    """A one as plain values; the time is ISO 8601, UTC."""
+    """Return a superseded run as plain values; the time is ISO 8601, UTC."""
     finished_at = one.finished_at.isoformat() if one.finished_at else None
     return asdict(one) | {"quality": finite(one.quality), "finished_at": finished_at}

@@ -1,1 +1,1 @@
-"""Carries a verdict out and records what happens."""
+"""Execute a verdict and record what happens."""

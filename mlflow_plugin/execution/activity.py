@@ -1,4 +1,4 @@
-"""Is a run stuck, or only quiet? What a heartbeat tells of the work behind it, in words. Pure."""
+"""Tell from a heartbeat, in words, whether a run is stuck or only quiet. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,29 +17,35 @@ _IDLE_SECONDS = 300.0
 
 
 class Activity(NamedTuple):
-    """`state` is running, quiet (no step for long, but busy), stuck (no step for long, and idle), stopped or dead."""
+    """A state (running, quiet, stuck, stopped or dead) and a sentence. Quiet: no step for long, but busy. Stuck: no
+    step, and idle.
+    """
 
     state: str
     sentence: str
 
 
 def activity(run: PhaseRun, where: str, alive: bool, silent_seconds: float) -> Activity:
-    """Judges a run that has not ended.
+    """Judge a run that has not ended.
 
-    `where` is what `liveness.whereabouts` says of its process, `silent_seconds` the time since its last heartbeat.
+    Args:
+        run: The run.
+        where: The result of `liveness.whereabouts` for its process.
+        alive: Whether it counts as alive.
+        silent_seconds: Seconds since its last heartbeat.
     """
     beat = run.heartbeat
     step = f" at step {_step(beat)}" if beat.get("step") is not None else ""
     heard = f"last heartbeat {describe_duration(max(0.0, silent_seconds))} ago"
     if not alive:
-        goes_on = f"; it can go on from {run.checkpoint}" if run.checkpoint else ""
+        resumable = f"; resumable from {run.checkpoint}" if run.checkpoint else ""
         still = f" (process {beat.get('pid')} stands still)" if where == "stopped" else ""
-        return Activity("dead", f"{run.short} stopped{step} without ending{still}{goes_on}")
+        return Activity("dead", f"{run.short} stopped{step} without ending{still}{resumable}")
     if where == "stopped":
         return Activity(
             "stopped",
             f"{run.short} stands still{step}: process {beat.get('pid')} was stopped (SIGSTOP, Ctrl-Z or a debugger); "
-            f"{heard}. `kill -CONT {beat.get('pid')}` lets it go on; until then any start may take its work over",
+            f"{heard}. `kill -CONT {beat.get('pid')}` resumes it; until then any start may take over its work",
         )
     told = f"{run.short} is running{step}; {heard}"
     waited = _number(beat, "since_step")
@@ -61,23 +67,23 @@ def activity(run: PhaseRun, where: str, alive: bool, silent_seconds: float) -> A
         "stuck",
         f"{told}; {since}: it looks stuck. See where with `py-spy dump --pid {beat.get('pid')}` on {beat.get('host')}, "
         f"or end it with `kill {beat.get('pid')}` there and start it again"
-        + (f": it goes on from {run.checkpoint}" if run.checkpoint else ""),
+        + (f": it resumes from {run.checkpoint}" if run.checkpoint else ""),
     )
 
 
 def lost_heartbeat(run: PhaseRun) -> str:
-    """That a run's heart stopped, and when it was last heard."""
+    """Say that a run lost its heartbeat, and when the last one was."""
     at, step = _number(run.heartbeat, "at"), run.heartbeat.get("step")
-    heard = f"last beat {clock(datetime.fromtimestamp(at, UTC))}" if at is not None else "never heard"
-    return f"its heart stopped: {heard}{f' at step {step}' if step is not None else ''}"
+    heard = f"last one {clock(datetime.fromtimestamp(at, UTC))}" if at is not None else "there was none"
+    return f"lost heartbeat: {heard}{f' at step {step}' if step is not None else ''}"
 
 
 def how_to_resume(run: PhaseRun, invocation: Invocation) -> str:
-    """What to type to get a dead run's work done."""
-    # Told to compute anew, it would not go on from the checkpoint.
+    """Return the command that gets a dead run's work done."""
+    # With `decide=rerun` it would not resume from the checkpoint.
     given = {name: value for name, value in invocation.parameters.items() if name != "decide"}
     command = replace(invocation, parameters=given).command()
-    return f"`{command}` " + (f"goes on from {run.checkpoint}" if run.checkpoint else "starts it anew")
+    return f"`{command}` " + (f"resumes from {run.checkpoint}" if run.checkpoint else "starts it again")
 
 
 def _number(beat: Mapping[str, Any], name: str) -> float | None:
@@ -96,7 +102,7 @@ def _short_time(seconds: float) -> str:
 
 
 def _is_busy(beat: Mapping[str, Any]) -> bool | None:
-    """Whether the process computes; None when nothing is known of it."""
+    """Return whether the process computes; None when nothing is known of it."""
     known = [value for name in ("process_percent", "gpu_percent") if (value := _number(beat, name)) is not None]
     return max(known) >= BUSY_PERCENT if known else None
 

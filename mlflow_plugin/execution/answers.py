@@ -1,8 +1,7 @@
-"""Answering a question from elsewhere: the page and the command line alike.
+"""Answer a question from elsewhere: from the page or from the command line.
 
-An answer is a proposal, in a tag of its own on the run that asks, so that two people can never overwrite each other.
-The process that waits is the only one to choose among them: it takes the first that it finds and says so in
-`phase.answer`.
+An answer is a proposal in a tag of its own on the run that asks, so that two people never overwrite each other. The
+waiting process alone chooses: it takes the first proposal that it finds and writes it into `phase.answer`.
 """
 
 import time
@@ -40,14 +39,14 @@ class NoLongerWaits(UsageError):
 
 
 class StillOpen(PhaseError):
-    """The answer is written down, but the process that waits has not taken it up yet."""
+    """The answer is recorded, but the waiting process has not accepted it yet."""
 
 
 @dataclass(frozen=True)
 class AnswerReceipt:
-    """Says whether an answer counted, else which one did: its letter, by whom, when (ISO 8601).
+    """Whether an answer counted, else the one that did: its letter, by whom, when (ISO 8601).
 
-    All three are empty when the question itself was replaced by another. `message` is for people.
+    All three are empty when the question was replaced by another. `message` is for people.
     """
 
     counted: bool
@@ -67,11 +66,19 @@ class AnswerReceipt:
 
 
 def answer(client: MlflowClient, run_id: str, letter: str, by: str, asked_at: str = "") -> AnswerReceipt:
-    """Answers the open question of a run, and waits until the process that asks has taken an answer, this or another.
+    """Answer the open question of a run, and wait until the process that asks has accepted this answer or another.
 
-    `asked_at` names the question that is meant, as the run's question has it; else it is the present one. Raises
-    UsageError when there is no such question or option, NoLongerWaits when nobody waits for the answer any more,
-    StillOpen when the process did not react within PATIENCE_SECONDS.
+    Args:
+        client: The tracking store.
+        run_id: The run that asks.
+        letter: The letter of an option.
+        by: The person who answers.
+        asked_at: The time of the question that is meant, as the question has it; empty for the present one.
+
+    Raises:
+        UsageError: There is no such question or option.
+        NoLongerWaits: No process waits for the answer any more.
+        StillOpen: The process did not react within PATIENCE_SECONDS.
     """
     run = phase_run(client.get_run(run_id))
     option = _option(run, letter)
@@ -110,7 +117,7 @@ def _option(run: PhaseRun, letter: str) -> Option:
 
 
 def _outcome(run: PhaseRun, meant: str, mine: Answer | None = None) -> AnswerReceipt | None:
-    """What is settled by now about a question of a run; None while it is open."""
+    """Return the receipt once a question is decided or replaced; None while it is open."""
     if str(run.question.get("asked_at", "")) != meant:
         changed = f"Things changed while {run.phase} {short(run.run_id)} was asking, so it asks anew. Look again."
         return AnswerReceipt(False, changed)
@@ -127,8 +134,8 @@ def _outcome(run: PhaseRun, meant: str, mine: Answer | None = None) -> AnswerRec
 
 
 def _check_waits(run: PhaseRun, option: Option) -> None:
-    """Raises NoLongerWaits when that is certain: of a silent process elsewhere the age of its heartbeat proves nothing,
-    for clocks differ.
+    """Raise NoLongerWaits when that is certain. Clocks differ, so the age of another machine's heartbeat proves
+    nothing.
     """
     lives = is_alive(run.heartbeat, time.time()) or whereabouts(run.heartbeat) == "elsewhere"
     if run.status != "RUNNING" or not lives:
@@ -144,8 +151,9 @@ def _no_longer_waits(run: PhaseRun, option: Option) -> NoLongerWaits:
 
 
 def given_answer(client: MlflowClient, run_id: str) -> Answer | None:
-    """The answer that counts for the open question of a run, for the process that asks: one that stands in
-    `phase.answer` already, as set by hand; else the earliest of those that were proposed for this very question.
+    """Return the answer that counts for the open question of a run, for the process that asks.
+
+    That is the one in `phase.answer`, which people may set by hand, else the earliest proposal for this very question.
     """
     tags = client.get_run(run_id).data.tags
     question = mapping(tags.get(schema.QUESTION))

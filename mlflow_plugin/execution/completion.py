@@ -1,4 +1,4 @@
-"""The end of a computed phase: reads back what the store really holds, digests it, and records the run as complete."""
+"""The end of a computed phase: read back what the store holds, digest it, and record the run as complete."""
 
 import logging
 import tempfile
@@ -23,9 +23,10 @@ _logger = logging.getLogger(__name__)
 
 
 def publish_outputs(client: MlflowClient, run: PhaseRun, staged: Path) -> Manifest:
-    """Uploads a folder of outputs, the manifest last, and checks that the store holds what was sent.
+    """Upload a folder of outputs, the manifest last.
 
-    Raises PhaseError when a file did not arrive as it was sent; the run is then not complete.
+    Returns:
+        The manifest of the folder, to be compared with what the store holds.
     """
     manifest = Manifest.of(staged)
     if manifest.files:
@@ -40,8 +41,18 @@ def publish_outputs(client: MlflowClient, run: PhaseRun, staged: Path) -> Manife
 def complete_work(
     records: Records, run_id: str, work: Work, duration_seconds: float, *, staged: Path | None = None
 ) -> None:
-    """Records a phase as complete. `staged` holds its declared outputs; without it, all that the run logged are its
-    outputs.
+    """Record a phase as complete.
+
+    Args:
+        records: Writes to the store.
+        run_id: The run that computed.
+        work: The request and its inputs.
+        duration_seconds: Computing time of all its segments.
+        staged: The folder with the declared outputs; without it, everything that the run logged is its output.
+
+    Raises:
+        PhaseError: A file did not arrive as it was sent; the run is then not complete.
+        TakenOverError: Another run has taken over the work.
     """
     phase = work.request.phase
     _check_owner(records, run_id)
@@ -64,7 +75,7 @@ def complete_work(
     if not held.files:
         # What it made lies elsewhere, out of sight. Made otherwise, it must not look the same to the phases after it.
         digest = value_digest(["no outputs", run.fingerprint])
-        _logger.warning(f"{phase.name}: attention: it left no outputs in the store; later phases go by how it was made")
+        _logger.warning(f"{phase.name}: it left no outputs in the store; later phases compare how it was made")
     _check_owner(records, run_id)  # The upload may have taken long.
     shown = completed(phase, work.request.values, run, work.inputs, duration_seconds, cost_usd(duration_seconds, price))
     records.complete(run_id, work, Completion(digest, outputs, duration_seconds, price, grade, shown))
@@ -72,7 +83,7 @@ def complete_work(
 
 
 def _check_owner(records: Records, run_id: str) -> None:
-    """Raises TakenOverError when another run has taken this one's work over while this process stood still."""
+    """Raise TakenOverError when another run has taken over the work while this process stood still."""
     try:
         records.check_owner(run_id)
     except TakenOverError:
@@ -93,4 +104,4 @@ def _report(work: Work, run: PhaseRun, grade: str, duration_seconds: float) -> N
     )
     _logger.info(f"{phase.name}: done in {describe_duration(duration_seconds)}{quality}")
     for remark in borderline_reasons(phase, run):
-        _logger.warning(f"{phase.name}: attention: {remark}")
+        _logger.warning(f"{phase.name}: {remark}")

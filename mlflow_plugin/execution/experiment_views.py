@@ -1,8 +1,7 @@
-"""What MLflow's own UI shows of an experiment: its list of training runs rather than of traces, and for each phase a
-saved view of that list, in which the columns are those by which its runs are compared.
+"""Saved views of an experiment in MLflow's own UI: its training runs, and for each phase the columns that matter.
 
-Both are experiment tags that the UI of MLflow 3.17 reads and writes itself; to other versions they mean nothing. They
-are written once: what people change or choose stays.
+Both are experiment tags that the UI of MLflow 3.17 reads and writes itself; other versions ignore them. They are
+written once: people's own choices stay.
 """
 
 import json
@@ -19,7 +18,9 @@ _COLUMNS_AT_MOST = 14
 
 
 def page_tags(project: Project, known: Mapping[str, str]) -> dict[str, str]:
-    """The tags that the experiment with these `known` ones still lacks; a view only for a phase that is new to it."""
+    """Return the tags that an experiment with these `known` ones still lacks; a view only for a phase that is new to
+    it.
+    """
     tags = {} if KIND in known else {KIND: TRAINING_RUNS}
     for phase in project.phases.values():
         key = schema.phase_key(project.name, phase.name)
@@ -29,12 +30,12 @@ def page_tags(project: Project, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def view_tag(project: Project, phase: Phase) -> str:
-    """The experiment tag of a phase's saved view. What follows the prefix is its id in the UI's addresses."""
+    """Return the experiment tag of a phase's saved view. The part after the prefix is its id in the UI's addresses."""
     return f"{SAVED_VIEW}phase-{schema.phase_key(project.name, phase.name)}"
 
 
 def saved_view(project: Project, phase: Phase) -> str:
-    """A phase's runs with the columns by which they are compared, as the UI's menu of saved views holds them."""
+    """Return a phase's runs with the columns that compare them, in the form of the UI's menu of saved views."""
     now = int(time.time() * 1000)
     wanted = f"tags.`{schema.RUNS_INDEX}{schema.phase_key(project.name, phase.name)}` = '1'"
     columns = _columns(phase)
@@ -44,8 +45,8 @@ def saved_view(project: Project, phase: Phase) -> str:
 
 
 def _order(phase: Phase) -> dict[str, object]:
-    """The best run first, or the newest. By the order that it starts with, the time of their start, the UI would hide
-    runs below those of their pipelines.
+    """Sort the best run first, else the newest: by its default order the UI would hide runs below those of their
+    pipelines.
     """
     if phase.quality is None:
         return {"orderByKey": _column("tags", schema.COMPLETED_AT), "orderByAsc": False}
@@ -53,7 +54,7 @@ def _order(phase: Phase) -> dict[str, object]:
 
 
 def _columns(phase: Phase) -> list[str]:
-    """Quality and gates first, then time and money, then the parameters that change the result."""
+    """List quality and gates first, then time and money, then the parameters that change the result."""
     metrics = [phase.quality.metric] if phase.quality else []
     metrics += [term for gate in phase.gates for term in (gate.left, gate.right) if not _is_number(term)]
     metrics += [schema.DURATION_SECONDS, schema.COST_USD, schema.SAVED_SECONDS]

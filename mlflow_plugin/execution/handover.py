@@ -1,4 +1,4 @@
-"""What a process that has decided hands down to the process that computes: the names of environment variables."""
+"""Environment variables by which the process that decided tells the process that computes."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ LONG_VALUES = "MLFLOW_PHASES_LONG_VALUES"
 
 
 def input_variables(inputs: Mapping[str, PhaseRun]) -> dict[str, str]:
-    """Environment variables that name the run behind each need: `PHASE_INPUT_PHASE1` = run id."""
+    """Return the environment variables that name the run behind each need: `PHASE_INPUT_PHASE1` = run id."""
     return {
         f"PHASE_INPUT_{''.join(c if c.isalnum() else '_' for c in need).upper()}": run.run_id
         for need, run in inputs.items()

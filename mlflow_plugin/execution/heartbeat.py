@@ -1,4 +1,4 @@
-"""A background thread that keeps telling the tracking store that this process lives, how far it is and how busy."""
+"""A background thread that tells the tracking store that this process is alive, how far it is and how busy."""
 
 import logging
 import threading
@@ -20,12 +20,19 @@ away, and a run must not count as dead for so long."""
 
 
 class Heartbeat:
-    """Beats for a run while the block is open. A store that does not answer costs beats, never the run.
+    """Writes a heartbeat for a run while the block is open. A store that does not answer costs heartbeats, never the
+    run.
 
-    `step` is how many steps are done, `total` of how many, where that is known. `pid` names another process that does
-    the work, started by this one: then the beats speak of that, and end for good as soon as it beats for itself.
-    `successor` is the id of the run that has taken the work over, once that is known; nothing beats for such a run.
-    `at_once` is False where a beat was written a moment ago.
+    Attributes:
+        step: How many steps are done.
+        total: Of how many, where that is known.
+        pid: Another process that does the work, started by this one. The heartbeats then speak of it, and end for good
+            as soon as it writes its own.
+        successor: The id of the run that has taken over the work, once that is known. Nothing is written for such a
+            run.
+
+    Args:
+        at_once: False where a heartbeat was written a moment ago.
     """
 
     def __init__(self, records: Records, run_id: str, *, at_once: bool = True) -> None:
@@ -78,7 +85,7 @@ class Heartbeat:
         self.stop()
 
     def stop(self) -> None:
-        """Beats no more."""
+        """Write no more heartbeats."""
         self._ended.set()
         self._wake.set()
         self._thread.join(timeout=2)
@@ -104,7 +111,7 @@ class Heartbeat:
             self._wake.clear()
 
     def _beat(self) -> dict[str, Any] | None:
-        """What to say now; None when the process in question stands still, which must not look like life."""
+        """Return the heartbeat of now; None when the process stands still, which must not look alive."""
         if self._pid is not None and is_stopped(self._pid):
             return None
         self._count += 1
@@ -120,7 +127,7 @@ class Heartbeat:
         return new_heartbeat(self._step, {**usage(), **progress}, pid=self._pid, count=self._count)
 
     def _process_percent(self, now: float) -> float | None:
-        """CPU use of the process and its children since the last beat, in percent of one core."""
+        """Return the CPU use of the process and its children since the last heartbeat, in percent of one core."""
         spent, (before, used) = _cpu_seconds(self._pid), self._busy
         self._busy = (now, spent)
         # A child that ended takes its time along.
@@ -143,7 +150,7 @@ class Heartbeat:
 
 
 def _cpu_seconds(pid: int | None) -> float:
-    """CPU time that a process (this one by default) and its living descendants have used, in seconds."""
+    """Return the CPU seconds that a process (this one by default) and its living descendants have used."""
     import psutil
 
     try:

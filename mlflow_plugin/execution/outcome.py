@@ -1,4 +1,4 @@
-"""How a phase ended, for whoever started it."""
+"""How a phase ended, for the backend or pipeline that started it."""
 
 from dataclasses import dataclass
 

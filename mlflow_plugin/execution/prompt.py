@@ -1,5 +1,7 @@
-"""Turning `ask` into an answer: from the caller's `decide`, from a person at the terminal, or from elsewhere while
-waiting.
+"""Obtain the answer to a question: from the caller's `decide`, at the terminal, or from elsewhere while waiting.
+
+The one place outside `cli/` that writes to the terminal itself: a prompt has no line end, and a log handler cannot wait
+for input.
 """
 
 import logging
@@ -21,17 +23,17 @@ _SAY_EVERY_SECONDS = 30.0
 
 
 def question_text(verdict: Verdict) -> str:
-    """The question as a person reads it: why, and each option with what it keeps, throws away and costs."""
+    """Return the question as a person reads it: the reasons, and what each option keeps, supersedes and costs."""
     lines = [f"{verdict.phase}: a decision is needed.", *(f"  {reason}" for reason in verdict.reasons), ""]
     for option in verdict.options:
         lines.append(f"  {option.letter}) {option.title} - {option.price()}")
         lines += [f"       keeps  {kept}" for kept in option.keeps]
-        lines += [f"       throws away  {one.sentence()}" for one in option.throws_away]
+        lines += [f"       supersedes  {one.sentence()}" for one in option.supersedes]
     return "\n".join(lines)
 
 
 def option_commands(request: Request, verdict: Verdict) -> dict[str, str]:
-    """What to type for each option, by its letter."""
+    """Return the command to type for each option, by its letter."""
     return {
         option.letter: _renewal(request, verdict)
         if option.decide == "fail"
@@ -41,11 +43,11 @@ def option_commands(request: Request, verdict: Verdict) -> dict[str, str]:
 
 
 def commands_text(request: Request, verdict: Verdict, run_id: str) -> str:
-    """The exact command for each option, for when nobody is there to answer."""
+    """Return the exact command for each option, for when nobody is there to answer."""
     invocation = request.invocation
     commands = option_commands(request, verdict)
     lines = [
-        f"Nobody is there to answer, so nothing was run or thrown away (run {short(run_id)} is marked). Choose one:"
+        f"Nobody is there to answer, so nothing was run and nothing superseded (run {short(run_id)} waits). Choose one:"
     ]
     lines += [f"  {letter}) {command}" for letter, command in commands.items()]
     lines.append(f"  or let it wait for an answer from elsewhere: {invocation.command(decide='wait')}")
@@ -55,13 +57,22 @@ def commands_text(request: Request, verdict: Verdict, run_id: str) -> str:
 def obtain_answer(
     request: Request, verdict: Verdict, run_id: str, read_answer: Callable[[], Answer | None], user: str
 ) -> Answer:
-    """The answer to a question. `read_answer` returns what was answered from elsewhere for this question, or None.
+    """Return the answer to a question.
 
-    Raises NeedsAnswer when nobody is there, PhaseError for `decide=fail`.
+    Args:
+        request: The request; its `decide` says who answers.
+        verdict: The question.
+        run_id: The run that asks.
+        read_answer: Returns the answer from elsewhere to this question, or None.
+        user: The name of the person at this terminal.
+
+    Raises:
+        NeedsAnswer: Nobody is there to answer.
+        PhaseError: For `decide=fail`.
     """
     text = question_text(verdict)
     if request.decide == "fail":
-        raise PhaseError(f"{text}\n\ndecide=fail: stopped without running or throwing away anything.")
+        raise PhaseError(f"{text}\n\ndecide=fail: stopped before running or superseding anything.")
     if request.decide in ("reuse", "rerun"):
         # A question without a re-run is about the inputs' age alone: `rerun` computes with them as they are.
         return Answer(verdict.option(request.decide) or verdict.options[0], f"{user} (decide={request.decide})")
@@ -69,15 +80,16 @@ def obtain_answer(
 
 
 def check_not_stopped(request: Request, verdict: Verdict, answer: Answer) -> None:
-    """Raises PhaseError when the answer is to stop. To be asked once the answer is recorded: who gave it waits to see
-    it."""
+    """Raise PhaseError when the answer is to stop. Called after the answer is recorded, since its author waits to see
+    it.
+    """
     if answer.option.decide == "fail":
         raise PhaseError(f"{request.phase.name}: {answer.option.title}. {_renewal(request, verdict)}")
 
 
 def _renewal(request: Request, verdict: Verdict) -> str:
     renewals = [request.invocation.command(need, decide="rerun") for need in verdict.inputs]
-    return f"For that: {'; '.join(renewals) or 'renew the files that it reads'}"
+    return f"For that: {'; '.join(renewals) or 'update the files that it reads'}"
 
 
 def _ask_somebody(
@@ -126,7 +138,7 @@ def _prompt(
 
 
 def _typed(seconds: float) -> bool:
-    """Whether a line can be read, or the input has ended; waits so long for that."""
+    """Wait so many seconds, and return whether a line can be read or the input has ended."""
     try:
         return bool(select.select([sys.stdin], [], [], seconds)[0])
     except (OSError, ValueError):

@@ -1,4 +1,7 @@
-"""Every tag, parameter and metric that is written to the tracking store: here, and by `marks`, and nowhere else."""
+"""Everything that is written to the tracking store about a phase: how its runs start, ask, wait, end and are reused.
+
+Single entries on a run are written by the base class in `store.run_writer`.
+"""
 
 import logging
 import shlex
@@ -44,7 +47,9 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True)
 class Completion:
-    """What a finished phase has to show. Seconds; the price is per hour; `shown` are its name and description."""
+    """The result of a finished phase. Seconds; the price is for an hour; `description` has the run's name and
+    description.
+    """
 
     output_digest: str
     outputs: OutputFiles
@@ -56,9 +61,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Work:
-    """A phase being computed: what was asked for, the runs that feed it, and the ids of the runs that it takes the
-    place of.
-    """
+    """A phase that is being computed: the request, its upstream runs, and the ids of the runs that it supersedes."""
 
     request: Request
     inputs: Mapping[str, PhaseRun]
@@ -66,14 +69,12 @@ class Work:
 
 
 class Records(RunWriter):
-    """Writes what happens to phase runs. Every method is a single step that leaves the store readable when it is the
-    last.
-    """
+    """Writes what happens to the runs of phases. Every method leaves the store readable when it is the last one."""
 
     # --- creating and starting ---
 
     def create(self, request: Request, parent_run_id: str = "", backend: str = "") -> str:
-        """A new RUNNING run with the request's parameters, as `mlflow run` makes one; returns its id."""
+        """Make a RUNNING run with the request's parameters, as `mlflow run` makes one, and return its id."""
         name, project = request.phase.name, request.project
         run_id = self._create(project, name, request.experiment_id, backend, parent_run_id)
         self.parameters(run_id, {**request.values, **request.given})
@@ -82,7 +83,7 @@ class Records(RunWriter):
     def create_pipeline(
         self, project: Project, name: str, given: Mapping[str, object], experiment_id: str, backend: str
     ) -> str:
-        """A new RUNNING run for a pipeline, under which the runs of its phases nest; returns its id."""
+        """Make a RUNNING run for a pipeline, under which the runs of its phases nest, and return its id."""
         run_id = self._create(project, name, experiment_id, backend, "")
         declared = project.pipelines[name].parameters
         self.parameters(
@@ -103,7 +104,7 @@ class Records(RunWriter):
         return str(self.client.create_run(experiment_id, tags=tags, run_name=entry_point).info.run_id)
 
     def parameters(self, run_id: str, values: Mapping[str, object]) -> None:
-        """Logs parameters in the form in which `mlflow run` logs them, so that both look alike in the UI."""
+        """Log parameters in the form in which `mlflow run` logs them, so that both look alike in the UI."""
         params = [Param(name, shlex.quote(str(value))) for name, value in values.items()]
         for start in range(0, len(params), _BATCH):
             self.client.log_batch(run_id, params=params[start : start + _BATCH])
@@ -124,7 +125,7 @@ class Records(RunWriter):
         self._tag(run_id, tags)
 
     def start(self, run_id: str, decision: Decision) -> None:
-        """RunWriter a run as computing this phase, findable by its identity, alive from now on."""
+        """Record that a run computes this phase: findable by its identity, alive from now on."""
         verdict = decision.verdict
         computed = schema.COMPUTED_INDEX + schema.phase_key(decision.request.project.name, decision.request.phase.name)
         tags = {
@@ -149,17 +150,17 @@ class Records(RunWriter):
             keep(self.client, run_id, schema.CODE_FILE, lambda: code_json(code()))
 
     def environment(self, run_id: str, facts: Mapping[str, object]) -> None:
-        """Keeps what the environment consists of that a run is computed in; see `environment_facts`."""
+        """Record the environment that a run is computed in; see `machine.environment_facts`."""
         keep(self.client, run_id, schema.ENVIRONMENT_FILE, lambda: environment_json(facts))
 
     # --- questions ---
 
     def wait(self, run_id: str, decision: Decision) -> None:
-        """RunWriter a run as waiting for another that computes the same thing."""
+        """Record that a run waits for a duplicate run."""
         self._tag(run_id, {**named(decision), schema.VERDICT: "wait", schema.HEARTBEAT: dumps(new_heartbeat())})
 
     def ask(self, run_id: str, decision: Decision) -> None:
-        """RunWriter a run as needing an answer, with the question and all its options."""
+        """Record that a run needs an answer, with the question and all its options."""
         self._tag(
             run_id,
             {
@@ -174,11 +175,11 @@ class Records(RunWriter):
     # --- ending ---
 
     def complete(self, run_id: str, work: Work, completion: Completion) -> None:
-        """Writes the result of a computed phase; the completion marker comes last, so that nothing is found half
-        done.
+        """Record the result of a computed phase. The completion marker comes last, so that half a result is never
+        found.
         """
         phase = work.request.phase
-        # Hours may have passed since the verdict: what counts is what the store says now.
+        # Hours may have passed since the verdict: the store's present content counts.
         history = History(self.client, work.request.experiment_id, work.request.project)
         before = _readable(lambda: history.latest(phase))
         self.metrics(
@@ -204,7 +205,7 @@ class Records(RunWriter):
         self.end(run_id, "FINISHED")
 
     def reuse(self, run_id: str, decision: Decision, source: PhaseRun, answer: Option | None = None) -> None:
-        """Records that an earlier run's outputs count; the earlier run itself is left as it was."""
+        """Record that an earlier run's outputs count. The earlier run stays as it is."""
         phase = decision.request.phase
         kept = {gate_metric for gate in phase.gates for gate_metric in (gate.left, gate.right)}
         kept |= {phase.quality.metric} if phase.quality else set()
@@ -241,8 +242,9 @@ class Records(RunWriter):
         self.end(run_id, "FINISHED")
 
     def _declare(self, decision: Decision) -> None:
-        """Keeps what the project declares with the experiment, where it is not as the verdict found it there. The work
-        can do without: a database that holds no tag as long as one of them must not end it.
+        """Keep the project's declaration with the experiment, where it has changed.
+
+        The work can do without: a database that cannot hold a tag of this length must not end it.
         """
         request = decision.request
         known = decision.history.experiment_tags()
@@ -253,15 +255,13 @@ class Records(RunWriter):
                     self.client.set_experiment_tag(request.experiment_id, key, value)
         except MlflowException as error:
             where, why = f"experiment {request.experiment_id}", " ".join(str(error).split())[:200]
-            _logger.warning(
-                f"what {request.project.name} declares could not be kept with {where} ({why}); the work goes on"
-            )
+            _logger.warning(f"the declaration of {request.project.name} could not be recorded in {where} ({why})")
 
     def _point(self, request: Request, run_id: str, grade: str, before: PhaseRun | None) -> bool:
-        """Moves the experiment's pointer to the phase's newest usable run. Written before the completion marker: a
-        pointer to a run without one is passed over, whereas a complete run without a pointer would not be seen.
+        """Move the experiment's pointer to the phase's newest usable run; return False when the run is not good enough.
 
-        False when the run is not good enough for that.
+        It is written before the completion marker: a pointer to an incomplete run is passed over, whereas a complete
+        run without a pointer would be seen only by a search.
         """
         if grade not in ("good", "accepted") and (grade != "borderline" or before is not None):
             return False
@@ -271,14 +271,14 @@ class Records(RunWriter):
         return True
 
     def fail(self, run_id: str, reason: str, decision: Decision | None = None, status: str = "FAILED") -> None:
-        """Ends a run without a result. Nothing that it made is removed."""
+        """End a run without a result. Nothing that it logged is removed."""
         tags = named(decision) if decision else {}
         note = tags.get(NOTE) or self.client.get_run(run_id).data.tags.get(NOTE, "")
         self._tag(run_id, {**tags, schema.REASON: clipped(reason), **failed(note, status, reason)})
         self.end(run_id, status)
 
     def end_pipeline(self, run_id: str, phase_run_ids: Iterable[str]) -> None:
-        """Ends a pipeline's run with what its phases took, cost and saved, added up."""
+        """End a pipeline's run with the sums of the duration, cost and savings of its phases."""
         runs = [phase_run(self.client.get_run(phase_run_id)) for phase_run_id in phase_run_ids]
         summed = (schema.DURATION_SECONDS, schema.COST_USD, schema.SAVED_SECONDS, schema.SAVED_USD)
         total = {name: sum(run.metrics.get(name, 0.0) for run in runs) for name in summed} if runs else {}
@@ -286,18 +286,20 @@ class Records(RunWriter):
         self.end(run_id, "FINISHED")
 
     def keep_reports(self, run_id: str, folder: str) -> None:
-        """Keeps the files of a folder as a pipeline's reports."""
+        """Upload the files of a folder as a pipeline's reports."""
         self.client.log_artifacts(run_id, folder, schema.REPORTS_FOLDER)
 
     def end_unfinished(self, run: PhaseRun, reason: str, status: str = "FAILED") -> None:
-        """Ends a run without a result, keeping the reason and status that its own process may have recorded."""
+        """End a run without a result, unless its own process has recorded how it ended."""
         if run.status == "RUNNING":
             self.fail(run.run_id, reason, status=status)
 
     # --- the dead ---
 
     def presume_dead(self, run: PhaseRun, what_next: str) -> None:
-        """Ends a run whose heart stopped. It stays resumable; should it live after all, its next beat undoes this."""
+        """End a run that lost its heartbeat. It stays resumable; if it is alive after all, its next heartbeat undoes
+        this.
+        """
         # It may have ended well between the look at its tags and the look at its process.
         found = phase_run(self.client.get_run(run.run_id))
         if found.status == run.status and not found.complete:
@@ -306,20 +308,24 @@ class Records(RunWriter):
             self.end(run.run_id, "KILLED")
 
     def take_over(self, run: PhaseRun, successor_id: str) -> bool:
-        """Takes a dead run's work over: from now on it publishes nothing, should it wake. False when it had completed
-        by then; it is then left as it was.
+        """Take over a dead run's work: it publishes nothing from now on, even if its process wakes up.
+
+        Returns:
+            False when the run had completed by then; it is left as it was.
         """
         self._tag(run.run_id, {schema.SUCCESSOR: successor_id})
         # Read after the write: whichever of the two is done first, the other is seen.
         if phase_run(self.client.get_run(run.run_id)).complete:
             self.client.delete_tag(run.run_id, schema.SUCCESSOR)
             return False
-        self.fail(run.run_id, f"{lost_heartbeat(run)}; run {successor_id} took its work over", status="KILLED")
+        self.fail(run.run_id, f"{lost_heartbeat(run)}; run {successor_id} took over its work", status="KILLED")
         return True
 
 
 def _readable(look: Callable[[], _Found]) -> _Found | None:
-    """What a look into the store finds. Runs that this version cannot read must not cost the one that just ended."""
+    """Return what `look` finds; None for runs that this version cannot read: they must not cost the run that just
+    ended.
+    """
     try:
         return look()
     except PhaseError:

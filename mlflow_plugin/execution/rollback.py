@@ -1,6 +1,4 @@
-"""Going back to an earlier run of a phase: which runs are marked as do-not-use, what falls with them, and what is used
-in their place.
-"""
+"""Go back to an earlier run of a phase: which runs are quarantined, what depends on them, and what is used instead."""
 
 from collections.abc import Iterator
 
@@ -18,14 +16,15 @@ _SHOWN, _AT_MOST = 10, 100
 
 
 def history_beside(client: MlflowClient, run: PhaseRun) -> History | None:
-    """The runs of the same project and experiment, as the experiment declares it; None where it declares nothing."""
+    """Return the runs of the same project and experiment; None where the experiment declares no project."""
     project = declared_projects(client.get_experiment(run.experiment_id).tags).get(run.project)
     return History(client, run.experiment_id, project) if project else None
 
 
 def consequences(client: MlflowClient, run: PhaseRun) -> Iterator[str]:
-    """What follows from the quarantine of a run, one fact a line: what was made from it, and what is used in its place.
-    Nothing for an experiment of the earliest versions, which does not say what its phases call good.
+    """Yield the consequences of a run's quarantine, one sentence each: runs made from it, and the run used instead.
+
+    Nothing for an experiment of the earliest versions, which does not declare what its phases call good.
     """
     history = history_beside(client, run)
     phase = history.project.phases.get(run.phase) if history else None
@@ -33,7 +32,7 @@ def consequences(client: MlflowClient, run: PhaseRun) -> Iterator[str]:
         return
     fallen = [one for one in history.made_from(run, _AT_MOST) if one.complete and not one.reused_run_id]
     for one in fallen[:_SHOWN]:
-        yield f"{one.phase} {one.short} of {clock(one.when)} falls with it"
+        yield f"{one.phase} {one.short} of {clock(one.when)} depends on it and is not reused either"
     if len(fallen) > _SHOWN:
         yield f"and {len(fallen) - _SHOWN} more" + (" at least" if len(fallen) == _AT_MOST else "")
     good = history.latest(phase)
@@ -46,8 +45,15 @@ def consequences(client: MlflowClient, run: PhaseRun) -> Iterator[str]:
 
 
 def to_be_marked(history: History, phase: Phase, to: PhaseRun | None) -> list[PhaseRun]:
-    """The runs to be marked so that an earlier run of a phase is the one that is used, newest first: the newest sound
-    one, or all that completed after the run `to`. Raises UsageError when `to` cannot be used, or nothing is to do.
+    """Return the runs to quarantine so that an earlier run of a phase is used, newest first.
+
+    Args:
+        history: The runs of the project.
+        phase: The phase to roll back.
+        to: The run to go back to; None for the one before the newest.
+
+    Raises:
+        UsageError: `to` cannot be used, or nothing is to be done.
     """
     if to is None:
         latest = history.latest(phase)

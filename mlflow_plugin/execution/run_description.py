@@ -1,7 +1,7 @@
-"""What MLflow's own UI shows of a run of a phase before anybody clicks: its name, and its description in Markdown.
+"""The name and the description of a phase's run in MLflow's own UI.
 
-The name tells runs apart in tables and plots: the phase, the parameters that do not stand at their default, how good.
-The description stands in a block between two comments, so that what a script or a person wrote beside it stays.
+The name tells runs apart in tables and plots: the phase, parameters that differ from their default, quality. The
+description stands between two comments, so that text beside it stays.
 """
 
 import re
@@ -26,8 +26,10 @@ _LONGEST_VALUE = 30
 def decided(
     phase: Phase, values: Mapping[str, Value], verdict: Verdict, inputs: Mapping[str, PhaseRun]
 ) -> dict[str, str]:
-    """The tags of a run about which a verdict was just reached. `values` are its parameters, `inputs` what feeds it."""
-    what = {"ask": "asks", "wait": "waits", "reuse": "reuse of", "resume": "goes on from"}.get(verdict.action, "")
+    """Return the tags of a run on which a verdict was just reached. `values` are its parameters, `inputs` its upstream
+    runs.
+    """
+    what = {"ask": "asks", "wait": "waits", "reuse": "reuse of", "resume": "resumes"}.get(verdict.action, "")
     about = f" {short(verdict.run_id)}" if verdict.run_id and verdict.action in ("wait", "reuse", "resume") else ""
     name = _name(phase, values) + (f": {what}{about}" if what else "")
     lines = [f"**{verdict.action}**: {plain('; '.join(verdict.reasons))}", *_made_from(inputs)]
@@ -35,7 +37,7 @@ def decided(
 
 
 def reused(phase: Phase, values: Mapping[str, Value], verdict: Verdict, source: PhaseRun) -> dict[str, str]:
-    """The tags of a run that reuses another, which made everything that counts."""
+    """Return the tags of a run that reuses another."""
     saved = f", which saved {describe_duration(source.duration_seconds)}" if source.duration_seconds is not None else ""
     money = f" and {describe_cost(source.cost_usd)}" if saved and source.cost_usd is not None else ""
     lines = [
@@ -49,8 +51,9 @@ def reused(phase: Phase, values: Mapping[str, Value], verdict: Verdict, source: 
 def completed(
     phase: Phase, values: Mapping[str, Value], run: PhaseRun, inputs: Mapping[str, PhaseRun], seconds: float, usd: float
 ) -> dict[str, str]:
-    """The tags of a run that has computed its phase. `run` is as it was just before; what its script wrote stays. The
-    name changes only if nobody has given it another.
+    """Return the tags of a run that has computed its phase.
+
+    `run` is the run as it was just before. Text that its script wrote stays, and so does a name that somebody gave it.
     """
     name = _name(phase, values)
     lines = [
@@ -65,12 +68,12 @@ def completed(
 
 
 def failed(note: str, status: str, reason: str) -> dict[str, str]:
-    """The description of a run that ended without a result. `note` is what it was."""
+    """Return the description of a run that ended without a result. `note` is its description so far."""
     return {NOTE: with_block(note, [f"**{status.lower()}**: {plain(reason)}", *_lines_kept(note)])}
 
 
 def pipeline_done(runs: Sequence[PhaseRun]) -> dict[str, str]:
-    """The description of a pipeline's run, from the runs of its phases: a table that leads to each."""
+    """Return the description of a pipeline's run: a table with links to the runs of its phases."""
     rows = ["| phase | verdict | time | cost |", "|---|---|---|---|"]
     for run in runs:
         seconds = "" if run.duration_seconds is None else describe_duration(run.duration_seconds)
@@ -80,7 +83,7 @@ def pipeline_done(runs: Sequence[PhaseRun]) -> dict[str, str]:
 
 
 def with_block(note: str, lines: list[str]) -> str:
-    """A description with this block in front, in place of the one that it had; cut to what a tag can hold."""
+    """Put this block in front of a description, in place of its earlier block; cut to the length of a tag."""
     block = "\n".join([_BEGIN, "\n\n".join(lines)[: TAG_LENGTH - 100], _END])
     rest = _BLOCK.sub("", note).strip()
     whole = f"{block}\n\n{rest}" if rest else block
@@ -88,18 +91,18 @@ def with_block(note: str, lines: list[str]) -> str:
 
 
 def _lines_kept(note: str) -> list[str]:
-    """What it was made from stays of a description that said what was going to be done."""
+    """Keep the line with the inputs from a description that announced the work."""
     found = _BLOCK.match(note)
     return [line for line in found[0].splitlines() if line.startswith("made from ")] if found else []
 
 
 def run_link(run: PhaseRun, text: str = "") -> str:
-    """A link to a run's page that works at whatever address the UI is served."""
+    """Return a link to a run's page that works at whatever address the UI is served."""
     return link(text or f"{run.phase} {run.short}", f"#/experiments/{run.experiment_id}/runs/{run.run_id}")
 
 
 def run_address(experiment_id: str, run_id: str) -> str:
-    """Where the MLflow UI shows a run: the tracking server's address, or that of `mlflow ui` on a local store."""
+    """Return the address of a run in the MLflow UI: below the tracking server, or `mlflow ui` for a local store."""
     from mlflow.tracking import get_tracking_uri
 
     uri = get_tracking_uri()
@@ -117,7 +120,7 @@ def _made_from(inputs: Mapping[str, PhaseRun]) -> list[str]:
 
 
 def _name(phase: Phase, values: Mapping[str, Value]) -> str:
-    """The phase, and what differs from its defaults among the parameters that change the result."""
+    """Return the phase, and the result-changing parameters that differ from their defaults."""
     differing = [
         f"{parameter.name}={_shortened(values[parameter.name])}"
         for parameter in phase.result_parameters

@@ -1,4 +1,4 @@
-"""What tags say, put together. Pure but for the user's name and the commit; `records` writes them."""
+"""The content of tags, put together. Pure but for the user's name and the commit; `records` writes them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -14,7 +14,7 @@ from mlflow_plugin.store.run_encoding import clipped
 
 
 def named(decision: Decision) -> dict[str, str]:
-    """The tags by which people and lists of runs know what a run is about."""
+    """Return the tags that tell people and lists of runs what a run is about."""
     request = decision.request
     return {
         schema.FORMAT: str(schema.FORMAT_VERSION),
@@ -27,7 +27,7 @@ def named(decision: Decision) -> dict[str, str]:
 
 
 def index(identity: Identity, inputs: Mapping[str, PhaseRun], project: str) -> dict[str, str]:
-    """The tags by which a run is found: what it is, what it was made from, and all that lies upstream."""
+    """Return the tags by which a run is found: its identity, its inputs, and everything upstream."""
     tags = {f"{schema.IDENTITY_INDEX}{digest}": "1" for digest in identity.digests()}
     tags |= {f"{schema.CONFIG_INDEX}{digest}": "1" for digest in identity.config_digests()}
     tags[schema.FINGERPRINT] = identity.fingerprint()
@@ -47,13 +47,13 @@ def _lineage(inputs: Iterable[PhaseRun]) -> set[str]:
 
 
 def superseded_runs(decision: Decision) -> set[str]:
-    """The runs of the same phase that a new one takes the place of, as the question said."""
+    """Return the ids of the runs of the same phase that a new one supersedes, as the question listed them."""
     phase = decision.request.phase.name
     return {one.run_id for one in decision.verdict.invalidates if one.phase == phase}
 
 
 def expected_metrics(expected: Estimate | None) -> dict[str, float]:
-    """The metrics that say what a run was expected to take and cost, to be compared with what it did."""
+    """Return the metrics with the expected duration and cost, to be compared with the actual ones."""
     if expected is None:
         return {}
     cost = {schema.ESTIMATED_USD: expected.cost_usd} if expected.cost_usd is not None else {}

@@ -1,1 +1,1 @@
-"""What a phase's script holds."""
+"""The phase as its script holds it."""

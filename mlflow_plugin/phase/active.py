@@ -1,4 +1,4 @@
-"""What a phase's script holds while it runs: its inputs, outputs, metrics, steps and checkpoints."""
+"""The phase as its script holds it while it computes: inputs, outputs, metrics, steps and checkpoints."""
 
 import logging
 import os
@@ -31,12 +31,19 @@ T = TypeVar("T")
 
 
 def inputs_cache() -> Path:
-    """Where outputs fetched from a remote store are kept, by digest."""
+    """Return the folder for outputs that were fetched from a remote store, by digest."""
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mlflow-phases" / "inputs"
 
 
 class ActivePhase:
-    """The phase that this process computes. Made by `start_phase`."""
+    """The phase that this process computes. Made by `start_phase`.
+
+    Attributes:
+        run_id: The MLflow run.
+        name: The phase's name.
+        parameters: Typed values by name.
+        processes: How many processes compute together, as their launcher said.
+    """
 
     def __init__(
         self,
@@ -71,9 +78,11 @@ class ActivePhase:
     # --- inputs and outputs ---
 
     def input(self, need: str) -> Path:
-        """The folder with an upstream phase's outputs, every byte verified. Read-only: do not write into it.
+        """Return the folder with an upstream phase's outputs, every byte verified. It is read-only.
 
-        Raises UsageError when the phase does not declare that need, PhaseError when the files are damaged or gone.
+        Raises:
+            UsageError: The phase does not declare that need.
+            PhaseError: The files are damaged or gone.
         """
         run = self._input_run(need)
         if need not in self._folders:
@@ -81,8 +90,11 @@ class ActivePhase:
         return self._folders[need]
 
     def quarantine(self, need: str, reason: str) -> None:
-        """Marks the run that computed an upstream phase's outputs as do-not-use, for a phase that has found them bad:
-        from now on nothing built on it is reused. Raises UsageError when the phase does not declare that need.
+        """Quarantine the run behind an input that this phase has found to be bad: nothing built on it is reused any
+        more.
+
+        Raises:
+            UsageError: The phase does not declare that need.
         """
         run = self._input_run(need)
         self._records.quarantine(run.reused_run_id or run.run_id, reason)
@@ -95,9 +107,13 @@ class ActivePhase:
         return self._inputs[need]
 
     def output(self, name: str, save: Callable[[Path], object] | Path | str) -> None:
-        """Declares an output: `save(path)` writes it, or a file or folder that exists is copied.
+        """Declare an output.
 
         Nothing is visible to others until the phase ends well; then all outputs are uploaded, read back and committed.
+
+        Args:
+            name: Its relative path among the outputs.
+            save: A function that writes it to the path that it is given, or an existing file or folder to copy.
         """
         target = self._staging / safe_relative_path(name)
         if target.name == schema.MANIFEST_FILE and target.parent == self._staging:
@@ -117,10 +133,18 @@ class ActivePhase:
     # --- metrics and description ---
 
     def log(self, values: Mapping[str, float] | None = None, /, *, step: int | None = None, **metrics: float) -> None:
-        """Logs metrics, at the loop's current step unless another is given, and watches them.
+        """Log metrics and watch them.
 
-        Raises PhaseError when at some step a loss, a gradient, the quality metric or a gate's is NaN or Inf, naming the
-        last good checkpoint; points out other such values, spikes, plateaus and overfitting.
+        NaN and Inf in other metrics, spikes, plateaus and overfitting are warnings.
+
+        Args:
+            values: Metrics by name.
+            step: The step; by default the loop's current one.
+            **metrics: Metrics by name.
+
+        Raises:
+            PhaseError: At some step a loss, a gradient, the quality metric or a gate's metric is NaN or Inf. The
+                message names the last good checkpoint.
         """
         logged = {name: float(value) for name, value in {**(values or {}), **metrics}.items()}
         at = step if step is not None else self._step
@@ -132,22 +156,20 @@ class ActivePhase:
                     raise PhaseError(f"{self.name}: {alarm.text}. {self._advice()}")
                 # After the loop nothing is left to stop: the result is there, and how good it is will be asked.
                 text = alarm.text if alarm.kind == "warn" else f"{name} is {value}"
-                _logger.warning(f"{self.name}: attention: {text}")
+                _logger.warning(f"{self.name}: {text}")
         self._latest.update(logged)
 
     def _advice(self) -> str:
         if good := self._checkpoints.last_good():
-            return f"The last good checkpoint is {good}. Mend the cause and run it again to go on from there."
-        return "There is no good checkpoint. Mend the cause and start anew with -P decide=rerun."
+            return f"The last good checkpoint is {good}. Fix the cause and run it again to resume from there."
+        return "There is no good checkpoint. Fix the cause and start again with -P decide=rerun."
 
     def describe(self, markdown: str) -> None:
-        """Sets the run's description in the MLflow UI."""
+        """Set the run's description in the MLflow UI."""
         self._records.describe(self.run_id, markdown)
 
     def progress(self, items: Iterable[T], total: int | None = None, description: str = "") -> Iterator[T]:
-        """Yields the items and says how far the loop is, here and to whoever looks at the run. Of loops inside
-        one another the outermost is told, of those inside `steps` none.
-        """
+        """Yield the items and show how far the loop is, here and on the run. Of nested loops the outermost is shown."""
         if total is None and isinstance(items, Sized):
             total = len(items)
         shown = progress(items, total, f"{self.name} {description}".strip())
@@ -173,11 +195,17 @@ class ActivePhase:
         description: str = "",
         every: int | None = None,
     ) -> Iterator[int]:
-        """Yields step numbers from where the interrupted run stopped (else 0) up to `total`, saving `state` on the way.
+        """Yield the step numbers from where the interrupted run stopped (else 0) up to `total`, and save `state` on the
+        way.
 
-        `state` maps names to objects with `state_dict()` and `load_state_dict()`, or to dicts, lists or tensors that
-        are restored in place. Random states are kept along with it. How often is decided by the expected duration, or
-        `every`, in steps. A signal is obeyed at the end of a step, once the state is saved.
+        A signal is obeyed at the end of a step, once the state is saved.
+
+        Args:
+            total: The number of steps.
+            state: Objects by name, with `state_dict()` and `load_state_dict()`, or dicts, lists or tensors that are
+                restored in place. Random states are kept along with them.
+            description: A word for the progress display.
+            every: Save each so many steps; by default the expected duration decides.
         """
         first = self.restore(state) if state is not None else 0
         meter = Progress(f"{self.name} {description}".strip(), total, first)
@@ -195,48 +223,61 @@ class ActivePhase:
             meter.close()
 
     def checkpoint(self, state: Mapping[str, Any], step: int) -> None:
-        """Saves a state as the one after `step` steps; a later run of the same identity goes on from the newest.
+        """Save a state as the one after `step` steps. A later run of the same identity resumes from the newest.
 
-        Returns once the state is copied; it is written and uploaded beside what follows. When a signal asked this run
-        to end, it is waited for, and the run ends here. Raises PhaseError naming what cannot be saved, and for an
-        earlier checkpoint that could not be.
+        It returns once the state is copied; writing and uploading happen in the background. When a signal asked this
+        run to end, it waits for that, and the run ends here.
+
+        Raises:
+            PhaseError: The state cannot be saved (the message names the object), or an earlier checkpoint could not be.
         """
         self._heartbeat.step = step
         self._checkpoints.save(state, step, self._latest)
 
     def checkpoint_due(self, done: int, total: int | None = None, *, every: int | None = None) -> bool:
-        """Whether to save after `done` steps (of `total`, if known): by the expected duration and what saving costs, or
-        each `every` steps; or because a signal asks this run to end.
+        """Return whether to save after `done` steps (of `total`, if known).
+
+        The expected duration and the cost of saving decide, or `every`, in steps, or a signal that asks this run to
+        end.
         """
         self._heartbeat.step = done
         self._heartbeat.total = self._total = total
         return self._checkpoints.due(done, total, every)
 
     def end_of_steps(self) -> None:
-        """Says that no `checkpoint` follows: a signal no longer waits for one. A loop of `steps` says it by itself."""
+        """Declare that no `checkpoint` follows, so that a signal waits for none. `steps` does it by itself."""
         self._step = self._total = None
         self._checkpoints.pause()
 
     def resumed_checkpoint(self) -> LoadedCheckpoint | None:
-        """The newest sound checkpoint of the interrupted run that this one goes on from; None when there is none."""
+        """Return the newest intact checkpoint of the interrupted run that this one resumes; None when there is none."""
         return self._checkpoints.resumed
 
     def restore(self, state: Mapping[str, Any]) -> int:
-        """Puts what `checkpoint` saved back into the same objects, with the random states; returns the number of steps
-        done, 0 without a checkpoint. Raises PhaseError when the two do not fit.
+        """Restore what `checkpoint` saved into the same objects, with the random states.
+
+        Returns:
+            The number of steps that are done; 0 without a checkpoint.
+
+        Raises:
+            PhaseError: The objects do not fit the checkpoint.
         """
         return self._checkpoints.restore(state)
 
     def in_processes(self, count: int) -> None:
-        """Goes on in so many processes of this machine: torchrun starts the script again in each, and rank 0 is this
-        phase. Call it first, before anything else is done with the phase. Returns at once in those processes, and for
-        one. Raises UsageError below 1.
+        """Continue in `count` processes of this machine: torchrun starts the script again in each, and rank 0 is this
+        phase.
+
+        Call it before anything else is done with the phase. It returns at once in those processes, and for one.
+
+        Raises:
+            UsageError: `count` is below 1.
         """
         if count < 1:
-            raise UsageError(f"{self.name}: {count} processes cannot be; they count from 1.")
+            raise UsageError(f"{self.name}: the number of processes must be at least 1, got {count}.")
         if count == 1 or self.processes > 1:
             return
-        _logger.info(f"{self.name}: goes on in {count} processes")
+        _logger.info(f"{self.name}: continues in {count} processes")
         self._heartbeat.stop()
         shutil.rmtree(self._staging, ignore_errors=True)
         # What decided here keeps the project's log; a backend that decided does so by itself.
@@ -244,8 +285,13 @@ class ActivePhase:
         start_again(count, {DECIDED: self.run_id, **launched})
 
     def batch_size(self, size: int, accumulation: int = 1) -> BatchSize:
-        """A batch that is halved, with twice the accumulation, when a step runs out of memory; see `BatchSize.fit`. Put
-        it into the state of the loop. What it comes to is logged. Raises UsageError for sizes below 1.
+        """Return a batch that is halved, with twice the accumulation, when a step runs out of memory; see
+        `BatchSize.fit`.
+
+        Put it into the state of the loop. A change is logged.
+
+        Raises:
+            UsageError: A size is below 1.
         """
 
         def changed(batch: BatchSize) -> None:

@@ -1,6 +1,6 @@
-"""A process that computes a phase along with others and is not the first: it decides, asks, records and saves nothing.
+"""A process that computes a phase together with rank 0, which alone decides, asks, records and saves.
 
-All that is rank 0's. A follower reads the same inputs, begins with the same checkpoint, and ends with rank 0.
+A follower reads the same inputs, begins with the same checkpoint, and ends with rank 0.
 """
 
 import logging
@@ -43,7 +43,7 @@ _STARTED = ("run", "resume")
 
 
 class Follower(ActivePhase):
-    """The phase in a process beside rank 0's: what only reads works as there, what records or saves does nothing."""
+    """The phase in a process beside rank 0: reading works as there, recording and saving do nothing."""
 
     def __init__(
         self,
@@ -62,26 +62,26 @@ class Follower(ActivePhase):
         self._input_run(need)
 
     def output(self, name: str, save: Callable[[Path], object] | Path | str) -> None:
-        """Nothing: rank 0 saves."""
+        """Do nothing: rank 0 saves."""
 
     def log(self, values: Mapping[str, float] | None = None, /, *, step: int | None = None, **metrics: float) -> None:
-        """Nothing: rank 0 logs and watches."""
+        """Do nothing: rank 0 logs and watches."""
 
     def describe(self, markdown: str) -> None:
-        """Nothing: rank 0 describes."""
+        """Do nothing: rank 0 describes."""
 
     def progress(self, items: Iterable[T], total: int | None = None, description: str = "") -> Iterator[T]:
         yield from items
 
     def checkpoint(self, state: Mapping[str, Any], step: int) -> None:
-        """Nothing: rank 0 saves."""
+        """Do nothing: rank 0 saves."""
 
     def checkpoint_due(self, done: int, total: int | None = None, *, every: int | None = None) -> bool:
         return False
 
 
 class _SameCheckpoint(CheckpointSession):
-    """What rank 0 goes on from, for the same objects; nothing is written."""
+    """The checkpoint that rank 0 resumes from, for the same objects; nothing is written."""
 
     @cached_property
     def resumed(self) -> LoadedCheckpoint | None:
@@ -95,8 +95,12 @@ class _SameCheckpoint(CheckpointSession):
 
 
 def started_by_rank_0(client: MlflowClient, run_id: str) -> PhaseRun:
-    """The run, once rank 0 has begun to compute it. Ends this process with 0 when rank 0 reuses an earlier run, and
-    with 1 when the run has ended otherwise. Raises MlflowException when the store is away for ten minutes.
+    """Return the run, once rank 0 has begun to compute it.
+
+    The process ends with 0 when rank 0 reuses an earlier run, and with 1 when the run has ended otherwise.
+
+    Raises:
+        MlflowException: The store was away for ten minutes.
     """
     answered, starter = time.monotonic(), os.getppid()
     while os.getppid() == starter:
@@ -119,10 +123,10 @@ def started_by_rank_0(client: MlflowClient, run_id: str) -> PhaseRun:
 
 @contextmanager
 def following(client: MlflowClient, run_id: str) -> Iterator[None]:
-    """Inside the block signals are left to rank 0, which needs this process to end its step.
+    """Leave signals to rank 0 while the block is open: it needs this process to end its step.
 
     This process ends when its starter is gone, and when it was told to end and rank 0 is gone. An exception inside is
-    told in one line, and ends it with 1.
+    one line of the log, and ends it with 1.
     """
     leave_talking_to_others()
     told = threading.Event()

@@ -45,12 +45,12 @@ _logger = logging.getLogger(__name__)
 
 @contextmanager
 def start_phase() -> Iterator[ActivePhase]:
-    """Holds the phase that this process was started for by `mlflow run`.
+    """Hold the phase that `mlflow run` started this process for.
 
-    When an earlier run is reused the process ends here with exit code 0; when a question is open, with 3 and the
-    commands for each option; when the request is wrong, with 2. Inside the block an MLflow run is active. Leaving the
-    block uploads the outputs, verifies them and commits the run; an exception records it as failed, a signal or the
-    phase's timeout as killed, and what it logged is kept.
+    The process ends here with exit code 0 when an earlier run is reused, with 3 and the commands for each option when a
+    question is open, and with 2 when the request is wrong. Inside the block an MLflow run is active. Leaving the block
+    uploads the outputs, verifies them and commits the run. An exception records it as failed, a signal or the phase's
+    timeout as killed; everything that it logged is kept.
 
     Of several processes that torchrun or accelerate have started, rank 0 is the phase. The others wait for its verdict
     and get a `Follower`, which records and saves nothing.
@@ -78,7 +78,7 @@ def start_phase() -> Iterator[ActivePhase]:
 
 @contextmanager
 def _logged_when_ended(project: Path) -> Iterator[None]:
-    """Keeps the experiment log of the project in a folder, unless the backend that started this process does."""
+    """Keep the project's experiment log, unless the backend that started this process does."""
     run_id = os.environ.get("MLFLOW_RUN_ID", "")
     decided = os.environ.get(DECIDED) == run_id != os.environ.get(LAUNCHED)
     try:
@@ -91,7 +91,7 @@ def _logged_when_ended(project: Path) -> Iterator[None]:
 def _computing(
     records: Records, work: Work, run: PhaseRun, resumed_from: PhaseRun | None, termination: Termination
 ) -> Iterator[ActivePhase]:
-    """The block of `start_phase`: whatever ends it is recorded on the run."""
+    """Run the block of `start_phase` and record on the run however it ends."""
     import mlflow
 
     ask_again_when_cut()
@@ -118,7 +118,7 @@ def _computing(
                     checkpoints.finish()
                 except Exception:
                     termination.failed()
-                    checkpoints.settled()  # What is being saved is what the next run goes on from.
+                    checkpoints.settled()  # The next run resumes from what is being saved.
                     raise
                 complete_work(records, run.run_id, work, checkpoints.elapsed_seconds, staged=staging)
         except (KeyboardInterrupt, Terminated) as error:
@@ -142,7 +142,7 @@ def _computing(
 
 
 def _following() -> Iterator[ActivePhase]:
-    """The block of `start_phase` in a process that is not rank 0."""
+    """Run the block of `start_phase` in a process that is not rank 0."""
     try:
         ask_again_when_cut()
         reserve_random_state()
@@ -161,7 +161,7 @@ def _following() -> Iterator[ActivePhase]:
 
 
 def _stop(records: Records, run_id: str, reason: str) -> NoReturn:
-    """Ends a run that was told to end, and this process."""
+    """End a run that was told to end, and this process."""
     with suppress(MlflowException):
         if phase_run(records.client.get_run(run_id)).complete:  # The signal came a moment too late.
             records.end(run_id, "FINISHED")
@@ -171,7 +171,7 @@ def _stop(records: Records, run_id: str, reason: str) -> NoReturn:
 
 
 def _fail(records: Records, run_id: str, reason: str, status: str = "FAILED") -> None:
-    """Records how a run ended. A store that is gone must not hide why."""
+    """Record how a run ended. A store that is gone must not hide why."""
     try:
         records.fail(run_id, reason, status=status)
     except MlflowException as error:
@@ -179,7 +179,7 @@ def _fail(records: Records, run_id: str, reason: str, status: str = "FAILED") ->
 
 
 def _is_of_the_store(error: MlflowException) -> bool:
-    """Whether the server is gone, or the database cannot be written: its disk is full, it does not answer."""
+    """Return whether the server is gone or the database cannot be written, for example because its disk is full."""
     return isinstance(error.__context__, OSError) or error.error_code == "TEMPORARILY_UNAVAILABLE"
 
 
@@ -189,7 +189,7 @@ def _leave(error: PhaseError) -> NoReturn:
 
 
 def _settle() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
-    """The work to be done by this process; ends the process when there is none."""
+    """Return the work of this process; end the process when there is none."""
     client, run_id = _named_run()
     records = Records(client)
     found = client.get_run(run_id)
@@ -216,7 +216,7 @@ def _settle() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
 
 
 def _named_run() -> tuple[MlflowClient, str]:
-    """The store, and the id of the run that `mlflow run` has made for this process. Raises UsageError without."""
+    """Return the store and the id of the run that `mlflow run` made for this process. Raises UsageError without one."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # Otherwise nothing is seen for minutes over SSH or in a log file.
     run_id = os.environ.get("MLFLOW_RUN_ID", "")
@@ -231,9 +231,7 @@ def _named_run() -> tuple[MlflowClient, str]:
 def _decided(
     client: MlflowClient, run: PhaseRun, request: Request, tags: Mapping[str, str]
 ) -> tuple[dict[str, PhaseRun], tuple[str, ...], PhaseRun | None]:
-    """What a verdict that another process reached has left on the run: the runs that feed it, the ids of those that it
-    takes the place of, and the run to go on from.
-    """
+    """Return what another process's verdict left on the run: inputs, ids of superseded runs, the run to resume."""
     history = History(client, run.experiment_id, request.project)
     fed = history.runs(run.inputs.values())
     inputs = {need: fed[used] for need, used in run.inputs.items() if used in fed}

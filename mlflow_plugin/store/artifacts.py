@@ -1,6 +1,4 @@
-"""The files that a run holds in the artifact store: which there are, whether all are there, and fetching them
-verified.
-"""
+"""The files of a run in the artifact store: list them, check that they are there, fetch them verified."""
 
 import hashlib
 import json
@@ -33,8 +31,10 @@ _BOOKKEEPING = {f"{schema.OUTPUTS_FOLDER}/{schema.MANIFEST_FILE}", schema.CODE_F
 class OutputFiles:
     """Where the outputs of a run lie: below `folder` of its artifacts, and in the MLflow models that it logged.
 
-    `models` maps a name to a logged model's id; its files appear as `models/NAME/...`. `sizes` is in bytes, None
-    when the list was too long for a tag and stands in the manifest alone.
+    Attributes:
+        folder: The folder; empty for all artifacts.
+        models: Logged models by name; their files appear as `models/NAME/...`.
+        sizes: Bytes by path; None when the list was too long for a tag and stands in the manifest alone.
     """
 
     folder: str = schema.OUTPUTS_FOLDER
@@ -58,7 +58,7 @@ class OutputFiles:
 
 
 def local_folder(artifact_uri: str) -> Path | None:
-    """The folder behind an artifact URI of a local store, or None when it is a remote one."""
+    """Return the folder behind an artifact URI of a local store; None for a remote one."""
     # `mlflow-artifacts:/...`, which a server hands out, has a scheme but no host. One letter is a drive.
     if artifact_uri.startswith("file:") or not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", artifact_uri):
         return Path(local_file_uri_to_path(artifact_uri))
@@ -73,7 +73,9 @@ def _unreachable(where: str, error: Exception) -> PhaseError:
 
 
 def listing(artifact_uri: str, folder: str = "") -> dict[str, int]:
-    """Relative path -> size in bytes of all files below a folder. Raises PhaseError when the store does not answer."""
+    """Return the size in bytes of every file below a folder, by relative path. Raises PhaseError when the store is
+    away.
+    """
     local = local_folder(artifact_uri)
     if local is not None:
         root = local / folder
@@ -98,7 +100,7 @@ def listing(artifact_uri: str, folder: str = "") -> dict[str, int]:
 
 
 def missing(client: MlflowClient, run: PhaseRun) -> tuple[str, ...]:
-    """What is missing or of another size among a run's outputs, one sentence each; empty when all are there."""
+    """Say which of a run's outputs are missing or have another size, one sentence each; empty when all are there."""
     where = OutputFiles.of(run)
     sizes = where.sizes
     if sizes is None:
@@ -135,7 +137,7 @@ def _model_listing(client: MlflowClient, model_id: str) -> dict[str, int]:
 
 
 def logged_models(client: MlflowClient, run_id: str) -> dict[str, str]:
-    """Name -> id of the MLflow models that a run logged."""
+    """Return the ids of the MLflow models that a run logged, by name."""
     outputs = client.get_run(run_id).outputs
     found: dict[str, str] = {}
     for output in outputs.model_outputs if outputs else []:
@@ -145,9 +147,7 @@ def logged_models(client: MlflowClient, run_id: str) -> dict[str, str]:
 
 
 def gather_outputs(client: MlflowClient, run: PhaseRun, folder: str, target: Path) -> tuple[Manifest, OutputFiles]:
-    """Reads back all outputs that a run's store holds below `folder` (and its models), to digest what really is
-    there.
-    """
+    """Read back the outputs that the store holds below `folder`, and the run's models, to digest them."""
     models = logged_models(client, run.run_id) if not folder else {}
     _fetch(run.artifact_uri, folder, target)
     for name, model_id in models.items():
@@ -158,7 +158,7 @@ def gather_outputs(client: MlflowClient, run: PhaseRun, folder: str, target: Pat
 
 
 def _fetch(artifact_uri: str, folder: str, target: Path) -> None:
-    """Copies (or, on a local store, links) what lies below a folder into `target`; plugin bookkeeping left out."""
+    """Copy (on a local store: link) everything below a folder into `target`, without the plugin's own files."""
     local = local_folder(artifact_uri)
     names_found = listing(artifact_uri, folder)
     repository: ArtifactRepository | None = None if local else get_artifact_repository(artifact_uri)
@@ -177,8 +177,10 @@ def _fetch(artifact_uri: str, folder: str, target: Path) -> None:
 
 
 def artifact_text(run: PhaseRun, path: str, at_most: int) -> str | None:
-    """An artifact of a run as text; None when it is not there or has more than so many bytes, which are not fetched.
-    Raises PhaseError when the store does not answer.
+    """Return an artifact as text; None when it is absent or has more than `at_most` bytes, which are not fetched.
+
+    Raises:
+        PhaseError: The store does not answer.
     """
     folder, _, name = path.rpartition("/")
     try:
@@ -198,7 +200,7 @@ def artifact_text(run: PhaseRun, path: str, at_most: int) -> str | None:
 
 
 def read_manifest(run: PhaseRun) -> Manifest:
-    """The manifest of a run's outputs. Raises PhaseError when it is gone or malformed."""
+    """Return the manifest of a run's outputs. Raises PhaseError when it is gone or malformed."""
     path = f"{schema.OUTPUTS_FOLDER}/{schema.MANIFEST_FILE}"
     local = local_folder(run.artifact_uri)
     try:
@@ -215,10 +217,12 @@ def read_manifest(run: PhaseRun) -> Manifest:
 
 
 def fetch_outputs(client: MlflowClient, run: PhaseRun, cache: Path) -> Path:
-    """A folder with a run's outputs, every byte checked against its manifest.
+    """Return a folder with a run's outputs, every byte checked against its manifest.
 
-    A local store is used in place; from a remote one the files are kept below `cache`, one folder for each output
-    digest. Raises PhaseError when a file is missing or its bytes changed since the run completed.
+    A local store is used in place. Files of a remote one are kept below `cache`, one folder for each output digest.
+
+    Raises:
+        PhaseError: A file is missing, or its bytes have changed since the run completed.
     """
     where, manifest = OutputFiles.of(run), read_manifest(run)
     local = local_folder(run.artifact_uri)
@@ -234,7 +238,7 @@ def fetch_outputs(client: MlflowClient, run: PhaseRun, cache: Path) -> Path:
 
 
 def remedy(run: PhaseRun) -> str:
-    """What to do when a run's outputs cannot be used."""
+    """Say what to do when a run's outputs cannot be used."""
     return f"Run `mlflow run . -e {run.phase}` again, or choose another run with -P {run.phase}_run_id=RUN."
 
 

@@ -1,6 +1,4 @@
-"""What a project declares, kept in tags of its experiment: who has no MLproject file at hand, such as a server, reads
-it there.
-"""
+"""A project's declaration in tags of its experiment, for readers without the MLproject file, such as a server."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +16,7 @@ _TAG_LENGTH = 4900
 
 
 def declaration(project: Project) -> dict[str, str]:
-    """The tags that hold a project's phases and pipelines: one for each, and one that says which there are."""
+    """Return the tags that hold a project's phases and pipelines: one for each, and one that lists them."""
     entries = {phase.name: _phase_entry(phase) for phase in project.order(project.phases)}
     entries |= {pipeline.name: _pipeline_entry(pipeline) for pipeline in project.pipelines.values()}
     tags = {_entry_tag(project.name, name): _fitting(entry) for name, entry in entries.items()}
@@ -27,7 +25,9 @@ def declaration(project: Project) -> dict[str, str]:
 
 
 def declared_projects(tags: Mapping[str, str]) -> dict[str, Project]:
-    """The projects that an experiment's tags declare, by name. They have no folder; what cannot be read is left out."""
+    """Return the projects that an experiment's tags declare, by name. They have no folder; unreadable ones are left
+    out.
+    """
     found = {}
     for key in sorted(tags):
         content = _loads(tags[key]) if key.startswith(schema.DECLARED_PROJECT) else None
@@ -82,7 +82,7 @@ def _parameters(declared: Mapping[str, Parameter]) -> dict[str, Any]:
 
 
 def _fitting(entry: dict[str, Any]) -> str:
-    """An entry point as JSON that fits into a tag: without its long texts and parameters where it has too many."""
+    """Return an entry point as JSON that fits into a tag, without long texts and parameters where necessary."""
     text = _dumps(entry)
     if len(text) <= _TAG_LENGTH:
         return text

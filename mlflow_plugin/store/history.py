@@ -1,4 +1,4 @@
-"""Every lookup in the tracking store, and only here. Reads, never writes."""
+"""Every lookup in the tracking store. Reads, never writes."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,8 +28,9 @@ _PAGE = 250
 
 
 class History:
-    """The phase runs of one project in one experiment. Holds what it read for as long as it lives: make a new one per
-    verdict.
+    """The runs of one project's phases in one experiment.
+
+    It keeps what it has read for as long as it lives: make a new one for each verdict.
     """
 
     def __init__(self, client: MlflowClient, experiment_id: str, project: Project) -> None:
@@ -48,7 +49,7 @@ class History:
     # --- single runs ---
 
     def runs(self, run_ids: Iterable[str]) -> dict[str, PhaseRun]:
-        """The active runs among these ids; one request for all that were not read before."""
+        """Return the active runs among these ids, with one request for those that were not read before."""
         wanted = {run_id for run_id in run_ids if run_id}
         unread = sorted(wanted - set(self._runs))
         for start in range(0, len(unread), 100):
@@ -75,12 +76,13 @@ class History:
         return [phase_run(run)] if run.info.lifecycle_stage == "active" else []
 
     def run(self, run_id: str) -> PhaseRun | None:
+        """Return an active run; None when there is none of this id."""
         return self.runs([run_id]).get(run_id) if run_id else None
 
     def search(
         self, filter_string: str, max_results: int = _AT_MOST, experiment_id: str = "", *, deleted_too: bool = False
     ) -> list[PhaseRun]:
-        """Runs that match, newest first (the order that MLflow gives unasked); active ones unless said otherwise."""
+        """Return the runs that match, newest first (MLflow's default order); active ones unless told otherwise."""
         where = experiment_id or self.experiment_id
         if where == NO_EXPERIMENT:
             return []
@@ -90,11 +92,11 @@ class History:
         return [phase_run(run) for run in found]
 
     def experiment_tags(self) -> Mapping[str, str]:
-        """The tags of the experiment itself."""
+        """Return the tags of the experiment itself."""
         return {} if self.experiment_id == NO_EXPERIMENT else self._experiment().tags
 
     def experiment_name(self) -> str:
-        """What the experiment is called; empty when there is none yet."""
+        """Return the name of the experiment; empty when there is none yet."""
         return "" if self.experiment_id == NO_EXPERIMENT else self._experiment().name
 
     def _experiment(self) -> Experiment:
@@ -105,14 +107,14 @@ class History:
     # --- the newest run of a phase ---
 
     def pointer(self, phase: str) -> dict[str, Any]:
-        """What the experiment remembers of a phase's newest usable run: `run_id`, `output_digest`, `grade`."""
+        """Return the experiment's record of a phase's newest usable run: `run_id`, `output_digest`, `grade`."""
         return mapping(self.experiment_tags().get(schema.LATEST + schema.phase_key(self.project.name, phase)))
 
     def latest(self, phase: Phase) -> PhaseRun | None:
-        """The newest complete run of a phase that is good enough and not quarantined, or None.
+        """Return the newest complete run of a phase that is good enough and not quarantined, or None.
 
-        Good enough is: accepted by a person, or good with all gates passed; failing any such run, one between poor
-        and good.
+        Good enough is a run that a person accepted, or one that is good with all gates passed; without any such run, a
+        borderline one.
         """
         run, accepted = self.pointed_at(phase.name), self.pointer(phase.name).get("grade") == "accepted"
         # The bounds may have been changed, and metrics logged, since the pointer was written.
@@ -121,13 +123,12 @@ class History:
         return self._latest_by_search(phase)
 
     def pointed_at(self, phase: str) -> PhaseRun | None:
-        """The run that the experiment's pointer names, if it is a complete run of that phase. One request for all
-        phases of `read_ahead`."""
+        """Return the run that the experiment's pointer names, if it is a complete run of that phase."""
         run = self.run(str(self.pointer(phase).get("run_id", "")))
         return run if run and run.complete and run.phase == phase else None
 
     def read_ahead(self, phases: Iterable[str]) -> None:
-        """Reads what every verdict needs: the runs that the pointers of these phases name, and what is quarantined."""
+        """Read in one go what every verdict needs: the runs that these phases' pointers name, and quarantined runs."""
         if not self.client.tracking_uri.startswith("http"):
             self._read_pointers(phases)
             return
@@ -153,8 +154,7 @@ class History:
         return middling
 
     def _one_after_another(self, phase: str) -> Iterator[PhaseRun]:
-        """The newest 200 runs of a phase, newest first. Reading so many takes long, and mostly one of the first will
-        do."""
+        """Yield the newest 200 runs of a phase, newest first, in two reads: mostly one of the first ten will do."""
         seen = 0
         for at_most in (10, 200):
             found = self.recent(phase, at_most)
@@ -164,16 +164,18 @@ class History:
                 return
 
     def recent(self, phase: str, at_most: int = _AT_MOST) -> list[PhaseRun]:
-        """The newest runs of a phase, whatever became of them."""
+        """Return the newest runs of a phase, however they ended."""
         return self._of_phase(schema.RUNS_INDEX, phase, at_most, lambda run: bool(run.verdict or run.reason))
 
     def computed(self, phase: str, at_most: int = _AT_MOST) -> list[PhaseRun]:
-        """The newest runs of a phase that computed something, whatever became of them; reuses do not count."""
+        """Return the newest runs of a phase that computed something, however they ended; reuses do not count."""
         return self._of_phase(schema.COMPUTED_INDEX, phase, at_most, lambda run: run.computing)
 
     def _of_phase(self, index: str, phase: str, at_most: int, counts: Callable[[PhaseRun], bool]) -> list[PhaseRun]:
-        """The newest runs of a phase under an index, from what was read before where that holds enough of them: where
-        a phase has tens of thousands of runs, each such search takes a tenth of a second."""
+        """Return the newest runs of a phase under an index, from earlier reads where these hold enough of them.
+
+        With tens of thousands of runs in a phase, each such search takes a tenth of a second.
+        """
         where = self._indexed(index, phase)
         if self._newest is not None:
             found = [run for run in self._newest if self.is_own(run) and run.phase == phase and counts(run)]
@@ -191,26 +193,27 @@ class History:
     # --- what goes on ---
 
     def is_own(self, run: PhaseRun) -> bool:
-        """Whether a run is one of this project's phases."""
+        """Return whether a run is one of this project's phases."""
         return run.project == self.project.name and run.phase in self.project.phases
 
     def newest(self) -> list[PhaseRun]:
-        """The newest runs of the experiment, be they of a phase or not. From then on `recent` and `computed` answer
-        from these where they can: who looks at all phases does so with one search."""
+        """Return the newest runs of the experiment, of a phase or not.
+
+        From then on `recent` and `computed` use these where they can, so that a look at all phases costs one search.
+        """
         if self._newest is None:
             self._newest = self.search("", _NEWEST)
         return self._newest
 
     def running(self) -> list[PhaseRun]:
-        """The project's newest runs that the store calls RUNNING and that have not completed."""
+        """Return the project's newest runs that the store calls RUNNING and that have not completed."""
         if self._running is None:
             found = self.search("attributes.status = 'RUNNING'", _NEWEST)
             self._running = [run for run in found if self.is_own(run) and not run.successor and not run.complete]
         return self._running
 
     def unended(self) -> list[PhaseRun]:
-        """The project's newest runs that are RUNNING, or whose heart was found to have stopped and whose work nobody
-        took over; newest first."""
+        """Return the project's newest runs that are RUNNING, or lost their heartbeat without a successor."""
         if self._dead is None:
             marked = self.marked(schema.PRESUMED_DEAD, _NEWEST)
             self._dead = [run for run in marked if not run.successor and not run.complete]
@@ -218,12 +221,12 @@ class History:
         return sorted(found.values(), key=lambda run: run.started_at, reverse=True)
 
     def asking(self) -> list[PhaseRun]:
-        """The project's newest runs with a question that nobody has answered, whether they still wait or have ended."""
+        """Return the project's newest runs with an unanswered question, whether they still wait or have ended."""
         asked = self.search(f"tags.`{schema.QUESTION}` LIKE '%' AND tags.`{schema.VERDICT}` = 'ask'", _NEWEST)
         return [run for run in asked if self.is_own(run) and not _is_answered(run)]
 
     def all_of(self, phase: str, within_seconds: float) -> tuple[list[PhaseRun], bool]:
-        """The runs of a phase, newest first, and whether these are all: reading ends after this time."""
+        """Return the runs of a phase, newest first, and whether these are all: reading stops after `within_seconds`."""
         if self._newest is not None and len(self._newest) < _NEWEST:
             return self.recent(phase, _NEWEST), True
         found: list[PhaseRun] = []
@@ -238,19 +241,19 @@ class History:
         return found, not token
 
     def marked(self, tag: str, at_most: int, and_where: str = "") -> list[PhaseRun]:
-        """The project's newest runs that have a tag, whatever it says."""
+        """Return the project's newest runs that have a tag, whatever its value."""
         found = self.search(f"tags.`{tag}` LIKE '%'{f' AND {and_where}' if and_where else ''}", at_most)
         return [run for run in found if self.is_own(run)]
 
     def deleted(self, at_most: int) -> list[PhaseRun]:
-        """The project's newest runs that were deleted in MLflow and are still to be had back."""
+        """Return the project's newest runs that were deleted in MLflow and can still be restored."""
         if self.experiment_id == NO_EXPERIMENT:
             return []
         found = self.client.search_runs([self.experiment_id], "", ViewType.DELETED_ONLY, at_most)
         return [run for run in map(phase_run, found) if self.is_own(run)]
 
     def made_from(self, run: PhaseRun, at_most: int) -> list[PhaseRun]:
-        """The runs of this experiment that have this very run as an input, directly or not; some of them when many."""
+        """Return the runs of this experiment that have this very run as an input, directly or not; at most so many."""
         found: dict[str, PhaseRun] = {}
         pending = [run]
         while pending and len(found) < at_most:
@@ -261,8 +264,8 @@ class History:
         return sorted(found.values(), key=lambda one: one.when, reverse=True)[:at_most]
 
     def pinned(self, phase: Phase, run_id: str) -> PhaseRun:
-        """The run that the caller chose to feed a phase. Raises UsageError: it does not exist, is of another phase,
-        ...
+        """Return the run that the caller chose as an input. Raises UsageError when it cannot feed the phase, and says
+        why.
         """
         run = self.run(run_id)
         if run is None:
@@ -285,11 +288,11 @@ class History:
     # --- candidates ---
 
     def same_identity(self, identity: Identity) -> list[PhaseRun]:
-        """Runs of this very identity, newest first; all, for however many starts failed, the one before them counts."""
+        """Return all runs of this identity, newest first: the good run before many failed starts counts."""
         return self._by_digests(schema.IDENTITY_INDEX, identity, identity.digests(), _ALL, inputs=True)
 
     def same_config(self, identity: Identity) -> list[PhaseRun]:
-        """Runs with the same parameters and code, whatever their inputs, newest first."""
+        """Return the runs with the same parameters and code, whatever their inputs, newest first."""
         return self._by_digests(schema.CONFIG_INDEX, identity, identity.config_digests(), _AT_MOST, inputs=False)
 
     def _by_digests(
@@ -302,7 +305,7 @@ class History:
         return sorted(same, key=lambda run: run.started_at, reverse=True)
 
     def lock_entries(self, identity: Identity) -> list[PhaseRun]:
-        """Runs that acquire, or contended, to compute this very identity and did not withdraw. Always read anew."""
+        """Return the runs with an entry for the lock on this identity that was not withdrawn. Always read anew."""
         found: dict[str, PhaseRun] = {}
         for digest in dict.fromkeys(identity.digests()):
             filter_string = f"tags.`{schema.LOCK_INDEX}{digest}` != '{WITHDRAWN}'"
@@ -312,7 +315,7 @@ class History:
     # --- lineage ---
 
     def quarantine_reason(self, run: PhaseRun) -> str:
-        """Why nothing may be built on a run: it or anything upstream of it is quarantined. Empty when sound."""
+        """Say why nothing may be built on a run: it or a run upstream of it is quarantined. Empty for a usable run."""
         if run.quarantined:
             return f"{run.phase} {run.short} is quarantined: {run.quarantined}"
         lineage = {*run.ancestors, *run.inputs.values()}
@@ -323,8 +326,9 @@ class History:
         return ""
 
     def quarantined(self, experiment_id: str) -> Mapping[str, PhaseRun]:
-        """All quarantined runs of an experiment by id. They are few, and one look at them is cheaper than reading
-        every ancestor of a run. A deleted run stays quarantined.
+        """Return all quarantined runs of an experiment by id, deleted ones included.
+
+        They are few: one search is cheaper than reading every ancestor of a run.
         """
         if experiment_id not in self._quarantined:
             found = self.search(f"tags.`{schema.QUARANTINED}` LIKE '%'", _ALL, experiment_id, deleted_too=True)
@@ -332,7 +336,7 @@ class History:
         return self._quarantined[experiment_id]
 
     def used_by(self, run: PhaseRun) -> list[PhaseRun]:
-        """Runs that have a run as an input, in whatever experiment, deleted ones too; some of them when many."""
+        """Return runs that have a run as an input, in any experiment, deleted ones included; at most so many."""
         filter_string = f"tags.`{schema.INPUT_INDEX}{run.run_id}` = '1'"
         experiments = self.client.search_experiments(ViewType.ALL, max_results=_ALL)
         places = [experiment.experiment_id for experiment in experiments]
@@ -340,10 +344,10 @@ class History:
         return [phase_run(one) for one in found]
 
     def downstream(self, run: PhaseRun, at_most: int = 100) -> list[PhaseRun]:
-        """The runs that were made from a run's output bytes, directly or not, newest first; reuses of others left out.
-        Of those that were made from the very same bytes, so many at most.
+        """Return the runs that were made from a run's output bytes, directly or not, newest first, without reuses.
 
-        A phase that was run again and gave the same bytes still has all that was made from them before.
+        A phase that was run again and gave the same bytes still has everything that was made from them before. Of the
+        runs made from the very same bytes, `at_most` are returned.
         """
         found: dict[str, PhaseRun] = {}
         pending = {(run.phase, run.output_digest)} if run.output_digest else set()
@@ -376,7 +380,7 @@ class History:
 
 
 def _is_answered(run: PhaseRun) -> bool:
-    """Whether an answer stands that is one of the question's options: people set the tag by hand as well."""
+    """Return whether the answer on a run is one of its question's options: people set the tag by hand as well."""
     options = run.question.get("options")
     letters = [one.get("letter") for one in options if isinstance(one, dict)] if isinstance(options, list) else []
     return run.answer.strip().upper() in letters

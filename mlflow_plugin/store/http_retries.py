@@ -1,7 +1,8 @@
-"""Asking a tracking server again when its answer broke off.
+"""Repeat a request to a tracking server whose answer broke off.
 
-MLflow repeats a request that got no answer. urllib3 ends its part with the head of the answer, so a server that dies
-while it sends the rest ends the script, although the request could be repeated as well as any other.
+MLflow repeats a request that got no answer. urllib3's part ends with the head of the answer, so a server that dies
+while it sends the rest would end the script. No setting of either covers that, hence this patch of MLflow's HTTP
+adapter.
 """
 
 from functools import wraps
@@ -9,9 +10,9 @@ from typing import Any
 
 
 def ask_again_when_cut() -> None:
-    """From now on a request of MLflow's whose answer breaks off is sent again, as often as MLflow repeats requests.
+    """Repeat MLflow's requests whose answer breaks off, as often as MLflow repeats requests.
 
-    Calling it again is harmless. What is streamed is left to whoever reads it.
+    Calling it again is harmless. Streamed answers are left to their reader.
     """
     from mlflow.utils import request_utils
     from requests.exceptions import ChunkedEncodingError

@@ -1,6 +1,7 @@
-"""What a folder of artifacts holds, so that anybody can verify it later: sha256 and size per file, step and metrics.
+"""The files of a folder of artifacts with sha256 and size, the training step and metrics, so that anybody can verify
+it.
 
-Manifests come back from a store, so whatever is read is checked first: names that could leave the folder are refused.
+Manifests come back from a store and are checked before use: names that could leave the folder are refused.
 """
 
 import json

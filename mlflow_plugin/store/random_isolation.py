@@ -1,7 +1,7 @@
-"""Python's global random generator is the script's: what talks to stores beside it must not draw from it.
+"""Keep Python's global random generator for the user's script: store clients must not draw from it.
 
-urllib3, botocore, s3transfer and MLflow draw the pauses between retries and the names of temporary files from it. A
-store that does not answer for a moment would so change the training data that a script draws next.
+urllib3, botocore, s3transfer and MLflow draw retry pauses and names of temporary files from it. A store that is away
+for a moment would otherwise change the training data that a script draws next.
 """
 
 import importlib.util
@@ -22,8 +22,9 @@ _S3_LIBRARIES = ("botocore.retryhandler", "botocore.retries.standard", "botocore
 
 
 def reserve_random_state(*artifact_uris: str) -> None:
-    """Gives the libraries that are loaded by now, and those that artifacts at these addresses will need, a generator of
-    their own. Calling it again is harmless.
+    """Give the loaded store libraries, and those that artifacts at these addresses need, a generator of their own.
+
+    Calling it again is harmless.
     """
     if any(uri.startswith("s3:") for uri in artifact_uris) and importlib.util.find_spec("boto3") is not None:
         for name in _S3_LIBRARIES:
@@ -37,7 +38,7 @@ def reserve_random_state(*artifact_uris: str) -> None:
 
 
 def _reserve_for_backoffs(backoff: type[Any]) -> None:
-    """Each keeps the function that it was made with, also those of clients that are there already."""
+    """Replace the generator of each backoff object, which keeps the function that it was made with."""
     own, delay_amount = _another(), backoff.delay_amount
 
     def delay(self: Any, context: object) -> object:
@@ -51,7 +52,7 @@ def _reserve_for_backoffs(backoff: type[Any]) -> None:
 
 
 def _another() -> ModuleType:
-    """The module `random` once more, with a state of its own."""
+    """Return a second copy of the module `random`, with a state of its own."""
     found = importlib.util.find_spec("random")
     assert found is not None
     assert found.loader is not None

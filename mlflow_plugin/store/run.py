@@ -1,4 +1,4 @@
-"""What the tracking store says of one run of a phase, as plain data."""
+"""One run of a phase as plain data, as the tracking store has it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -74,14 +74,14 @@ class PhaseRun:
         """Whether the run is on its way to completion as far as the store knows.
 
         A script can end its MLflow run before its outputs are digested, so FINISHED without the completion marker
-        counts; so does a run that was presumed dead, since its process may live after all.
+        counts; so does a run that was presumed dead, since its process may be alive after all.
         """
         on_its_way = self.status in ("RUNNING", "FINISHED") or (self.status == "KILLED" and bool(self.presumed_dead))
         return on_its_way and not self.complete and self.lock_entry != WITHDRAWN
 
     @property
     def asks(self) -> bool:
-        """Whether it ended, or stands, at a question."""
+        """Whether it stands at a question, or ended with one."""
         return self.verdict == "ask" and bool(self.question)
 
     @property

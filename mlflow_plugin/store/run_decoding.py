@@ -1,4 +1,4 @@
-"""A run of the tracking store as plain data: what its tags say, read without trusting them."""
+"""Read a run of the tracking store as plain data. Its tags are not trusted."""
 
 import json
 import re
@@ -22,13 +22,13 @@ def _json(text: str | None) -> Any:
 
 
 def mapping(text: str | None) -> dict[str, Any]:
-    """A JSON object from the store; empty when it is none."""
+    """Return a JSON object from the store; empty for anything else."""
     content = _json(text)
     return content if isinstance(content, dict) else {}
 
 
 def moment(text: str | None) -> datetime | None:
-    """An ISO 8601 time from the store, or None when it is none."""
+    """Return an ISO 8601 time from the store; None for anything else."""
     with suppress(ValueError, TypeError):
         found = datetime.fromisoformat(text or "")
         return found if found.tzinfo else found.replace(tzinfo=UTC)
@@ -36,7 +36,7 @@ def moment(text: str | None) -> datetime | None:
 
 
 def phase_run(run: Run) -> PhaseRun:
-    """What a run of the store says, as plain data. Raises PhaseError when a newer version of this package wrote it."""
+    """Return a run of the store as plain data. Raises NewerFormatError when a newer version of ours wrote it."""
     tags, info = run.data.tags, run.info
     written_by = tags.get(schema.FORMAT, "1")
     if not re.fullmatch("[0-9]{1,9}", written_by) or int(written_by) > schema.FORMAT_VERSION:

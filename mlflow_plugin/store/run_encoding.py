@@ -1,4 +1,4 @@
-"""Values as the tracking store holds them in tags: times, texts and JSON; and who writes them."""
+"""Values in the form in which tags hold them: times, texts, JSON, and the user's name."""
 
 import getpass
 import json
@@ -13,16 +13,18 @@ NOTE = "mlflow.note.content"
 
 
 def clipped(text: str) -> str:
-    """At most a tag's length, and told so: MLflow itself cuts without a word."""
+    """Cut a text to a tag's length and say so; MLflow itself cuts without a word."""
     return text if len(text) <= schema.TAG_LENGTH else f"{text[: schema.TAG_LENGTH - 20]} ... (cut)"
 
 
 def now() -> str:
+    """Return the present time, UTC, ISO 8601 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 @lru_cache
 def user() -> str:
+    """Return the name of the user of this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -30,4 +32,5 @@ def user() -> str:
 
 
 def dumps(content: object) -> str:
+    """Return compact JSON."""
     return json.dumps(content, separators=(",", ":"), default=str)

@@ -1,5 +1,7 @@
-"""The names that are written to the tracking store. People read `phase.*`; `mlflow.phase.*` is the index, which the
-UI hides.
+"""The names that are written to the tracking store.
+
+People read `phase.*`; `mlflow.phase.*` is the index, which the UI hides. The texts never change: stores of earlier
+versions have them.
 """
 
 import hashlib
@@ -75,10 +77,10 @@ SHORT_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_T
 
 
 def phase_key(project: str, phase: str) -> str:
-    """A name for one phase of one project that is safe in a tag key: 16 hex digits."""
+    """Return a name for one phase of one project that is safe in a tag key: 16 hex digits."""
     return hashlib.sha256(f"{project}\0{phase}".encode()).hexdigest()[:16]
 
 
 def output_key(project: str, phase: str, output_digest: str) -> str:
-    """A name for what a phase made, whichever of its runs made it: 32 hex digits."""
+    """Return a name for an output of a phase, whichever run made it: 32 hex digits."""
     return hashlib.sha256(f"{project}\0{phase}\0{output_digest}".encode()).hexdigest()[:32]

@@ -66,7 +66,7 @@ def _option_dict(run: PhaseRun, option: Option, content: dict[str, Any], command
         "title": option.title,
         "price": option.price(),
         "keeps": list(option.keeps),
-        "throws_away": [superseded_view(one) for one in option.throws_away],
+        "throws_away": [superseded_view(one) for one in option.supersedes],
         "not_listed": not_listed if isinstance(not_listed, int) else 0,
         "reruns": list(option.reruns),
         "seconds": option.seconds,

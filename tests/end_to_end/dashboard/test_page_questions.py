@@ -43,9 +43,9 @@ def test_a_question_shows_what_the_terminal_shows(site: Site, browser_page: "Pag
             for text in (option.title, option.price(), *option.keeps):
                 assert words(text) in shown
                 assert text in question_text(verdict)
-            for loss in option.throws_away:
+            for loss in option.supersedes:
                 assert words(loss.sentence().replace(" UTC", "")) in shown
-        assert any(option.throws_away for option in verdict.options)
+        assert any(option.supersedes for option in verdict.options)
         page.get_by_role("button", name="Answer A").click()
         page.get_by_text("Answered A)").wait_for()
 

@@ -135,7 +135,7 @@ def test_a_changed_parameter_asks_with_the_price_of_each_option(project: Path, m
     question = planned(project, penalty="1")["train"]
     assert question.reasons[1].endswith("differs in penalty (10 -> 1)")
     keep, rerun = question.options
-    assert [loss.phase for loss in rerun.throws_away] == ["evaluate"]
+    assert [loss.phase for loss in rerun.supersedes] == ["evaluate"]
     assert (keep.reruns, rerun.reruns) == ((), ("train", "evaluate"))
     assert rerun.seconds is not None
     assert rerun.seconds > 1

@@ -192,7 +192,7 @@ def test_a_plan_holds_nothing_that_json_cannot(demo):
     text = json.dumps(plan(demo.folder).to_dict(), allow_nan=False)
     phases = json.loads(text)["phases"]
     assert (phases[1]["action"], phases[1]["quality"]) == ("ask", None)
-    assert phases[1]["options"][1]["throws_away"][0]["finished_at"].endswith("+00:00")
+    assert phases[1]["options"][1]["supersedes"][0]["finished_at"].endswith("+00:00")
 
 
 def test_a_wrong_plan_is_refused_in_words(demo):

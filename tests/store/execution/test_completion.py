@@ -12,7 +12,7 @@ def test_what_left_no_outputs_is_known_by_how_it_was_made(demo, capsys):
     first, again, other = (without_outputs(demo, seed) for seed in (0, 0, 1))
     assert first == again != other
     assert len(first) == 64
-    assert "collect: attention: it left no outputs in the store" in capsys.readouterr().err
+    assert "collect: it left no outputs in the store" in capsys.readouterr().err
 
 
 def test_a_phase_after_one_without_outputs_is_stale_when_that_was_made_otherwise(demo):

@@ -122,7 +122,7 @@ def test_a_run_that_was_taken_for_dead_and_lives_is_running_again_after_its_next
     with Heartbeat(demo.records, run_id):
         wait_until(lambda: not demo.run(run_id).presumed_dead, "the mark taken back")
     assert demo.run(run_id).status == "RUNNING"
-    assert demo.run(run_id).reason.startswith("it lives, although its heart was silent at ")
+    assert demo.run(run_id).reason.startswith("alive, although its heartbeat was lost at ")
 
 
 def test_a_run_that_ended_as_killed_by_itself_is_not_called_back_to_life(demo):

@@ -169,7 +169,7 @@ def test_what_a_forced_run_takes_the_place_of_is_written_down(demo):
     second = demo.compute("train", "two")
     assert demo.tags(second)["mlflow.phase.supersedes"] == first
     assert demo.run(first).invalidated_by == second
-    assert f"throws away train {first[:8]}, fidelity 0.9" in demo.run(second).reason
+    assert f"supersedes train {first[:8]}, fidelity 0.9" in demo.run(second).reason
 
 
 def test_a_deleted_run_needs_no_mark(demo):

@@ -184,8 +184,8 @@ def test_a_run_of_another_machine_is_watched_before_it_is_taken_over(demo, monke
     assert demo.tags(successor.run_id)["phase.resumed_from"] == run_id
     dead = demo.run(run_id)
     assert (dead.status, dead.successor) == ("KILLED", successor.run_id)
-    assert dead.reason.startswith("lost heartbeat: last heard ")
-    assert dead.reason.endswith(f"run {successor.run_id} took its work over")
+    assert dead.reason.startswith("lost heartbeat: last one ")
+    assert dead.reason.endswith(f"run {successor.run_id} took over its work")
 
 
 @pytest.mark.parametrize("age", [3600.0, -3600.0], ids=["an_hour_behind", "an_hour_ahead"])

@@ -144,10 +144,10 @@ def check_promises(verdict: Verdict, given: Evidence) -> None:
         assert not verdict.options
         return
     keep, again = verdict.options
-    assert (keep.letter, keep.decide, keep.throws_away) == ("A", "reuse", ())
+    assert (keep.letter, keep.decide, keep.supersedes) == ("A", "reuse", ())
     assert (again.letter, again.decide) == ("B", "fail" if verdict.kind == "old" else "rerun")
     assert again.reruns[0] == given.phase.name
-    assert again.throws_away == verdict.invalidates
+    assert again.supersedes == verdict.invalidates
     # Keeping computes nothing, but for old inputs on which nothing was computed yet.
     assert keep.reruns == (() if verdict.run_id else (given.phase.name,))
 
@@ -293,7 +293,7 @@ def test_a_quarantined_run_with_lost_outputs_is_no_repair():
 def test_a_downstream_question_lists_what_is_lost_and_prices_all_that_must_be_computed_again():
     verdict = decide(evidence(downstream=True))
     assert [loss.run_id for loss in verdict.invalidates] == ["ab0de00000"]
-    assert verdict.reasons[0] == "running train would invalidate 1 good downstream run made from beef0000"
+    assert verdict.reasons[0] == "running train would make 1 good downstream run stale, made from beef0000"
     keep, again = verdict.options
     assert keep.keeps == ("steer ab0de000, shift 0.4, finished 2026-03-01 12:00:00 UTC",)
     assert (again.reruns, again.seconds) == (("train", "steer"), 1560.0)
@@ -304,8 +304,8 @@ def test_a_downstream_question_lists_what_is_lost_and_prices_all_that_must_be_co
 @pytest.mark.parametrize("state", ["borderline", "gate failed", "NaN"])
 def test_running_again_throws_away_the_run_itself_and_what_was_built_on_it(state):
     verdict = decide(evidence((state,), downstream=True))
-    assert [loss.phase for loss in verdict.options[1].throws_away] == ["train", "steer"]
-    assert verdict.invalidates == verdict.options[1].throws_away
+    assert [loss.phase for loss in verdict.options[1].supersedes] == ["train", "steer"]
+    assert verdict.invalidates == verdict.options[1].supersedes
 
 
 def test_a_run_is_listed_once_among_the_losses():
@@ -327,7 +327,7 @@ def test_a_question_about_old_inputs_offers_to_go_on_or_to_stop_and_renew_them()
     with_run = decide(evidence(("good",), old=True))
     assert with_run.reasons[0] == "collect 5eed5eed is 2 h 00 min old; max_age is 1 h 00 min"
     assert [option.decide for option in with_run.options] == ["reuse", "fail"]
-    assert with_run.options[1].title == "Stop, and renew collect first"
+    assert with_run.options[1].title == "Stop, and update collect first"
     without = decide(evidence(old=True))
     assert without.run_id is None
     assert without.options[0].title == "Use the inputs as they are and run train"
@@ -351,7 +351,7 @@ def test_a_forced_run_names_the_good_work_that_it_throws_away():
     assert (verdict.action, verdict.kind) == ("run", "forced")
     assert [loss.phase for loss in verdict.invalidates] == ["train", "steer"]
     assert "decide=rerun" in verdict.reasons[0]
-    assert verdict.reasons[1].startswith("throws away train c0ffee00, fidelity 0.9, finished 2026-03-01 12:00:00 UTC")
+    assert verdict.reasons[1].startswith("supersedes train c0ffee00, fidelity 0.9, finished 2026-03-01 12:00:00 UTC")
     assert "took 11 min, cost $0.43" in verdict.reasons[1]
 
 

@@ -21,7 +21,7 @@ RUN_ID = "c0ffee12" * 4
 LOST = SupersededRun("steer", "ab0de000" * 4, 0.9, "shift", None, 660.0, 0.43)
 KEEP = Option("A", "reuse", "Keep train c0ffee12 and go on", (LOST.sentence(),))
 AGAIN = Option("B", "rerun", "Run train again, then steer", (), (LOST,), ("train", "steer"), 1560.0, 0.95)
-RENEW = Option("B", "fail", "Stop, and renew collect first", (), (), ("train",), 660.0, 0.43)
+RENEW = Option("B", "fail", "Stop, and update collect first", (), (), ("train",), 660.0, 0.43)
 QUESTION = Verdict("train", "ask", ("its inputs differ",), "stale", options=(KEEP, AGAIN), inputs={"collect": "5eed"})
 OLD = Verdict("train", "ask", ("collect is old",), "old", options=(KEEP, RENEW), inputs={"collect": "5eed"})
 
@@ -69,7 +69,7 @@ def test_a_question_shows_why_and_for_each_option_what_is_kept_thrown_away_and_p
         "  A) Keep train c0ffee12 and go on - nothing is computed\n"
         "       keeps  steer ab0de000, shift 0.9, took 11 min, cost $0.43\n"
         "  B) Run train again, then steer - computes train, steer: about 26 min and $0.95\n"
-        "       throws away  steer ab0de000, shift 0.9, took 11 min, cost $0.43"
+        "       supersedes  steer ab0de000, shift 0.9, took 11 min, cost $0.43"
     )
 
 
@@ -96,7 +96,7 @@ def test_to_fail_stops_with_the_question_and_throws_nothing_away():
         ask(decide="fail")
     assert error.value.exit_code == 1
     assert str(error.value).startswith(question_text(QUESTION))
-    assert "decide=fail: stopped without running or throwing away anything" in str(error.value)
+    assert "decide=fail: stopped before running or superseding anything" in str(error.value)
 
 
 def test_with_nobody_there_the_question_ends_with_the_command_of_each_option(monkeypatch):
@@ -106,7 +106,7 @@ def test_with_nobody_there_the_question_ends_with_the_command_of_each_option(mon
     assert error.value.exit_code == 3
     text = str(error.value)
     assert text.startswith(question_text(QUESTION))
-    assert "Nobody is there to answer, so nothing was run or thrown away (run c0ffee12 is marked)" in text
+    assert "Nobody is there to answer, so nothing was run and nothing superseded (run c0ffee12 waits)" in text
     assert "  A) mlflow run . -e train -P epochs=20 -P decide=reuse\n" in text
     assert "  B) mlflow run . -e train -P epochs=20 -P decide=rerun\n" in text
     assert text.endswith("mlflow run . -e train -P epochs=20 -P decide=wait")
@@ -164,7 +164,7 @@ def test_input_that_ends_is_no_answer(typing):
 
 def test_stopping_to_renew_old_inputs_is_told_how(typing):
     typing("B\n")
-    with pytest.raises(PhaseError, match=r"Stop, and renew collect first\. For that: mlflow run \. -e collect"):
+    with pytest.raises(PhaseError, match=r"Stop, and update collect first\. For that: mlflow run \. -e collect"):
         ask(OLD)
 
 
