@@ -95,8 +95,8 @@ class _Collector:
         return self._candidates(self.history.same_identity(self.identity))
 
     def _settles(self, candidate: Candidate) -> bool:
-        sound = candidate.run.complete and not candidate.quarantine_reason and not candidate.faults
-        return sound and self.phase.grade(candidate.run.metrics) == "good"
+        usable = candidate.run.complete and not candidate.quarantine_reason and not candidate.faults
+        return usable and self.phase.grade(candidate.run.metrics) == "good"
 
     def _resolve_inputs(self) -> None:
         self.history.read_ahead([self.phase.name, *self.phase.needs])
@@ -117,7 +117,7 @@ class _Collector:
         return self.request.inputs.get(need, "")
 
     def _candidates(self, runs: Sequence[PhaseRun]) -> list[Candidate]:
-        found = []
+        candidates = []
         for run in runs:
             if run.run_id == self.request.own_run_id or run.reused_run_id:
                 continue
@@ -129,10 +129,10 @@ class _Collector:
             if not run.complete and run.first_checkpoint and not run.checkpoint:
                 # Killed between the two. Or all were removed since.
                 run = replace(run, checkpoint=newest_complete(run.artifact_uri))
-            found.append(Candidate(run, computing, bool(run.checkpoint), quarantine_reason, faults))
-            if self._settles(found[-1]):
+            candidates.append(Candidate(run, computing, bool(run.checkpoint), quarantine_reason, faults))
+            if self._settles(candidates[-1]):
                 break  # The newest good run settles it; older ones need no look.
-        return found
+        return candidates
 
     def _stale(self) -> Sequence[Candidate]:
         if self.identity is None or not self.phase.needs:
@@ -148,8 +148,8 @@ class _Collector:
         ages = {f"{need} {run.short}": (now - run.when).total_seconds() for need, run in self.inputs.items()}
         for parameter in self.phase.result_parameters:
             value = self.request.values[parameter.name]
-            if parameter.type == "path" and (found := local_path(str(value), self.request.base, self.request.argv)):
-                ages[str(value)] = time.time() - found.stat().st_mtime
+            if parameter.type == "path" and (path := local_path(str(value), self.request.base, self.request.argv)):
+                ages[str(value)] = time.time() - path.stat().st_mtime
         return ages
 
     def _downstream(self) -> Sequence[SupersededRun]:
@@ -197,12 +197,12 @@ def good_downstream(history: History, run: PhaseRun, at_most: int = 100) -> list
 
     Runs with a quarantine reason are left out. `at_most` is that of `History.downstream`.
     """
-    found = []
+    good = []
     for later in history.downstream(run, at_most):
         phase = history.project.phases.get(later.phase)
         if phase and later.complete and phase.grade(later.metrics) == "good" and not history.quarantine_reason(later):
-            found.append(superseded_run(phase, later))
-    return found
+            good.append(superseded_run(phase, later))
+    return good
 
 
 def estimate_phase(history: History, phase: Phase, values: Mapping[str, Value], price: Price) -> Estimate | None:
@@ -213,12 +213,12 @@ def estimate_phase(history: History, phase: Phase, values: Mapping[str, Value], 
     if not past:
         return None
     sizes = sizes_of(phase, {name: str(value) for name, value in values.items()}) or past[0].size
-    found = estimate(past, detect_hardware().key, sizes)
-    if found is None:
+    expected = estimate(past, detect_hardware().key, sizes)
+    if expected is None:
         return None
     # Priced as of today on this machine, not as it was priced when the earlier runs were made.
-    usd = cost_usd(found.seconds, price)
-    return Estimate(found.seconds, found.low, found.high, found.runs, found.like_hardware, usd)
+    usd = cost_usd(expected.seconds, price)
+    return Estimate(expected.seconds, expected.low, expected.high, expected.runs, expected.like_hardware, usd)
 
 
 def past_runs(phase: Phase, runs: Iterable[PhaseRun]) -> list[PastRun]:

@@ -45,11 +45,11 @@ def find_reusable(
         UsageError: The project is malformed, the phase unknown or a parameter wrong.
         PhaseError: The store does not answer.
     """
-    found = project if isinstance(project, Project) else load_project(project)
+    loaded = project if isinstance(project, Project) else load_project(project)
     store = client or MlflowClient()
     try:
         request = Request(
-            found, found.phase(phase), dict(parameters or {}), store, experiment_id or current_experiment(store)
+            loaded, loaded.phase(phase), dict(parameters or {}), store, experiment_id or current_experiment(store)
         )
         return decide_phase(request).verdict
     except MlflowException as error:
@@ -69,25 +69,25 @@ def plan(
     A phase after one that would be computed cannot be judged yet: its verdict is `run`, and names that phase. Arguments
     and errors are those of `find_reusable`.
     """
-    found = project if isinstance(project, Project) else load_project(project)
+    loaded = project if isinstance(project, Project) else load_project(project)
     store, given = client or MlflowClient(), dict(parameters or {})
-    pipeline = found.pipelines.get(entry_point)
-    if pipeline is None and entry_point not in found.phases:
-        there = ", ".join([*found.pipelines, *found.phases]) or "none"
-        raise UsageError(f"{found.file}: there is no phase or pipeline {entry_point!r}. There are: {there}.")
+    pipeline = loaded.pipelines.get(entry_point)
+    if pipeline is None and entry_point not in loaded.phases:
+        there = ", ".join([*loaded.pipelines, *loaded.phases]) or "none"
+        raise UsageError(f"{loaded.file}: there is no phase or pipeline {entry_point!r}. There are: {there}.")
     try:
         experiment = experiment_id or current_experiment(store)
-        asked_as = Invocation(found.directory, entry_point, given, experiment_id=experiment)
+        asked_as = Invocation(loaded.directory, entry_point, given, experiment_id=experiment)
         if pipeline is None:
-            request = Request(found, found.phase(entry_point), given, store, experiment, asked_as=asked_as)
+            request = Request(loaded, loaded.phase(entry_point), given, store, experiment, asked_as=asked_as)
             return Plan(entry_point, (decide_phase(request).verdict,), asked_as.command())
-        check_parameters(found, pipeline, given)
+        check_parameters(loaded, pipeline, given)
         verdicts: dict[str, Verdict] = {}
-        history, phases = History(store, experiment, found), found.order(pipeline.targets)
+        history, phases = History(store, experiment, loaded), loaded.order(pipeline.targets)
         history.read_ahead(phase.name for phase in phases)
         for phase in phases:
             request = Request(
-                found,
+                loaded,
                 phase,
                 handed_down(pipeline, phase, given),
                 store,

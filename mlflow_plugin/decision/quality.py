@@ -29,8 +29,8 @@ def quality_cell(phase: Phase, run: PhaseRun | None) -> str:
     if phase.quality is None or run is None:
         return ""
     value = quality_of(phase, run)
-    shown = "unknown" if value is None else f"{value:.4g}"
-    return f"{phase.quality.metric} {shown} ({phase.grade(run.metrics)})"
+    text = "unknown" if value is None else f"{value:.4g}"
+    return f"{phase.quality.metric} {text} ({phase.grade(run.metrics)})"
 
 
 def quality_text(phase: Phase | None, run: PhaseRun) -> str:
@@ -39,12 +39,12 @@ def quality_text(phase: Phase | None, run: PhaseRun) -> str:
     if quality is None:
         return ""
     value = run.metrics.get(quality.metric)
-    shown = "unknown: it was never logged" if value is None else f"{value:.4g}: {quality.grade(value)}"
+    text = "unknown: it was never logged" if value is None else f"{value:.4g}: {quality.grade(value)}"
     good, poor = ("from", "below") if quality.higher_is_better else ("up to", "above")
-    return f"{quality.metric} {shown} (good {good} {quality.good:g}, poor {poor} {quality.poor:g})"
+    return f"{quality.metric} {text} (good {good} {quality.good:g}, poor {poor} {quality.poor:g})"
 
 
 def gates_text(phase: Phase, run: PhaseRun) -> str:
     """Say of each gate whether it passes, else why not."""
-    told = [(gate.text, gate.failure(run.metrics)) for gate in phase.gates]
-    return "; ".join(failure or f"{text} passes" for text, failure in told)
+    gates = [(gate.text, gate.failure(run.metrics)) for gate in phase.gates]
+    return "; ".join(failure or f"{text} passes" for text, failure in gates)

@@ -34,39 +34,40 @@ def activity(run: PhaseRun, where: str, alive: bool, silent_seconds: float) -> A
         alive: Whether it counts as alive.
         silent_seconds: Seconds since its last heartbeat.
     """
-    beat = run.heartbeat
-    step = f" at step {_step(beat)}" if beat.get("step") is not None else ""
+    content = run.heartbeat
+    step = f" at step {_step(content)}" if content.get("step") is not None else ""
     heard = f"last heartbeat {describe_duration(max(0.0, silent_seconds))} ago"
     if not alive:
         resumable = f"; resumable from {run.checkpoint}" if run.checkpoint else ""
-        still = f" (process {beat.get('pid')} stands still)" if where == "stopped" else ""
+        still = f" (process {content.get('pid')} stands still)" if where == "stopped" else ""
         return Activity("dead", f"{run.short} stopped{step} without ending{still}{resumable}")
     if where == "stopped":
         return Activity(
             "stopped",
-            f"{run.short} stands still{step}: process {beat.get('pid')} was stopped (SIGSTOP, Ctrl-Z or a debugger); "
-            f"{heard}. `kill -CONT {beat.get('pid')}` resumes it; until then any start may take over its work",
+            f"{run.short} stands still{step}: process {content.get('pid')} was stopped (SIGSTOP, Ctrl-Z or a debugger); "
+            f"{heard}. `kill -CONT {content.get('pid')}` resumes it; until then any start may take over its work",
         )
-    told = f"{run.short} is running{step}; {heard}"
-    waited = _number(beat, "since_step")
+    sentence = f"{run.short} is running{step}; {heard}"
+    waited = _number(content, "since_step")
     if waited is None:
-        return Activity("running", told)
+        return Activity("running", sentence)
     waited += max(0.0, silent_seconds)
-    usual = _number(beat, "seconds_per_step")
-    load = _load(beat)
+    usual = _number(content, "seconds_per_step")
+    load = _load(content)
     pace = f", usually one every {_short_time(usual)}" if usual is not None else ""
     since = f"no step was finished for {describe_duration(waited)}{pace}{f'; {load}' if load else ''}"
     patience = max(_QUIET_SECONDS, _USUAL_STEPS * (usual or 0.0))
     if waited < patience:
-        return Activity("running", f"{told}{pace}{f'; {load}' if load else ''}")
-    if _is_busy(beat) is not False:
-        return Activity("quiet", f"{told}; {since}: busy, only quiet")
+        return Activity("running", f"{sentence}{pace}{f'; {load}' if load else ''}")
+    if _is_busy(content) is not False:
+        return Activity("quiet", f"{sentence}; {since}: busy, only quiet")
     if waited < max(_IDLE_SECONDS, patience):
-        return Activity("quiet", f"{told}; {since}: idle, but not for long")
+        return Activity("quiet", f"{sentence}; {since}: idle, but not for long")
     return Activity(
         "stuck",
-        f"{told}; {since}: it looks stuck. See where with `py-spy dump --pid {beat.get('pid')}` on {beat.get('host')}, "
-        f"or end it with `kill {beat.get('pid')}` there and start it again"
+        f"{sentence}; {since}: it looks stuck. See where with `py-spy dump --pid {content.get('pid')}` on "
+        f"{content.get('host')}, "
+        f"or end it with `kill {content.get('pid')}` there and start it again"
         + (f": it resumes from {run.checkpoint}" if run.checkpoint else ""),
     )
 
@@ -86,28 +87,32 @@ def how_to_resume(run: PhaseRun, invocation: Invocation) -> str:
     return f"`{command}` " + (f"resumes from {run.checkpoint}" if run.checkpoint else "starts it again")
 
 
-def _number(beat: Mapping[str, Any], name: str) -> float | None:
-    value = beat.get(name)
+def _number(content: Mapping[str, Any], name: str) -> float | None:
+    value = content.get(name)
     # Beyond that no clock goes, and `datetime` does not either.
     return float(value) if isinstance(value, int | float) and abs(value) < 2e11 else None
 
 
-def _step(beat: Mapping[str, Any]) -> str:
-    total = beat.get("total")
-    return f"{beat['step']} of {total}" if total else str(beat["step"])
+def _step(content: Mapping[str, Any]) -> str:
+    total = content.get("total")
+    return f"{content['step']} of {total}" if total else str(content["step"])
 
 
 def _short_time(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 10 else describe_duration(seconds)
 
 
-def _is_busy(beat: Mapping[str, Any]) -> bool | None:
+def _is_busy(content: Mapping[str, Any]) -> bool | None:
     """Return whether the process computes; None when nothing is known of it."""
-    known = [value for name in ("process_percent", "gpu_percent") if (value := _number(beat, name)) is not None]
+    known = [value for name in ("process_percent", "gpu_percent") if (value := _number(content, name)) is not None]
     return max(known) >= BUSY_PERCENT if known else None
 
 
-def _load(beat: Mapping[str, Any]) -> str:
-    shown = {"process_percent": "CPU {:.0f}% of a core", "cpu_percent": "machine {:.0f}%", "gpu_percent": "GPU {:.0f}%"}
-    known = [text.format(value) for name, text in shown.items() if (value := _number(beat, name)) is not None]
+def _load(content: Mapping[str, Any]) -> str:
+    formats = {
+        "process_percent": "CPU {:.0f}% of a core",
+        "cpu_percent": "machine {:.0f}%",
+        "gpu_percent": "GPU {:.0f}%",
+    }
+    known = [text.format(value) for name, text in formats.items() if (value := _number(content, name)) is not None]
     return ", ".join(known)

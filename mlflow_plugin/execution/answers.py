@@ -82,17 +82,17 @@ def answer(client: MlflowClient, run_id: str, letter: str, by: str, asked_at: st
     """
     run = phase_run(client.get_run(run_id))
     option = _option(run, letter)
-    meant = asked_at or str(run.question.get("asked_at", ""))
-    if early := _outcome(run, meant):
+    question_time = asked_at or str(run.question.get("asked_at", ""))
+    if early := _outcome(run, question_time):
         return early
     _check_waits(run, option)
     alive = is_alive(run.heartbeat, time.time())
-    mine, records = Answer(option, by, now()), Records(client)
-    proposal = records.propose_answer(run_id, option.letter, by, mine.at, meant)
+    proposed, records = Answer(option, by, now()), Records(client)
+    proposal = records.propose_answer(run_id, option.letter, by, proposed.at, question_time)
     deadline = time.monotonic() + (PATIENCE_SECONDS if alive else SILENT_PATIENCE_SECONDS)
     while time.monotonic() < deadline:
         run = phase_run(client.get_run(run_id))
-        if outcome := _outcome(run, meant, mine):
+        if outcome := _outcome(run, question_time, proposed):
             return outcome
         _check_waits(run, option)
         time.sleep(_LOOK_EVERY_SECONDS)
@@ -109,25 +109,25 @@ def _option(run: PhaseRun, letter: str) -> Option:
     options = recorded_options(run.question)
     if not options:
         raise UsageError(f"{run.run_id}: that run asked nothing.")
-    found = next((option for option in options if option.letter == letter.strip().upper()), None)
-    if found is None:
+    option = next((option for option in options if option.letter == letter.strip().upper()), None)
+    if option is None:
         letters = ", ".join(option.letter for option in options)
         raise UsageError(f"{letter!r} is no option of it. Options: {letters}.")
-    return found
+    return option
 
 
-def _outcome(run: PhaseRun, meant: str, mine: Answer | None = None) -> AnswerReceipt | None:
+def _outcome(run: PhaseRun, question_time: str, proposed: Answer | None = None) -> AnswerReceipt | None:
     """Return the receipt once a question is decided or replaced; None while it is open."""
-    if str(run.question.get("asked_at", "")) != meant:
+    if str(run.question.get("asked_at", "")) != question_time:
         changed = f"Things changed while {run.phase} {short(run.run_id)} was asking, so it asks anew. Look again."
         return AnswerReceipt(False, changed)
     counted = next((option for option in recorded_options(run.question) if option.letter == run.answer), None)
     if counted is None:
-        gone_on = f"Things changed while {run.phase} {run.short} was asking; it asks no longer."
-        return None if run.verdict == "ask" else AnswerReceipt(False, gone_on)
+        replaced = f"Things changed while {run.phase} {run.short} was asking; it asks no longer."
+        return None if run.verdict == "ask" else AnswerReceipt(False, replaced)
     by = run.answered_by or "unknown"
     at = run.answered_at.isoformat(timespec="milliseconds") if run.answered_at else ""
-    if mine and (run.answer, by, run.answered_at) == (mine.option.letter, mine.by, moment(mine.at)):
+    if proposed and (run.answer, by, run.answered_at) == (proposed.option.letter, proposed.by, moment(proposed.at)):
         return AnswerReceipt(True, f"{run.phase} {run.short}: {run.answer}) {counted.title}", run.answer, by, at)
     first = f"{run.answer} was answered before, by {by}; the first answer counts."
     return AnswerReceipt(False, first, run.answer, by, at)

@@ -77,8 +77,10 @@ def complete_work(
         digest = value_digest(["no outputs", run.fingerprint])
         _logger.warning(f"{phase.name}: it left no outputs in the store; later phases compare how it was made")
     _check_owner(records, run_id)  # The upload may have taken long.
-    shown = completed(phase, work.request.values, run, work.inputs, duration_seconds, cost_usd(duration_seconds, price))
-    records.complete(run_id, work, Completion(digest, outputs, duration_seconds, price, grade, shown))
+    description = completed(
+        phase, work.request.values, run, work.inputs, duration_seconds, cost_usd(duration_seconds, price)
+    )
+    records.complete(run_id, work, Completion(digest, outputs, duration_seconds, price, grade, description))
     _report(work, run, grade, duration_seconds)
 
 

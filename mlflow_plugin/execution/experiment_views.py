@@ -58,10 +58,10 @@ def _columns(phase: Phase) -> list[str]:
     metrics = [phase.quality.metric] if phase.quality else []
     metrics += [term for gate in phase.gates for term in (gate.left, gate.right) if not _is_number(term)]
     metrics += [schema.DURATION_SECONDS, schema.COST_USD, schema.SAVED_SECONDS]
-    found = [_column("tags", schema.VERDICT), *(_column("metrics", name) for name in metrics)]
-    found += [_column("params", parameter.name) for parameter in phase.result_parameters]
+    columns = [_column("tags", schema.VERDICT), *(_column("metrics", name) for name in metrics)]
+    columns += [_column("params", parameter.name) for parameter in phase.result_parameters]
     return list(
-        dict.fromkeys([*found[:_COLUMNS_AT_MOST], _column("tags", schema.REASON), _column("attributes", "User")])
+        dict.fromkeys([*columns[:_COLUMNS_AT_MOST], _column("tags", schema.REASON), _column("attributes", "User")])
     )
 
 

@@ -15,7 +15,7 @@ from mlflow_plugin.store.history import phase_run
 _logger = logging.getLogger(__name__)
 
 _AT_ONCE = 12
-"""Beats that may be under way at a time: MLflow's client waits for minutes before it asks a server again that was
+"""Requests that may be under way at a time: MLflow's client waits for minutes before it asks a server again that was
 away, and a run must not count as dead for so long."""
 
 
@@ -94,7 +94,7 @@ class Heartbeat:
         if not self._at_once:
             self._pause()
         while not self._ended.is_set() and not self.successor and not self._silent:
-            # Nothing that a store, a driver or an odd /proc throws may end the beating.
+            # Nothing that a store, a driver or an odd /proc throws may end the heartbeats.
             try:
                 beat = self._beat()
                 if beat is not None and self._slots.acquire(blocking=False):
@@ -141,9 +141,9 @@ class Heartbeat:
             self.successor = run.successor
             self._silent = self._pid is not None and run.heartbeat.get("by", beat["by"]) != beat["by"]
             if not self.successor and not self._silent and not self._ended.is_set():
-                self.records.beat(run, beat)
+                self.records.heartbeat(run, beat)
         except Exception:
-            # The next beat tries again; a word to the person for each would fill a log while a server is away.
+            # The next heartbeat tries again; a message for each would fill the log while a server is away.
             return
         finally:
             self._slots.release()

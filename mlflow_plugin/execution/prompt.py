@@ -160,11 +160,11 @@ def _either(letters: Sequence[str]) -> str:
 def _wait(verdict: Verdict, run_id: str, text: str, read_answer: Callable[[], Answer | None]) -> Answer:
     letters = "|".join(option.letter for option in verdict.options)
     _logger.info(f"\n{text}\n\nWaiting for: mlflow-phases answer {run_id} {letters}")
-    began = said = time.monotonic()
+    began = reported = time.monotonic()
     while True:
         if answer := _elsewhere(verdict, read_answer):
             return answer
-        if time.monotonic() - said > _SAY_EVERY_SECONDS:
-            said = time.monotonic()
-            _logger.info(f"{verdict.phase}: still waiting for an answer ({said - began:.0f} s)")
+        if time.monotonic() - reported > _SAY_EVERY_SECONDS:
+            reported = time.monotonic()
+            _logger.info(f"{verdict.phase}: still waiting for an answer ({reported - began:.0f} s)")
         time.sleep(POLL_SECONDS)

@@ -56,7 +56,7 @@ class Completion:
     duration_seconds: float
     price: Price
     grade: str
-    shown: Mapping[str, str]
+    description: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class Records(RunWriter):
         self._tag(
             run_id,
             {
-                **completion.shown,
+                **completion.description,
                 schema.OUTPUTS: completion.outputs.to_tag(),
                 schema.OUTPUT_DIGEST: completion.output_digest,
                 schema.COMPLETED_AT: now(),
@@ -301,8 +301,8 @@ class Records(RunWriter):
         this.
         """
         # It may have ended well between the look at its tags and the look at its process.
-        found = phase_run(self.client.get_run(run.run_id))
-        if found.status == run.status and not found.complete:
+        now_stored = phase_run(self.client.get_run(run.run_id))
+        if now_stored.status == run.status and not now_stored.complete:
             reason = clipped(f"{lost_heartbeat(run)}; {what_next}")
             self._tag(run.run_id, {schema.REASON: reason, schema.PRESUMED_DEAD: now()})
             self.end(run.run_id, "KILLED")

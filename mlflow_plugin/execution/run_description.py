@@ -92,8 +92,8 @@ def with_block(note: str, lines: list[str]) -> str:
 
 def _lines_kept(note: str) -> list[str]:
     """Keep the line with the inputs from a description that announced the work."""
-    found = _BLOCK.match(note)
-    return [line for line in found[0].splitlines() if line.startswith("made from ")] if found else []
+    block = _BLOCK.match(note)
+    return [line for line in block[0].splitlines() if line.startswith("made from ")] if block else []
 
 
 def run_link(run: PhaseRun, text: str = "") -> str:

@@ -172,13 +172,13 @@ class ActivePhase:
         """Yield the items and show how far the loop is, here and on the run. Of nested loops the outermost is shown."""
         if total is None and isinstance(items, Sized):
             total = len(items)
-        shown = progress(items, total, f"{self.name} {description}".strip())
+        items_shown = progress(items, total, f"{self.name} {description}".strip())
         if self._counted or self._step is not None:
-            yield from shown
+            yield from items_shown
             return
         self._counted = True
         try:
-            for done, item in enumerate(shown):
+            for done, item in enumerate(items_shown):
                 self._heartbeat.step, self._heartbeat.total = done, total
                 yield item
         finally:

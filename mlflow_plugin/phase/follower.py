@@ -55,7 +55,7 @@ class Follower(ActivePhase):
         resumed_from: PhaseRun | None,
     ) -> None:
         checkpoints = _SameCheckpoint(records, run, phase, resumed_from, Termination(installed=False))
-        heartbeat = Heartbeat(records, run.run_id)  # It is never entered, so it does not beat.
+        heartbeat = Heartbeat(records, run.run_id)  # It is never entered, so it writes nothing.
         super().__init__(records, run.run_id, phase, parameters, inputs, Path(os.devnull), heartbeat, checkpoints)
 
     def quarantine(self, need: str, reason: str) -> None:
@@ -87,8 +87,8 @@ class _SameCheckpoint(CheckpointSession):
     def resumed(self) -> LoadedCheckpoint | None:
         if self._resumed_from is None:
             return None
-        found = newest_sound(self._chain(self._resumed_from), lambda *damaged: None)
-        return None if isinstance(found, list) else found
+        checkpoint = newest_sound(self._chain(self._resumed_from), lambda *damaged: None)
+        return None if isinstance(checkpoint, list) else checkpoint
 
     def take_over(self, loaded: LoadedCheckpoint) -> None:
         self._first_step = self._newest_step = loaded.step
@@ -129,30 +129,30 @@ def following(client: MlflowClient, run_id: str) -> Iterator[None]:
     one line of the log, and ends it with 1.
     """
     leave_talking_to_others()
-    told = threading.Event()
+    asked_to_end = threading.Event()
 
     def wait_for_rank_0(number: int, frame: FrameType | None) -> None:
-        told.set()
+        asked_to_end.set()
 
     signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
     main = threading.current_thread() is threading.main_thread()
-    arguments = (client, run_id, told, os.getppid())
+    arguments = (client, run_id, asked_to_end, os.getppid())
     threading.Thread(target=_leave_in_time, args=arguments, name="follower", daemon=True).start()
     try:
         with handled(dict.fromkeys(signals if main else (), wait_for_rank_0)):
             yield
     except Exception as error:
-        if not told.is_set():  # Else it may only have been left alone by the others.
+        if not asked_to_end.is_set():  # Else it may only have been left alone by the others.
             text = str(error) if isinstance(error, PhaseError) else f"{type(error).__name__}: {error}"
             _logger.error(f"process {rank()}: {text}")
         sys.exit(1)
 
 
-def _leave_in_time(client: MlflowClient, run_id: str, told: threading.Event, starter: int) -> None:
+def _leave_in_time(client: MlflowClient, run_id: str, asked_to_end: threading.Event, starter: int) -> None:
     rank_0: Mapping[str, Any] | None = None
     while os.getppid() == starter and not (rank_0 and whereabouts(rank_0) == "gone"):
-        told.wait(_LOOK_EVERY_SECONDS)
-        if told.is_set():
+        asked_to_end.wait(_LOOK_EVERY_SECONDS)
+        if asked_to_end.is_set():
             if rank_0 is None:
                 with suppress(MlflowException):
                     rank_0 = phase_run(client.get_run(run_id)).heartbeat

@@ -84,7 +84,7 @@ def listing(artifact_uri: str, folder: str = "") -> dict[str, int]:
             for where, _, files in os.walk(root)
             for name in files
         }
-    repository, found, pending = get_artifact_repository(artifact_uri), {}, [folder or None]
+    repository, sizes, pending = get_artifact_repository(artifact_uri), {}, [folder or None]
     while pending:
         where = pending.pop()
         try:
@@ -95,8 +95,8 @@ def listing(artifact_uri: str, folder: str = "") -> dict[str, int]:
             if entry.is_dir:
                 pending.append(entry.path)
             else:
-                found[entry.path.removeprefix(f"{folder}/") if folder else entry.path] = int(entry.file_size or 0)
-    return found
+                sizes[entry.path.removeprefix(f"{folder}/") if folder else entry.path] = int(entry.file_size or 0)
+    return sizes
 
 
 def missing(client: MlflowClient, run: PhaseRun) -> tuple[str, ...]:
@@ -139,11 +139,11 @@ def _model_listing(client: MlflowClient, model_id: str) -> dict[str, int]:
 def logged_models(client: MlflowClient, run_id: str) -> dict[str, str]:
     """Return the ids of the MLflow models that a run logged, by name."""
     outputs = client.get_run(run_id).outputs
-    found: dict[str, str] = {}
+    models: dict[str, str] = {}
     for output in outputs.model_outputs if outputs else []:
         model = client.get_logged_model(output.model_id)
-        found[str(safe_relative_path(model.name or model.model_id))] = model.model_id
-    return found
+        models[str(safe_relative_path(model.name or model.model_id))] = model.model_id
+    return models
 
 
 def gather_outputs(client: MlflowClient, run: PhaseRun, folder: str, target: Path) -> tuple[Manifest, OutputFiles]:
@@ -189,10 +189,10 @@ def artifact_text(run: PhaseRun, path: str, at_most: int) -> str | None:
             return None
         with tempfile.TemporaryDirectory() as target:
             local = local_folder(run.artifact_uri)
-            found = Path(target) / "artifact" if local is None else local / path
+            file = Path(target) / "artifact" if local is None else local / path
             if local is None:
-                download_artifact(get_artifact_repository(run.artifact_uri), path, str(found))
-            return found.read_text(encoding="utf-8", errors="replace")
+                download_artifact(get_artifact_repository(run.artifact_uri), path, str(file))
+            return file.read_text(encoding="utf-8", errors="replace")
     except PhaseError:
         raise
     except Exception as error:  # As many kinds as there are stores.
@@ -249,15 +249,15 @@ def _damaged(run: PhaseRun, faults: list[str]) -> PhaseError:
 def _download(client: MlflowClient, run: PhaseRun, where: OutputFiles, manifest: Manifest, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        fresh = Path(temporary) / "outputs"
-        fresh.mkdir()
+        staged = Path(temporary) / "outputs"
+        staged.mkdir()
         try:
-            _fetch(run.artifact_uri, where.folder, fresh)
+            _fetch(run.artifact_uri, where.folder, staged)
             for name, model_id in where.models.items():
-                _fetch(client.get_logged_model(model_id).artifact_location, "", fresh / _MODELS / name)
+                _fetch(client.get_logged_model(model_id).artifact_location, "", staged / _MODELS / name)
         except (MlflowException, OSError) as error:
             raise _unreachable(run.artifact_uri, error) from None
-        if faults := manifest.verify(fresh):  # What is damaged must not be kept: the store may be mended.
+        if faults := manifest.verify(staged):  # Damaged files must not be kept: the store may be repaired.
             raise _damaged(run, faults)
         with suppress(OSError):  # Another process may have been first: its folder is as good.
-            fresh.rename(folder)
+            staged.rename(folder)

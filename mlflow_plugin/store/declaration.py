@@ -28,7 +28,7 @@ def declared_projects(tags: Mapping[str, str]) -> dict[str, Project]:
     """Return the projects that an experiment's tags declare, by name. They have no folder; unreadable ones are left
     out.
     """
-    found = {}
+    projects = {}
     for key in sorted(tags):
         content = _loads(tags[key]) if key.startswith(schema.DECLARED_PROJECT) else None
         name, listed = (content or {}).get("project"), (content or {}).get("entry_points")
@@ -36,10 +36,10 @@ def declared_projects(tags: Mapping[str, str]) -> dict[str, Project]:
             continue
         entries = {entry: _loads(tags.get(_entry_tag(name, entry))) for entry in listed if isinstance(entry, str)}
         try:
-            found[name] = project_of({"name": name, "entry_points": entries}, Path("MLproject"))
+            projects[name] = project_of({"name": name, "entry_points": entries}, Path("MLproject"))
         except (UsageError, TypeError, AttributeError):
             continue
-    return found
+    return projects
 
 
 def _project_tag(project: str) -> str:

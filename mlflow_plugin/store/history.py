@@ -55,15 +55,15 @@ class History:
         for start in range(0, len(unread), 100):
             part = unread[start : start + 100]
             if len(part) == 1:
-                found = self._get(part[0])
+                runs = self._get(part[0])
             else:
                 quoted = ", ".join(f"'{run_id}'" for run_id in part if run_id.isalnum())
-                found = self.search(f"attributes.run_id IN ({quoted})", len(part)) if quoted else []
+                runs = self.search(f"attributes.run_id IN ({quoted})", len(part)) if quoted else []
                 # A search sees this experiment alone; a pinned run may be of another.
-                elsewhere = {run_id for run_id in part if run_id.isalnum()} - {run.run_id for run in found}
-                found = [*found, *(run for run_id in elsewhere for run in self._get(run_id))]
+                elsewhere = {run_id for run_id in part if run_id.isalnum()} - {run.run_id for run in runs}
+                runs = [*runs, *(run for run_id in elsewhere for run in self._get(run_id))]
             self._runs.update(dict.fromkeys(part))
-            self._runs.update({run.run_id: run for run in found})
+            self._runs.update({run.run_id: run for run in runs})
         return {run_id: run for run_id in wanted if (run := self._runs[run_id])}
 
     def _get(self, run_id: str) -> list[PhaseRun]:
@@ -87,9 +87,9 @@ class History:
         if where == NO_EXPERIMENT:
             return []
         view = ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY
-        found = self.client.search_runs([where], filter_string, view, max_results)
-        self._runs.update({run.info.run_id: phase_run(run) for run in found if run.info.lifecycle_stage == "active"})
-        return [phase_run(run) for run in found]
+        runs = self.client.search_runs([where], filter_string, view, max_results)
+        self._runs.update({run.info.run_id: phase_run(run) for run in runs if run.info.lifecycle_stage == "active"})
+        return [phase_run(run) for run in runs]
 
     def experiment_tags(self) -> Mapping[str, str]:
         """Return the tags of the experiment itself."""
@@ -142,24 +142,24 @@ class History:
         self.runs(str(self.pointer(phase).get("run_id", "")) for phase in phases)
 
     def _latest_by_search(self, phase: Phase) -> PhaseRun | None:
-        middling = None
+        borderline = None
         for run in self._one_after_another(phase.name):
-            source = self.run(run.reused_run_id) if run.reused_run_id else run
-            if not run.complete or source is None or not source.complete or self.quarantine_reason(source):
+            reused = self.run(run.reused_run_id) if run.reused_run_id else run
+            if not run.complete or reused is None or not reused.complete or self.quarantine_reason(reused):
                 continue
-            grade = phase.grade(source.metrics)
+            grade = phase.grade(reused.metrics)
             if grade == "good" or (run.reused_run_id and run.answer):
-                return source
-            middling = middling or (source if grade == "borderline" else None)
-        return middling
+                return reused
+            borderline = borderline or (reused if grade == "borderline" else None)
+        return borderline
 
     def _one_after_another(self, phase: str) -> Iterator[PhaseRun]:
         """Yield the newest 200 runs of a phase, newest first, in two reads: mostly one of the first ten will do."""
         seen = 0
         for at_most in (10, 200):
-            found = self.recent(phase, at_most)
-            yield from found[seen:]
-            seen = len(found)
+            runs = self.recent(phase, at_most)
+            yield from runs[seen:]
+            seen = len(runs)
             if seen < at_most:
                 return
 
@@ -178,14 +178,14 @@ class History:
         """
         where = self._indexed(index, phase)
         if self._newest is not None:
-            found = [run for run in self._newest if self.is_own(run) and run.phase == phase and counts(run)]
-            if len(found) >= at_most or len(self._newest) < _NEWEST:
-                return found[:at_most]
-        read, found = self._recent.get(where, (0, []))
-        if at_most > read and len(found) == read:
-            found = self.search(where, at_most)
-            self._recent[where] = (at_most, found)
-        return found[:at_most]
+            runs = [run for run in self._newest if self.is_own(run) and run.phase == phase and counts(run)]
+            if len(runs) >= at_most or len(self._newest) < _NEWEST:
+                return runs[:at_most]
+        read, runs = self._recent.get(where, (0, []))
+        if at_most > read and len(runs) == read:
+            runs = self.search(where, at_most)
+            self._recent[where] = (at_most, runs)
+        return runs[:at_most]
 
     def _indexed(self, index: str, phase: str) -> str:
         return f"tags.`{index}{schema.phase_key(self.project.name, phase)}` = '1'"
@@ -208,8 +208,8 @@ class History:
     def running(self) -> list[PhaseRun]:
         """Return the project's newest runs that the store calls RUNNING and that have not completed."""
         if self._running is None:
-            found = self.search("attributes.status = 'RUNNING'", _NEWEST)
-            self._running = [run for run in found if self.is_own(run) and not run.successor and not run.complete]
+            runs = self.search("attributes.status = 'RUNNING'", _NEWEST)
+            self._running = [run for run in runs if self.is_own(run) and not run.successor and not run.complete]
         return self._running
 
     def unended(self) -> list[PhaseRun]:
@@ -217,8 +217,8 @@ class History:
         if self._dead is None:
             marked = self.marked(schema.PRESUMED_DEAD, _NEWEST)
             self._dead = [run for run in marked if not run.successor and not run.complete]
-        found = {run.run_id: run for run in (*self.running(), *self._dead)}
-        return sorted(found.values(), key=lambda run: run.started_at, reverse=True)
+        runs = {run.run_id: run for run in (*self.running(), *self._dead)}
+        return sorted(runs.values(), key=lambda run: run.started_at, reverse=True)
 
     def asking(self) -> list[PhaseRun]:
         """Return the project's newest runs with an unanswered question, whether they still wait or have ended."""
@@ -229,39 +229,39 @@ class History:
         """Return the runs of a phase, newest first, and whether these are all: reading stops after `within_seconds`."""
         if self._newest is not None and len(self._newest) < _NEWEST:
             return self.recent(phase, _NEWEST), True
-        found: list[PhaseRun] = []
+        runs: list[PhaseRun] = []
         began, token, where = time.monotonic(), None, self._indexed(schema.RUNS_INDEX, phase)
         while self.experiment_id != NO_EXPERIMENT:
             part = self.client.search_runs([self.experiment_id], where, max_results=_PAGE, page_token=token)
-            found += [phase_run(run) for run in part]
+            runs += [phase_run(run) for run in part]
             token = part.token
             if not token or time.monotonic() - began > within_seconds:
                 break
-        self._runs.update({run.run_id: run for run in found})
-        return found, not token
+        self._runs.update({run.run_id: run for run in runs})
+        return runs, not token
 
     def marked(self, tag: str, at_most: int, and_where: str = "") -> list[PhaseRun]:
         """Return the project's newest runs that have a tag, whatever its value."""
-        found = self.search(f"tags.`{tag}` LIKE '%'{f' AND {and_where}' if and_where else ''}", at_most)
-        return [run for run in found if self.is_own(run)]
+        runs = self.search(f"tags.`{tag}` LIKE '%'{f' AND {and_where}' if and_where else ''}", at_most)
+        return [run for run in runs if self.is_own(run)]
 
     def deleted(self, at_most: int) -> list[PhaseRun]:
         """Return the project's newest runs that were deleted in MLflow and can still be restored."""
         if self.experiment_id == NO_EXPERIMENT:
             return []
-        found = self.client.search_runs([self.experiment_id], "", ViewType.DELETED_ONLY, at_most)
-        return [run for run in map(phase_run, found) if self.is_own(run)]
+        runs = self.client.search_runs([self.experiment_id], "", ViewType.DELETED_ONLY, at_most)
+        return [run for run in map(phase_run, runs) if self.is_own(run)]
 
     def made_from(self, run: PhaseRun, at_most: int) -> list[PhaseRun]:
         """Return the runs of this experiment that have this very run as an input, directly or not; at most so many."""
-        found: dict[str, PhaseRun] = {}
+        later_runs: dict[str, PhaseRun] = {}
         pending = [run]
-        while pending and len(found) < at_most:
+        while pending and len(later_runs) < at_most:
             where = f"tags.`{schema.INPUT_INDEX}{pending.pop().run_id}` = '1'"
-            later = [one for one in self.search(where, at_most) if one.run_id not in found]
-            found |= {one.run_id: one for one in later}
+            later = [one for one in self.search(where, at_most) if one.run_id not in later_runs]
+            later_runs |= {one.run_id: one for one in later}
             pending += later
-        return sorted(found.values(), key=lambda one: one.when, reverse=True)[:at_most]
+        return sorted(later_runs.values(), key=lambda one: one.when, reverse=True)[:at_most]
 
     def pinned(self, phase: Phase, run_id: str) -> PhaseRun:
         """Return the run that the caller chose as an input. Raises UsageError when it cannot feed the phase, and says
@@ -299,18 +299,18 @@ class History:
         self, index: str, identity: Identity, digests: Iterable[str], at_most: int, *, inputs: bool
     ) -> list[PhaseRun]:
         filters = [f"tags.`{index}{digest}` = '1'" for digest in digests]
-        found = {run.run_id: run for where in filters for run in self.search(where, at_most)}
+        runs = {run.run_id: run for where in filters for run in self.search(where, at_most)}
         # Two runs can share the sparse digest when a default was changed between them.
-        same = [run for run in found.values() if not identity.differences(run.fingerprint, inputs=inputs)]
+        same = [run for run in runs.values() if not identity.differences(run.fingerprint, inputs=inputs)]
         return sorted(same, key=lambda run: run.started_at, reverse=True)
 
     def lock_entries(self, identity: Identity) -> list[PhaseRun]:
         """Return the runs with an entry for the lock on this identity that was not withdrawn. Always read anew."""
-        found: dict[str, PhaseRun] = {}
+        runs: dict[str, PhaseRun] = {}
         for digest in dict.fromkeys(identity.digests()):
             filter_string = f"tags.`{schema.LOCK_INDEX}{digest}` != '{WITHDRAWN}'"
-            found |= {run.run_id: run for run in self.search(filter_string, _ALL)}
-        return [run for run in found.values() if not identity.differences(run.fingerprint)]
+            runs |= {run.run_id: run for run in self.search(filter_string, _ALL)}
+        return [run for run in runs.values() if not identity.differences(run.fingerprint)]
 
     # --- lineage ---
 
@@ -331,8 +331,8 @@ class History:
         They are few: one search is cheaper than reading every ancestor of a run.
         """
         if experiment_id not in self._quarantined:
-            found = self.search(f"tags.`{schema.QUARANTINED}` LIKE '%'", _ALL, experiment_id, deleted_too=True)
-            self._quarantined[experiment_id] = {run.run_id: run for run in found}
+            runs = self.search(f"tags.`{schema.QUARANTINED}` LIKE '%'", _ALL, experiment_id, deleted_too=True)
+            self._quarantined[experiment_id] = {run.run_id: run for run in runs}
         return self._quarantined[experiment_id]
 
     def used_by(self, run: PhaseRun) -> list[PhaseRun]:
@@ -340,8 +340,8 @@ class History:
         filter_string = f"tags.`{schema.INPUT_INDEX}{run.run_id}` = '1'"
         experiments = self.client.search_experiments(ViewType.ALL, max_results=_ALL)
         places = [experiment.experiment_id for experiment in experiments]
-        found = self.client.search_runs(places, filter_string, ViewType.ALL, _AT_MOST)
-        return [phase_run(one) for one in found]
+        runs = self.client.search_runs(places, filter_string, ViewType.ALL, _AT_MOST)
+        return [phase_run(one) for one in runs]
 
     def downstream(self, run: PhaseRun, at_most: int = 100) -> list[PhaseRun]:
         """Return the runs that were made from a run's output bytes, directly or not, newest first, without reuses.
@@ -349,7 +349,7 @@ class History:
         A phase that was run again and gave the same bytes still has everything that was made from them before. Of the
         runs made from the very same bytes, `at_most` are returned.
         """
-        found: dict[str, PhaseRun] = {}
+        downstream: dict[str, PhaseRun] = {}
         pending = {(run.phase, run.output_digest)} if run.output_digest else set()
         searched: set[tuple[str, str]] = set()
         while pending:
@@ -357,11 +357,11 @@ class History:
             searched.add(output)
             for later in self._made_from_bytes(*output, at_most):
                 if not later.reused_run_id:
-                    found[later.run_id] = later
+                    downstream[later.run_id] = later
                     if later.output_digest:
                         pending.add((later.phase, later.output_digest))
             pending -= searched
-        return sorted(found.values(), key=lambda run: run.when, reverse=True)
+        return sorted(downstream.values(), key=lambda run: run.when, reverse=True)
 
     def _made_from_bytes(self, phase: str, output_digest: str, at_most: int) -> list[PhaseRun]:
         key = schema.output_key(self.project.name, phase, output_digest)
@@ -372,11 +372,11 @@ class History:
             used = [run for run, digests in inputs if isinstance(digests, dict) and digests.get(phase) == output_digest]
             if len(used) >= at_most or len(self._newest) < _NEWEST:
                 return used[:at_most]
-        read, found = self._from_bytes.get(key, (0, []))
+        read, runs = self._from_bytes.get(key, (0, []))
         if at_most > read:
-            found = self.search(f"tags.`{schema.INPUT_BYTES_INDEX}{key}` = '1'", at_most)
-            self._from_bytes[key] = (at_most, found)
-        return found[:at_most]
+            runs = self.search(f"tags.`{schema.INPUT_BYTES_INDEX}{key}` = '1'", at_most)
+            self._from_bytes[key] = (at_most, runs)
+        return runs[:at_most]
 
 
 def _is_answered(run: PhaseRun) -> bool:

@@ -53,9 +53,9 @@ def _reserve_for_backoffs(backoff: type[Any]) -> None:
 
 def _another() -> ModuleType:
     """Return a second copy of the module `random`, with a state of its own."""
-    found = importlib.util.find_spec("random")
-    assert found is not None
-    assert found.loader is not None
-    own = importlib.util.module_from_spec(found)
-    found.loader.exec_module(own)
+    spec = importlib.util.find_spec("random")
+    assert spec is not None
+    assert spec.loader is not None
+    own = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(own)
     return own

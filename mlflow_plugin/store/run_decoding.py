@@ -30,8 +30,8 @@ def mapping(text: str | None) -> dict[str, Any]:
 def moment(text: str | None) -> datetime | None:
     """Return an ISO 8601 time from the store; None for anything else."""
     with suppress(ValueError, TypeError):
-        found = datetime.fromisoformat(text or "")
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
+        moment_read = datetime.fromisoformat(text or "")
+        return moment_read if moment_read.tzinfo else moment_read.replace(tzinfo=UTC)
     return None
 
 

@@ -48,9 +48,9 @@ class RunWriter:
 
     # --- while it computes ---
 
-    def beat(self, run: PhaseRun, beat: Mapping[str, Any]) -> None:
+    def heartbeat(self, run: PhaseRun, content: Mapping[str, Any]) -> None:
         """Write a heartbeat. If the run was presumed dead meanwhile, that is undone."""
-        self.client.set_tag(run.run_id, schema.HEARTBEAT, dumps(beat))
+        self.client.set_tag(run.run_id, schema.HEARTBEAT, dumps(content))
         if run.presumed_dead and run.status == "KILLED":
             self._tag(run.run_id, {schema.REASON: f"alive, although its heartbeat was lost at {run.presumed_dead}"})
             self.client.update_run(run.run_id, status="RUNNING")

@@ -144,7 +144,7 @@ def test_the_heart_of_a_starter_names_the_process_that_computes(demo, asleep):
 def test_the_heart_of_a_starter_is_silent_for_good_once_the_process_beats_for_itself(demo, asleep):
     run_id, _ = demo.start("collect")
     own = {**liveness.new_heartbeat(5, pid=asleep), "by": asleep}
-    demo.records.beat(demo.run(run_id), own)
+    demo.records.heartbeat(demo.run(run_id), own)
     with Heartbeat(demo.records, run_id, at_once=False) as beating:
         beating.pid = asleep
         time.sleep(0.3)

@@ -133,6 +133,5 @@ def test_a_store_that_refuses_the_declaration_costs_no_work(demo, monkeypatch, c
     assert demo.run(demo.settle("collect").run_id).status == "FINISHED"
     said = capsys.readouterr().err
     assert "the declaration of demo could not be recorded in experiment 0 (value too long" in said
-    assert "the work goes on" in said
     known = demo.client.get_experiment("0").tags
     assert any(key.startswith(schema.DECLARED_PROJECT) for key in known)  # What fits is kept.
