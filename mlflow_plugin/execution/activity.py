@@ -44,7 +44,8 @@ def activity(run: PhaseRun, where: str, alive: bool, silent_seconds: float) -> A
     if where == "stopped":
         return Activity(
             "stopped",
-            f"{run.short} stands still{step}: process {content.get('pid')} was stopped (SIGSTOP, Ctrl-Z or a debugger); "
+            f"{run.short} stands still{step}: process {content.get('pid')} was stopped "
+            f"(SIGSTOP, Ctrl-Z or a debugger); "
             f"{heard}. `kill -CONT {content.get('pid')}` resumes it; until then any start may take over its work",
         )
     sentence = f"{run.short} is running{step}; {heard}"

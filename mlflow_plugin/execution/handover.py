@@ -1,7 +1,21 @@
-"""Environment variables by which the process that decided tells the process that computes."""
+"""The handover from the process that decided to the one that computes: environment variables, and tags of the run."""
 
+import io
+import json
+import os
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin.decision.request import Request
+from mlflow_plugin.errors import UsageError
+from mlflow_plugin.project.invocation import Invocation, env_manager_of
+from mlflow_plugin.project.mlproject import load_project
+from mlflow_plugin.project.parameters import logged_value, without_defaults
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
 
 DECIDED = "MLFLOW_PHASES_DECIDED"
@@ -20,3 +34,51 @@ def input_variables(inputs: Mapping[str, PhaseRun]) -> dict[str, str]:
         f"PHASE_INPUT_{''.join(c if c.isalnum() else '_' for c in need).upper()}": run.run_id
         for need, run in inputs.items()
     }
+
+
+def named_run() -> tuple[MlflowClient, str]:
+    """Return the store and the id of the run that `mlflow run` made for this process. Raises UsageError without one."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # Otherwise nothing is seen for minutes over SSH or in a log file.
+    run_id = os.environ.get("MLFLOW_RUN_ID", "")
+    if not run_id:
+        raise UsageError("this script is a phase of an MLflow Project: start it with `mlflow run . -e PHASE`.")
+    # MLflow refuses a name beside the id that `mlflow run` hands down.
+    if os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        os.environ.pop("MLFLOW_EXPERIMENT_NAME", None)
+    return MlflowClient(), run_id
+
+
+def handed_request(
+    client: MlflowClient, run_id: str, experiment_id: str, tags: dict[str, str], params: dict[str, str]
+) -> Request:
+    """Return the request that this process was started for, from its run's tags and parameters."""
+    project = load_project(Path.cwd())
+    name = tags.get("mlflow.project.entryPoint", "")
+    phase = project.phase(name)
+    handed = json.loads(os.environ.get(LONG_VALUES, "{}")) if os.environ.get(DECIDED) == run_id else {}
+    given: dict[str, object] = {
+        key: handed[key] if key in handed else logged_value(value, sys.argv) for key, value in params.items()
+    }
+    asked_as = Invocation(
+        project.directory,
+        name,
+        without_defaults(given, phase.parameters),
+        experiment_id=experiment_id,
+        env_manager=env_manager_of(tags),
+        typed_elsewhere=True,
+    )
+    return Request(
+        project, phase, given, client, experiment_id, argv=tuple(sys.argv), own_run_id=run_id, asked_as=asked_as
+    )
+
+
+def decided_before(
+    client: MlflowClient, run: PhaseRun, request: Request, tags: Mapping[str, str]
+) -> tuple[dict[str, PhaseRun], tuple[str, ...], PhaseRun | None]:
+    """Return what another process's verdict left on the run: inputs, ids of superseded runs, the run to resume."""
+    history = History(client, run.experiment_id, request.project)
+    fed = history.runs(run.inputs.values())
+    inputs = {need: fed[used] for need, used in run.inputs.items() if used in fed}
+    superseded = tuple(filter(None, tags.get(schema.SUPERSEDES, "").split(",")))
+    return inputs, superseded, history.run(tags.get(schema.RESUMED_FROM, ""))

@@ -32,13 +32,13 @@ from mlflow_plugin.progress import leave_talking_to_others
 from mlflow_plugin.project.parameters import Value
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store.history import phase_run
+from mlflow_plugin.store.patience import StoreAway, StorePatience
 from mlflow_plugin.store.run import PhaseRun
 
 _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _LOOK_EVERY_SECONDS = 0.5
-_STORE_AWAY_SECONDS = 600.0
 _STARTED = ("run", "resume")
 
 
@@ -102,15 +102,10 @@ def started_by_rank_0(client: MlflowClient, run_id: str) -> PhaseRun:
     Raises:
         MlflowException: The store was away for ten minutes.
     """
-    answered, starter = time.monotonic(), os.getppid()
+    starter, patience = os.getppid(), StorePatience(f"process {rank()}")
     while os.getppid() == starter:
-        try:
-            run = phase_run(client.get_run(run_id))
-            answered = time.monotonic()
-        except MlflowException:
-            if time.monotonic() - answered > _STORE_AWAY_SECONDS:
-                raise
-        else:
+        with suppress(StoreAway):
+            run = phase_run(patience.read(lambda: client.get_run(run_id)))
             if run.reused_run_id:
                 sys.exit(0)
             if run.computing and run.verdict in _STARTED and run.status == "RUNNING":

@@ -2,25 +2,29 @@
 already.
 """
 
-import io
-import json
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.checkpoints.session import CheckpointSession
-from mlflow_plugin.decision.request import Request
-from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
+from mlflow_plugin.errors import PhaseError, store_trouble
 from mlflow_plugin.execution.completion import complete_work
-from mlflow_plugin.execution.handover import DECIDED, INTERPRETER, LAUNCHED, LONG_VALUES, input_variables
+from mlflow_plugin.execution.handover import (
+    DECIDED,
+    INTERPRETER,
+    LAUNCHED,
+    decided_before,
+    handed_request,
+    input_variables,
+    named_run,
+)
 from mlflow_plugin.execution.heartbeat import Heartbeat
 from mlflow_plugin.execution.records import Records, Work
 from mlflow_plugin.execution.resolution import resolve_request
@@ -30,12 +34,8 @@ from mlflow_plugin.machine.signals import Terminated, Termination, orderly_termi
 from mlflow_plugin.phase.active import ActivePhase
 from mlflow_plugin.phase.follower import Follower, following, started_by_rank_0
 from mlflow_plugin.progress import attach_terminal_handler
-from mlflow_plugin.project.invocation import Invocation, env_manager_of
-from mlflow_plugin.project.mlproject import load_project
-from mlflow_plugin.project.parameters import logged_value, without_defaults
 from mlflow_plugin.reports.experiment_log import log_ended
-from mlflow_plugin.store import schema
-from mlflow_plugin.store.history import History, phase_run
+from mlflow_plugin.store.history import phase_run
 from mlflow_plugin.store.http_retries import ask_again_when_cut
 from mlflow_plugin.store.random_isolation import reserve_random_state
 from mlflow_plugin.store.run import PhaseRun
@@ -61,7 +61,7 @@ def start_phase() -> Iterator[ActivePhase]:
         return
     with _logged_when_ended(Path.cwd()), orderly_termination() as termination:
         try:
-            records, work, run, resumed_from = _settle()
+            records, work, run, resumed_from = _resolve()
         except PhaseError as error:
             _leave(error)
         except MlflowException as error:
@@ -146,11 +146,11 @@ def _following() -> Iterator[ActivePhase]:
     try:
         ask_again_when_cut()
         reserve_random_state()
-        client, run_id = _named_run()
+        client, run_id = named_run()
         started = started_by_rank_0(client, run_id)
         found = client.get_run(run_id)
-        request = _request(client, run_id, found.info.experiment_id, found.data.tags, found.data.params)
-        inputs, _, resumed_from = _decided(client, started, request, found.data.tags)
+        request = handed_request(client, run_id, found.info.experiment_id, found.data.tags, found.data.params)
+        inputs, _, resumed_from = decided_before(client, started, request, found.data.tags)
     except PhaseError as error:
         _leave(error)
     except MlflowException as error:
@@ -188,13 +188,13 @@ def _leave(error: PhaseError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
-def _settle() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
+def _resolve() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
     """Return the work of this process; end the process when there is none."""
-    client, run_id = _named_run()
+    client, run_id = named_run()
     records = Records(client)
     found = client.get_run(run_id)
     try:
-        request = _request(client, run_id, found.info.experiment_id, found.data.tags, found.data.params)
+        request = handed_request(client, run_id, found.info.experiment_id, found.data.tags, found.data.params)
     except PhaseError as error:
         records.fail(run_id, str(error))
         raise
@@ -203,7 +203,7 @@ def _settle() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
         records.check_owner(run_id)  # Its starter may have been killed, and the work taken over, before this began.
         if os.environ.get(INTERPRETER, sys.prefix) != sys.prefix:
             records.environment(run_id, environment_facts())  # The command has chosen another than its starter knew.
-        inputs, superseded, resumed_from = _decided(client, run, request, found.data.tags)
+        inputs, superseded, resumed_from = decided_before(client, run, request, found.data.tags)
         return records, Work(request, inputs, superseded), run, resumed_from
     resolution = resolve_request(request, records, lambda: run_id)
     if resolution.reused is not None:
@@ -213,50 +213,3 @@ def _settle() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
         sys.exit(0)
     records.environment(run_id, environment_facts())
     return records, resolution.work(), phase_run(client.get_run(run_id)), resolution.resumed_from()
-
-
-def _named_run() -> tuple[MlflowClient, str]:
-    """Return the store and the id of the run that `mlflow run` made for this process. Raises UsageError without one."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # Otherwise nothing is seen for minutes over SSH or in a log file.
-    run_id = os.environ.get("MLFLOW_RUN_ID", "")
-    if not run_id:
-        raise UsageError("this script is a phase of an MLflow Project: start it with `mlflow run . -e PHASE`.")
-    # MLflow refuses a name beside the id that `mlflow run` hands down.
-    if os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        os.environ.pop("MLFLOW_EXPERIMENT_NAME", None)
-    return MlflowClient(), run_id
-
-
-def _decided(
-    client: MlflowClient, run: PhaseRun, request: Request, tags: Mapping[str, str]
-) -> tuple[dict[str, PhaseRun], tuple[str, ...], PhaseRun | None]:
-    """Return what another process's verdict left on the run: inputs, ids of superseded runs, the run to resume."""
-    history = History(client, run.experiment_id, request.project)
-    fed = history.runs(run.inputs.values())
-    inputs = {need: fed[used] for need, used in run.inputs.items() if used in fed}
-    superseded = tuple(filter(None, tags.get(schema.SUPERSEDES, "").split(",")))
-    return inputs, superseded, history.run(tags.get(schema.RESUMED_FROM, ""))
-
-
-def _request(
-    client: MlflowClient, run_id: str, experiment_id: str, tags: dict[str, str], params: dict[str, str]
-) -> Request:
-    project = load_project(Path.cwd())
-    name = tags.get("mlflow.project.entryPoint", "")
-    phase = project.phase(name)
-    handed = json.loads(os.environ.get(LONG_VALUES, "{}")) if os.environ.get(DECIDED) == run_id else {}
-    given: dict[str, object] = {
-        key: handed[key] if key in handed else logged_value(value, sys.argv) for key, value in params.items()
-    }
-    asked_as = Invocation(
-        project.directory,
-        name,
-        without_defaults(given, phase.parameters),
-        experiment_id=experiment_id,
-        env_manager=env_manager_of(tags),
-        typed_elsewhere=True,
-    )
-    return Request(
-        project, phase, given, client, experiment_id, argv=tuple(sys.argv), own_run_id=run_id, asked_as=asked_as
-    )

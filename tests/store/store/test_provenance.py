@@ -429,13 +429,18 @@ def test_an_environment_that_cannot_be_asked_is_told(manager, command, why):
 
 
 def test_a_script_that_its_command_runs_with_another_python_records_that_one(demo, monkeypatch):
+    from mlflow_plugin.execution import handover
     from mlflow_plugin.phase import start as phase
 
     run_id, _ = demo.start("collect")
     demo.records.environment(run_id, {"format_version": 1, "python": "of the starter"})
     monkeypatch.chdir(demo.folder)
-    for variable, value in {"MLFLOW_RUN_ID": run_id, phase.DECIDED: run_id, phase.INTERPRETER: "/another"}.items():
+    for variable, value in {
+        "MLFLOW_RUN_ID": run_id,
+        handover.DECIDED: run_id,
+        handover.INTERPRETER: "/another",
+    }.items():
         monkeypatch.setenv(variable, value)
     demo.client.set_tag(run_id, "mlflow.project.entryPoint", "collect")
-    phase._settle()
+    phase._resolve()
     assert read_environment(kept(demo, run_id, schema.ENVIRONMENT_FILE)).settings["python"].startswith("cpython")
