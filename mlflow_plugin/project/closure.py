@@ -14,7 +14,7 @@ from typing import Any
 
 from mlflow_plugin.project.command import CODE_OPTION, MODULE_OPTION, REDIRECT, placeholders, words_of
 from mlflow_plugin.project.digests import file_digest, remembered
-from mlflow_plugin.project.import_roots import declared_roots, installed, path_folders
+from mlflow_plugin.project.import_roots import declared_roots, editable_roots, is_installed, path_folders
 from mlflow_plugin.project.own_code import THIS_PACKAGE, OwnCode, Root, is_below
 from mlflow_plugin.project.syntax import PYTHON_KIND, Import, imports_of_text, python_summary
 
@@ -37,6 +37,7 @@ class Closure:
         self._own = own
         self._project = own.project
         self._listings: dict[str, frozenset[str]] = {}
+        self._answers: dict[tuple[str, str], list[str]] = {}
         self._search_path: list[str] = []
         self._inserted: list[str] = []
         self._environment = self._accepted(path_folders(os.environ.get("PYTHONPATH", ""), self._project))
@@ -47,7 +48,7 @@ class Closure:
         """Return absolute path -> digest of each file that the command runs or names."""
         while True:
             before = len(self._inserted)
-            self._reached, self._followed = {}, set()
+            self._reached, self._followed, self._answers = {}, set(), {}
             self._follow_command(command)
             # A folder put on `sys.path` counts for the imports that were read before it as well.
             if len(self._inserted) == before:
@@ -73,6 +74,7 @@ class Closure:
         inside = [folder for folder in listed if is_below(folder, self._project)]
         outside = self._accepted(path_folders(value, self._project))
         self._search_path += [folder for folder in [*inside, *outside] if folder not in self._search_path]
+        self._answers = {}
 
     def _follow_token(self, previous: str, token: str, folder: str) -> None:
         if MODULE_OPTION.fullmatch(previous):
@@ -138,7 +140,14 @@ class Closure:
         return list(dict.fromkeys(files))
 
     def _found(self, parts: list[str], script_folder: str) -> list[str]:
-        """The files of an absolute import: those in the project, and those where Python would look before it."""
+        """The files of an absolute import, looked for once."""
+        place = (".".join(parts), script_folder)
+        if place not in self._answers:
+            self._answers[place] = self._looked_up(parts, script_folder)
+        return self._answers[place].copy()
+
+    def _looked_up(self, parts: list[str], script_folder: str) -> list[str]:
+        """The files in the project, and those where Python would look before it; only without these, elsewhere."""
         project = [self._project]
         if "src" in self._names_in(self._project):
             project.append(os.path.join(self._project, "src"))
@@ -148,7 +157,9 @@ class Closure:
             files += [file for file in self._resolve(parts, path) if file not in files]
         if files or not parts or parts[0] == THIS_PACKAGE or parts[0] in sys.stdlib_module_names:
             return files
-        return self._resolve_in(parts, self._declared) or self._resolve_in(parts, self._installed(parts[0]))
+        files = self._resolve_in(parts, self._declared)
+        # An ordinary installed package hides an editable one of its name.
+        return files if files or is_installed(parts[0]) else self._resolve_in(parts, self._editable)
 
     @cached_property
     def _declared(self) -> list[Root]:
@@ -156,11 +167,7 @@ class Closure:
 
     @cached_property
     def _editable(self) -> list[Root]:
-        return self._counted(installed().roots)
-
-    def _installed(self, name: str) -> list[Root]:
-        """The editable installs, unless the name is an ordinary installed package."""
-        return [] if name in installed().names else self._editable
+        return self._counted(editable_roots())
 
     def _accepted(self, folders: Iterable[str]) -> list[str]:
         return [root.path for root in self._counted(Root(folder) for folder in folders)]

@@ -3,18 +3,15 @@
 They are named by `PYTHONPATH`, by editable installs of this interpreter, and by relative paths in the environment
 file. Home-made: pip and `importlib.metadata` say what is installed but not from where it is imported, and asking the
 import system runs the packages' own code. An environment is read once a process, and only when a name is imported that
-is neither in the project nor in the standard library.
+is not in the project, in the standard library or simply installed.
 """
 
 import ast
-import configparser
 import json
 import os
 import re
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -41,20 +38,28 @@ def path_folders(value: str, project: str) -> list[str]:
 # --- editable installs ---
 
 
-@dataclass(frozen=True)
-class Installed:
-    """The folders of installed packages of this interpreter: top-level names that are packages or modules in there,
-    and the roots of packages that were installed in editable mode.
+def is_installed(name: str) -> bool:
+    """Return True when a top-level package or Python module of that name lies in this interpreter's site-packages."""
+    for folder in _site_folders():
+        package = os.path.join(folder, name)
+        # A link to a folder is how flit installs in editable mode.
+        if os.path.isfile(f"{package}.py") or (
+            os.path.isfile(f"{package}/__init__.py") and not os.path.islink(package)
+        ):
+            return True
+    return False
+
+
+def editable_roots() -> tuple[Root, ...]:
+    """Return the roots of the packages that this interpreter has installed in editable mode.
+
+    They are read again only when its search path or its site-packages changed.
     """
-
-    names: frozenset[str]
-    roots: tuple[Root, ...]
+    return _editable_roots(tuple((folder, _changed(folder)) for folder in _site_folders()))
 
 
-def installed() -> Installed:
-    """Return what this interpreter has installed, read again only when its search path or those folders changed."""
-    folders = [folder for folder in dict.fromkeys(sys.path) if os.path.basename(folder) in _SITE_FOLDERS]
-    return _installed(tuple((folder, _changed(folder)) for folder in folders))
+def _site_folders() -> list[str]:
+    return [folder for folder in dict.fromkeys(sys.path) if folder.endswith(_SITE_FOLDERS)]
 
 
 def _changed(folder: str) -> int:
@@ -65,32 +70,26 @@ def _changed(folder: str) -> int:
 
 
 @lru_cache(maxsize=4)
-def _installed(folders: tuple[tuple[str, int], ...]) -> Installed:
-    names: set[str] = set()
+def _editable_roots(folders: tuple[tuple[str, int], ...]) -> tuple[Root, ...]:
     roots: list[Root] = []
     origins: list[str] = []
     for folder, _ in folders:
         try:
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+            entries = sorted(os.listdir(folder))
         except OSError:
             continue
         for entry in entries:
-            stem, _, rest = entry.name.partition(".")
-            if entry.is_symlink() and entry.is_dir():
-                continue  # so flit installs in editable mode: the origin below says from where
-            if entry.name.endswith(".pth"):
-                roots += _folders_of_pth(entry.path, folder)
-            elif entry.name.startswith("__editable__") and rest == "py":
-                roots += _finder_roots(entry.path)
-            elif entry.name.endswith(".dist-info"):
-                origins += _editable_origin(entry.path)
-            elif rest.endswith(("py", "so", "pyd")) or (not rest and os.path.exists(f"{entry.path}/__init__.py")):
-                names.add(stem)
+            path = os.path.join(folder, entry)
+            if entry.endswith(".pth"):
+                roots += _folders_of_pth(path, folder)
+            elif entry.startswith("__editable__") and entry.endswith(".py"):
+                roots += _finder_roots(path)
+            elif entry.endswith(".dist-info"):
+                origins += _editable_origin(path)
     for origin in origins:
         if not any(is_below(root.path, origin) for root in roots):
             roots += layout_roots(origin)
-    return Installed(frozenset(names), tuple(dict.fromkeys(roots)))
+    return tuple(dict.fromkeys(roots))
 
 
 def _text(path: str) -> str:
@@ -227,6 +226,8 @@ def layout_roots(folder: str) -> list[Root]:
 
 
 def _pyproject_places(folder: str) -> list[tuple[str, str]]:
+    import tomllib  # here, since most projects name no package by its path
+
     try:
         content = tomllib.loads(_text(os.path.join(folder, "pyproject.toml")))
         setuptools = content.get("tool", {}).get("setuptools", {})
@@ -240,6 +241,8 @@ def _pyproject_places(folder: str) -> list[tuple[str, str]]:
 
 
 def _setup_cfg_places(folder: str) -> list[tuple[str, str]]:
+    import configparser  # as above
+
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(_text(os.path.join(folder, "setup.cfg")))

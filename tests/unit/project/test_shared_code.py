@@ -46,7 +46,8 @@ class Machine:
 def nothing_installed(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    monkeypatch.setattr(sys, "path", [])
+    ordinary = [entry for entry in sys.path if not entry.endswith(("site-packages", "dist-packages"))]
+    monkeypatch.setattr(sys, "path", ordinary)
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def install(machine: Machine, monkeypatch: pytest.MonkeyPatch, files: Mapping[st
     site.mkdir(parents=True)
     for name, text in files.items():
         machine.put(str(site / name), text)
-    monkeypatch.setattr(sys, "path", [str(site)])
+    monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
     return site
 
 
@@ -306,7 +307,7 @@ def test_installed_packages_never_count(machine, monkeypatch):
 def test_an_environment_inside_the_repository_never_counts(repository, monkeypatch):
     package = repository.put("repo/.venv/lib/python3/site-packages/maths.py")
     repository.put("repo/venv/maths.py")
-    monkeypatch.setattr(sys, "path", [str(package.parent)])
+    monkeypatch.setattr(sys, "path", [*sys.path, str(package.parent)])
     command = "PYTHONPATH=../../.venv/lib/python3/site-packages python train.py ../../venv/maths.py"
     assert repository.names(command) == {"train.py"}
 
@@ -322,7 +323,6 @@ def test_this_package_never_counts(machine, monkeypatch, way):
 
     folder = Path(mlflow_plugin.__file__).parent
     monkeypatch.setenv("PYTHONPATH", str(folder.parent))
-    monkeypatch.setattr(sys, "path", [*[entry for entry in sys.path if entry], str(folder.parent)])
     machine.write(train="import mlflow_plugin.project.code" if way == "import" else "")
     command = f"python train.py {folder / 'errors.py'}" if way == "command" else COMMAND
     if way == "code":
