@@ -74,8 +74,8 @@ def _names(own: OwnCode, files: Mapping[str, str]) -> dict[str, str]:
 
 def _listed_files(own: OwnCode, code: list[str]) -> Iterator[str]:
     for entry in code:
-        path = os.path.normpath(os.path.join(own.project, entry))
-        if "\0" in path or not _may_be_listed(own, entry, path):
+        path = _listed_path(own, entry)
+        if path is None:
             raise PhaseError(
                 f"`code` lists {entry!r}, which lies outside {own.repository or own.project}. List paths "
                 f"{'inside that repository' if own.repository else 'relative to the project'}."
@@ -83,9 +83,7 @@ def _listed_files(own: OwnCode, code: list[str]) -> Iterator[str]:
         if os.path.isdir(path):
             listed = walk_files(Path(path), is_no_code)
             files = [str(file) for name, file in listed if counts_in_folder(name)]
-            yield from (
-                file for file in files if is_below(file, own.project) or not own.is_this_package(os.path.realpath(file))
-            )
+            yield from (file for file in files if is_below(file, own.project) or not own.is_this_package(file))
         elif os.path.isfile(path):
             yield path
         else:
@@ -94,9 +92,15 @@ def _listed_files(own: OwnCode, code: list[str]) -> Iterator[str]:
             )
 
 
-def _may_be_listed(own: OwnCode, entry: str, path: str) -> bool:
+def _listed_path(own: OwnCode, entry: str) -> str | None:
+    """The absolute path of a listed entry, None where it must not be listed."""
+    if "\0" in entry:
+        return None
+    path = os.path.normpath(os.path.join(own.project, entry))
     if is_below(path, own.project):
-        return True
+        return path
+    path = os.path.normpath(os.path.join(own.real_project, entry))
     if own.repository is None:
-        return not os.path.isabs(entry)
-    return is_below(path, own.repository) or is_below(os.path.realpath(path), own.repository)
+        return None if os.path.isabs(entry) else path
+    path = own.located(path)
+    return path if is_below(path, own.repository) else None

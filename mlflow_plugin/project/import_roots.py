@@ -162,8 +162,14 @@ def declared_roots(project: str) -> list[Root]:
 
 def _environment_files(project: str) -> list[str]:
     """The file that the MLproject file names, else those that MLflow looks for."""
-    named = _remembered_list(os.path.join(project, "MLproject"), "environment-file-1", _named_environment)
-    return named or list(_ENVIRONMENT_FILES)
+    try:
+        mlprojects = [name for name in os.listdir(project) if name.lower() == "mlproject"]
+    except OSError:
+        mlprojects = []
+    for name in sorted(mlprojects)[:1]:
+        if named := _remembered_list(os.path.join(project, name), "environment-file-1", _named_environment):
+            return named
+    return list(_ENVIRONMENT_FILES)
 
 
 def _remembered_list(file: str, kind: str, read: Callable[[Path], list[str]]) -> list[str]:

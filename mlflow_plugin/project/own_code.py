@@ -7,7 +7,6 @@ phase may run in another one.
 """
 
 import os
-import sysconfig
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,7 +16,7 @@ THIS_PACKAGE = "mlflow_plugin"
 _THIS_FOLDER = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 _NO_CODE_FOLDERS = {"__pycache__", "site-packages", "node_modules", "venv", "mlruns", "mlartifacts"}
 _INSTALLED_FOLDERS = {"site-packages", "dist-packages"}
-_LIBRARY_FOLDERS = {os.path.realpath(sysconfig.get_paths()[name]) for name in ("stdlib", "platstdlib")}
+_STANDARD_LIBRARY = os.path.dirname(os.path.realpath(os.__file__))
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class OwnCode:
     @cached_property
     def repository(self) -> str | None:
         """Real path of the git repository that holds the project: the nearest folder upwards with a `.git`."""
-        folder = self._real_project
+        folder = self.real_project
         # In a worktree and in a submodule `.git` is a file.
         while not os.path.lexists(os.path.join(folder, ".git")):
             above = os.path.dirname(folder)
@@ -74,7 +73,8 @@ class OwnCode:
         return folder
 
     @cached_property
-    def _real_project(self) -> str:
+    def real_project(self) -> str:
+        """The project's folder with all links resolved."""
         return os.path.realpath(self.project)
 
     def add(self, root: Root) -> bool:
@@ -84,14 +84,12 @@ class OwnCode:
         """
         if root in self._roots:
             return True
-        if is_below(root.path, self.project) or is_below(root.path, self._real_project):
+        if is_below(root.path, self.project) or is_below(root.path, self.real_project):
             return False
         real = os.path.realpath(root.path)
-        if is_below(real, self._real_project) or is_below(real, _THIS_FOLDER):
+        if is_below(real, self.real_project) or is_below(real, _THIS_FOLDER):
             return False
-        if not _INSTALLED_FOLDERS.isdisjoint(real.split(os.sep)) or any(
-            is_below(real, one) for one in _LIBRARY_FOLDERS
-        ):
+        if is_below(real, _STANDARD_LIBRARY) or not _INSTALLED_FOLDERS.isdisjoint(real.split(os.sep)):
             return False
         # The longest first: a file's name counts from the innermost root.
         self._roots = sorted([*self._roots, root], key=lambda one: (-len(one.path), one.path, one.module))
@@ -106,18 +104,21 @@ class OwnCode:
             return path
         if self.repository is not None and is_below(path, self.repository):
             return path
-        return os.path.realpath(path)
+        real = os.path.realpath(path)
+        if is_below(real, self.real_project):
+            return self.project + real[len(self.real_project) :]
+        return real
 
     def is_this_package(self, path: str) -> bool:
         """Return True for the files of mlflow-phases: the tool is not the experiment."""
-        return is_below(path, _THIS_FOLDER)
+        return is_below(os.path.realpath(path), _THIS_FOLDER)
 
     def counts(self, path: str) -> bool:
         """Return True when a file or folder at an absolute path is code of the user."""
         if is_below(path, self.project):
             parts = path[len(self.project) :].strip(os.sep).split(os.sep)
             return parts[0] != THIS_PACKAGE and not any(is_no_code(part) for part in parts if part)
-        if self.is_this_package(path):
+        if is_below(path, _THIS_FOLDER):
             return False
         folders = [root.path for root in self._roots] + ([self.repository] if self.repository else [])
         return any(_counts_below(path, folder) for folder in folders)
@@ -134,7 +135,7 @@ class OwnCode:
                 if module_file or is_below(path, root.path):
                     below = ".py" if module_file else path[len(root.path) :].replace(os.sep, "/")
                     return (root.module.replace(".", "/") + below).lstrip("/")
-        start = self.project if is_below(path, self.project) else self._real_project
+        start = self.project if is_below(path, self.project) else self.real_project
         return os.path.relpath(path, start).replace(os.sep, "/")
 
 

@@ -433,6 +433,14 @@ def test_a_project_reached_through_a_link_has_the_same_names(repository):
     assert linked.files == repository.code(command).files
 
 
+def test_the_project_reached_by_another_way_keeps_its_names(repository):
+    (repository.folder / "link").symlink_to(repository.folder / "repo")
+    repository.write(train="")
+    project = repository.folder / "link/projects/one"
+    for command in (f"python {repository.project}/train.py", "cd ../.. && cd projects/one && python train.py"):
+        assert set(code_digest(project, command, None).files) == {"train.py"}
+
+
 # --- what can go wrong ---
 
 
@@ -494,8 +502,15 @@ def test_code_may_list_relative_paths_where_there_is_no_repository(machine):
     assert machine.names(code=["../common"]) == {"../common/maths.py"}
 
 
+def test_listed_shared_code_has_the_same_names_through_a_link(repository):
+    (repository.folder / "link").symlink_to(repository.folder / "repo")
+    linked = code_digest(repository.folder / "link/projects/one", COMMAND, ["../common", "train.py"])
+    assert linked.digest == repository.code(code=["../common", "train.py"]).digest
+    assert set(linked.files) == {"../common/maths.py", "train.py"}
+
+
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "message"),
     [
         ("../missing", "no such file or folder"),
         ("../../../beside", "outside"),
@@ -503,8 +518,8 @@ def test_code_may_list_relative_paths_where_there_is_no_repository(machine):
         ("../../../beside\0", "outside"),
     ],
 )
-def test_a_listed_path_that_cannot_count_is_refused(repository, entry, said):
+def test_a_listed_path_that_cannot_count_is_refused(repository, entry, message):
     repository.put("beside/x.py")
-    with pytest.raises(PhaseError, match=said) as caught:
+    with pytest.raises(PhaseError, match=message) as caught:
         repository.code(code=[entry])
     assert repr(entry) in str(caught.value)
