@@ -80,16 +80,15 @@ class OwnCode:
     def add(self, root: Root) -> bool:
         """Count the files of a root. Return False for a folder inside the project and for one of installed packages.
 
-        Roots inside the project are refused: there the digest must stay what it was in the runs of old stores.
+        A link inside the project to a folder elsewhere is no folder of the project. Folders of the project are refused:
+        there the digest must stay what it was in the runs of old stores.
         """
         if root in self._roots:
             return True
-        if is_below(root.path, self.project) or is_below(root.path, self.real_project):
-            return False
         real = os.path.realpath(root.path)
-        if is_below(real, self.real_project) or is_below(real, _THIS_FOLDER):
+        if any(is_below(real, folder) for folder in (self.real_project, _STANDARD_LIBRARY)):
             return False
-        if is_below(real, _STANDARD_LIBRARY) or not _INSTALLED_FOLDERS.isdisjoint(real.split(os.sep)):
+        if not _INSTALLED_FOLDERS.isdisjoint(real.split(os.sep)):
             return False
         # The longest first: a file's name counts from the innermost root.
         self._roots = sorted([*self._roots, root], key=lambda one: (-len(one.path), one.path, one.module))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import mlflow_plugin
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.code import CodeDigest, code_digest
 from mlflow_plugin.project.import_roots import layout_roots
@@ -194,6 +195,15 @@ def test_a_finder_may_map_modules_and_dotted_names(machine, monkeypatch):
     assert machine.names() == {"train.py", "single.py", "space/pkg/__init__.py", "space/pkg/inner.py"}
 
 
+def test_of_an_editable_package_only_what_it_installs_counts(machine, package, monkeypatch):
+    (package / "setup_helper.py").write_text("")
+    finder = f"MAPPING = { ({'shared': str(package / 'src/shared')}) }\n"
+    origin = {"shared-1.dist-info/direct_url.json": editable(package)}
+    install(machine, monkeypatch, {"__editable___shared_1_finder.py": finder, **origin})
+    machine.write(train="import shared.maths, setup_helper")
+    assert machine.names() == SHARED
+
+
 def test_an_editable_install_that_appears_while_the_process_lives_is_seen(machine, package, monkeypatch):
     site = install(machine, monkeypatch, {})
     assert machine.names() == {"train.py"}
@@ -317,21 +327,25 @@ def test_an_ordinary_installed_package_hides_an_editable_one_of_its_name(machine
     assert machine.names() == {"train.py"}
 
 
-@pytest.mark.parametrize("way", ["import", "command", "code"])
+@pytest.mark.parametrize("way", ["import", "command", "inside", "copy"])
 def test_this_package_never_counts(machine, monkeypatch, way):
-    import mlflow_plugin
-
     folder = Path(mlflow_plugin.__file__).parent
-    monkeypatch.setenv("PYTHONPATH", str(folder.parent))
-    machine.write(train="import mlflow_plugin.project.code" if way == "import" else "")
-    command = f"python train.py {folder / 'errors.py'}" if way == "command" else COMMAND
-    if way == "code":
-        (machine.folder / "repo/.git").mkdir()
-        (machine.folder / "repo/lib").mkdir()
-        (machine.folder / "repo/lib/linked").symlink_to(folder)
-        assert machine.names(code=["../../lib", "train.py"]) == {"train.py"}
-    else:
-        assert machine.names(command) == {"train.py"}
+    machine.write(train="import mlflow_plugin.project.code\nimport errors" if way in ("import", "inside") else "")
+    copy = machine.put("other/mlflow_plugin/errors.py")
+    root, named = {
+        "import": (folder.parent, ""),
+        "command": (folder.parent, folder / "errors.py"),
+        "inside": (folder, folder / "errors.py"),
+        "copy": (copy.parents[1], copy),
+    }[way]
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    assert machine.names(f"python train.py {named}") == {"train.py"}
+
+
+def test_this_package_does_not_count_in_a_listed_folder_outside_the_project(repository):
+    repository.put("repo/lib/x.py")
+    (repository.folder / "repo/lib/linked").symlink_to(Path(mlflow_plugin.__file__).parent)
+    assert repository.names(code=["../../lib"]) == {"../../lib/x.py"}
 
 
 def test_a_sibling_project_does_not_count(repository):
@@ -418,6 +432,14 @@ def test_a_shared_folder_that_is_a_link_counts(repository):
     (repository.folder / "repo/projects/linked").symlink_to(repository.folder / "repo/common")
     shared = repository.folder / "repo/common/maths.py"
     assert_followed(repository, "../linked/maths.py", shared, "PYTHONPATH=../linked python train.py")
+
+
+def test_a_link_in_the_project_to_a_folder_elsewhere_counts_under_its_name_in_the_project(machine, monkeypatch):
+    machine.put("shared/maths.py")
+    (machine.project / "linked").symlink_to(machine.folder / "shared")
+    machine.write(train="import maths")
+    monkeypatch.setenv("PYTHONPATH", "linked")
+    assert machine.names() == {"train.py", "linked/maths.py"}
 
 
 def test_a_link_from_elsewhere_into_the_repository_has_the_name_in_the_repository(repository, monkeypatch):
