@@ -56,6 +56,10 @@ def test_a_changed_shared_module_computes_the_phase_and_a_comment_in_it_does_not
     assert f"differs in the code of {name}" in changed.text
     assert project.output(project.newest("measure")) == 3
 
+    compared = project.command("mlflow-phases", "compare", *(run.info.run_id for run in project.runs("measure")[::-1]))
+    assert name in compared.text
+    assert "-FACTOR = 2" in compared.text
+
     shared.write_text("FACTOR = 3  # three\n")
     for again in (route, first):
         reused = project.run("measure", again)
