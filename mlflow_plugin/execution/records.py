@@ -145,8 +145,8 @@ class Records(RunWriter):
         self._tag(run_id, tags, expected_metrics(verdict.estimate))
         self._declare(decision)
         if decision.identity:
-            request, files = decision.request, decision.identity.recipe.files
-            code = partial(code_of, request.project.directory, request.phase.command, files)
+            request, recipe = decision.request, decision.identity.recipe
+            code = partial(code_of, request.project.directory, request.phase.command, recipe.files, recipe.elsewhere)
             keep(self.client, run_id, schema.CODE_FILE, lambda: code_json(code()))
 
     def environment(self, run_id: str, facts: Mapping[str, object]) -> None:

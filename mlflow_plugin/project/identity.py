@@ -4,12 +4,13 @@ input.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlflow_plugin.errors import UsageError
-from mlflow_plugin.project.code import code_digest, command_usage
+from mlflow_plugin.project.code import code_digest
+from mlflow_plugin.project.command import command_usage
 from mlflow_plugin.project.digests import path_digest, value_digest
 from mlflow_plugin.project.parameters import Parameter, Value, canonical, local_path
 from mlflow_plugin.project.project import Phase, Project
@@ -23,7 +24,7 @@ class Recipe:
 
     `parameters` maps a name to (canonical value or content digest, how the command uses it).
     `defaults` maps a name to the canonical declared default, None where there is none. `ignored` are names that do not
-    count.
+    count. `elsewhere` maps a name in `files` to its path, where that is not the name below the project's folder.
     """
 
     project: str
@@ -34,6 +35,7 @@ class Recipe:
     parameters: Mapping[str, tuple[str, str]]
     defaults: Mapping[str, str | None]
     ignored: frozenset[str] = frozenset()
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
 
     def digest(self, *, sparse: bool = False) -> str:
         """sha256 hex. The sparse one leaves out parameters at their default, so that a new parameter orphans no old
@@ -161,7 +163,9 @@ def recipe_of(
         parameters[parameter.name] = (canonical_value, usage.get(parameter.name, ""))
         defaults[parameter.name] = _default(parameter, project.directory, argv)
     ignored = phase.ignore | phase.steering_parameters
-    return Recipe(project.name, phase.name, literal, code.digest, code.files, parameters, defaults, ignored)
+    return Recipe(
+        project.name, phase.name, literal, code.digest, code.files, parameters, defaults, ignored, code.elsewhere
+    )
 
 
 def _default(parameter: Parameter, base: Path, argv: Sequence[str]) -> str | None:

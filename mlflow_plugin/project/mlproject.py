@@ -55,7 +55,7 @@ _ALLOWED = {
     "quality": "{metric: NAME, good: NUMBER, poor: NUMBER, higher_is_better: true | false}",
     "gates": "a list of conditions such as 'held_out_fidelity > 0.5'",
     "max_age": "a number and a unit: 30m, 12h, 7d or 2w",
-    "code": "a list of files and folders inside the project",
+    "code": "a list of files and folders of the project or its git repository",
     "timeout_minutes": "a number above 0",
     "size": "a list of this entry point's numeric parameters that scale its duration",
     "checkpoints": "{every: STEPS, keep_last: COUNT, keep_best: COUNT, keep_every: STEPS}, whole numbers from 1; "

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.project.search_path import path_entries
 
-PYTHON_KIND = "python-1"
-"""Names this way to digest Python in the memory of digests: raise the number whenever the canonical form changes."""
+PYTHON_KIND = "python-2"
+"""Names this summary of Python in the memory of digests: raise the number whenever it or the canonical form changes."""
 
 # Positions are no fields; these fields vary between Python versions or say nothing about behaviour.
 _IGNORED_FIELDS = {"kind", "type_comment", "type_ignores", "ctx"}
@@ -31,7 +32,8 @@ class Import(NamedTuple):
 
 
 def python_summary(path: Path) -> str:
-    """JSON with a Python file's `digest` (64 hex digits) and its `imports` as [level, module, names].
+    """JSON with a Python file's `digest` (64 hex digits), its `imports` as [level, module, names], and in `path` the
+    folders that it puts on `sys.path`, as [base, path].
 
     Comments, docstrings, layout, quote style and redundant parentheses do not change the digest, and it is the same on
     Python 3.10 to 3.14. A file that does not parse counts byte by byte, and its imports are read line by line.
@@ -46,10 +48,12 @@ def python_summary(path: Path) -> str:
     except _UNPARSABLE:
         digest = hashlib.sha256(b"bytes " + source).hexdigest()
         imports = _imports_by_line(source.decode("utf-8", errors="replace"))
+        entries = []
     else:
         digest = hashlib.sha256(b"syntax " + canonical_form(tree)).hexdigest()
         imports = _imports(tree)
-    return json.dumps({"digest": digest, "imports": imports})
+        entries = path_entries(tree) if b"sys" in source else []
+    return json.dumps({"digest": digest, "imports": imports, "path": entries})
 
 
 def imports_of_text(text: str) -> list[Import]:

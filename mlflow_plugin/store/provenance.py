@@ -81,18 +81,28 @@ class EnvironmentRecord:
 # --- making ---
 
 
-def code_of(directory: Path, command: str, digests: Mapping[str, str]) -> CodeRecord:
-    """The text of each of these files of the project, as far as it is text, not secret by its name, and small enough;
-    when all together are too long, the largest are left out. A file that cannot be read has no text.
+def code_of(
+    directory: Path, command: str, digests: Mapping[str, str], elsewhere: Mapping[str, Path] | None = None
+) -> CodeRecord:
+    """Record the text of each of these files, as far as it is text, not secret by its name, and small enough.
+
+    When all together are too long, the largest are left out. A file that cannot be read has no text.
+
+    Args:
+        directory: The project's folder, which the names in `digests` count from.
+        command: The command as declared.
+        digests: Name -> digest of each file of the code.
+        elsewhere: Name -> path of those that do not lie where their name says.
     """
     chosen = sorted(name for name in digests if len(name) <= _NAME_LENGTH)[:FILES]
-    sizes = {name: _size(directory / name) for name in chosen}
+    paths = {name: (elsewhere or {}).get(name, directory / name) for name in chosen}
+    sizes = {name: _size(paths[name]) for name in chosen}
     files = {}
     left = RECORD_BYTES - _FOR_NAMES - len(json.dumps(command)) - 1000
     for name in sorted(chosen, key=sizes.__getitem__):
         # What is not kept need not be read: a project may list all of its data as its code.
         fits = sizes[name] <= left or sizes[name] > FILE_BYTES
-        file = _read(directory / name, name, digests[name]) if fits else CodeFile(digests[name], None, _TOO_MUCH)
+        file = _read(paths[name], name, digests[name]) if fits else CodeFile(digests[name], None, _TOO_MUCH)
         size = _written_length(file.text or "")
         files[name] = file if size <= left else CodeFile(file.digest, None, _TOO_MUCH)
         left -= min(size, left)
@@ -139,6 +149,8 @@ def _read(path: Path, name: str, digest: str) -> CodeFile:
 def is_secret(name: str) -> bool:
     """Whether a file holds keys or passwords, to go by its path. Python modules may be named after what they handle."""
     path = PurePosixPath(name.lower())
+    while path.parts[:1] == ("..",):  # code that projects share lies above the project
+        path = PurePosixPath(*path.parts[1:])
     if path.suffix == ".py":
         return False
     words = [re.sub(r"[^a-z0-9]+", "_", part) for part in (*path.parent.parts, path.stem)]

@@ -57,6 +57,36 @@ def record_of(folder: Path, **contents: bytes) -> CodeRecord:
 # --- what a run keeps ---
 
 
+def test_a_run_keeps_the_code_that_its_project_shares_under_the_names_of_the_digest(
+    demo, tmp_path_factory, monkeypatch
+):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "tools").mkdir(parents=True)
+    (elsewhere / "tools/__init__.py").write_text("X = 1\n")
+    project = demo.request("collect").project.directory
+    common = project.parent / "common"
+    common.mkdir(exist_ok=True)
+    (project.parent / ".git").mkdir(exist_ok=True)
+    (common / "maths.py").write_text("import tools\n")
+    (project / "collect.py").write_text("import sys\nsys.path.append('../common')\nimport maths\n")
+    monkeypatch.setenv("PYTHONPATH", str(elsewhere))
+    run_id, _ = demo.start("collect")
+    record = read_code(kept(demo, run_id, schema.CODE_FILE))
+    assert {name: file.text for name, file in record.files.items() if name != "collect.py"} == {
+        "../common/maths.py": "import tools\n",
+        "tools/__init__.py": "X = 1\n",
+    }
+    assert {name: file.digest for name, file in record.files.items()} == demo.run(run_id).fingerprint["files"]
+
+
+def test_a_secret_file_of_a_shared_folder_is_not_kept(tmp_path):
+    path = tmp_path / "elsewhere/passwords.txt"
+    path.parent.mkdir()
+    path.write_text("x")
+    record = code_of(tmp_path, "python a.py", {"tools/passwords.txt": "0" * 12}, {"tools/passwords.txt": path})
+    assert record.files["tools/passwords.txt"].not_kept == "its name says that it is secret"
+
+
 def test_a_computed_run_keeps_the_text_of_its_code(demo):
     run_id, _ = demo.start("collect")
     record = read_code(kept(demo, run_id, schema.CODE_FILE))
@@ -230,6 +260,9 @@ def test_what_is_no_small_text_is_kept_by_its_digest_alone(tmp_path):
         ".aws/config",
         "id_ed25519_sk",
         "kubeconfig",
+        "../common/secrets/a.txt",
+        "../../.env",
+        "../.ssh/id",
     ],
 )
 def test_files_that_hold_secrets_by_their_name_are_not_kept(name):
@@ -249,6 +282,8 @@ def test_files_that_hold_secrets_by_their_name_are_not_kept(name):
         "token_counts.csv",
         "secrets/read.py",
         "environment.yaml",
+        "../common/settings.yaml",
+        "../../data.csv",
     ],
 )
 def test_ordinary_files_are_kept(name):

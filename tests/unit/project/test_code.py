@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project import digests
-from mlflow_plugin.project.code import code_digest, command_usage
+from mlflow_plugin.project.code import code_digest
+from mlflow_plugin.project.command import command_usage
 
 SCRIPT = '''\
 """Trains."""

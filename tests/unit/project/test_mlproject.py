@@ -113,7 +113,7 @@ def test_a_pipeline_and_an_empty_phase_key_are_enough(tmp_path):
         ("max_age: 7 days", "phase.max_age", "'7 days' is no age. Allowed: a number and a unit: 30m, 12h, 7d or 2w"),
         ("max_age: 7", "phase.max_age", "got 7. Allowed: a number and a unit"),
         ("max_age: -1d", "phase.max_age", "'-1d' is no age"),
-        ("code: src", "phase.code", "Allowed: a list of files and folders inside the project"),
+        ("code: src", "phase.code", "Allowed: a list of files and folders of the project"),
         ("timeout_minutes: 0", "phase.timeout_minutes", "greater than 0"),
         ("timeout_minutes: .inf", "phase.timeout_minutes", "Allowed: a number above 0"),
         ("checkpoints: 5", "phase.checkpoints", "5 is no mapping. Allowed: {every: STEPS, keep_last: COUNT"),

@@ -5,6 +5,7 @@ What is put together only while a script runs (a name read from a file) cannot b
 """
 
 import ast
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -66,7 +67,7 @@ def check_scripts(project: Path) -> Check:
     """
     project = project.resolve()
     files = scripts_of(project)
-    found = [f"{file.relative_to(project)}:{line} {what}" for file in files for line, what in quantised_code(file)]
+    found = [f"{os.path.relpath(file, project)}:{line} {what}" for file in files for line, what in quantised_code(file)]
     configured = configuration_files(project)
     found += [f"{file.relative_to(project)} {what}" for file in configured for what in quantised_configuration(file)]
     if found:
@@ -89,10 +90,11 @@ def scripts_of(project: Path) -> list[Path]:
     if not (project / "MLproject").is_file():
         files = walk_files(project, lambda name: name.startswith(".") or name in NO_CODE)
         return sorted(path for name, path in files if name.endswith(".py"))
-    names: set[str] = set()
+    scripts: set[Path] = set()
     for phase in load_project(project).phases.values():
-        names |= code_digest(project, phase.command, list(phase.code) if phase.code else None).files.keys()
-    return sorted(project / name for name in names if name.endswith(".py"))
+        code = code_digest(project, phase.command, list(phase.code) if phase.code else None)
+        scripts |= {code.elsewhere.get(name, project / name) for name in code.files}
+    return sorted(script for script in scripts if script.suffix == ".py")
 
 
 def quantised_code(file: Path) -> list[tuple[int, str]]:

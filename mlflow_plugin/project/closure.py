@@ -1,0 +1,231 @@
+"""Follow a command to the files of the user's own code that it runs, through scripts, modules and imports.
+
+Home-made, since `modulefinder` takes the search path of the running interpreter, follows installed packages as well
+and parses every file anew; a verdict has a few milliseconds.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mlflow_plugin.project.command import CODE_OPTION, MODULE_OPTION, REDIRECT, placeholders, words_of
+from mlflow_plugin.project.digests import file_digest, remembered
+from mlflow_plugin.project.import_roots import declared_roots, editable_roots, is_installed, path_folders
+from mlflow_plugin.project.own_code import THIS_PACKAGE, OwnCode, Root, is_below
+from mlflow_plugin.project.syntax import PYTHON_KIND, Import, imports_of_text, python_summary
+
+_SHELL_SUFFIXES = {".sh", ".bash"}
+
+
+def file_code_digest(file: str) -> str:
+    """Return the digest of one file, 64 hex digits: of its syntax tree for Python, else of its bytes."""
+    return _summary(file)["digest"] if file.endswith(".py") else file_digest(Path(file))
+
+
+def _summary(file: str) -> dict[str, Any]:
+    return dict(json.loads(remembered(Path(file), PYTHON_KIND, python_summary)))
+
+
+class Closure:
+    """The files of the user's own code that a command reaches, with their digests. Lists each folder once at most."""
+
+    def __init__(self, own: OwnCode) -> None:
+        self._own = own
+        self._project = own.project
+        self._listings: dict[str, frozenset[str]] = {}
+        self._answers: dict[tuple[str, str], list[str]] = {}
+        self._search_path: list[str] = []
+        self._inserted: list[str] = []
+        self._environment = self._accepted(path_folders(os.environ.get("PYTHONPATH", ""), self._project))
+        self._reached: dict[str, str] = {}
+        self._followed: set[tuple[str, str]] = set()
+
+    def of_command(self, command: str) -> dict[str, str]:
+        """Return absolute path -> digest of each file that the command runs or names."""
+        while True:
+            before = len(self._inserted)
+            self._reached, self._followed, self._answers = {}, set(), {}
+            self._follow_command(command)
+            # A folder put on `sys.path` counts for the imports that were read before it as well.
+            if len(self._inserted) == before:
+                return self._reached
+
+    # --- commands ---
+
+    def _follow_command(self, command: str) -> None:
+        folders = [self._project]
+        previous = ""
+        for token in words_of(command):
+            if not placeholders(token) and not REDIRECT.fullmatch(previous):
+                if previous == "cd":
+                    folders.append(self._own.located(os.path.normpath(os.path.join(folders[-1], token))))
+                elif token.startswith("PYTHONPATH="):
+                    self._extend_search_path(token.partition("=")[2])
+                for folder in folders:
+                    self._follow_token(previous, token, folder)
+            previous = token
+
+    def _extend_search_path(self, value: str) -> None:
+        listed = [os.path.normpath(os.path.join(self._project, entry)) for entry in value.split(os.pathsep)]
+        inside = [folder for folder in listed if is_below(folder, self._project)]
+        outside = self._accepted(path_folders(value, self._project))
+        self._search_path += [folder for folder in [*inside, *outside] if folder not in self._search_path]
+        self._answers = {}
+
+    def _follow_token(self, previous: str, token: str, folder: str) -> None:
+        if MODULE_OPTION.fullmatch(previous):
+            self._follow_python(self._found([*token.split("."), "__main__"], folder), folder)
+        elif CODE_OPTION.fullmatch(previous) and token != previous:
+            # The text is Python after `python -c` and a command after `sh -c`; the wrong reading finds nothing.
+            for entry in imports_of_text(token):
+                self._follow_python(self._imported(entry, folder, folder), folder)
+            if " " in token:
+                self._follow_command(token)
+        self._follow_file(self._own.located(os.path.normpath(os.path.join(folder, token.rpartition("=")[2]))))
+
+    def _follow_file(self, path: str) -> None:
+        """Take in a file that a command names. A folder with a `__main__.py` is a program too."""
+        if "__main__.py" in self._names_in(path):
+            path = os.path.join(path, "__main__.py")
+        if "\0" in path or not self._own.counts(path) or not os.path.isfile(path):
+            return
+        if path.endswith(".py"):
+            self._follow_python([path], script_folder=os.path.dirname(path))
+        elif path not in self._reached:
+            self._reached[path] = file_code_digest(path)
+            if os.path.splitext(path)[1] in _SHELL_SUFFIXES:
+                self._follow_command(Path(path).read_text(encoding="utf-8", errors="replace"))
+
+    # --- imports ---
+
+    def _follow_python(self, files: list[str], script_folder: str) -> None:
+        waiting = list(files)
+        while waiting:
+            file = waiting.pop()
+            if (file, script_folder) not in self._followed and self._own.counts(file):
+                self._followed.add((file, script_folder))
+                folder = os.path.dirname(file)
+                summary = _summary(file)
+                self._reached[file] = summary["digest"]
+                for base, path in summary["path"]:
+                    start = folder if base == "file" else self._project
+                    listed = self._accepted([os.path.normpath(os.path.join(start, path))])
+                    self._inserted += [one for one in listed if one not in self._inserted]
+                for entry in summary["imports"]:
+                    waiting += self._imported(Import(*entry), folder, script_folder)
+
+    def _imported(self, entry: Import, folder: str, script_folder: str) -> list[str]:
+        """The user's files that an import statement in a file of `folder` runs."""
+        if entry.level:
+            for _ in range(entry.level - 1):
+                folder = os.path.dirname(folder)
+        module = entry.module.split(".") if entry.module else []
+
+        def files_of(parts: list[str]) -> list[str]:
+            return self._resolve(parts, [folder]) if entry.level else self._found(parts, script_folder)
+
+        files = files_of(module)
+        if entry.level and "__init__.py" in self._names_in(folder):
+            files.append(os.path.join(folder, "__init__.py"))
+        names = entry.names
+        if "*" in names and files and files[-1].endswith("__init__.py"):
+            # `__all__` may name any module of the package.
+            names = [name[:-3] for name in sorted(self._names_in(os.path.dirname(files[-1]))) if name.endswith(".py")]
+        for name in names:
+            files += files_of([*module, name])
+        return list(dict.fromkeys(files))
+
+    def _found(self, parts: list[str], script_folder: str) -> list[str]:
+        """The files of an absolute import, looked for once."""
+        place = (".".join(parts), script_folder)
+        if place not in self._answers:
+            self._answers[place] = self._looked_up(parts, script_folder)
+        return self._answers[place].copy()
+
+    def _looked_up(self, parts: list[str], script_folder: str) -> list[str]:
+        """The files in the project, and those where Python would look before it; only without these, elsewhere."""
+        project = [self._project]
+        if "src" in self._names_in(self._project):
+            project.append(os.path.join(self._project, "src"))
+        files = self._resolve(parts, [script_folder, *self._search_path, *project])
+        if self._inserted or self._environment:
+            path = [*self._inserted, script_folder, *self._search_path, *self._environment, *project]
+            files += [file for file in self._resolve(parts, path) if file not in files]
+        if files or not parts or parts[0] == THIS_PACKAGE or parts[0] in sys.stdlib_module_names:
+            return files
+        files = self._resolve_in(parts, self._declared)
+        # An ordinary installed package hides an editable one of its name.
+        return files if files or is_installed(parts[0]) else self._resolve_in(parts, self._editable)
+
+    @cached_property
+    def _declared(self) -> list[Root]:
+        return self._counted(declared_roots(self._project))
+
+    @cached_property
+    def _editable(self) -> list[Root]:
+        return self._counted(editable_roots())
+
+    def _accepted(self, folders: Iterable[str]) -> list[str]:
+        return [root.path for root in self._counted(Root(folder) for folder in folders)]
+
+    def _counted(self, roots: Iterable[Root]) -> list[Root]:
+        """The roots that may hold code of the user, from here on counted as such."""
+        usable = [root for root in roots if os.path.isabs(root.path) and "\0" not in root.path]
+        located = [Root(self._own.located(root.path), root.module) for root in usable]
+        counted = [root for root in located if self._own.add(root)]
+        # What was looked for before outside the project was not listed.
+        self._listings = {place: names for place, names in self._listings.items() if is_below(place, self._project)}
+        return counted
+
+    # --- folders ---
+
+    def _resolve_in(self, parts: list[str], roots: list[Root]) -> list[str]:
+        files = self._resolve(parts, [root.path for root in roots if not root.module])
+        for root in roots:
+            module = root.module.split(".")
+            if not files and root.module and parts[: len(module)] == module:
+                if "__init__.py" in self._names_in(root.path):
+                    files.append(os.path.join(root.path, "__init__.py"))
+                elif os.path.isfile(f"{root.path}.py"):
+                    return [f"{root.path}.py"]
+                files += self._resolve(parts[len(module) :], [root.path])
+        return files
+
+    def _resolve(self, parts: list[str], roots: list[str]) -> list[str]:
+        """The files that importing a dotted name runs, as far as they exist: packages, then the module."""
+        if parts[:1] == [THIS_PACKAGE]:
+            return []
+        files: list[str] = []
+        folders = roots
+        for part in parts:
+            packages = [os.path.join(folder, part) for folder in folders if part in self._names_in(folder)]
+            module = part + ".py"
+            for folder in folders:
+                names = self._names_in(folder)
+                # A folder that cannot be listed may still hold one that can.
+                if (part in names or not names) and "__init__.py" in self._names_in(os.path.join(folder, part)):
+                    packages = [os.path.join(folder, part)]
+                    files.append(os.path.join(folder, part, "__init__.py"))
+                    break
+                if module in names:
+                    return [*files, os.path.join(folder, module)]
+            if not packages:
+                break
+            folders = packages
+        return files
+
+    def _names_in(self, folder: str) -> frozenset[str]:
+        """Names in a folder of the user's code; none for what is no such folder."""
+        if folder not in self._listings:
+            names: list[str] = []
+            if self._own.counts(folder):
+                try:
+                    names = os.listdir(folder)
+                except (OSError, ValueError):
+                    names = []
+            self._listings[folder] = frozenset(names)
+        return self._listings[folder]
