@@ -36,7 +36,7 @@ from mlflow_plugin.execution.outcome import Outcome
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.execution.resolution import Attempt, settle_request
 from mlflow_plugin.format import short
-from mlflow_plugin.machine.ranks import OF_A_LAUNCHER
+from mlflow_plugin.machine.ranks import LAUNCHER_VARIABLES
 from mlflow_plugin.machine.signals import Terminated
 from mlflow_plugin.project.parameters import is_cut, local_path
 from mlflow_plugin.reports.experiment_log import kept_log
@@ -235,7 +235,7 @@ def _variables(attempt: Attempt) -> dict[str, str | None]:
         # Beside the experiment id that MLflow hands down, a name is an error.
         "MLFLOW_EXPERIMENT_NAME": None,
         # Whoever started this process in several did not start the phase so.
-        **dict.fromkeys(OF_A_LAUNCHER),
+        **dict.fromkeys(LAUNCHER_VARIABLES),
     }
 
 

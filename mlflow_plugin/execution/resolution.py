@@ -22,7 +22,7 @@ from mlflow_plugin.execution.prompt import check_goes_on, settle
 from mlflow_plugin.execution.records import Records, Work
 from mlflow_plugin.execution.tags import superseded_runs
 from mlflow_plugin.format import approximately, describe_cost, describe_duration, short
-from mlflow_plugin.machine.liveness import BEAT_SECONDS, Watch
+from mlflow_plugin.machine.liveness import HEARTBEAT_SECONDS, Watch
 from mlflow_plugin.machine.signals import Terminated
 from mlflow_plugin.store.artifacts import missing as lost
 from mlflow_plugin.store.artifacts import remedy
@@ -35,7 +35,7 @@ from mlflow_plugin.store.run_encoding import user
 _logger = logging.getLogger(__name__)
 
 _SAY_EVERY_SECONDS = 10.0
-_LOOK_EVERY_SECONDS = min(1.0, BEAT_SECONDS / 4)
+_LOOK_EVERY_SECONDS = min(1.0, HEARTBEAT_SECONDS / 4)
 _STORE_AWAY_SECONDS = 600.0
 
 

@@ -1,4 +1,4 @@
-"""Saving beside a loop: it is held up only while copying, memory is bounded, and nothing half done is ever found."""
+"""Background saves: the loop waits only for the copy, memory is bounded, and no unfinished checkpoint is visible."""
 
 import errno
 import threading
@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 
 
 class SlowStore(CheckpointStore):
-    """A local store whose commits wait for a gate, and which fails when told to."""
+    """A local store whose commits wait for a gate, and which fails on demand."""
 
     def __init__(self, folder: Path, *, local: bool = True) -> None:
         super().__init__(str(folder))
@@ -54,7 +54,7 @@ def writer_for(
     store: SlowStore, committing: Callable[[str], None] = lambda name: None, patience: float = 20
 ) -> CheckpointWriter:
     def saved(name: str, manifest: Manifest, stall_seconds: float) -> None:
-        store.done.append(f"said {name}")
+        store.done.append(f"tag of {name}")
 
     return CheckpointWriter(store, saved, committing, "train", patience)
 
@@ -67,7 +67,7 @@ def test_a_checkpoint_is_found_only_when_it_is_whole(store: SlowStore) -> None:
     writer = writer_for(store)
     writer.save(state_of(1), 1, {"loss": 0.5})
     writer.flush()
-    assert store.done == ["files of step-000001", "manifest of step-000001", "said step-000001"]
+    assert store.done == ["files of step-000001", "manifest of step-000001", "tag of step-000001"]
     assert writer.newest == "step-000001"
     assert store.manifest("step-000001").metrics == {"loss": 0.5}
 
@@ -125,7 +125,7 @@ def test_an_error_is_raised_at_the_end_when_no_save_follows(store: SlowStore) ->
     writer.save(state_of(1), 1, {})
     with pytest.raises(PhaseError, match="Permission denied"):
         writer.flush()
-    writer.flush()  # told once
+    writer.flush()  # raised once
 
 
 def test_a_thread_that_cannot_be_started_is_not_waited_for(store: SlowStore, monkeypatch: pytest.MonkeyPatch) -> None:

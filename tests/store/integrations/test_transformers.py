@@ -392,7 +392,7 @@ def test_data_without_a_length_is_gone_on_with_and_never_from_the_wrong_place(
     for step in (4, 8):
         resumed.crash("on_step_end", step, data=Endless(count))
     trainer = resumed.run(data=Endless(count))
-    assert f"goes on from step {7 if count == 30 else 5}" in capsys.readouterr().err
+    assert f"resumes from step {7 if count == 30 else 5}" in capsys.readouterr().err
     assert all(
         torch.equal(*pair) for pair in zip(trainer.model.parameters(), uninterrupted.model.parameters(), strict=True)
     )
