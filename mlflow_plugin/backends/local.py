@@ -38,7 +38,7 @@ from mlflow_plugin.execution.resolution import Attempt, settle_request
 from mlflow_plugin.format import short
 from mlflow_plugin.machine.ranks import LAUNCHER_VARIABLES
 from mlflow_plugin.machine.signals import Terminated
-from mlflow_plugin.project.parameters import is_cut, local_path
+from mlflow_plugin.project.parameters import is_truncated, local_path
 from mlflow_plugin.reports.experiment_log import kept_log
 from mlflow_plugin.store.history import phase_run
 
@@ -230,7 +230,7 @@ def _variables(attempt: Attempt) -> dict[str, str | None]:
     return {
         **input_variables(attempt.decision.inputs),
         DECIDED: attempt.run_id,
-        LONG_VALUES: json.dumps({name: str(value) for name, value in given.items() if is_cut(value)}),
+        LONG_VALUES: json.dumps({name: str(value) for name, value in given.items() if is_truncated(value)}),
         "PYTHONUNBUFFERED": "1",
         # Beside the experiment id that MLflow hands down, a name is an error.
         "MLFLOW_EXPERIMENT_NAME": None,
