@@ -38,7 +38,7 @@ _HISTORIES_AT_ONCE = 8
 
 
 class CheckpointSession:
-    """Manage the checkpoints of one run of a phase.
+    """Save, restore and remove the checkpoints of one run of a phase.
 
     Args:
         records: Writes tags and metrics of the run.
