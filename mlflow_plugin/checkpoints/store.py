@@ -77,7 +77,7 @@ class CheckpointStore:
 
     @property
     def is_local(self) -> bool:
-        """Whether the artifacts are in a folder of this machine."""
+        """True when the artifacts are in a folder of this machine."""
         return self._local is not None
 
     @property

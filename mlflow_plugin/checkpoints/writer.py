@@ -82,7 +82,7 @@ class CheckpointWriter:
 
     @property
     def busy(self) -> bool:
-        """Whether a checkpoint is still being written."""
+        """True while a checkpoint is being written."""
         return self._pending > 0
 
     def save(self, state: object, step: int, metrics: dict[str, float]) -> float:

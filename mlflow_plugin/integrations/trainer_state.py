@@ -96,7 +96,7 @@ class LoopState:
         """Random state at the beginning of the epoch, from which the order of its examples is drawn."""
         self.between_epochs = False
         self.of_several = False
-        """Whether the loaded state is of several processes. Their random states within an epoch are not saved."""
+        """True when the loaded state is of several processes. Their random states within an epoch are not saved."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain values and tensors."""

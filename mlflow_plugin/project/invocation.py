@@ -24,7 +24,7 @@ class Invocation:
     experiment_id: str = ""
     env_manager: str = ""
     typed_elsewhere: bool = False
-    """Whether this process is a command of MLflow's local backend, which starts it in the project's folder."""
+    """True when this process is a command of MLflow's local backend, which starts it in the project's folder."""
 
     def command(self, entry_point: str = "", **parameters: object) -> str:
         """Return the command line with some parameters replaced.

@@ -111,7 +111,7 @@ def test_steps_that_go_backwards_are_refused(records: Records) -> None:
         saving.save({"x": [1]}, 4, {})
 
 
-def test_a_checkpoint_after_step_0_is_saved_once_and_what_follows_may_need_it(records: Records) -> None:
+def test_a_checkpoint_after_step_0_is_saved_once_and_later_ones_may_need_it(records: Records) -> None:
     torch = pytest.importorskip("torch")
     saving, run = session(records)
     for step in (0, 0, 5):
@@ -232,7 +232,7 @@ def test_a_signal_after_the_loop_is_obeyed_at_once(records: Records) -> None:
             signal.raise_signal(signal.SIGTERM)
 
 
-def test_a_signal_that_waits_when_the_work_ends_is_obeyed_then(records: Records) -> None:
+def test_a_pending_signal_is_obeyed_when_the_work_ends(records: Records) -> None:
     with orderly_termination() as termination:
         saving, _ = session(records, termination=termination)
         saving.begin()
@@ -261,7 +261,7 @@ def test_a_signal_while_the_last_checkpoint_is_saved_does_not_cut_it_short(
     assert again(records, run).checkpoint == "step-000007"
 
 
-def test_a_failed_save_does_not_cost_a_finished_result(
+def test_a_failed_save_does_not_fail_a_finished_phase(
     records: Records, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     saving, _ = session(records)
@@ -275,7 +275,7 @@ def test_a_failed_save_does_not_cost_a_finished_result(
     assert "attention: train: the checkpoint after step 1 could not be saved: " in capsys.readouterr().err
 
 
-def test_a_signal_that_waits_when_a_loop_is_left_is_obeyed_then(records: Records) -> None:
+def test_a_pending_signal_is_obeyed_when_a_loop_is_left(records: Records) -> None:
     with orderly_termination() as termination:
         saving, _ = session(records, termination=termination)
         saving.begin()
@@ -322,7 +322,7 @@ def test_sigterm_soon_after_a_warning_still_bounds_the_step(records: Records, mo
             time.sleep(10)
 
 
-def test_no_steps_between_two_saves_cannot_be(records: Records) -> None:
+def test_an_interval_of_zero_steps_is_refused(records: Records) -> None:
     saving, _ = session(records)
     saving.begin()
     with pytest.raises(UsageError, match="`every` must be at least 1 step, got"):
