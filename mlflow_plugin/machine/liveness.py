@@ -172,7 +172,7 @@ def is_alive(heartbeat: Mapping[str, Any], now: float) -> bool:
     """Return whether the process behind a heartbeat is alive.
 
     On its own machine the process is examined. Elsewhere the age of the heartbeat decides, as for a suspended process:
-    nobody knows whether it will continue.
+    it is unknown when it will continue.
 
     Args:
         heartbeat: The content of a heartbeat.
