@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from benchmarks.checkpoint_loop import WAYS
 from benchmarks.timing import heading, row
-from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_sound
+from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_verified
 from mlflow_plugin.checkpoints.state import restore
 from mlflow_plugin.checkpoints.store import CheckpointStore
 from mlflow_plugin.checkpoints.writer import CheckpointWriter
@@ -119,7 +119,7 @@ def resuming(folder: Path, megabytes: int) -> tuple[float, float]:
     ours, theirs = [], []
     for _ in range(6):
         began = time.perf_counter()
-        found = newest_sound([run], lambda *_: None)
+        found = newest_verified([run], lambda *_: None)
         assert isinstance(found, LoadedCheckpoint)
         restore({"weights": state}, found.state)
         ours.append(time.perf_counter() - began)

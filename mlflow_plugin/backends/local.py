@@ -27,10 +27,10 @@ from mlflow_plugin.execution.records import Records
 from mlflow_plugin.execution.resolution import Resolution
 from mlflow_plugin.format import short
 from mlflow_plugin.machine.process_tree import stop_process_tree
-from mlflow_plugin.machine.ranks import OF_A_LAUNCHER
+from mlflow_plugin.machine.ranks import LAUNCHER_VARIABLES
 from mlflow_plugin.machine.signals import Terminated
 from mlflow_plugin.machine.variables import environment_variables
-from mlflow_plugin.project.parameters import is_cut, local_path
+from mlflow_plugin.project.parameters import is_truncated, local_path
 
 _logger = logging.getLogger(__name__)
 
@@ -128,12 +128,12 @@ def _variables(resolution: Resolution) -> dict[str, str | None]:
     return {
         **input_variables(resolution.decision.inputs),
         DECIDED: resolution.run_id,
-        LONG_VALUES: json.dumps({name: str(value) for name, value in given.items() if is_cut(value)}),
+        LONG_VALUES: json.dumps({name: str(value) for name, value in given.items() if is_truncated(value)}),
         "PYTHONUNBUFFERED": "1",
         # Beside the experiment id that MLflow hands down, a name is an error.
         "MLFLOW_EXPERIMENT_NAME": None,
         # A launcher that started this process several times did not start the phase so.
-        **dict.fromkeys(OF_A_LAUNCHER),
+        **dict.fromkeys(LAUNCHER_VARIABLES),
     }
 
 

@@ -15,7 +15,7 @@ from mlflow_plugin.execution.outcome import Outcome
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.parameters import without_defaults
-from mlflow_plugin.project.pipeline_parameters import check_parameters, handed_down
+from mlflow_plugin.project.pipeline_parameters import check_parameters, parameters_for_phase
 from mlflow_plugin.project.project import Phase, Pipeline, Project
 from mlflow_plugin.reports.pipeline_reports import kept_reports
 from mlflow_plugin.reports.tables import outcome_table
@@ -67,7 +67,7 @@ def run_pipeline(
                 request = Request(
                     project,
                     phase,
-                    handed_down(pipeline, phase, given),
+                    parameters_for_phase(pipeline, phase, given),
                     client,
                     experiment_id,
                     force_allowed=False,
@@ -104,7 +104,7 @@ def _check_usable(
     if not computed or grade in ("good", "borderline") or not needing:
         return
     reasons = "; ".join(borderline_reasons(phase, outcome.result)) or quality_cell(phase, outcome.result)
-    handed = handed_down(pipeline, needing[0], invocation.parameters)
+    handed = parameters_for_phase(pipeline, needing[0], invocation.parameters)
     given = without_defaults(handed, needing[0].parameters) | {f"{phase.name}_run_id": outcome.result.run_id}
     raise NeedsAnswer(
         f"{phase.name} was computed, and nothing was built on it: {reasons}. "

@@ -1,1 +1,1 @@
-"""Checkpoints: a state as files that run no code when they are read, when to save one, and where it is kept."""
+"""Checkpoints: their file format (reading it executes no code), the schedule of saves, storage and retention."""

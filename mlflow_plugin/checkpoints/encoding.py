@@ -1,7 +1,10 @@
-"""Nested values as JSON plus tensors and arrays, and back, exactly. No pickle: what is decoded can run no code.
+"""Encode nested values as JSON plus named tensors and arrays, and decode them exactly.
 
-JSON's own types stand for themselves; everything else is an object with one key that begins with `$`, such as
-`{"$tuple": [1, 2]}` or `{"$tensor": "model.weight"}`. A dictionary with other keys than plain text becomes pairs.
+Home-made because `torch.save` and `pickle` can execute code when they load a file, and safetensors stores tensors only.
+
+JSON's own types stand for themselves. Every other type is an object with one key that begins with `$`, such as
+`{"$tuple": [1, 2]}` or `{"$tensor": "model.weight"}`. A dictionary whose keys are not plain text becomes a list of
+pairs.
 """
 
 import base64
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 _PLAIN_TYPES = (type(None), bool, int, float, str, bytes)
 _CONTAINERS = (list, tuple, dict, OrderedDict)
 _LARGEST_JSON_INT = 2**63
-_DEEPEST = 200
+_MAX_DEPTH = 200
 # The dtypes that safetensors can hold; complex ones are stored as pairs.
 _TENSOR_DTYPE = re.compile(
     r"bool|u?int(8|16|32|64)|bfloat16|float(16|32|64)|complex(32|64|128)|float8_(e4m3fn|e4m3fnuz|e5m2|e5m2fnuz|e8m0fnu)"
@@ -30,14 +33,18 @@ _TENSOR_DTYPE = re.compile(
 
 
 def can_encode(value: object) -> bool:
-    """Whether a value is of a supported type; what a container holds is not looked at."""
+    """Return whether a value is of a supported type. The elements of a container are not checked."""
     return type(value) in (*_PLAIN_TYPES, *_CONTAINERS) or _is_torch_value(value) or _is_numpy_value(value)
 
 
 class Encoder:
-    """Encodes values; `tensors` and `arrays` (of bytes) are then to be stored beside the JSON, by the same names.
+    """Encode values as JSON and collect their tensors and arrays.
 
-    The tensors are views of the live ones, on any device and with any strides: copy them before they change.
+    Attributes:
+        tensors: Name -> tensor, to be stored beside the JSON under the same name. Complex tensors are given as pairs
+            of real numbers (last dimension 2). These are views of the live tensors, on any device and with any
+            strides: copy them before training changes them.
+        arrays: Name -> bytes of a NumPy array, uint8, one-dimensional.
     """
 
     def __init__(self) -> None:
@@ -46,9 +53,20 @@ class Encoder:
         self._names: dict[object, str] = {}
 
     def encode(self, value: object, path: tuple[str, ...] = ()) -> object:
-        """A value as JSON. Raises PhaseError naming the key path and type of whatever is not supported."""
-        if len(path) > _DEEPEST:
-            raise PhaseError(f"The state {_shown(path[:5])}... is nested deeper than {_DEEPEST}, or contains itself.")
+        """Return a value as JSON.
+
+        Args:
+            value: Any nesting of the supported types.
+            path: Keys and indices that lead to the value; they name its tensors.
+
+        Raises:
+            PhaseError: A value has an unsupported type. The message names its key path and type.
+        """
+        if len(path) > _MAX_DEPTH:
+            raise PhaseError(
+                f"The state at {_dotted(path[:5])}... is nested deeper than {_MAX_DEPTH} levels, or contains itself. "
+                "Flatten it, or remove the reference to itself."
+            )
         if type(value) in _PLAIN_TYPES:
             return _encode_plain(value)
         if isinstance(value, list | tuple | dict) and type(value) in _CONTAINERS:
@@ -68,7 +86,7 @@ class Encoder:
         pairs = [[self.encode(k, (*path, f"key {k!r}")), self.encode(v, (*path, str(k)))] for k, v in value.items()]
         if type(value) is dict:
             return {"$dict": pairs}
-        # `Module.state_dict()` hangs its version numbers on the dictionary.
+        # `Module.state_dict()` keeps its version numbers in an attribute of the dictionary.
         return {"$ordered": pairs, "metadata": self.encode(getattr(value, "_metadata", None), (*path, "_metadata"))}
 
     def _encode_torch(self, value: Any, path: tuple[str, ...]) -> object:
@@ -87,7 +105,7 @@ class Encoder:
         return described | {"complex": True} if value.is_complex() else described
 
     def _tensor_name(self, tensor: "torch.Tensor", path: tuple[str, ...]) -> str:
-        """Name under which a tensor is stored: its key path, or the name of the same tensor stored before."""
+        """Return the name to store a tensor under: its key path, or the name of the same tensor stored before."""
         import torch
 
         storage = tensor.untyped_storage().data_ptr()
@@ -121,14 +139,20 @@ class Encoder:
 
 
 class Decoder:
-    """Decodes what `Encoder` made. Raises KeyError, TypeError, ValueError and the like for what it did not make."""
+    """Decode the JSON, tensors and arrays that `Encoder` made.
+
+    Args:
+        tensors: Name -> torch tensor.
+        arrays: Name -> NumPy array of uint8.
+    """
 
     def __init__(self, tensors: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
         self._tensors = tensors
         self._arrays = arrays
-        self._made: dict[tuple[str, str], object] = {}
+        self._decoded: dict[tuple[str, str], object] = {}
 
     def decode(self, encoded: object) -> Any:
+        """Return the value that was encoded. Input of another origin raises KeyError, TypeError or ValueError."""
         if isinstance(encoded, list):
             return [self.decode(item) for item in encoded]
         if not isinstance(encoded, dict):
@@ -167,27 +191,27 @@ class Decoder:
         if tag == "$dtype":
             dtype = getattr(torch, content)
             if not isinstance(dtype, torch.dtype):
-                raise ValueError(f"no dtype: {content}")
+                raise ValueError(f"torch.{content} is not a dtype")
             return dtype
-        if (tag, content) not in self._made:
+        if (tag, content) not in self._decoded:
             stored = self._tensors[content]
-            self._made[tag, content] = torch.view_as_complex(stored) if encoded.get("complex") else stored
-        return self._made[tag, content]
+            self._decoded[tag, content] = torch.view_as_complex(stored) if encoded.get("complex") else stored
+        return self._decoded[tag, content]
 
     def _numpy_value(self, tag: str, content: str, encoded: dict[str, Any]) -> object:
         import numpy as np
 
         dtype = np.dtype(encoded["dtype"])
         if dtype.hasobject:
-            raise ValueError("an array of Python objects")
+            raise ValueError("an array of Python objects is not supported")
         if tag == "$scalar":
             return np.ndarray((), dtype, bytes.fromhex(content))[()]
-        if (tag, content) not in self._made:
+        if (tag, content) not in self._decoded:
             raw, shape = self._arrays[content].tobytes(), encoded["shape"]
             if math.prod(shape) * dtype.itemsize != len(raw) or any(size < 0 for size in shape):
-                raise ValueError(f"{len(raw)} bytes for an array of shape {shape}")
-            self._made[tag, content] = np.ndarray(shape, dtype, raw).copy()
-        return self._made[tag, content]
+                raise ValueError(f"an array of shape {shape} and dtype {dtype} cannot have {len(raw)} bytes")
+            self._decoded[tag, content] = np.ndarray(shape, dtype, raw).copy()
+        return self._decoded[tag, content]
 
 
 def _encode_plain(value: Any) -> object:
@@ -207,7 +231,7 @@ def _decode_plain(tag: str, content: str) -> object:
         return struct.unpack(">d", bytes.fromhex(content))[0]
     if tag == "$int":
         return int(content, 16)
-    raise ValueError(f"unknown form {tag}")
+    raise ValueError(f"unknown type tag {tag}")
 
 
 def _is_torch_value(value: object) -> bool:
@@ -223,22 +247,22 @@ def _is_numpy_value(value: object) -> bool:
     return np is not None and (type(value) in (np.ndarray, np.memmap) or isinstance(value, np.generic))
 
 
-def _unsupported(value: object, path: tuple[str, ...], what: str = "") -> PhaseError:
-    kind = what or f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+def _unsupported(value: object, path: tuple[str, ...], type_name: str = "") -> PhaseError:
+    type_name = type_name or f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     return PhaseError(
-        f"The state at {_shown(path)} cannot be saved: it is of type {kind}. Keep plain values, lists, tuples, "
+        f"The state at {_dotted(path)} cannot be saved: it is of type {type_name}. Keep plain values, lists, tuples, "
         "dictionaries, tensors and arrays in a state, or objects with state_dict() and load_state_dict()."
     )
 
 
-def _shown(path: tuple[str, ...]) -> str:
+def _dotted(path: tuple[str, ...]) -> str:
     return ".".join(path) or "its top"
 
 
-def _unused_name(path: tuple[str, ...], taken: Mapping[str, object]) -> str:
-    # Keys may hold lone surrogates, which no reader of safetensors takes.
-    plain = ".".join(path).encode(errors="replace").decode() or "value"
-    name, number = plain, 2
-    while name in taken or name == "__metadata__":
-        name, number = f"{plain}~{number}", number + 1
+def _unused_name(path: tuple[str, ...], used: Mapping[str, object]) -> str:
+    # Keys may hold lone surrogates, which safetensors cannot read.
+    base = ".".join(path).encode(errors="replace").decode() or "value"
+    name, number = base, 2
+    while name in used or name == "__metadata__":
+        name, number = f"{base}~{number}", number + 1
     return name

@@ -1,6 +1,7 @@
-"""A state as files: `state.json`, and `tensors.safetensors` and `arrays.safetensors` when it has such values.
+"""Write a state to files and read it back: `state.json`, `tensors.safetensors` and `arrays.safetensors`.
 
-Nothing in them is ever unpickled. torch, NumPy and safetensors are imported only when a state has use for them.
+The last two exist only when the state has tensors or arrays. Nothing is ever unpickled. torch, NumPy and safetensors
+are imported only when a state needs them.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Any
 
 from mlflow_plugin.checkpoints.encoding import Decoder
 from mlflow_plugin.checkpoints.snapshot import ARRAYS_FILE, TENSORS_FILE, Layout, Snapshot, Snapshots
-from mlflow_plugin.checkpoints.state import explained
+from mlflow_plugin.checkpoints.state import as_phase_error
 from mlflow_plugin.checkpoints.tensorfile import Block, write_blocks
 from mlflow_plugin.errors import NewerFormatError
 from mlflow_plugin.project.digests import read_digest
@@ -24,20 +25,24 @@ STATE_FILE = "state.json"
 
 
 def save_state(state: object, folder: Path) -> None:
-    """Writes a state into a folder, which is made when missing. `load_state` gives an equal one, bit for bit.
+    """Write a state into a folder. `load_state` returns an equal state, bit for bit.
 
-    Supported: dictionaries (keys of plain values or tuples), OrderedDict, lists, tuples, None, bool, int, float, str,
-    bytes, strided torch tensors of any dtype and device, torch.Size, dtype and device, NumPy arrays and scalars
-    without Python objects. Tensors come back on the CPU, contiguous and without gradients; equal tensors that share
-    their memory are stored once. Sets, subclasses and everything else: PhaseError naming the key path and the type.
-    Raises PhaseError when the folder cannot be written.
+    Args:
+        state: Any nesting of dictionaries (keys: plain values or tuples), OrderedDict, lists, tuples, None, bool, int,
+            float, str, bytes, strided torch tensors of any dtype and device, torch.Size, torch.dtype, torch.device, and
+            NumPy arrays and scalars without Python objects. Tensors that share their memory are stored once.
+        folder: Created when missing.
+
+    Raises:
+        PhaseError: A value is of another type (sets and subclasses included; the message names its key path and type),
+            or the folder cannot be written.
     """
     write_snapshot(Snapshots().take(state), Path(folder))
 
 
 @dataclass(frozen=True)
 class WrittenState:
-    """The files of a state, what lies in them, and the files of earlier checkpoints that it needs as well."""
+    """The files of a state, their layout, and the files of earlier checkpoints that the state refers to."""
 
     files: dict[str, FileEntry]
     layout: Layout
@@ -45,28 +50,38 @@ class WrittenState:
 
 
 def write_snapshot(snapshot: Snapshot, folder: Path, name: str = "", *, past_cache: bool = False) -> WrittenState:
-    """Writes what no earlier checkpoint holds into a folder, as the checkpoint `name`, by default the folder's. Not yet
-    synced. Raises PhaseError.
+    """Write the parts of a snapshot that no earlier checkpoint holds. The files are not yet synced to disk.
+
+    Args:
+        snapshot: A copy of the state.
+        folder: Created when missing.
+        name: The checkpoint's name, by default the folder's.
+        past_cache: Bypass the page cache of the operating system where possible.
+
+    Raises:
+        PhaseError: The folder cannot be written.
     """
     name = name or folder.name
     layout = snapshot.layout(name)
     files = {}
-    with explained(f"The checkpoint in {folder} cannot be written", "Check its permissions and the free disk space."):
+    with as_phase_error(
+        f"The checkpoint in {folder} cannot be written", "Check its permissions and the free disk space."
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         for file, blocks in layout.blocks.items():
-            files[file] = _replaced(folder / file, blocks, past_cache)
-        described = {"format_version": _FORMAT_VERSION, "state": snapshot.tree, "elsewhere": layout.elsewhere}
-        # Last, since a folder without it is no state.
+            files[file] = _write_atomically(folder / file, blocks, past_cache)
+        content = {"format_version": _FORMAT_VERSION, "state": snapshot.tree, "elsewhere": layout.elsewhere}
+        # Written last: a folder without it does not count as a state.
         part = folder / f"{STATE_FILE}.part"
-        part.write_text(json.dumps(described, allow_nan=False), encoding="ascii")
+        part.write_text(json.dumps(content, allow_nan=False), encoding="ascii")
         files[STATE_FILE] = FileEntry(read_digest(part), part.stat().st_size)
         os.replace(part, folder / STATE_FILE)
-    places = {place for places in layout.elsewhere.values() for place in places.values()}
-    return WrittenState(files, layout, {place for place in places if not place.startswith(f"{name}/")})
+    paths = {path for by_name in layout.elsewhere.values() for path in by_name.values()}
+    return WrittenState(files, layout, {path for path in paths if not path.startswith(f"{name}/")})
 
 
-def _replaced(path: Path, blocks: list[Block], past_cache: bool) -> FileEntry:
-    """Writes under another name first: a state loaded from the old file may still be mapped into memory."""
+def _write_atomically(path: Path, blocks: list[Block], past_cache: bool) -> FileEntry:
+    """Write under another name, then rename: a state loaded from the old file may still be mapped into memory."""
     part = path.with_name(path.name + ".part")
     try:
         entry = write_blocks(part, blocks, past_cache=past_cache)
@@ -79,7 +94,7 @@ def _replaced(path: Path, blocks: list[Block], past_cache: bool) -> FileEntry:
 
 
 def sync(folder: Path) -> None:
-    """Returns once a folder and the files in it are on the disk. Raises OSError."""
+    """Flush a folder and the files in it to disk (fsync). Raises OSError."""
     for path in (*(entry for entry in folder.iterdir() if entry.is_file()), folder):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -89,13 +104,20 @@ def sync(folder: Path) -> None:
 
 
 def load_state(folder: Path) -> Any:
-    """Reads a state; files of earlier checkpoints that it names are looked for beside the folder.
+    """Read a state that `save_state` wrote.
 
-    Tensors are mapped from the files, on the CPU. Raises PhaseError when something is missing, damaged or of a newer
-    version.
+    Args:
+        folder: The checkpoint's folder. Files of earlier checkpoints that it refers to must lie in folders beside it.
+
+    Returns:
+        The state. Tensors are on the CPU, contiguous, without gradients and memory-mapped from the files.
+
+    Raises:
+        PhaseError: A file is missing or damaged.
+        NewerFormatError: A newer version of this package wrote the checkpoint.
     """
     folder = Path(folder)
-    with explained(f"The checkpoint in {folder} is damaged", "Use an older one, or start from the beginning."):
+    with as_phase_error(f"The checkpoint in {folder} is damaged", "Use an older one, or start from the beginning."):
         saved = json.loads((folder / STATE_FILE).read_text(encoding="ascii"))
         version = saved["format_version"]
         if version != _FORMAT_VERSION:
@@ -110,20 +132,20 @@ def load_state(folder: Path) -> Any:
 
 
 def _read(folder: Path, file: str, elsewhere: Mapping[str, str], framework: str) -> dict[str, Any]:
-    """All tensors or arrays of a state by name: its own, and those that earlier checkpoints hold."""
-    wanted: dict[Path, list[str] | None] = {}
+    """Return all tensors or arrays of a state by name: its own and those stored with earlier checkpoints."""
+    names_by_file: dict[Path, list[str] | None] = {}
     if (folder / file).exists():
-        wanted[folder / file] = None
-    for name, place in elsewhere.items():
-        names = wanted.setdefault(folder.parent / safe_relative_path(place), [])
+        names_by_file[folder / file] = None
+    for name, path in elsewhere.items():
+        names = names_by_file.setdefault(folder.parent / safe_relative_path(path), [])
         if names is not None:
             names.append(name)
-    return {name: value for path, names in wanted.items() for name, value in _stored(path, names, framework)}
+    return {name: value for path, names in names_by_file.items() for name, value in _load(path, names, framework)}
 
 
-def _stored(path: Path, names: list[str] | None, framework: str) -> Iterator[tuple[str, Any]]:
+def _load(path: Path, names: list[str] | None, framework: str) -> Iterator[tuple[str, Any]]:
     from safetensors import safe_open
 
-    with safe_open(path, framework=framework) as stored:
-        for name in stored.keys() if names is None else names:
-            yield name, stored.get_tensor(name)
+    with safe_open(path, framework=framework) as file:
+        for name in file.keys() if names is None else names:
+            yield name, file.get_tensor(name)

@@ -1,58 +1,74 @@
-"""After a breakdown: the newest checkpoint from before it. Weights may have broken a step before the loss showed it,
-and were saved in between.
+"""Find the newest checkpoint without NaN or infinity after a training diverged.
+
+Weights may become non-finite one step before the loss does, and a checkpoint may be saved in between.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_sound
+from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_verified
 from mlflow_plugin.store.run import PhaseRun
 
 
 def newest_finite(
     runs: Iterable[PhaseRun], remember: Callable[[str, str, str], None]
 ) -> tuple[LoadedCheckpoint | None, list[str]]:
-    """The newest sound checkpoint whose tensors and arrays are finite, and why newer ones are not good, one sentence
-    each.
+    """Find the newest checkpoint that verifies and whose tensors and arrays are finite.
 
-    `runs` are a run, the one that it had gone on from, and so on. The others are remembered as bad, as `newest_sound`
-    does with damaged ones, so that nobody goes on from them; not so when none is finite, since what is in every
-    checkpoint may well be meant. Raises PhaseError when a store does not answer.
+    Args:
+        runs: A run, the run that it resumed from, and so on.
+        remember: Called with (run id, checkpoint name, reason) for each checkpoint that is newer and not finite, so
+            that no run resumes from it. Not called when no checkpoint is finite: a value that is in all of them may be
+            intended. Damaged checkpoints are reported as in `newest_verified`.
+
+    Returns:
+        The checkpoint, None when there is none, and one sentence for each newer checkpoint that was rejected.
+
+    Raises:
+        PhaseError: A store does not answer.
     """
-    broken: list[tuple[str, str, str]] = []
+    rejected: list[tuple[str, str, str]] = []
     for run in runs:
-        while not isinstance(found := newest_sound([run], remember), list):
-            if not (where := not_finite(found.state)):
-                for run_id, name, why in broken:
-                    remember(run_id, name, why)
-                return found, [f"{name}: {why}" for _, name, why in broken]
-            why = f"{where} is not finite"
-            broken.append((run.run_id, found.name, why))
-            run = replace(run, bad_checkpoints={**run.bad_checkpoints, found.name: why})
-    return None, [f"{name}: {why}" for _, name, why in broken]
+        while not isinstance(candidate := newest_verified([run], remember), list):
+            if not (path := not_finite(candidate.state)):
+                for run_id, name, reason in rejected:
+                    remember(run_id, name, reason)
+                return candidate, [f"{name}: {reason}" for _, name, reason in rejected]
+            reason = f"{path} is not finite"
+            rejected.append((run.run_id, candidate.name, reason))
+            run = replace(run, bad_checkpoints={**run.bad_checkpoints, candidate.name: reason})
+    return None, [f"{name}: {reason}" for _, name, reason in rejected]
 
 
 def not_finite(value: Any, path: str = "state") -> str:
-    """The path of the first tensor or array in a nested state that training has broken, empty when there is none.
+    """Return the key path of the first tensor or array in a nested state that has diverged.
 
-    Broken is what has a NaN, or, with more than one element, a positive infinity: a single one is how the lowest value
-    so far begins, and negative ones are masks. Plain numbers are not looked at, for the same reason.
+    A tensor or array has diverged when it contains a NaN, or when it has more than one element and contains a positive
+    infinity. A single infinity is a common start value of "lowest so far", and negative infinities are masks. Plain
+    numbers are not checked, for the same reason.
+
+    Args:
+        value: Nested dictionaries, lists and tuples of torch tensors or NumPy arrays of any shape, dtype and device.
+        path: The key path of `value` itself.
+
+    Returns:
+        The key path, such as `state.model.weight`, empty when all values are finite.
     """
     if isinstance(value, dict):
-        parts = ((item, f"{path}.{key}") for key, item in value.items())
+        items = ((item, f"{path}.{key}") for key, item in value.items())
     elif isinstance(value, list | tuple):
-        parts = ((item, f"{path}.{index}") for index, item in enumerate(value))
+        items = ((item, f"{path}.{index}") for index, item in enumerate(value))
     else:
-        return path if _is_broken(value) else ""
-    return next((found for item, where in parts if (found := not_finite(item, where))), "")
+        return path if _has_diverged(value) else ""
+    return next((diverged for item, item_path in items if (diverged := not_finite(item, item_path))), "")
 
 
-def _is_broken(value: Any) -> bool:
+def _has_diverged(value: Any) -> bool:
     if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "is_floating_point"):
         if not (value.is_floating_point() or value.is_complex()):
             return False
-        # Eight-bit floats can do little but be converted.
+        # torch implements few operations for eight-bit floats: convert them first.
         numbers = value.float() if value.is_floating_point() and value.element_size() == 1 else value
         several = numbers.numel() > 1 and not numbers.is_complex()
         return bool(numbers.isnan().any()) or (several and bool(numbers.isposinf().any()))

@@ -1,7 +1,7 @@
-"""`mlflow-phases gc`: removes the checkpoints that nobody will go on from. Outputs are never touched.
+"""Remove the checkpoints that no run will resume from (`mlflow-phases gc`). Outputs are never removed.
 
-A run is left alone while it may be alive, while a run that goes on from it has no checkpoint yet, when it is
-quarantined, and when another run was made from it or names its id in a parameter: that one may have read a checkpoint.
+A run is skipped while it may be alive, while a run that resumes from it has no checkpoint yet, when it is quarantined,
+and when another run was made from it or names its id in a parameter: that run may have read a checkpoint.
 """
 
 import re
@@ -28,18 +28,25 @@ from mlflow_plugin.store.run_writer import RunWriter
 from mlflow_plugin.store.schema import MANIFEST_FILE
 
 COMPLETE_RUNS = CheckpointPolicy(keep_last=1, keep_best=1)
-"""What stays of a complete run unless the caller says otherwise: its result is in its outputs."""
+"""The default policy for a complete run. Its result is in its outputs."""
 QUIET_SECONDS = 3600.0
-"""A run of another machine that fell silent counts as alive for so long: it may only have lost its network."""
-_OURS = {STATE_FILE, TENSORS_FILE, ARRAYS_FILE, MANIFEST_FILE}
-_EVERY_RUN = 50_000
+"""How long a run of another machine counts as alive after its last heartbeat: it may only have lost its network."""
+_CHECKPOINT_FILES = {STATE_FILE, TENSORS_FILE, ARRAYS_FILE, MANIFEST_FILE}
+_MAX_RUNS = 50_000
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
 class RunGarbage:
-    """What of a run's checkpoints goes, and why; `removal` is None for a run that is left alone. `held_bytes` is the
-    size of all its checkpoints; `trouble` says why they could not be looked at or removed.
+    """The checkpoints of one run that can be removed.
+
+    Attributes:
+        run: The run.
+        why: The rule that applies to it.
+        checkpoints: The number of its complete checkpoints.
+        held_bytes: The size of all its checkpoints.
+        removal: What is removed, None for a run that is skipped.
+        trouble: Why its checkpoints could not be read or removed, empty without an error.
     """
 
     run: PhaseRun
@@ -54,7 +61,7 @@ class RunGarbage:
         return self.removal.bytes if self.removal else 0
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values, for JSON. Sizes in bytes."""
+        """Return plain values for JSON. Sizes are in bytes."""
         return {
             "phase": self.run.phase,
             "run_id": self.run.run_id,
@@ -69,7 +76,7 @@ class RunGarbage:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _StoredCheckpoints:
     """The checkpoints of a run as its store holds them."""
 
     store: CheckpointStore
@@ -85,8 +92,12 @@ class _Found:
 
 
 class GarbageCollection:
-    """Looks through the runs of a project's phases in one experiment. `also_used` includes those that another run was
-    made from.
+    """Find and remove unneeded checkpoints of a project's phases in one experiment.
+
+    Args:
+        history: The runs of the project.
+        complete_runs: The policy for complete runs.
+        also_used: Include runs that another run was made from.
     """
 
     def __init__(
@@ -95,72 +106,76 @@ class GarbageCollection:
         self._history, self._complete_runs, self._also_used = history, complete_runs, also_used
 
     def look(self) -> Iterator[RunGarbage]:
-        """What could go, for each run that holds checkpoints, newest first. Removes nothing; goes by files' sizes."""
+        """Yield what could be removed of each run that holds checkpoints, newest first. Removes nothing.
+
+        Checkpoints are judged by the sizes of their files, not read.
+        """
         return self._each(None)
 
     def collect(self, records: RunWriter) -> Iterator[RunGarbage]:
-        """Removes it, and yields what went. Before that the checkpoint from which a run could be resumed is read back
-        and verified, so that what stays is sound.
+        """Remove unneeded checkpoints and yield what was removed of each run.
+
+        The checkpoint that a run could resume from is read and verified before others are removed.
         """
         return self._each(records)
 
     @cached_property
     def _runs(self) -> Mapping[str, PhaseRun]:
-        found = [run for phase in self._history.project.phases for run in self._history.computed(phase, _EVERY_RUN)]
-        return {run.run_id: run for run in found}
+        phases = self._history.project.phases
+        return {run.run_id: run for phase in phases for run in self._history.computed(phase, _MAX_RUNS)}
 
     @cached_property
     def _named(self) -> Mapping[str, str]:
         """Run id -> the run that names it in a parameter, such as `runs:/ID/checkpoints/step-000100`."""
         return {
-            found: run.run_id
+            run_id: run.run_id
             for run in self._runs.values()
             for value in run.parameters.values()
-            for found in _RUN_ID.findall(value)
-            if found != run.run_id
+            for run_id in _RUN_ID.findall(value)
+            if run_id != run.run_id
         }
 
     def _each(self, records: RunWriter | None) -> Iterator[RunGarbage]:
         for run in progress(self._runs.values(), len(self._runs), "gc"):
             try:
-                found = self._found(run)
-                if found.stored:
-                    yield self._one(run, found, records)
+                checkpoints = self._checkpoints(run)
+                if checkpoints.stored:
+                    yield self._one(run, checkpoints, records)
             except NewerFormatError as error:
                 yield RunGarbage(run, f"left alone: {error}")
             except (PhaseError, MlflowException, OSError) as error:
                 yield RunGarbage(run, "left alone", trouble=f"{run.phase} {run.short}: {_one_line(error)}")
 
-    def _one(self, run: PhaseRun, found: _Found, records: RunWriter | None) -> RunGarbage:
-        garbage = RunGarbage(run, "", found.complete, found.size)
-        if reason := self._reason_to_leave(run):
+    def _one(self, run: PhaseRun, checkpoints: _StoredCheckpoints, records: RunWriter | None) -> RunGarbage:
+        garbage = RunGarbage(run, "", checkpoints.complete, checkpoints.size)
+        if reason := self._reason_to_skip(run):
             return replace(garbage, why=f"left alone: {reason}")
         phase = self._history.project.phases[run.phase]
         if run.complete:
-            removal = plan_removal(found.stored, self._complete_runs, phase.quality)
-            why = f"complete: {_described(self._complete_runs, phase.quality)}"
-        elif successor := self._heir_that_is_ahead(run, found, verify=records is not None):
-            removal, why = remove_all(found.stored), f"interrupted: {successor.short} went on from it"
+            removal = plan_removal(checkpoints.stored, self._complete_runs, phase.quality)
+            why = f"complete: {_summary(self._complete_runs, phase.quality)}"
+        elif successor := self._successor_ahead(run, checkpoints, verify=records is not None):
+            removal, why = remove_all(checkpoints.stored), f"interrupted: {successor.short} resumed from it"
         else:
-            found = self._verified(found) if records else found
-            removal = plan_removal(found.stored, phase.checkpoints, phase.quality)
-            why = f"interrupted, can be resumed: {_described(phase.checkpoints, phase.quality)}"
+            checkpoints = self._verified(checkpoints) if records else checkpoints
+            removal = plan_removal(checkpoints.stored, phase.checkpoints, phase.quality)
+            why = f"interrupted, resumable: {_summary(phase.checkpoints, phase.quality)}"
         if records is not None and removal.files:
-            # First the tag: whoever looks meanwhile must not be sent to what is about to go.
+            # First the tag: a reader must not be directed to a checkpoint that is being removed.
             records.newest_checkpoint(run, removal.kept[-1] if removal.kept else "")
-            found.store.remove(removal.files)
+            checkpoints.store.remove(removal.files)
         return replace(garbage, why=why, removal=removal)
 
-    # --- why a run is left alone ---
+    # --- why a run is skipped ---
 
-    def _reason_to_leave(self, run: PhaseRun) -> str:
+    def _reason_to_skip(self, run: PhaseRun) -> str:
         if quarantine_reason := self._history.quarantine_reason(run):
             return quarantine_reason
         if may_be_alive(run):
             return "it is running, or was less than an hour ago"
         for successor in self._successors(run):
             if may_be_alive(successor):
-                return f"{successor.short} is running and goes on from it"
+                return f"{successor.short} is running and resumes from it"
         if self._also_used:
             return ""
         if run.run_id in self._named:
@@ -174,35 +189,36 @@ class GarbageCollection:
             other for other in self._runs.values() if run.run_id == other.resumed_from or other.run_id == run.successor
         ]
 
-    def _heir_that_is_ahead(self, run: PhaseRun, found: _Found, *, verify: bool) -> PhaseRun | None:
-        """The run that went on from this one and completed, or holds a checkpoint that is as new."""
+    def _successor_ahead(self, run: PhaseRun, checkpoints: _StoredCheckpoints, *, verify: bool) -> PhaseRun | None:
+        """Return the run that resumed from this one and completed, or holds a checkpoint that is at least as new."""
         for successor in self._successors(run):
             if self._history.quarantine_reason(successor):
                 continue
             if successor.complete:
                 return successor
-            of_successor = self._verified(self._found(successor)) if verify else self._found(successor)
-            newest, own = _newest_step(of_successor.stored), _newest_step(found.stored)
+            of_successor = self._checkpoints(successor)
+            of_successor = self._verified(of_successor) if verify else of_successor
+            newest, own = _newest_step(of_successor.stored), _newest_step(checkpoints.stored)
             if newest is not None and (own is None or newest >= own):
                 return successor
         return None
 
     # --- what the store holds ---
 
-    def _found(self, run: PhaseRun) -> _Found:
+    def _checkpoints(self, run: PhaseRun) -> _StoredCheckpoints:
         store = CheckpointStore(run.artifact_uri)
         folders: dict[str, dict[str, int]] = {}
         for path, size in store.listing().items():
             folders.setdefault(path.split("/", 1)[0], {})[path] = size
         stored = (_stored(store, run, name, files) for name, files in folders.items())
-        return _Found(store, tuple(one for one in stored if one))
+        return _StoredCheckpoints(store, tuple(one for one in stored if one))
 
-    def _verified(self, found: _Found) -> _Found:
-        """With the newest checkpoint read back: those before it that do not verify are known to be bad."""
-        stored = found.stored
+    def _verified(self, checkpoints: _StoredCheckpoints) -> _StoredCheckpoints:
+        """Read checkpoints from the newest back until one verifies, and mark the others as bad."""
+        stored = checkpoints.stored
         while newest := _newest(stored):
             try:
-                with found.store.opened(newest.name, found.store.manifest(newest.name)):
+                with checkpoints.store.opened(newest.name, checkpoints.store.manifest(newest.name)):
                     break
             except NewerFormatError:
                 raise
@@ -210,12 +226,13 @@ class GarbageCollection:
                 if unreadable_here(error):
                     raise
                 stored = tuple(replace(one, known_bad=True) if one is newest else one for one in stored)
-        return replace(found, stored=stored)
+        return replace(checkpoints, stored=stored)
 
 
 def may_be_alive(run: PhaseRun) -> bool:
-    """Whether a run that has not ended may still be computing. On its own machine the process is asked; elsewhere it
-    must have been silent for an hour.
+    """Return whether a run that has not ended may still be computing.
+
+    On the run's machine its process decides. Elsewhere the run counts as dead an hour after its last heartbeat.
     """
     if not run.is_open:
         return False
@@ -226,13 +243,13 @@ def may_be_alive(run: PhaseRun) -> bool:
 
 
 def _stored(store: CheckpointStore, run: PhaseRun, name: str, files: Mapping[str, int]) -> StoredCheckpoint | None:
-    """One folder below `checkpoints/`; None for one that this package cannot have made."""
+    """Describe one folder below `checkpoints/`. None for a folder that this package cannot have created."""
     step = checkpoint_step(name)
     if step is None:
         return None
     if f"{name}/{MANIFEST_FILE}" not in files:
-        ours = all(path.partition("/")[2].removesuffix(".part") in _OURS for path in files)
-        return StoredCheckpoint(name, step, files, complete=False) if ours else None
+        own = all(path.partition("/")[2].removesuffix(".part") in _CHECKPOINT_FILES for path in files)
+        return StoredCheckpoint(name, step, files, complete=False) if own else None
     try:
         return StoredCheckpoint.of(name, store.manifest(name), files, known_bad=name in run.bad_checkpoints)
     except NewerFormatError:
@@ -251,7 +268,7 @@ def _newest_step(stored: Sequence[StoredCheckpoint]) -> int | None:
     return newest.step if newest else None
 
 
-def _described(policy: CheckpointPolicy, quality: Quality | None) -> str:
+def _summary(policy: CheckpointPolicy, quality: Quality | None) -> str:
     kept = [f"the last {policy.keep_last}"]
     kept += [f"the best {policy.keep_best}"] if policy.keep_best and quality else []
     kept += [f"one every {policy.keep_every} steps"] if policy.keep_every else []

@@ -1,4 +1,4 @@
-"""From where an interrupted phase goes on: the newest checkpoint that verifies, of its own run or of one before it."""
+"""Find the checkpoint that an interrupted phase resumes from: the newest one whose files verify."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -13,14 +13,22 @@ from mlflow_plugin.store.manifest import Manifest
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.schema import MANIFEST_FILE
 
-_PATH_BEFORE = re.compile(r"\S*/(?=step-\d{6})")
+_PATH_PREFIX = re.compile(r"\S*/(?=step-\d{6})")
 
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint that was read and verified: the state after `step` steps, the random states, for how long the
-    phase had computed by then, at which step each metric had been logged last, the run it is of, and what was passed
-    over on the way to it, one sentence each.
+    """A checkpoint that was read and verified.
+
+    Attributes:
+        run_id: The run that saved it.
+        step: The number of completed steps.
+        state: The result of `collect`; its tensors are on the CPU.
+        random: The result of `capture_random_state`.
+        elapsed_seconds: How long the phase had computed by then, in seconds.
+        logged_steps: Metric name -> the step at which it had been logged last.
+        metrics: Metric name -> its value when the checkpoint was saved.
+        skipped: One sentence for each newer checkpoint that could not be used.
     """
 
     run_id: str
@@ -37,8 +45,8 @@ class LoadedCheckpoint:
         return checkpoint_name(self.step)
 
 
-class Skipped:
-    """What was passed over. `remember(run_id, name, why)` is called for what is damaged: it is not tried again."""
+class _SkippedCheckpoints:
+    """Collect one sentence for each checkpoint that cannot be used, and report the damaged ones to `remember`."""
 
     def __init__(self, remember: Callable[[str, str, str], None]) -> None:
         self.sentences: list[str] = []
@@ -47,47 +55,56 @@ class Skipped:
     def incomplete(self, run: PhaseRun, name: str) -> None:
         self.sentences.append(f"{name} of {run.short}: it was never complete, it has no {MANIFEST_FILE}")
 
-    def known(self, run: PhaseRun, name: str) -> None:
+    def known_bad(self, run: PhaseRun, name: str) -> None:
         self.sentences.append(f"{name} of {run.short}: {run.bad_checkpoints[name]} (found before)")
 
-    def newer(self, run: PhaseRun, name: str, why: str) -> None:
-        self.sentences.append(f"{name} of {run.short}: {why}")
+    def newer_format(self, run: PhaseRun, name: str, reason: str) -> None:
+        self.sentences.append(f"{name} of {run.short}: {reason}")
 
-    def damaged(self, run: PhaseRun, name: str, why: str) -> None:
-        why = _PATH_BEFORE.sub("", why)  # The run is named, and a tag has little room.
-        self.sentences.append(f"{name} of {run.short}: {why}")
-        self._remember(run.run_id, name, why)
+    def damaged(self, run: PhaseRun, name: str, reason: str) -> None:
+        reason = _PATH_PREFIX.sub("", reason)  # The sentence names the run already, and a tag is short.
+        self.sentences.append(f"{name} of {run.short}: {reason}")
+        self._remember(run.run_id, name, reason)
 
 
-def newest_sound(runs: Iterable[PhaseRun], remember: Callable[[str, str, str], None]) -> LoadedCheckpoint | list[str]:
-    """The newest checkpoint that verifies: those of the first run from the newest back, then those of the next.
+def newest_verified(
+    runs: Iterable[PhaseRun], remember: Callable[[str, str, str], None]
+) -> LoadedCheckpoint | list[str]:
+    """Load the newest checkpoint whose files verify.
 
-    `runs` are an interrupted run, the run that it had gone on from, and so on; they are looked at only when needed.
-    Without a sound one: what was passed over, one sentence each. Raises PhaseError when a store does not answer, since
-    that is no reason to start over.
+    Args:
+        runs: The interrupted run, the run that it resumed from, and so on. A later one is consumed only when the
+            earlier ones have no checkpoint that verifies.
+        remember: Called with (run id, checkpoint name, reason) for each damaged checkpoint, so that none is read twice.
+
+    Returns:
+        The checkpoint, or, when none verifies, one sentence for each checkpoint that could not be used.
+
+    Raises:
+        PhaseError: A store does not answer. The phase must not start from the beginning because of that.
     """
-    skipped = Skipped(remember)
+    skipped = _SkippedCheckpoints(remember)
     for run in runs:
         store = CheckpointStore(run.artifact_uri)
         if run.checkpoint and not store.exists:
             raise PhaseError(
-                f"{run.artifact_uri}, which holds {run.checkpoint} of run {run.run_id}, is not there. Mount the disk "
-                "that it lies on and run it again; to start from the beginning on purpose: -P decide=rerun."
+                f"The folder {run.artifact_uri}, which holds {run.checkpoint} of run {run.run_id}, is not there. Mount "
+                "its disk and run the phase again. To start from the beginning instead: -P decide=rerun."
             )
         present = store.listing()
         for name in reversed(checkpoint_folders(present)):
-            found = _tried(run, store, name, present, skipped)
-            if found is not None:
-                return found
+            loaded = _load(run, store, name, present, skipped)
+            if loaded is not None:
+                return loaded
     return skipped.sentences
 
 
-def _tried(
-    run: PhaseRun, store: CheckpointStore, name: str, present: Mapping[str, int], skipped: Skipped
+def _load(
+    run: PhaseRun, store: CheckpointStore, name: str, present: Mapping[str, int], skipped: _SkippedCheckpoints
 ) -> LoadedCheckpoint | None:
-    """One checkpoint, read, or None when it is passed over."""
+    """Load one checkpoint, or note why it cannot be used and return None."""
     if name in run.bad_checkpoints:
-        skipped.known(run, name)
+        skipped.known_bad(run, name)
     elif f"{name}/{MANIFEST_FILE}" not in present:
         skipped.incomplete(run, name)
     else:
@@ -109,31 +126,31 @@ def _tried(
                 tuple(skipped.sentences),
             )
         except NewerFormatError as error:
-            skipped.newer(run, name, str(error))
+            skipped.newer_format(run, name, str(error))
         except (KeyError, TypeError) as error:
-            skipped.damaged(run, name, f"it holds no state of a phase ({error})")
+            skipped.damaged(run, name, f"it does not hold the state of a phase ({error})")
         except Exception as error:
             if isinstance(error, PhaseError) and not unreadable_here(error):
                 skipped.damaged(run, name, str(error))
                 return None
-            why = " ".join(str(error).split())[:300]
+            cause = " ".join(str(error).split())[:300]
             raise PhaseError(
-                f"{name} of {short(run.run_id)} cannot be read from {run.artifact_uri}: {why}. "
-                "Nothing was changed; run it again once that is mended, or when the store is back."
+                f"{name} of {short(run.run_id)} cannot be read from {run.artifact_uri}: {cause}. "
+                "Nothing was changed. Run the phase again once this is fixed, or when the store is back."
             ) from error
     return None
 
 
 def unreadable_here(error: PhaseError) -> bool:
-    """Whether reading failed for want of permission, memory or a library, which says nothing about what was read."""
+    """Return whether this machine lacked permission, memory or a library. The file itself may be intact then."""
     cause = error.__cause__
     return isinstance(cause, OSError | MemoryError | ImportError) and not isinstance(cause, FileNotFoundError)
 
 
 def _missing(manifest: Manifest, name: str, present: Mapping[str, int]) -> str:
-    """What the store lacks of a checkpoint, by its listing: no need to fetch what cannot be whole."""
-    wanted = {f"{name}/{file}": entry for file, entry in manifest.files.items()} | manifest.references
-    for path, entry in wanted.items():
+    """Return what the store's listing lacks of a checkpoint, empty when it lacks nothing. Spares a useless download."""
+    needed = {f"{name}/{file}": entry for file, entry in manifest.files.items()} | manifest.references
+    for path, entry in needed.items():
         if path not in present:
             return f"{path} is missing"
         if present[path] != entry.size:

@@ -1,5 +1,6 @@
-"""Uploads to S3 that are checked by checksum: the server refuses bytes that differ from what was sent, and afterwards
-says what it holds.
+"""Upload files to S3 and verify them by checksum.
+
+Home-made because MLflow's S3 repository does not ask the server after an upload for the size and checksum it stored.
 """
 
 import base64
@@ -13,22 +14,31 @@ from mlflow_plugin.store.mlflow_internals import s3_client
 
 _MEGABYTE = 1 << 20
 _PART_BYTES = 8 * _MEGABYTE
-_MOST_PARTS = 9_000
+_MAX_PARTS = 9_000
 
 
 def upload_checked(repository: S3ArtifactRepository, file: Path, folder: str, sha256: str) -> str:
-    """Uploads a file into a folder of the artifacts, in parts when it is large; returns what is wrong with what the
-    server then says it holds, empty when it is the file. `sha256` is the file's, 64 hex digits.
+    """Upload a file into a folder of the artifacts, in parts when it is large, and compare size and checksum.
 
-    Raises what boto3 raises.
+    Args:
+        repository: MLflow's repository of the run's artifacts.
+        file: The local file.
+        folder: The target folder, relative to the artifacts.
+        sha256: The file's digest, 64 hex digits. The server rejects an upload whose bytes differ.
+
+    Returns:
+        How the stored object differs from the file, empty when it does not.
+
+    Raises:
+        botocore.exceptions.ClientError: S3 rejected the upload. Other errors of boto3 pass as well.
     """
     from boto3.s3.transfer import TransferConfig
 
     client = s3_client(repository)
     bucket, root = repository.parse_s3_compliant_uri(repository.artifact_uri)
     key, size = f"{root}/{folder}/{file.name}", file.stat().st_size
-    # S3 takes 10,000 parts at most; boto3 must not choose the parts itself, since the checksum depends on them.
-    part = max(_PART_BYTES, -(-size // _MOST_PARTS // _MEGABYTE) * _MEGABYTE)
+    # S3 allows at most 10,000 parts. The checksum depends on the size of the parts, so boto3 must not choose it.
+    part = max(_PART_BYTES, -(-size // _MAX_PARTS // _MEGABYTE) * _MEGABYTE)
     client.upload_file(
         str(file),
         bucket,
@@ -36,19 +46,21 @@ def upload_checked(repository: S3ArtifactRepository, file: Path, folder: str, sh
         ExtraArgs={**(repository.get_s3_file_upload_extra_args() or {}), "ChecksumAlgorithm": "SHA256"},
         Config=TransferConfig(multipart_threshold=part, multipart_chunksize=part),
     )
-    held: dict[str, Any] = client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-    if held["ContentLength"] != size:
-        return f"{file.name} has {held['ContentLength']} bytes there instead of {size}"
-    expected = _base64(bytes.fromhex(sha256)) if size < part else _of_parts(file, part)
-    # Some servers keep no checksums; they have compared the one that was sent, and the size is right.
-    if held.get("ChecksumSHA256", expected) != expected:
-        return f"{file.name} has another checksum there than here"
+    stored: dict[str, Any] = client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+    if stored["ContentLength"] != size:
+        return f"{file.name} has {stored['ContentLength']} bytes in S3 instead of {size}"
+    expected = _base64(bytes.fromhex(sha256)) if size < part else _composite_checksum(file, part)
+    # Some servers keep no checksums. They have compared the one that was sent, and the size is right.
+    if stored.get("ChecksumSHA256", expected) != expected:
+        return f"{file.name} has another checksum in S3 than on this machine"
     return ""
 
 
-def _of_parts(file: Path, part: int) -> str:
-    """The checksum of an object uploaded in parts: https://docs.aws.amazon.com/AmazonS3/latest/userguide/
-    checking-object-integrity-upload.html (composite checksums).
+def _composite_checksum(file: Path, part: int) -> str:
+    """Return the composite checksum of an object that is uploaded in parts of `part` bytes.
+
+    The digest of the parts' digests: https://docs.aws.amazon.com/AmazonS3/latest/userguide/
+    checking-object-integrity-upload.html.
     """
     digests = []
     with file.open("rb") as content:

@@ -1,4 +1,4 @@
-"""The checkpoints of a phase while it runs: where it goes on from, when the next is due, saving it, and which stay."""
+"""Manage the checkpoints of a running phase: resume from one, save the next when due, remove outdated ones."""
 
 import logging
 import operator
@@ -13,7 +13,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from mlflow_plugin.checkpoints.finite import newest_finite
-from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_sound
+from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_verified
 from mlflow_plugin.checkpoints.retention import StoredCheckpoint, plan_removal
 from mlflow_plugin.checkpoints.schedule import CheckpointSchedule
 from mlflow_plugin.checkpoints.state import capture_random_state, collect, restore, restore_random_state
@@ -33,12 +33,20 @@ from mlflow_plugin.store.run_writer import RunWriter
 _logger = logging.getLogger(__name__)
 
 _METRICS_AT_ONCE = 1000
+"""The limit of MLflow for one request."""
 _HISTORIES_AT_ONCE = 8
-"""As many as MLflow takes in one request."""
 
 
 class CheckpointSession:
-    """Everything about the checkpoints of one run of a phase."""
+    """Save, restore and remove the checkpoints of one run of a phase.
+
+    Args:
+        records: Writes tags and metrics of the run.
+        run: The run that computes.
+        phase: Its phase, which declares the checkpoint policy.
+        resumed_from: The interrupted run to resume, None to start from the beginning.
+        termination: The signals that this process receives.
+    """
 
     def __init__(
         self, records: RunWriter, run: PhaseRun, phase: Phase, resumed_from: PhaseRun | None, termination: Termination
@@ -57,30 +65,28 @@ class CheckpointSession:
 
     @property
     def elapsed_seconds(self) -> float:
-        """How long the phase has computed, before it was interrupted too."""
+        """How long the phase has computed in seconds, including the time before it was interrupted."""
         return self._earlier_seconds + time.monotonic() - self._created
 
-    # --- going on from an earlier run ---
+    # --- resuming from an earlier run ---
 
     @cached_property
     def resumed(self) -> LoadedCheckpoint | None:
-        """The newest sound checkpoint to go on from, None when there is none. Raises PhaseError when the store does not
-        answer.
-        """
+        """The checkpoint to resume from, None when none verifies. Raises PhaseError when the store does not answer."""
         if self._resumed_from is None:
             return None
-        found = newest_sound(self._chain(self._resumed_from), self._records.bad_checkpoint)
-        for sentence in found if isinstance(found, list) else found.skipped:
-            _logger.info(f"{self._phase.name}: passed over {sentence}")
-        if isinstance(found, list):
+        newest = newest_verified(self._chain(self._resumed_from), self._records.bad_checkpoint)
+        for sentence in newest if isinstance(newest, list) else newest.skipped:
+            _logger.info(f"{self._phase.name}: skipped {sentence}")
+        if isinstance(newest, list):
             _logger.info(
                 f"{self._phase.name}: no checkpoint of {self._resumed_from.short} verifies; starting from the beginning"
             )
             return None
-        return found
+        return newest
 
     def _chain(self, run: PhaseRun) -> Iterator[PhaseRun]:
-        """A run, the run that it had gone on from, and so on."""
+        """Yield a run, the run that it resumed from, and so on."""
         seen: set[str] = set()
         while run.run_id not in seen:
             yield run
@@ -95,14 +101,22 @@ class CheckpointSession:
                 raise
 
     def restore(self, state: Mapping[str, Any]) -> int:
-        """Puts the interrupted run's state and random states back; returns the step to go on from, 0 without one.
+        """Restore the interrupted run's state and random states.
 
-        Raises PhaseError when the checkpoint does not fit the objects in `state`, UsageError when it is called again.
+        Args:
+            state: The live objects by name, see `state.restore`.
+
+        Returns:
+            The number of completed steps, 0 when there is no checkpoint to resume from.
+
+        Raises:
+            PhaseError: The checkpoint does not fit the objects in `state`.
+            UsageError: Called a second time.
         """
         if self._restored:
             raise UsageError(
-                f"{self._phase.name}: a phase has one state, and one count of steps. Call `restore`, or `steps` with a "
-                "`state`, once; make two loops one, or two phases."
+                f"{self._phase.name}: a phase has one state and one step count. Call `restore`, or `steps` with a "
+                "`state`, only once. Merge two loops into one, or divide them into two phases."
             )
         self._restored = True
         self.begin()
@@ -113,32 +127,38 @@ class CheckpointSession:
             restore(state, loaded.state)
         except PhaseError as error:
             raise PhaseError(
-                f"{self._phase.name}: {loaded.name} of run {loaded.run_id} is sound and does not fit: {error} To start "
-                "anew on purpose: -P decide=rerun."
+                f"{self._phase.name}: {loaded.name} of run {loaded.run_id} is intact but does not fit: {error} To "
+                "start from the beginning instead: -P decide=rerun."
             ) from error
         restore_random_state(loaded.random)
         self.take_over(loaded)
-        # As large as what it was put back into.
+        # Free the loaded state: it is as large as the live one.
         self.__dict__["resumed"] = replace(loaded, state={}, random={})
         return loaded.step
 
     def take_over(self, loaded: LoadedCheckpoint) -> None:
-        """Makes an interrupted run's history this one's: the metrics from before the checkpoint."""
+        """Copy an interrupted run's metrics from before the checkpoint, and continue its step count and duration."""
         copy_metrics(self._records, loaded, self._run.run_id, self._phase.name)
         self._logged_steps = dict(loaded.logged_steps)
         self._first_step = self._newest_step = loaded.step
         self._earlier_seconds = loaded.elapsed_seconds
-        _logger.info(f"{self._phase.name}: goes on from step {loaded.step} of {short(loaded.run_id)}")
+        _logger.info(f"{self._phase.name}: resumes from step {loaded.step} of {short(loaded.run_id)}")
 
     # --- saving ---
 
     def begin(self) -> None:
-        """From here on signals wait for the end of a step, and time is counted for the schedule."""
+        """Defer signals to the end of a step and start the clock of the schedule."""
         self._termination.defer()
         self._began = self._saved_at = time.monotonic()
 
     def due(self, done: int, total: int | None, every: int | None = None) -> bool:
-        """Whether to save after `done` of `total` steps: by the schedule, or because a signal asks this run to end."""
+        """Return whether to save now: the schedule says so, or a signal asks this run to end.
+
+        Args:
+            done: Completed steps.
+            total: All steps, None when unknown.
+            every: Steps between two checkpoints, by default as the phase declares.
+        """
         if self._termination.pending:
             return True
         every = self._phase.checkpoints.every if every is None else every
@@ -150,15 +170,23 @@ class CheckpointSession:
         return CheckpointSchedule(expected, every).due(done, now, self._saved_at, self._writer.cost_seconds)
 
     def logged(self, metrics: Iterable[str], step: int) -> None:
-        """Says that these metrics were logged at a step, by whatever it counts: what was is part of a checkpoint."""
+        """Note the step at which metrics were logged, in whatever unit the script counts. Checkpoints record it."""
         for name in metrics:
             self._logged_steps[name] = max(step, self._logged_steps.get(name, step))
 
     def save(self, state: Mapping[str, Any], step: int, metrics: Mapping[str, float]) -> None:
-        """Copies a state as the one after `step` steps and has it saved behind the loop. When a signal asked this run
-        to end, returns no more: waits until it is saved, and raises what the signal means.
+        """Copy a state and save it in the background.
 
-        Raises PhaseError when the state or an earlier checkpoint cannot be saved; UsageError when steps go backwards.
+        When a signal asked this run to end, this waits until the state is saved and raises the signal's exception.
+
+        Args:
+            state: The live objects by name, see `state.collect`.
+            step: Completed steps.
+            metrics: Metric name -> its value now.
+
+        Raises:
+            PhaseError: The state or an earlier checkpoint cannot be saved.
+            UsageError: `step` is not a whole number, or smaller than before.
         """
         self._termination.defer()
         step = self._counted(step)
@@ -175,42 +203,44 @@ class CheckpointSession:
             self.obey()
 
     def _counted(self, step: int) -> int:
-        """A number of steps, of whatever integer type. Raises UsageError when it is none or smaller than before."""
+        """Return a number of steps of any integer type as int. Raises UsageError as `save` does."""
         try:
             step = operator.index(step)
         except TypeError:
-            raise UsageError(f"{self._phase.name}: `step` is a number of steps; {step!r} is no whole number.") from None
+            raise UsageError(f"{self._phase.name}: `step` must be a whole number of steps, got {step!r}.") from None
         if step < (self._newest_step or 0):
             raise UsageError(
                 f"{self._phase.name}: a checkpoint after step {step} cannot follow the one after step "
-                f"{self._newest_step or 0}: `step` counts the steps done, so it only grows."
+                f"{self._newest_step or 0}. `step` counts the completed steps, so it must not decrease."
             )
         return step
 
     def obey(self) -> None:
-        """Ends this run in order when a signal asked for that: waits for what is being saved, and raises."""
+        """End this run when a signal asked for that: wait for the running save and raise the signal's exception."""
         if self._termination.pending is None:
             return
         self._writer.flush()
         if pending := self._termination.take():
-            kept = f"; {self._writer.newest} is saved" if self._writer.newest else ""
-            raise type(pending)(f"{pending}{kept}")
+            saved = f"; {self._writer.newest} is saved" if self._writer.newest else ""
+            raise type(pending)(f"{pending}{saved}")
 
     def pause(self) -> None:
-        """No loop looks for signals any more: one that waits is obeyed now, and the next at once."""
+        """Stop deferring signals, because no loop checks for them now. Raise a pending one soon, and others at once."""
         self._termination.defer(False)
         self._termination.raise_soon()
 
     def finish(self) -> None:
-        """The end of the phase's work: waits for what is being saved, and obeys a signal that came by then."""
+        """Wait for the running save at the end of the phase's work. Raise the exception of a signal that came since."""
         self._termination.defer()
         with self._termination.step_ended():
-            self.settled()
+            self.wait_until_saved()
         self._termination.obey_at_once()
 
-    def settled(self) -> str:
-        """Waits for what is being saved, and tells what could not be. The name of the newest complete checkpoint of
-        this run, else of the one it went on from; empty without.
+    def wait_until_saved(self) -> str:
+        """Wait for the running save, and log a warning when it fails.
+
+        Returns:
+            The name of this run's newest complete checkpoint, else of the one that it resumed from, else empty.
         """
         try:
             self._writer.flush()
@@ -220,31 +250,33 @@ class CheckpointSession:
         return self._writer.newest or (loaded.name if loaded else "")
 
     def last_good(self) -> str:
-        """After training broke down: `step-000100 of run ID`, the newest checkpoint from before that. Nobody goes on
-        from those after it. Empty without one.
+        """Find the newest finite checkpoint after training diverged, and mark the newer ones as bad.
+
+        Returns:
+            `step-000100 of run ID`, empty when no checkpoint is finite.
         """
-        newest = self.settled()
+        newest = self.wait_until_saved()
         earlier = self._chain(self._resumed_from) if self._resumed_from else ()
         try:
-            found, passed_over = newest_finite(chain([self._run], earlier), self._records.bad_checkpoint)
+            finite, rejected = newest_finite(chain([self._run], earlier), self._records.bad_checkpoint)
         except PhaseError as error:
             _logger.warning(f"{self._phase.name}: attention: {error}")
             return newest
-        for sentence in passed_over:
-            _logger.info(f"{self._phase.name}: no good checkpoint: {sentence}")
-        return f"{found.name} of run {found.run_id}" if found else ""
+        for sentence in rejected:
+            _logger.info(f"{self._phase.name}: rejected checkpoint {sentence}")
+        return f"{finite.name} of run {finite.run_id}" if finite else ""
 
     # --- in the writer's thread ---
 
     def _committing(self, name: str) -> None:
         self._records.check_owner(self._run.run_id)
         if not self._writer.newest:
-            # Who is killed between the first manifest and its tag has left something to go on from.
+            # Before the first manifest: a process that is killed between manifest and tag stays resumable.
             self._records.first_checkpoint(self._run.run_id, name)
 
     def _saved(self, name: str, manifest: Manifest, stall_seconds: float) -> None:
         run_id = self._run.run_id
-        # First: those after it may need its files, whether or not its name can be written now.
+        # First, because later checkpoints may need its files even if its tag cannot be written now.
         self._stored[name] = StoredCheckpoint.of(name, manifest)
         self._records.checkpoint(run_id, name)
         self._records.metrics(run_id, {schema.STALL_MS: stall_seconds * 1000}, manifest.step or 0)
@@ -255,33 +287,35 @@ class CheckpointSession:
         try:
             self._store.remove(removal.files)
         except Exception as error:
-            # Costs room, not progress; it is tried again after the next save.
+            # This costs disk space but no progress, and is retried after the next save.
             if not self._cannot_remove:
                 self._cannot_remove = True
                 _logger.warning(
                     f"{self._phase.name}: attention: old checkpoints cannot be removed and stay for now: {error}"
                 )
             return
-        for gone in removal.checkpoints:
-            left = {path: size for path, size in self._stored[gone].files.items() if path not in removal.files}
-            del self._stored[gone]
+        for removed in removal.checkpoints:
+            left = {path: size for path, size in self._stored[removed].files.items() if path not in removal.files}
+            del self._stored[removed]
             if left:
-                self._stored[gone] = StoredCheckpoint(gone, 0, left, complete=False)
+                self._stored[removed] = StoredCheckpoint(removed, 0, left, complete=False)
 
 
 def copy_metrics(records: RunWriter, loaded: LoadedCheckpoint, target_id: str, label: str) -> None:
-    """Takes over an interrupted run's metrics from before a checkpoint, so that the MLflow UI shows one curve: up to
-    the step at which each had been logged by then; of those that `phase.log` did not log, of the steps before it.
+    """Copy an interrupted run's metrics from before a checkpoint, so that the MLflow UI shows one continuous curve.
+
+    A metric is copied up to the step at which it had been logged when the checkpoint was saved. One that was not logged
+    with `phase.log` is copied up to the step before the checkpoint.
     """
-    client, waiting = records.client, []
+    client, batch = records.client, []
     logged = [name for name in phase_run(client.get_run(loaded.run_id)).metrics if not name.startswith("phase.")]
     with ThreadPoolExecutor(_HISTORIES_AT_ONCE) as pool:
         histories = pool.map(lambda name: client.get_metric_history(loaded.run_id, name), logged)
         for name in progress(logged, description=f"{label}: metrics of {short(loaded.run_id)}"):
             last = loaded.logged_steps.get(name, loaded.step - 1)
-            waiting += [metric for metric in next(histories) if metric.step <= last]
-            while len(waiting) >= _METRICS_AT_ONCE:
-                client.log_batch(target_id, metrics=waiting[:_METRICS_AT_ONCE])
-                del waiting[:_METRICS_AT_ONCE]
-    if waiting:
-        client.log_batch(target_id, metrics=waiting)
+            batch += [metric for metric in next(histories) if metric.step <= last]
+            while len(batch) >= _METRICS_AT_ONCE:
+                client.log_batch(target_id, metrics=batch[:_METRICS_AT_ONCE])
+                del batch[:_METRICS_AT_ONCE]
+    if batch:
+        client.log_batch(target_id, metrics=batch)

@@ -1,5 +1,7 @@
-"""A state copied into host memory in the time that the copying takes; the copies are kept from one checkpoint to the
-next, so that nothing is allocated twice and what did not change is known.
+"""Copy a state into host memory, so that training continues while the copy is written.
+
+The copies are kept from one checkpoint to the next: memory is allocated once, and unchanged tensors are recognized and
+not stored again. Home-made because `torch.distributed.checkpoint.async_save` stores every tensor each time.
 """
 
 import sys
@@ -14,20 +16,25 @@ from mlflow_plugin.checkpoints.tensorfile import PAGE, Block, file_order
 TENSORS_FILE = "tensors.safetensors"
 ARRAYS_FILE = "arrays.safetensors"
 FROZEN_FILES = {TENSORS_FILE: "frozen.safetensors", ARRAYS_FILE: "frozen_arrays.safetensors"}
-"""Where what does not change is put when it would otherwise keep a large file of outdated values alive."""
+"""File -> the file for unchanged values that would otherwise keep a large file of outdated values alive."""
 _KIND = {file: file for file in FROZEN_FILES} | {frozen: file for file, frozen in FROZEN_FILES.items()}
-_COMPARED = 1 << 24
-"""Numbers that are compared at a time."""
-_MOVED_BYTES = 1 << 20
-"""What is smaller is not worth another place in memory."""
+_COMPARED_AT_ONCE = 1 << 24
+"""How many numbers are compared at a time."""
+_REALIGNED_BYTES = 1 << 20
+"""Smaller tensors are not worth moving to another place in memory."""
 _SMALL_BYTES = 1 << 14
-"""What is smaller is always written: no earlier file shall have to stay for the sake of a random state."""
+"""Smaller tensors are always written: an earlier file must not have to stay for the sake of a random state."""
 
 
 @dataclass
 class _Copy:
-    """One tensor's or array's copy. `version` counts its changes; `stored_in` names the file that holds this version
-    (`step-000020/tensors.safetensors`), empty when none does.
+    """The copy of one tensor or array.
+
+    Attributes:
+        buffer: The copy, in host memory.
+        version: How often it has changed.
+        stored_in: The file that holds this version (`step-000020/tensors.safetensors`), empty when none does.
+        changes: Whether it changed after the first copy. It is then no longer compared.
     """
 
     buffer: Any
@@ -38,7 +45,12 @@ class _Copy:
 
 @dataclass(frozen=True)
 class Layout:
-    """What of a state is to be written, by file, and by kind of file and name where the rest lies."""
+    """How a state is divided into files.
+
+    Attributes:
+        blocks: File -> the tensors or arrays to write into it.
+        elsewhere: Kind of file -> name -> the file of an earlier checkpoint that holds the tensor or array.
+    """
 
     blocks: dict[str, list[Block]]
     elsewhere: dict[str, dict[str, str]]
@@ -46,9 +58,9 @@ class Layout:
 
 @dataclass
 class Snapshot:
-    """A state at one moment: `tree` is its JSON, and what it names lies in the copies, by file and name.
+    """A state at one moment: `tree` is its JSON; the tensors and arrays that it names are in the copies.
 
-    Valid until the next `Snapshots.take`, so what is to be written must be written before.
+    Valid until the next `Snapshots.take`: write it before.
     """
 
     tree: object
@@ -58,29 +70,31 @@ class Snapshot:
     _lock: threading.Lock = field(repr=False)
 
     def layout(self, folder: str) -> Layout:
-        """How this state is stored as the checkpoint `folder`: what no earlier one holds is written, and what is all
-        that is still needed of a file twice its size, so that the file can go.
+        """Divide this state into files for the checkpoint `folder`.
+
+        Written are the values that no earlier checkpoint holds, and the unchanged values of a file when they make up
+        less than half of it, so that the file can be deleted.
         """
         blocks: dict[str, list[Block]] = {}
         elsewhere: dict[str, dict[str, str]] = {}
         with self._lock:
             for file, copies in self._copies.items():
-                held: dict[str, list[Block]] = {}
+                by_file: dict[str, list[Block]] = {}
                 for name, copy in copies.items():
                     block = _block(name, copy.buffer)
                     small = len(block.content) < _SMALL_BYTES
-                    held.setdefault("" if small else copy.stored_in, []).append(block)
-                blocks[file] = held.pop("", [])
+                    by_file.setdefault("" if small else copy.stored_in, []).append(block)
+                blocks[file] = by_file.pop("", [])
                 elsewhere[file] = {}
-                for place, kept in held.items():
-                    if 2 * _size(kept) < self._stored_bytes[place]:
-                        blocks.setdefault(FROZEN_FILES[file], []).extend(kept)
-                        place = f"{folder}/{FROZEN_FILES[file]}"
-                    elsewhere[file] |= {block.name: place for block in kept}
-        return Layout({file: found for file, found in blocks.items() if found}, elsewhere)
+                for stored_in, unchanged in by_file.items():
+                    if 2 * _size(unchanged) < self._stored_bytes[stored_in]:
+                        blocks.setdefault(FROZEN_FILES[file], []).extend(unchanged)
+                        stored_in = f"{folder}/{FROZEN_FILES[file]}"
+                    elsewhere[file] |= {block.name: stored_in for block in unchanged}
+        return Layout({file: written for file, written in blocks.items() if written}, elsewhere)
 
     def mark_stored(self, layout: Layout, folder: str) -> None:
-        """Says that what a layout writes is safely stored below `folder`; later snapshots refer to it there."""
+        """Note that the blocks of a layout are stored below `folder`, so that later snapshots refer to them there."""
         with self._lock:
             for file, blocks in layout.blocks.items():
                 self._stored_bytes[f"{folder}/{file}"] = _size(blocks)
@@ -92,10 +106,10 @@ class Snapshot:
 
 
 class Snapshots:
-    """Takes snapshots of one state, over and over, into the same memory: as much as the state's tensors and arrays.
+    """Take snapshots of one state repeatedly into the same host memory, as large as the state's tensors and arrays.
 
-    What is found unchanged is neither copied nor stored again. What changed once is taken to change always and is not
-    compared any more, so comparing costs only where it saves.
+    Unchanged values are neither copied nor stored again. A value that has changed once is assumed to change always and
+    is no longer compared, so comparing costs time only where it saves a copy.
     """
 
     def __init__(self) -> None:
@@ -104,33 +118,37 @@ class Snapshots:
         self._lock = threading.Lock()
 
     def take(self, state: object) -> Snapshot:
-        """Copies a state of plain values, tensors and arrays. Raises PhaseError naming what cannot be saved."""
+        """Copy a state of plain values, tensors and arrays, on any device.
+
+        Raises:
+            PhaseError: A value has an unsupported type. The message names its key path.
+        """
         encoder = Encoder()
         tree = encoder.encode(state)
         copies = {
             TENSORS_FILE: self._update(TENSORS_FILE, encoder.tensors, _TorchMemory),
             ARRAYS_FILE: self._update(ARRAYS_FILE, encoder.arrays, _NumpyMemory),
         }
-        _await_copies(encoder.tensors.values())
+        _synchronize(encoder.tensors.values())
         self._copies = copies
-        versions = {(file, name): copy.version for file, held in copies.items() for name, copy in held.items()}
+        versions = {(file, name): copy.version for file, by_name in copies.items() for name, copy in by_name.items()}
         return Snapshot(tree, copies, versions, self._stored_bytes, self._lock)
 
     def _update(
         self, file: str, live: Mapping[str, Any], memory: "type[_TorchMemory | _NumpyMemory]"
     ) -> dict[str, _Copy]:
-        held, copies, changed = self._copies[file], {}, set()
+        previous, copies, changed = self._copies[file], {}, set()
         for name, value in live.items():
-            copy = held.get(name)
+            copy = previous.get(name)
             if copy is None or not memory.fits(copy.buffer, value):
                 copy = _Copy(memory.allocate(value, 0))
-            elif not copy.changes and memory.same(copy.buffer, value):
+            elif not copy.changes and memory.equal(copy.buffer, value):
                 copies[name] = copy
                 continue
             copy.changes = copy.version > 0
             copies[name] = copy
             changed.add(name)
-        self._place(copies, changed, live, memory)
+        self._align(copies, changed, live, memory)
         for name in changed:
             memory.fill(copies[name].buffer, live[name])
             with self._lock:
@@ -138,26 +156,29 @@ class Snapshots:
                 copies[name].stored_in = ""
         return copies
 
-    def _place(self, copies: Mapping[str, _Copy], changed: set[str], live: Mapping[str, Any], memory: Any) -> None:
-        """Lets what will be written lie in memory as it will in the file, relative to pages, so that the disk can take
-        it from there. It is moved once, when it shows what changes.
+    def _align(self, copies: Mapping[str, _Copy], changed: set[str], live: Mapping[str, Any], memory: Any) -> None:
+        """Give each copy the offset within a page that it will have in the file, so that it is written without copying.
+
+        A copy is moved at most once: when it is known which values change.
         """
         offset = 0
         for name in sorted(copies, key=lambda name: file_order(name, copies[name].buffer.itemsize)):
             copy, size = copies[name], copies[name].buffer.nbytes
-            if name in changed and size >= _MOVED_BYTES and memory.offset_in_page(copy.buffer) != offset % PAGE:
+            if name in changed and size >= _REALIGNED_BYTES and memory.offset_in_page(copy.buffer) != offset % PAGE:
                 copy.buffer = memory.allocate(live[name], offset % PAGE)
             if name in changed or size < _SMALL_BYTES or not copy.stored_in:
                 offset += size
 
 
-def _await_copies(tensors: Iterable[Any]) -> None:
-    """Returns once what was copied from GPUs is there. Each has a queue of its own."""
+def _synchronize(tensors: Iterable[Any]) -> None:
+    """Wait until all copies from GPUs have arrived. Each GPU has a queue of its own."""
     for device in {tensor.device for tensor in tensors if tensor.is_cuda}:
         sys.modules["torch"].cuda.synchronize(device)
 
 
 class _TorchMemory:
+    """Allocate, compare and fill copies of torch tensors."""
+
     @staticmethod
     def fits(buffer: Any, live: Any) -> bool:
         return bool(buffer.shape == live.shape and buffer.dtype == live.dtype)
@@ -175,15 +196,15 @@ class _TorchMemory:
         return int(buffer.data_ptr() % PAGE)
 
     @staticmethod
-    def same(buffer: Any, live: Any) -> bool:
+    def equal(buffer: Any, live: Any) -> bool:
         torch = sys.modules["torch"]
         if not live.is_contiguous():
             return False
-        # As whole numbers: -0.0 and 0.0 are equal but not the same, a NaN is the same but not equal.
-        kind = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[live.element_size()]
-        before, now = buffer.view(kind).reshape(-1), live.view(kind).reshape(-1)
-        # In parts, since a GPU may have no room for the whole.
-        parts = (slice(start, start + _COMPARED) for start in range(0, now.numel(), _COMPARED))
+        # Compared bit by bit, as integers: 0.0 == -0.0 although their bits differ, and NaN != NaN.
+        integer = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[live.element_size()]
+        before, now = buffer.view(integer).reshape(-1), live.view(integer).reshape(-1)
+        # In parts, since a GPU may have no memory left for the whole.
+        parts = (slice(start, start + _COMPARED_AT_ONCE) for start in range(0, now.numel(), _COMPARED_AT_ONCE))
         return all(torch.equal(now[part], before[part].to(live.device)) for part in parts)
 
     @staticmethod
@@ -192,6 +213,8 @@ class _TorchMemory:
 
 
 class _NumpyMemory:
+    """Allocate, compare and fill copies of NumPy arrays (of uint8, see `Encoder`)."""
+
     @staticmethod
     def fits(buffer: Any, live: Any) -> bool:
         return bool(buffer.shape == live.shape)
@@ -205,7 +228,7 @@ class _NumpyMemory:
         return int(buffer.ctypes.data % PAGE)
 
     @staticmethod
-    def same(buffer: Any, live: Any) -> bool:
+    def equal(buffer: Any, live: Any) -> bool:
         return bool((buffer == live).all())
 
     @staticmethod
@@ -218,7 +241,7 @@ def _size(blocks: Iterable[Block]) -> int:
 
 
 def _block(name: str, buffer: Any) -> Block:
-    """A copy as bytes, without copying it again."""
+    """Return a copy's bytes without copying them again."""
     dtype, shape = str(buffer.dtype).removeprefix("torch."), tuple(buffer.shape)
     if hasattr(buffer, "element_size"):
         flat = buffer.reshape(-1).view(sys.modules["torch"].uint8).numpy()

@@ -1,4 +1,7 @@
-"""Temporary folders whose leftovers are removed: a process that is killed cannot do it, the next one can."""
+"""Temporary folders that the next process removes when theirs was killed.
+
+Home-made because `tempfile` leaves a folder behind when its process is killed, and checkpoints are large.
+"""
 
 import fcntl
 import shutil
@@ -13,19 +16,21 @@ _LOCK = ".lock"
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """An empty folder for as long as the block is open. Removes those whose process has died."""
+    """Create an empty folder for the duration of the block. Removes first those of processes that have ended."""
     _remove_abandoned()
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as made, open(Path(made, "unlocked"), "wb") as lock:
-        # The system gives up a lock whose process ends, however it ends. Only locked does it bear the name looked for.
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as created, open(Path(created, "unlocked"), "wb") as lock:
+        # The kernel releases the lock when its process ends, however it ends. The file gets the name that
+        # `_remove_abandoned` looks for only once it is locked.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        Path(lock.name).rename(Path(made, _LOCK))
-        folder = Path(made, "files")
+        Path(lock.name).rename(Path(created, _LOCK))
+        folder = Path(created, "files")
         folder.mkdir()
         yield folder
 
 
 def _remove_abandoned() -> None:
     for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
-        with suppress(OSError), open(lock, "rb+") as held:  # Locked: in use. Not to be opened: somebody else's.
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # An OSError means that the folder is in use (locked) or belongs to another user (cannot be opened).
+        with suppress(OSError), open(lock, "rb+") as abandoned:
+            fcntl.flock(abandoned, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(lock.parent, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""The state of a training loop: collected from live objects, and put back exactly.
+"""Collect the state of a training loop from live objects and restore it exactly.
 
-torch and NumPy are looked at only when something else has imported them.
+torch and NumPy are used only when something else has imported them.
 """
 
 import random
@@ -16,7 +16,7 @@ _SAVE_AND_LOAD = (("state_dict", "load_state_dict"), ("get_state", "set_state"),
 
 
 def capture_random_state() -> dict[str, Any]:
-    """State of the global random generators, as far as imported: Python's, NumPy's, torch's on CPU and CUDA."""
+    """Return the states of the global random generators: Python's, and NumPy's and torch's (CPU, CUDA) if imported."""
     captured: dict[str, Any] = {"python": random.getstate()}
     if "numpy" in sys.modules:
         import numpy as np
@@ -32,11 +32,15 @@ def capture_random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Put the global random generators back. GPUs beyond those that are here now are passed over.
+    """Restore the global random generators. States of GPUs that this machine does not have are skipped.
 
-    Raises PhaseError when the state is not one that `capture_random_state` gave.
+    Args:
+        state: The result of `capture_random_state`.
+
+    Raises:
+        PhaseError: `state` has another form.
     """
-    with explained("The saved random state cannot be restored", "Start from the beginning to have exact results."):
+    with as_phase_error("The saved random state cannot be restored", "Start from the beginning to have exact results."):
         random.setstate(state["python"])
         if "numpy" in state:
             import numpy as np
@@ -46,33 +50,44 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
             import torch
 
             torch.set_rng_state(state["torch"])
-            here = torch.cuda.device_count() if "cuda" in state else 0
-            for device, cuda_state in enumerate(state.get("cuda", [])[:here]):
+            device_count = torch.cuda.device_count() if "cuda" in state else 0
+            for device, cuda_state in enumerate(state.get("cuda", [])[:device_count]):
                 torch.cuda.set_rng_state(cuda_state, device)
 
 
 def collect(state: Mapping[str, object]) -> dict[str, Any]:
-    """What `save_state` can save of live objects, by the same keys.
+    """Collect from live objects the state that `save_state` can write.
 
-    Objects with `state_dict()` give that (models, optimizers, schedulers, scalers), random generators their state;
-    plain values,
-    tensors, arrays, dictionaries and lists, of such objects too, give themselves: save before they change.
-    Raises PhaseError naming a value that can neither be saved nor restored.
+    Args:
+        state: Name -> an object with `state_dict()` (model, optimizer, scheduler, scaler), a random generator, a
+            tensor, an array, a plain value, or dictionaries, lists and tuples of these.
+
+    Returns:
+        The same keys with `state_dict()` of each object and the state of each generator. Tensors and arrays are not
+        copied: save them before training changes them.
+
+    Raises:
+        PhaseError: A value can neither be saved nor restored. The message names its key path.
     """
     return {key: _collected(value, key) for key, value in state.items()}
 
 
 def restore(state: Mapping[str, object], saved: Mapping[str, Any]) -> None:
-    """Put a saved state back into the live objects it was collected from, in place.
+    """Restore a saved state into the live objects that it was collected from, in place.
 
-    Tensors, arrays, dictionaries and lists are filled; a plain value is assigned to its key, so `state` must then be
-    a dictionary that the caller looks at. Raises PhaseError naming the key when the two do not fit.
+    Args:
+        state: The live objects by name, as given to `collect`. Tensors, arrays, dictionaries and lists are filled in
+            place. A plain value is assigned to its key, so `state` must then be a mutable mapping.
+        saved: The result of `collect`, as `load_state` returned it.
+
+    Raises:
+        PhaseError: The two have different keys, types, shapes or dtypes. The message names the key.
     """
     if set(state) != set(saved):
         different = ", ".join(sorted(map(str, set(state) ^ set(saved))))
         raise PhaseError(
-            f"The checkpoint and the script do not keep the same state: {different} is only in one. Start from the "
-            "beginning, or go back to the script that saved it."
+            f"The checkpoint and the script do not keep the same state: {different} is only in one of them. Start from "
+            "the beginning, or go back to the script that saved it."
         )
     for key, live in state.items():
         restored = _restored(live, saved[key], key)
@@ -83,7 +98,7 @@ def restore(state: Mapping[str, object], saved: Mapping[str, Any]) -> None:
 
 
 def _holder(value: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]] | None:
-    """How to get and set the state of an object that keeps its own, None for other values."""
+    """Return the getter and the setter of an object's own state, None for other values."""
     generator = getattr(value, "bit_generator", None)  # numpy.random.Generator
     if generator is not None:
         return lambda: generator.state, lambda saved: setattr(generator, "state", saved)
@@ -103,16 +118,16 @@ def _collected(value: Any, path: str) -> Any:
         return type(value)(_collected(item, f"{path}.{index}") for index, item in enumerate(value))
     if not can_encode(value):
         raise PhaseError(
-            f"The state at {path} can neither be saved nor restored: it is a {type(value).__qualname__}. Give an "
+            f"The state at {path} can neither be saved nor restored: it is a {type(value).__qualname__}. Use an "
             "object with state_dict() and load_state_dict(), a tensor, an array, or plain values in lists and dicts."
         )
     return value
 
 
 def _restored(live: Any, saved: Any, path: str) -> Any:
-    """What shall stand where `live` stands: `live` itself, filled, wherever it can be filled."""
+    """Return the value that replaces `live`: `live` itself, filled, wherever it can be filled."""
     holder = _holder(live)
-    with explained(f"The checkpoint does not fit the state at {path}", "Start from the beginning."):
+    with as_phase_error(f"The checkpoint does not fit the state at {path}", "Start from the beginning."):
         if holder:
             holder[1](saved)
             return live
@@ -143,7 +158,7 @@ def _filled_sequence(live: Any, saved: Any, path: str) -> Any:
         restored = [_restored(item, old, f"{path}.{index}") for index, (item, old) in pairs]
     elif any(_holder(item) for item in live):
         raise PhaseError(
-            f"The checkpoint has {len(saved)} states for the {len(live)} at {path}. Start from the beginning."
+            f"The checkpoint has {len(saved)} states for the {len(live)} objects at {path}. Start from the beginning."
         )
     else:
         restored = list(saved)
@@ -156,7 +171,8 @@ def _filled_sequence(live: Any, saved: Any, path: str) -> Any:
 def _filled_tensor(live: Any, saved: Any) -> Any:
     if live.shape != saved.shape or live.dtype != saved.dtype:
         raise ValueError(
-            f"{tuple(saved.shape)} of {saved.dtype} was saved, {tuple(live.shape)} of {live.dtype} is here"
+            f"the checkpoint has shape {tuple(saved.shape)} and dtype {saved.dtype}, "
+            f"the script has {tuple(live.shape)} and {live.dtype}"
         )
     if hasattr(live, "copy_"):
         live.detach().copy_(saved)
@@ -171,13 +187,13 @@ def _is_tensor(value: object) -> bool:
 
 
 @contextmanager
-def explained(what: str, advice: str) -> Iterator[None]:
-    """Turns whatever other libraries raise here into one message."""
+def as_phase_error(problem: str, advice: str) -> Iterator[None]:
+    """Convert every exception inside the block into a PhaseError that states the problem, its cause and the advice."""
     try:
         yield
     except PhaseError:
         raise
     except ImportError as error:
-        raise PhaseError(f"{what}: {error}. Install mlflow-phases[torch].") from error
+        raise PhaseError(f"{problem}: {error}. Install mlflow-phases[torch].") from error
     except Exception as error:
-        raise PhaseError(f"{what} ({type(error).__name__}: {error}). {advice}") from error
+        raise PhaseError(f"{problem} ({type(error).__name__}: {error}). {advice}") from error

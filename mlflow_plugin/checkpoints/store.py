@@ -1,4 +1,4 @@
-"""Where the checkpoints of one run lie: `checkpoints/step-000100/` among its artifacts, its manifest written last."""
+"""Store the checkpoints of one run among its artifacts: `checkpoints/step-000100/`, the manifest written last."""
 
 import os
 import re
@@ -25,26 +25,36 @@ _NAME = re.compile(r"step-(\d{6,})")
 
 
 def checkpoint_name(step: int) -> str:
-    """`step-000100`; numbers above six digits simply grow, since they are compared as numbers."""
+    """Return the name of the checkpoint after `step` steps. Names are compared as numbers, so they may get longer.
+
+    >>> checkpoint_name(100)
+    'step-000100'
+    """
     return f"step-{step:06d}"
 
 
 def checkpoint_step(name: str) -> int | None:
-    """100 for `step-000100`, None for what is no name of a checkpoint."""
+    """Return the step of a checkpoint's name, None for any other name.
+
+    >>> checkpoint_step("step-000100")
+    100
+    """
     match = _NAME.fullmatch(name)
     return int(match[1]) if match else None
 
 
 def checkpoint_folders(paths: Iterable[str]) -> list[str]:
-    """The names of checkpoints among the first parts of paths, each once, by rising step."""
+    """Return the names of checkpoints among the first components of paths, each once, by rising step."""
     folders = {path.split("/", 1)[0] for path in paths}
     steps = {name: step for name in folders if (step := checkpoint_step(name)) is not None}
     return sorted(steps, key=steps.__getitem__)
 
 
 def newest_complete(artifact_uri: str) -> str:
-    """The name of the newest checkpoint of a run that has a manifest, empty without one. Raises PhaseError when the
-    store does not answer.
+    """Return the name of a run's newest checkpoint that has a manifest, empty when there is none.
+
+    Raises:
+        PhaseError: The store does not answer.
     """
     present = CheckpointStore(artifact_uri).listing()
     complete = checkpoint_folders(path for path in present if path.endswith(f"/{schema.MANIFEST_FILE}"))
@@ -52,7 +62,7 @@ def newest_complete(artifact_uri: str) -> str:
 
 
 class CheckpointStore:
-    """Writes, lists, fetches and removes the checkpoints of the run whose artifacts lie at `artifact_uri`."""
+    """Write, list, fetch and remove the checkpoints of the run whose artifacts are at `artifact_uri`."""
 
     def __init__(self, artifact_uri: str) -> None:
         self.artifact_uri = artifact_uri
@@ -67,19 +77,19 @@ class CheckpointStore:
 
     @property
     def is_local(self) -> bool:
-        """Whether the artifacts lie in a folder of this machine."""
+        """True when the artifacts are in a folder of this machine."""
         return self._local is not None
 
     @property
     def exists(self) -> bool:
-        """False when the artifacts lie in a local folder that is not there."""
+        """False when the artifacts belong into a local folder that does not exist."""
         return self._local is None or self._local.parent.is_dir()
 
     # --- writing ---
 
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:
-        """The folder to write a checkpoint's files into: in a local store its own, so that they are written once."""
+        """Yield the folder to write a checkpoint's files into. In a local store this is already the final folder."""
         if self._local is not None:
             yield self._local / name
             return
@@ -87,37 +97,38 @@ class CheckpointStore:
             yield folder
 
     def publish(self, name: str, folder: Path, files: Mapping[str, FileEntry]) -> None:
-        """Returns once the store holds these files of a staging folder and says so itself.
+        """Copy files from a staging folder into the store and verify that it holds them.
 
-        Raises PhaseError when it holds something else, and what the store's client raises.
+        Raises:
+            PhaseError: The store holds another number of bytes, or other bytes. Errors of the store's client pass.
         """
         if self._local is not None:
             sync(folder)
-            held = {file: (folder / file).stat().st_size for file in files}
+            sizes = {file: (folder / file).stat().st_size for file in files}
         else:
-            held = self._upload(name, folder, files)
+            sizes = self._upload(name, folder, files)
         for file, entry in files.items():
-            if held.get(file) != entry.size:
+            if sizes.get(file) != entry.size:
                 raise PhaseError(
-                    f"the store holds {held.get(file, 'no')} bytes of {name}/{file} instead of {entry.size}"
+                    f"the store holds {sizes.get(file, 'no')} bytes of {name}/{file} instead of {entry.size}"
                 )
 
     def _upload(self, name: str, folder: Path, files: Mapping[str, FileEntry]) -> dict[str, int]:
-        where = f"{schema.CHECKPOINTS_FOLDER}/{name}"
+        target = f"{schema.CHECKPOINTS_FOLDER}/{name}"
         if not self.artifact_uri.startswith("s3:"):
             for file in files:
-                self._repository.log_artifact(str(folder / file), where)
-            return listing(self.artifact_uri, where)
+                self._repository.log_artifact(str(folder / file), target)
+            return listing(self.artifact_uri, target)
         from mlflow_plugin.checkpoints.s3 import upload_checked
 
         for file, entry in files.items():
             repository = cast("S3ArtifactRepository", self._repository)
-            if fault := upload_checked(repository, folder / file, where, entry.sha256):
-                raise PhaseError(f"{self.artifact_uri}/{where}: {fault}")
+            if difference := upload_checked(repository, folder / file, target, entry.sha256):
+                raise PhaseError(f"{self.artifact_uri}/{target}: {difference}")
         return {file: entry.size for file, entry in files.items()}
 
     def commit(self, name: str, manifest: Manifest) -> None:
-        """Writes the manifest, in one step, which makes a checkpoint of the files that were published."""
+        """Write the manifest atomically. The published files are a checkpoint from then on."""
         text = manifest.to_json()
         if self._local is None:
             with temporary_folder() as folder:
@@ -135,39 +146,43 @@ class CheckpointStore:
     # --- reading ---
 
     def listing(self) -> dict[str, int]:
-        """Path below `checkpoints/` -> size in bytes. Raises PhaseError when the store does not answer."""
+        """Return path below `checkpoints/` -> size in bytes. Raises PhaseError when the store does not answer."""
         return listing(self.artifact_uri, schema.CHECKPOINTS_FOLDER)
 
     def manifest(self, name: str) -> Manifest:
-        """Raises PhaseError when it is damaged, OSError and MlflowException when it cannot be read."""
+        """Read a checkpoint's manifest. Raises PhaseError when it is damaged, OSError or MlflowException otherwise."""
         with self._fetched([f"{name}/{schema.MANIFEST_FILE}"]) as folder:
             return Manifest.from_json((folder / name / schema.MANIFEST_FILE).read_bytes())
 
     @contextmanager
     def opened(self, name: str, manifest: Manifest) -> Iterator[Path]:
-        """A folder that holds a checkpoint's files, every byte checked, and beside it those that it refers to.
+        """Yield a folder with a checkpoint's files. The files that it refers to are in the folders beside it.
 
-        Raises PhaseError when something is missing or damaged, OSError and MlflowException when it cannot be read.
+        Every byte is verified against the manifest.
+
+        Raises:
+            PhaseError: A file is missing or damaged.
+            OSError, MlflowException: A file cannot be read.
         """
-        wanted = {**{f"{name}/{file}": entry for file, entry in manifest.files.items()}, **manifest.references}
-        with self._fetched(wanted) as folder:
-            if faults := Manifest(wanted).verify(folder):
+        needed = {**{f"{name}/{file}": entry for file, entry in manifest.files.items()}, **manifest.references}
+        with self._fetched(needed) as folder:
+            if faults := Manifest(needed).verify(folder):
                 raise PhaseError(faults[0].removesuffix("."))
             yield folder / name
 
     @contextmanager
     def _fetched(self, files: Iterable[str]) -> Iterator[Path]:
-        """A folder with these files, by their path below `checkpoints/`."""
+        """Yield a folder with these files, by their path below `checkpoints/`."""
         if self._local is not None:
             yield self._local
             return
         with temporary_folder() as folder:
 
-            def arrived() -> str:
+            def downloaded() -> str:
                 size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-                return f"{size / 1e6:,.0f} MB of the checkpoint have arrived"
+                return f"{size / 1e6:,.0f} MB of the checkpoint are downloaded"
 
-            with said_now_and_then(arrived):
+            with said_now_and_then(downloaded):
                 for file in files:
                     target = folder / safe_relative_path(file)
                     target.parent.mkdir(parents=True, exist_ok=True)
@@ -177,7 +192,7 @@ class CheckpointStore:
     # --- removing ---
 
     def remove(self, files: Iterable[str]) -> None:
-        """Removes files by their path below `checkpoints/`, in this order. What is gone already is no error."""
+        """Delete files by their path below `checkpoints/`, in this order. A missing file is not an error."""
         for file in files:
             path = safe_relative_path(file)
             if self._local is not None:

@@ -1,7 +1,7 @@
-"""Writing a safetensors file from memory that is already there: no second copy, digested on the way.
+"""Write a safetensors file directly from existing buffers, without a second copy, and digest it meanwhile.
 
-`safetensors.torch.save_file` holds Python's lock while it writes, which would stop the training that a checkpoint is
-written beside; reading is left to that library. The format: https://github.com/huggingface/safetensors#format.
+Home-made because `safetensors.torch.save_file` holds the global interpreter lock while it writes, which would stop the
+training loop. Files are read with that library. The format: https://github.com/huggingface/safetensors#format.
 """
 
 import ctypes
@@ -35,7 +35,7 @@ _DTYPE_NAMES = {
 
 @dataclass(frozen=True)
 class Block:
-    """A tensor's name, dtype (as torch or NumPy call it), shape, bytes per number, and its bytes in row order."""
+    """A tensor: its name, dtype (as torch or NumPy call it), shape, bytes per number, and its bytes in row order."""
 
     name: str
     dtype: str
@@ -45,14 +45,23 @@ class Block:
 
 
 def write_blocks(path: Path, blocks: Sequence[Block], *, past_cache: bool = False) -> FileEntry:
-    """Writes a safetensors file; returns its sha256 and size. Not yet synced to disk. Raises OSError.
+    """Write a safetensors file. It is not yet synced to disk.
 
-    `past_cache` writes past the operating system's page cache where that is possible: a fraction of the processor time,
-    and what training has in the cache stays there. Not for a file that is read again at once.
+    Args:
+        path: Overwritten when it exists.
+        blocks: The tensors, in any order.
+        past_cache: Bypass the operating system's page cache where possible. This takes a fraction of the processor
+            time, and the data that training reads stays in the cache. Not for a file that is read again at once.
+
+    Returns:
+        The file's sha256 and size in bytes.
+
+    Raises:
+        OSError: The file cannot be written.
     """
     ordered = sorted(blocks, key=lambda block: file_order(block.name, block.itemsize))
     with _opened(path, past_cache=past_cache) as descriptor, _Stream(descriptor) as stream:
-        stream.gather(memoryview(_header(ordered)))
+        stream.buffer(memoryview(_header(ordered)))
         for block in ordered:
             stream.write(block.content)
         stream.end()
@@ -60,54 +69,57 @@ def write_blocks(path: Path, blocks: Sequence[Block], *, past_cache: bool = Fals
 
 
 def file_order(name: str, itemsize: int) -> tuple[int, str]:
-    """By this they lie in the file. Wide numbers come first: readers map the file into memory, where each number must
-    lie at a multiple of its size.
+    """Return the sort key of a tensor within the file.
+
+    Wide numbers come first: readers memory-map the file, and each number must be at a multiple of its size.
     """
     return -itemsize, name
 
 
 class _Stream:
-    """Writes to an open file, in whole pages, and digests what it writes. `size` is what it was given so far."""
+    """Write to an open file in whole pages and digest the content. `size` counts the bytes received so far."""
 
     def __init__(self, descriptor: int) -> None:
         self.sha256, self.size = hashlib.sha256(), 0
         self._descriptor, self._filled = descriptor, 0
-        self._gathered = mmap.mmap(-1, _CHUNK_BYTES)
+        self._buffer = mmap.mmap(-1, _CHUNK_BYTES)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._gathered.close()
+        self._buffer.close()
 
     def write(self, content: memoryview) -> None:
-        """Straight from memory what lies there, relative to pages, as in the file; the rest is gathered first."""
-        begun = min(len(content), -self.size % PAGE)
-        self.gather(content[:begun])
-        pages = (len(content) - begun) // PAGE * PAGE
-        if pages and _address(content) % PAGE == -begun % PAGE:
+        """Write whole pages directly from memory when they have the same alignment in the file. Buffer the rest."""
+        head = min(len(content), -self.size % PAGE)
+        self.buffer(content[:head])
+        pages = (len(content) - head) // PAGE * PAGE
+        if pages and _address(content) % PAGE == -head % PAGE:
             self._flush()
-            for start in range(begun, begun + pages, _CHUNK_BYTES):
-                with content[start : min(start + _CHUNK_BYTES, begun + pages)] as part:
+            for start in range(head, head + pages, _CHUNK_BYTES):
+                with content[start : min(start + _CHUNK_BYTES, head + pages)] as part:
                     self._put(part)
-            self.size, begun = self.size + pages, begun + pages
-        self.gather(content[begun:])
+            self.size, head = self.size + pages, head + pages
+        self.buffer(content[head:])
 
-    def gather(self, content: memoryview) -> None:
+    def buffer(self, content: memoryview) -> None:
+        """Copy content into the buffer, which is written whenever it is full."""
         self.size += len(content)
         while content:
-            taken = min(len(content), _CHUNK_BYTES - self._filled)
-            self._gathered[self._filled : self._filled + taken] = content[:taken]
-            self._filled, content = self._filled + taken, content[taken:]
+            copied = min(len(content), _CHUNK_BYTES - self._filled)
+            self._buffer[self._filled : self._filled + copied] = content[:copied]
+            self._filled, content = self._filled + copied, content[copied:]
             if self._filled == _CHUNK_BYTES:
                 self._flush()
 
     def end(self) -> None:
-        _through_cache(self._descriptor)  # What is left is no whole page.
+        """Write the rest of the buffer, which is not a whole page."""
+        _use_page_cache(self._descriptor)
         self._flush()
 
     def _flush(self) -> None:
-        with memoryview(self._gathered) as gathered, gathered[: self._filled] as part:
+        with memoryview(self._buffer) as buffer, buffer[: self._filled] as part:
             self._put(part)
         self._filled = 0
 
@@ -115,13 +127,13 @@ class _Stream:
         self.sha256.update(part)
         written = os.write(self._descriptor, part)
         while written < len(part):
-            _through_cache(self._descriptor)
+            _use_page_cache(self._descriptor)  # A partial write has ended within a page.
             with part[written:] as rest:
                 written += os.write(self._descriptor, rest)
 
 
 def _address(content: memoryview) -> int:
-    """Where it lies in memory; never at a page for what may only be read, which is little."""
+    """Return the address in memory. Read-only content, which is small, gets one that is never page-aligned."""
     return 1 if content.readonly else ctypes.addressof(ctypes.c_char.from_buffer(content))
 
 
@@ -133,36 +145,40 @@ def _opened(path: Path, *, past_cache: bool) -> Iterator[int]:
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        descriptor = os.open(path, flags, 0o666)  # A file system that knows only the cache.
+        descriptor = os.open(path, flags, 0o666)  # This file system cannot bypass the cache.
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _through_cache(descriptor: int) -> None:
+def _use_page_cache(descriptor: int) -> None:
     if hasattr(os, "O_DIRECT"):
         fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_DIRECT)
 
 
 def _header(blocks: Sequence[Block]) -> bytes:
-    described, offset = {}, 0
+    entries, offset = {}, 0
     for block in blocks:
         end = offset + len(block.content)
-        described[block.name] = {
+        entries[block.name] = {
             "dtype": _dtype_name(block.dtype),
             "shape": list(block.shape),
             "data_offsets": [offset, end],
         }
         offset = end
-    text = json.dumps(described, separators=(",", ":")).encode("utf-8")
-    # So that in a large file the first number begins at a page.
+    text = json.dumps(entries, separators=(",", ":")).encode("utf-8")
+    # Padded, so that the first number of a large file is at the beginning of a page.
     text += b" " * (-(8 + len(text)) % (PAGE if offset >= _LARGE_BYTES else 8))
     return len(text).to_bytes(8, "little") + text
 
 
 def _dtype_name(dtype: str) -> str:
-    """`float32` -> `F32`, `uint8` -> `U8`."""
+    """Return the name of a dtype in a safetensors header.
+
+    >>> _dtype_name("float32"), _dtype_name("uint8"), _dtype_name("bfloat16")
+    ('F32', 'U8', 'BF16')
+    """
     if dtype in _DTYPE_NAMES:
         return _DTYPE_NAMES[dtype]
     kind, bits = dtype.rstrip("0123456789"), dtype.lstrip("abcdefghijklmnopqrstuvwxyz")

@@ -1,4 +1,7 @@
-"""Saves checkpoints behind a running loop, which is held up only while its state is copied."""
+"""Save checkpoints in the background. The training loop waits only while its state is copied.
+
+Home-made because `torch.distributed.checkpoint.async_save` needs a process group and does not verify the stored files.
+"""
 
 import logging
 import queue
@@ -19,15 +22,15 @@ from mlflow_plugin.store.manifest import FileEntry, Manifest
 _logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 300.0
-"""How long a checkpoint is tried again when a remote store does not take it."""
+"""How long a failed save to a remote store is retried."""
 _FIRST_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE_SECONDS = 15.0
-_SAY_EVERY_SECONDS = 10.0
-_DELAY_OF_PROCESSOR_TIME = 1.5
-"""By how much a second of a processor delays a loop that computes on all of them: its threads wait for the one whose
-processor was taken. Measured with two threads of torch on two processors; less where one is free.
+_MAX_PAUSE_SECONDS = 15.0
+_LOG_EVERY_SECONDS = 10.0
+_DELAY_PER_CPU_SECOND = 1.5
+"""How long a second of CPU time delays a loop that uses all processors: its threads wait for the one that lost its
+processor. Measured with two torch threads on two processors. The delay is smaller when a processor is idle.
 """
-_FAULTS_OF_CODE = (TypeError, AttributeError, NameError, LookupError, AssertionError)
+_PROGRAMMING_ERRORS = (TypeError, AttributeError, NameError, LookupError, AssertionError)
 _Result = TypeVar("_Result")
 
 
@@ -37,16 +40,21 @@ class _Job:
     snapshot: Snapshot
     metrics: dict[str, float]
     stall_seconds: float
-    copied_out: threading.Event
-    """Set once the snapshot lies in files, so that its memory can be used again."""
+    copy_free: threading.Event
+    """Set once the snapshot is written to files, so that its memory can be reused."""
 
 
 class CheckpointWriter:
-    """Saves one checkpoint after the other, in a thread of its own, into `store`.
+    """Save checkpoints one after the other in a background thread.
 
-    `committing(name)`, which may raise TakenOverError, is called in that thread just before a checkpoint is complete,
-    and `saved(name, manifest, stall_seconds)` after that. Memory is bounded by one copy of the state: a save
-    waits until the copy that the save before it made has been written out of memory. `label` is for what is said.
+    Memory is bounded by one copy of the state: a save waits until the copy of the save before is written to files.
+
+    Args:
+        store: Where to save.
+        saved: Called in the thread with (name, manifest, seconds that the loop waited) after each complete checkpoint.
+        committing: Called in the thread with the name just before a checkpoint is complete. May raise TakenOverError.
+        label: Begins each message, for example the phase's name.
+        patience_seconds: How long a failed save to a remote store is retried.
     """
 
     def __init__(
@@ -60,8 +68,8 @@ class CheckpointWriter:
         self._store, self._saved, self._committing, self._label = store, saved, committing, label
         self._patience = patience_seconds
         self._snapshots = Snapshots()
-        self._copied_out = threading.Event()
-        self._copied_out.set()
+        self._copy_free = threading.Event()
+        self._copy_free.set()
         self._jobs: queue.Queue[_Job] = queue.Queue()
         self._idle = threading.Condition()
         self._pending = 0
@@ -70,56 +78,66 @@ class CheckpointWriter:
         self._files: dict[str, FileEntry] = {}
         self.newest = ""
         self.cost_seconds = 0.0
-        """How long the last save delayed the loop at most: while its state was copied, and by work beside it."""
+        """How long the last save delayed the loop at most: by copying the state and by CPU time in the background."""
 
     @property
     def busy(self) -> bool:
-        """Whether a checkpoint is still being written."""
+        """True while a checkpoint is being written."""
         return self._pending > 0
 
     def save(self, state: object, step: int, metrics: dict[str, float]) -> float:
-        """Takes a copy of a state (any nesting of tensors, arrays and plain values) as the one after `step` steps, and
-        has it saved; returns for how many seconds that held the caller up.
+        """Copy a state and save it in the background.
 
-        Raises PhaseError for what cannot be saved, and for what went wrong with an earlier checkpoint.
+        Args:
+            state: Any nesting of tensors, arrays and plain values, see `files.save_state`.
+            step: The number of completed steps.
+            metrics: Metric name -> its value now.
+
+        Returns:
+            How long the caller waited, in seconds.
+
+        Raises:
+            PhaseError: The state cannot be saved, or an earlier checkpoint could not be saved.
         """
         began = time.monotonic()
         self.raise_error()
-        self._wait(self._copied_out.is_set, lambda seconds: self._copied_out.wait(seconds))
+        self._wait(self._copy_free.is_set, lambda seconds: self._copy_free.wait(seconds))
         self.raise_error()
         snapshot = self._snapshots.take(state)
         stall = time.monotonic() - began
         if self._thread is None:
-            # A daemon: whoever is told to leave at once does not wait for it, and half a checkpoint is none.
+            # A daemon: a process that must exit at once does not wait for it. An unfinished checkpoint has no manifest.
             thread = threading.Thread(target=self._work, name=f"checkpoints {self._label}", daemon=True)
             thread.start()
             self._thread = thread
         with self._idle:
             self._pending += 1
-        # One for each job: an earlier job that ends now says nothing about this one's copy.
-        self._copied_out = threading.Event()
-        self._jobs.put(_Job(step, snapshot, metrics, stall, self._copied_out))
+        # One event for each job: an earlier job that ends now must not release this job's copy.
+        self._copy_free = threading.Event()
+        self._jobs.put(_Job(step, snapshot, metrics, stall, self._copy_free))
         return stall
 
     def flush(self) -> None:
-        """Returns once all that was handed over is saved. Raises PhaseError for what could not be."""
+        """Wait until every checkpoint is saved. Raises PhaseError when one could not be saved."""
         with self._idle:
             self._wait(lambda: not self.busy, lambda seconds: self._idle.wait(seconds))
         self.raise_error()
 
     def raise_error(self) -> None:
-        """Raises PhaseError for what went wrong since the last look, once."""
+        """Raise the PhaseError of the background thread since the last call, if there is one."""
         error, self._error = self._error, None
         if error:
             raise error
 
     def _wait(self, done: Callable[[], bool], wait: Callable[[float], object]) -> None:
-        began = said = time.monotonic()
+        began = logged = time.monotonic()
         while not done():
             wait(1.0)
-            if time.monotonic() - said > _SAY_EVERY_SECONDS:
-                said = time.monotonic()
-                _logger.info(f"{self._label}: waiting until the checkpoint before is written ({said - began:.0f} s)")
+            if time.monotonic() - logged > _LOG_EVERY_SECONDS:
+                logged = time.monotonic()
+                _logger.info(
+                    f"{self._label}: waiting until the previous checkpoint is written ({logged - began:.0f} s so far)"
+                )
 
     # --- the thread ---
 
@@ -129,11 +147,11 @@ class CheckpointWriter:
             try:
                 began = time.thread_time()
                 self._write(job)
-                self.cost_seconds = job.stall_seconds + _DELAY_OF_PROCESSOR_TIME * (time.thread_time() - began)
+                self.cost_seconds = job.stall_seconds + _DELAY_PER_CPU_SECOND * (time.thread_time() - began)
             except Exception as error:
-                self._error = self._explained(job, error)
+                self._error = self._phase_error(job, error)
             finally:
-                job.copied_out.set()
+                job.copy_free.set()
                 with self._idle:
                     self._pending -= 1
                     self._idle.notify_all()
@@ -142,54 +160,55 @@ class CheckpointWriter:
         name = checkpoint_name(job.step)
         with self._store.staging(name) as folder:
             try:
-                # What goes to a remote store is read again at once.
+                # An upload to a remote store reads the files again at once: from the cache.
                 written = write_snapshot(job.snapshot, folder, name, past_cache=self._store.is_local)
-                job.copied_out.set()
+                job.copy_free.set()
                 references = {path: self._files[path] for path in sorted(written.references)}
                 manifest = Manifest(written.files, job.step, job.metrics, references=references)
-                self._patiently(name, lambda: self._store.publish(name, folder, manifest.files))
-                self._patiently(name, lambda: self._committing(name))
-                self._patiently(name, lambda: self._store.commit(name, manifest))
+                self._with_retries(name, lambda: self._store.publish(name, folder, manifest.files))
+                self._with_retries(name, lambda: self._committing(name))
+                self._with_retries(name, lambda: self._store.commit(name, manifest))
             except BaseException:
-                # On a full disk the rest of it would be in the way of the next.
+                # On a full disk the unfinished files would leave no space for the next checkpoint.
                 with suppress(OSError):
                     shutil.rmtree(folder)
                 raise
         self.newest = name
         job.snapshot.mark_stored(written.layout, name)
         self._files |= {f"{name}/{file}": entry for file, entry in written.files.items() if file != STATE_FILE}
-        self._patiently(name, lambda: self._saved(name, manifest, job.stall_seconds))
+        self._with_retries(name, lambda: self._saved(name, manifest, job.stall_seconds))
 
-    def _patiently(self, name: str, action: Callable[[], _Result]) -> _Result:
-        """Does something with the store, again and again while it fails; a full local disk is not waited for."""
+    def _with_retries(self, name: str, action: Callable[[], _Result]) -> _Result:
+        """Call an action on the store and retry it with growing pauses. Errors of a local disk are not retried."""
         deadline, pause = time.monotonic() + self._patience, _FIRST_PAUSE_SECONDS
         while True:
             try:
                 return action()
-            except (TakenOverError, *_FAULTS_OF_CODE):
+            except (TakenOverError, *_PROGRAMMING_ERRORS):
                 raise
             except Exception as error:
                 # An error of this machine's disk does not go away by itself.
-                lasting = self._store.is_local and isinstance(error, OSError)
-                if lasting or time.monotonic() + pause > deadline:
+                permanent = self._store.is_local and isinstance(error, OSError)
+                if permanent or time.monotonic() + pause > deadline:
                     raise
                 if pause > _FIRST_PAUSE_SECONDS * 2:
                     left = deadline - time.monotonic()
                     _logger.info(
-                        f"{self._label}: {name} is not stored yet ({_short(error)}); trying for {left:.0f} s more"
+                        f"{self._label}: {name} is not stored yet ({_short(error)}); retrying for {left:.0f} s more"
                     )
                 time.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+                pause = min(pause * 2, _MAX_PAUSE_SECONDS)
 
-    def _explained(self, job: _Job, error: Exception) -> PhaseError:
+    def _phase_error(self, job: _Job, error: Exception) -> PhaseError:
         if isinstance(error, TakenOverError):
             return error
         newest = (
             f"The newest complete one is {self.newest}" if self.newest else "No earlier one of this run is complete"
         )
         return PhaseError(
-            f"{self._label}: the checkpoint after step {job.step} could not be saved: {_short(error)}. {newest}; what "
-            "it lacks is lost unless the cause is mended and the phase goes on. Run it again to go on from there."
+            f"{self._label}: the checkpoint after step {job.step} could not be saved: {_short(error)}. {newest}; later "
+            "steps are lost when the phase stops before a checkpoint is saved. Fix the cause and run the phase again: "
+            "it resumes from the newest complete checkpoint."
         )
 
 

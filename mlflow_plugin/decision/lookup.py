@@ -15,7 +15,7 @@ from mlflow_plugin.decision.verdict import Plan, Verdict
 from mlflow_plugin.errors import UsageError, store_trouble
 from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.mlproject import load_project
-from mlflow_plugin.project.pipeline_parameters import check_parameters, handed_down
+from mlflow_plugin.project.pipeline_parameters import check_parameters, parameters_for_phase
 from mlflow_plugin.project.project import Project
 from mlflow_plugin.store.history import NO_EXPERIMENT, History
 
@@ -89,7 +89,7 @@ def plan(
             request = Request(
                 loaded,
                 phase,
-                handed_down(pipeline, phase, given),
+                parameters_for_phase(pipeline, phase, given),
                 store,
                 experiment,
                 inputs={need: verdicts[need].run_id or "" for need in phase.needs if verdicts[need].action == "reuse"},

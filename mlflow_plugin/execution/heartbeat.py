@@ -9,7 +9,7 @@ from typing import Any, Self
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.format import short
 from mlflow_plugin.machine.hardware import usage
-from mlflow_plugin.machine.liveness import BEAT_SECONDS, is_stopped, new_heartbeat
+from mlflow_plugin.machine.liveness import HEARTBEAT_SECONDS, is_stopped, new_heartbeat
 from mlflow_plugin.store.history import phase_run
 
 _logger = logging.getLogger(__name__)
@@ -100,13 +100,13 @@ class Heartbeat:
                 if beat is not None and self._slots.acquire(blocking=False):
                     sending = threading.Thread(target=self._send, args=(beat,), name="heartbeat request", daemon=True)
                     sending.start()
-                    sending.join(timeout=BEAT_SECONDS / 2)
+                    sending.join(timeout=HEARTBEAT_SECONDS / 2)
             except Exception as error:
                 _logger.warning(f"run {self.run_id}: a heartbeat was left out: {type(error).__name__}: {error}")
             self._pause()
 
     def _pause(self) -> None:
-        self._wake.wait(BEAT_SECONDS)
+        self._wake.wait(HEARTBEAT_SECONDS)
         if not self._ended.is_set():
             self._wake.clear()
 

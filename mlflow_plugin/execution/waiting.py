@@ -5,14 +5,14 @@ import time
 
 from mlflow_plugin.decision.evidence import is_computing
 from mlflow_plugin.format import describe_duration
-from mlflow_plugin.machine.liveness import BEAT_SECONDS, Watch
+from mlflow_plugin.machine.liveness import HEARTBEAT_SECONDS, Watch
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.patience import REPORT_EVERY_SECONDS, StoreAway, StorePatience
 from mlflow_plugin.store.run import PhaseRun
 
 _logger = logging.getLogger(__name__)
 
-POLL_SECONDS = min(1.0, BEAT_SECONDS / 4)
+POLL_SECONDS = min(1.0, HEARTBEAT_SECONDS / 4)
 
 
 def wait_for_duplicate(history: History, watch: Watch, run_id: str, phase: str) -> PhaseRun | None:

@@ -1,1 +1,1 @@
-"""Checks while a phase computes: metrics that go wrong, and memory that runs out."""
+"""Checks while a phase computes: alarms on its metrics, and recovery when memory runs out."""

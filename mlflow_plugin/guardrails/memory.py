@@ -1,7 +1,8 @@
-"""When memory runs out: tells it from other errors, gives memory back, and goes on with a smaller batch.
+"""Recover when memory runs out: recognize the error, free memory, and continue with a smaller batch.
 
-`BatchSize` repeats one training step. `accelerate.utils.find_executable_batch_size`, which inspired it, repeats the
-whole training, and does not make up for the smaller batch. Nothing here imports torch; it is used when it is there.
+Home-made because `accelerate.utils.find_executable_batch_size`, which inspired `BatchSize`, repeats the whole training
+with another effective batch size. `BatchSize` repeats one training step with the same samples. Nothing here imports
+torch; torch is used when something else has imported it.
 """
 
 import errno
@@ -27,11 +28,15 @@ _MESSAGES = (
     "unable to find a valid cudnn algorithm",
     "bad_alloc",
 )
-"""What libraries say in a RuntimeError for want of memory, in lower case."""
+"""Texts in a RuntimeError, in lower case, by which libraries report that memory ran out."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: Python's, NumPy's or torch's, on the CPU or an accelerator."""
+    """Return whether an error of Python, NumPy or torch says that memory ran out, on the CPU or an accelerator.
+
+    >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")), is_out_of_memory(ValueError())
+    (True, False)
+    """
     if isinstance(error, MemoryError):
         return True
     if isinstance(error, OSError):
@@ -43,17 +48,22 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_memory(*, tell: bool = True) -> int:
-    """Collects what nobody refers to any more and hands cached accelerator memory back; returns how many bytes that
-    gave, and says so where it is told to.
+    """Collect unreferenced objects and release cached accelerator memory.
 
-    Memory that a live exception's traceback holds is not freed: leave its `except` block first.
+    A live exception's traceback keeps its tensors alive: leave the `except` block first.
+
+    Args:
+        tell: Log how much was freed.
+
+    Returns:
+        The freed memory of this process, in bytes: host memory and torch's memory on all GPUs.
     """
     before = _used_bytes()
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None:
         for backend in (torch.cuda, getattr(torch, "mps", None), getattr(torch, "xpu", None)):
-            # An accelerator that has failed for good says so at the next step, with a better message.
+            # An accelerator that has failed permanently raises a better message at the next step.
             with suppress(RuntimeError, AttributeError, AssertionError):
                 if backend is not None and backend.is_available():
                     backend.synchronize()
@@ -65,7 +75,7 @@ def free_memory(*, tell: bool = True) -> int:
 
 
 def _used_bytes() -> int:
-    """Memory of this process: resident, and reserved by torch on all GPUs."""
+    """Return the memory of this process in bytes: resident, and reserved by torch on all GPUs."""
     import psutil
 
     used = int(psutil.Process().memory_info().rss)
@@ -76,12 +86,22 @@ def _used_bytes() -> int:
 
 
 class BatchSize:
-    """How many samples are computed at once, and how many times in a row, for one step of training.
+    """The batch size and the gradient accumulation of a training step, reduced when memory runs out.
 
-    Starts with `size` samples, `accumulation` times. Whenever a step runs out of memory, `size` is halved and
-    `accumulation` doubled, so that a step still sees `total` samples (where halves are not whole: as many as are needed
-    for that). `changed(batch)` is called then. Put the object into the state of the loop, and a resumed run begins with
-    the size that the interrupted one had found. Raises UsageError for sizes below 1.
+    Whenever a step runs out of memory, `size` is halved (rounded up) and `accumulation` grows so that a step still has
+    `total` samples. Put the object into the state of the loop: a resumed run then starts with the size that fits.
+
+    Args:
+        size: Samples computed at once, from 1.
+        accumulation: Backward passes in one step, from 1.
+        changed: Called with this object after each reduction.
+        label: Begins each message, for example the phase's name.
+
+    Attributes:
+        total: Samples of one step: `size` x `accumulation` as given. It never changes.
+
+    Raises:
+        UsageError: A size is below 1.
     """
 
     def __init__(
@@ -92,18 +112,26 @@ class BatchSize:
         label: str = "training",
     ) -> None:
         if size < 1 or accumulation < 1:
-            raise UsageError(f"{label}: a batch of {size} samples {accumulation} times cannot be; both count from 1.")
+            raise UsageError(
+                f"{label}: `size` and `accumulation` must be at least 1, got size {size} "
+                f"and accumulation {accumulation}."
+            )
         self.size, self.accumulation = size, accumulation
         self.total = size * accumulation
         self._changed, self._label = changed, label
 
     def fit(self, step: Callable[[int, int], _Result]) -> _Result:
-        """The result of `step(size, accumulation)`, called again with smaller batches until memory suffices.
+        """Call `step(size, accumulation)`, again with smaller batches until memory suffices, and return its result.
 
-        `step` does one whole step on the same `total` samples, whatever their division: it sets the gradients to zero,
-        adds up those of each part, weighted by the part's share (see `parts`), and lets the optimizer act, once, at its
-        end. What it has changed before that must not matter when it is called again. Python's, NumPy's and torch's
-        global random states are put back in between. Raises PhaseError when a single sample does not fit.
+        The global random states of Python, NumPy and torch are restored before each repetition.
+
+        Args:
+            step: One whole training step on the same `total` samples, however they are divided. It zeroes the
+                gradients, adds up the gradients of each part, weighted by the part's share (see `parts`), and calls the
+                optimizer once at its end. It must be repeatable when it fails before that.
+
+        Raises:
+            PhaseError: A single sample does not fit.
         """
         from mlflow_plugin.checkpoints.state import capture_random_state, restore_random_state
 
@@ -114,35 +142,41 @@ class BatchSize:
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                what = " ".join(str(error).split())[:200] or type(error).__name__
-            # Only here is the exception gone, and with its traceback the tensors of the step that failed.
-            self._shrink(what)
+                cause = " ".join(str(error).split())[:200] or type(error).__name__
+            # Outside the except block the exception is gone, and with its traceback the tensors of the failed step.
+            self._shrink(cause)
             restore_random_state(random_state)
 
     def parts(self, count: int | None = None) -> Iterator[tuple[slice, float]]:
-        """The parts of `count` samples (default `total`) in order, each as a slice and its share of them, from 0 to 1.
+        """Divide `count` samples (default `total`) into parts of at most `size`, in order.
 
-        A loss that is a mean over its samples has to be multiplied by the share before `backward()`: then the gradients
-        add up to those of all samples at once.
+        Multiply a mean loss by the part's share before `backward()`. The gradients then add up to those of all samples
+        at once.
+
+        Yields:
+            The part's slice of the samples, and its share of them, from 0 to 1.
+
+        >>> list(BatchSize(4).parts(6))
+        [(slice(0, 4, None), 0.6666666666666666), (slice(4, 6, None), 0.3333333333333333)]
         """
         samples = self.total if count is None else count
         for start in range(0, samples, self.size):
             end = min(start + self.size, samples)
             yield slice(start, end), (end - start) / samples
 
-    def _shrink(self, what: str) -> None:
+    def _shrink(self, cause: str) -> None:
         freed = free_memory()
         if self.size == 1:
             raise PhaseError(
-                f"{self._label}: out of memory with a single sample ({what}), after {freed / 2**20:,.0f} MiB "
+                f"{self._label}: out of memory with a single sample ({cause}), after {freed / 2**20:,.0f} MiB "
                 "were freed. Use shorter sequences, gradient checkpointing, lower precision or a smaller model, or end "
-                "what else uses this memory. Then run the phase again."
+                "other processes that use this memory. Then run the phase again."
             )
         self.size = (self.size + 1) // 2
         self.accumulation = -(-self.total // self.size)
         _logger.warning(
-            f"{self._label}: out of memory; going on with {self.size} samples at once, {self.accumulation} times a "
-            f"step ({what})"
+            f"{self._label}: out of memory; continuing with {self.size} samples at once, {self.accumulation} times a "
+            f"step ({cause})"
         )
         if self._changed is not None:
             self._changed(self)

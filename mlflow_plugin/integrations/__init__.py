@@ -1,1 +1,4 @@
-"""Phases inside other libraries' loops. Each module imports its library, so none is imported by the plugin itself."""
+"""Phases in the training loops of other libraries.
+
+Each module imports its library. Therefore the plugin itself imports none of them.
+"""

@@ -1,7 +1,8 @@
-"""A `Trainer` in several processes (DistributedDataParallel): what must be the same in all of them, and what must not.
+"""Support a `Trainer` in several processes (DistributedDataParallel, DDP).
 
-Weights, optimizer, schedule and position are equal in all processes after every step, so rank 0's checkpoint is that of
-all, and nothing has to be gathered to save it. Each puts it back by itself.
+Weights, optimizer, schedule and step are equal in all processes after every step. So rank 0's checkpoint is valid for
+all of them, and nothing is gathered to save it. Each process restores it by itself. Random states differ, see
+`RandomStreams`.
 """
 
 import hashlib
@@ -18,50 +19,56 @@ from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.machine.ranks import rank
 
 _LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe")
-"""What an error says when another process of the training is gone, in lower case."""
+"""Texts in an error, in lower case, by which torch reports that another process of the training is gone."""
 
 
-def refuse_spread_state(trainer: Trainer, phase: str) -> None:
-    """Raises PhaseError when no process has the whole state."""
+def refuse_sharded_state(trainer: Trainer, phase: str) -> None:
+    """Raise PhaseError when the state is sharded, so that no process has the whole state."""
     parallel = getattr(trainer.accelerator, "parallelism_config", None)
-    within = (getattr(parallel, f"{name}_size", 1) or 1 for name in ("tp", "cp", "sp", "dp_shard"))
-    spread = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled or any(size > 1 for size in within)
+    sizes = (getattr(parallel, f"{name}_size", 1) or 1 for name in ("tp", "cp", "sp", "dp_shard"))
+    sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled or any(size > 1 for size in sizes)
     kind = str(trainer.accelerator.distributed_type.value)
-    if spread or (trainer.args.world_size > 1 and not kind.startswith("MULTI_")):
+    if sharded or (trainer.args.world_size > 1 and not kind.startswith("MULTI_")):
         raise PhaseError(
-            f"{phase}: a phase trains in one process, or in several with a whole copy of the model each (DDP); start "
-            f"it without DeepSpeed, FSDP or tensor parallelism ({kind})."
+            f"{phase}: a phase trains in one process, or in several that each have a whole copy of the model (DDP). "
+            f"Start it without DeepSpeed, FSDP or tensor parallelism ({kind})."
         )
 
 
 def check_same_start(checkpoint: LoadedCheckpoint | None, phase: str) -> None:
-    """Raises PhaseError, in all processes, when they do not go on from one checkpoint. To be called by all of them."""
-    mine = f"{checkpoint.name} of run {checkpoint.run_id}" if checkpoint else "the beginning"
-    found: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(found, mine)
-    if len(set(found)) > 1:
-        told = ", ".join(f"process {number} from {what}" for number, what in enumerate(found))
+    """Raise PhaseError in all processes when they would resume from different checkpoints. A collective call."""
+    own = f"{checkpoint.name} of run {checkpoint.run_id}" if checkpoint else "the beginning"
+    starts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(starts, own)
+    if len(set(starts)) > 1:
+        listed = ", ".join(f"process {number} from {start}" for number, start in enumerate(starts))
         raise PhaseError(
-            f"{phase}: its processes would not start from one checkpoint: {told}. The store must show all of them the "
-            "same; run it again once it does."
+            f"{phase}: its processes would not start from one checkpoint: {listed}. Run the phase again once all of "
+            "them can read the same checkpoints from the store."
         )
 
 
 def average(loss: torch.Tensor) -> None:
-    """Makes the summed loss of this process the mean over all, in place. To be called by all of them.
+    """Replace the summed loss of this process by the mean over all processes, in place. A collective call.
 
-    A checkpoint that rank 0 saves then has the loss of all, and a NaN in one process is seen in each before it reaches
-    the weights.
+    Rank 0's checkpoint then contains the loss of all, and a NaN in one process is noticed in each before it reaches the
+    weights.
+
+    Args:
+        loss: A float tensor with one element.
     """
     torch.distributed.all_reduce(loss)
     loss /= torch.distributed.get_world_size()
 
 
 class RandomStreams:
-    """Random numbers of several processes that come out the same after a resume.
+    """Make the random numbers of several processes reproducible after a resume.
 
-    Between epochs all processes are in one state, that of rank 0's checkpoint, so they draw one order of the examples.
-    Each step draws (for dropout) from a state of its own, which follows from seed, step and rank: it need not be saved.
+    Between epochs all processes have the random state of rank 0's checkpoint, so they draw the same order of examples.
+    Each step draws (for dropout) from generators seeded by seed, step and rank, so their states need not be saved.
+
+    Args:
+        seed: The seed of the training.
     """
 
     def __init__(self, seed: int) -> None:
@@ -69,11 +76,13 @@ class RandomStreams:
         self._common: dict[str, Any] | None = None
 
     def epoch_begins(self) -> None:
+        """Restore the random state that all processes have in common."""
         if self._common is not None:
             restore_random_state(self._common)
             self._common = None
 
     def step_begins(self, step: int) -> None:
+        """Seed Python, torch and NumPy for one step of this process."""
         if self._common is None:
             self._common = capture_random_state()
         digest = hashlib.sha256(f"{self._seed} {step} {rank()}".encode()).digest()
@@ -87,7 +96,7 @@ class RandomStreams:
 
 
 def other_process_lost(error: Exception) -> bool:
-    """Whether a step failed because another process of the training is gone."""
+    """Return whether a step failed because another process of the training is gone."""
     text = str(error).lower()
     return isinstance(error, torch.distributed.DistError) or (
         isinstance(error, RuntimeError) and any(word in text for word in _LOST)

@@ -1,4 +1,8 @@
-"""What a Hugging Face `Trainer` must be given back to go on as if it had never stopped."""
+"""Save and restore the state of a Hugging Face `Trainer`, so that a resumed training equals an uninterrupted one.
+
+Home-made because the Trainer's own checkpoints lose the losses since the last log, are written while the training
+waits, and are not verified when they are read.
+"""
 
 import hashlib
 import json
@@ -18,19 +22,23 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.integrations.ddp import average
 
-# The summed loss since the last log, the step of that log, the summed loss of all logs. The Trainer keeps them nowhere
-# else, and its own checkpoints lose them. Without one of them the first loss after a resume is the mean of fewer steps,
-# and that is all.
+# The summed loss since the last log, the step of that log, the summed loss of all logs. The Trainer keeps them only in
+# these private attributes, and its own checkpoints lose them. If one is missing in another version of transformers, the
+# first loss after a resume is the mean of fewer steps; nothing else changes.
 _LOSS_SINCE_LOG = "_tr_loss"
 _LOSSES = (_LOSS_SINCE_LOG, "_globalstep_last_logged", "_total_loss_scalar")
 _FIRST_STEP = "_initial_global_step"
 
 
 class ModelWeights:
-    """The weights of a model as something to save and load in place.
+    """Save and load the weights of a model in place.
 
-    With adapters (peft) only what is trained, and the buffers: the frozen base comes from where the script has it, and
-    its fingerprint is kept, so that an adapter is not put on another base. Else the whole model.
+    Of a model with adapters (peft) only the trained weights and the buffers are saved. The script loads the frozen base
+    model itself. A fingerprint of the base is saved, so that an adapter is not loaded into another base model. Of other
+    models all weights are saved.
+
+    Args:
+        model: A `torch.nn.Module`.
     """
 
     def __init__(self, model: Any) -> None:
@@ -43,24 +51,31 @@ class ModelWeights:
         self._base = _fingerprint({name: tensor for name, tensor in tensors.items() if name not in self._live})
 
     def trained(self) -> Iterator[torch.Tensor]:
-        """The tensors that training changes."""
+        """Yield the tensors that training changes, detached, in any shape, dtype and device."""
         return (tensor.detach() for tensor in self._live.values() if tensor.requires_grad)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the saved weights (not copied) and the fingerprint of the base model."""
         return {"base": self._base, "tensors": {name: tensor.detach() for name, tensor in self._live.items()}}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Raises PhaseError when the weights are of another model, or of an adapter for another base model."""
+        """Load weights in place.
+
+        Raises:
+            PhaseError: The weights are those of another model, or of an adapter for another base model.
+        """
         tensors = saved["tensors"]
         if other := sorted(set(tensors) ^ set(self._live)):
             raise PhaseError(
-                f"The checkpoint is of another model: {len(other)} weights, such as {other[0]}, do not match."
+                f"The checkpoint is of another model: {len(other)} weights, such as {other[0]}, are only in one of "
+                "them. Load the model that it was saved from, or start from the beginning."
             )
         for name, live in self._live.items():
             if (live.shape, live.dtype) != (tensors[name].shape, tensors[name].dtype):
                 raise PhaseError(
-                    f"The checkpoint is of another model: {name} is {tuple(tensors[name].shape)} of "
-                    f"{tensors[name].dtype} there and {tuple(live.shape)} of {live.dtype} here."
+                    f"The checkpoint is of another model: {name} has shape {tuple(tensors[name].shape)} and dtype "
+                    f"{tensors[name].dtype} in the checkpoint, {tuple(live.shape)} and {live.dtype} in the script. "
+                    "Load the model that it was saved from, or start from the beginning."
                 )
         if saved["base"] != self._base:
             raise PhaseError(
@@ -73,7 +88,7 @@ class ModelWeights:
 
 
 class LoopState:
-    """What the loop itself keeps: how far it is, the losses since its last log, the batch size, other callbacks."""
+    """The state of the loop: step, losses since the last log, batch size, random state, states of other callbacks."""
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
@@ -81,13 +96,14 @@ class LoopState:
         """Random state at the beginning of the epoch, from which the order of its examples is drawn."""
         self.between_epochs = False
         self.of_several = False
-        """Whether what was loaded is of several processes: at a step their random states are none of one process."""
+        """True when the loaded state is of several processes. Their random states within an epoch are not saved."""
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain values and tensors."""
         trainer = self._trainer
         losses = {name: getattr(trainer, name, None) for name in _LOSSES}
         return {
-            # Through JSON, since that is how the Trainer reads it; what JSON cannot hold is told here and not then.
+            # The Trainer reads it as JSON. A value that JSON cannot hold must raise here, not at the resume.
             "trainer_state": json.loads(json.dumps(asdict(trainer.state), default=float)),
             "batch_size": trainer.args.per_device_train_batch_size,
             "accumulation_steps": trainer.args.gradient_accumulation_steps,
@@ -100,30 +116,30 @@ class LoopState:
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """To be called when training begins: only then are the Trainer's own counters set up."""
+        """Restore the state. To be called when training begins: only then does the Trainer have its counters."""
         trainer = self._trainer
         for name, value in saved["losses"].items():
             old = getattr(trainer, name, None)
             setattr(trainer, name, torch.full_like(old, value) if isinstance(old, torch.Tensor) else value)
         if saved["losses"] and hasattr(trainer, _FIRST_STEP):
-            setattr(trainer, _FIRST_STEP, 0)  # The mean loss is then that of all steps, as are the losses.
+            setattr(trainer, _FIRST_STEP, 0)  # The restored losses are of all steps, so their mean must be too.
         trainer.current_flos = saved["current_flos"]
         states = list(saved["callbacks"])
         for callback in self._stateful():
-            mine = next((state for state in states if state[0] == type(callback).__name__), None)
-            if mine is not None:
-                states.remove(mine)
-                for name, value in mine[1]["attributes"].items():
+            matching = next((state for state in states if state[0] == type(callback).__name__), None)
+            if matching is not None:
+                states.remove(matching)
+                for name, value in matching[1]["attributes"].items():
                     setattr(callback, name, value)
         self.epoch_random, self.between_epochs = saved["epoch_random"], saved["between_epochs"]
         self.of_several = saved.get("processes", 1) > 1
 
     def loss_since_log(self) -> float:
-        """The summed loss of the batches since the last log, 0 where the Trainer does not show it."""
+        """Return the summed loss of the batches since the last log, 0 when the Trainer does not have it."""
         return float(getattr(self._trainer, _LOSS_SINCE_LOG, 0.0))
 
     def average_loss(self) -> None:
-        """Makes that loss the mean over all processes, in each of them."""
+        """Replace that loss by its mean over all processes. A collective call."""
         loss = getattr(self._trainer, _LOSS_SINCE_LOG, None)
         if isinstance(loss, torch.Tensor):
             average(loss)
@@ -135,16 +151,18 @@ class LoopState:
 
 
 def set_batch_size(trainer: Trainer, batch_size: int, accumulation_steps: int) -> None:
-    """Changes the examples per device and backward pass, and the passes per step."""
+    """Set the examples per device and backward pass, and the backward passes per step."""
     trainer.args.per_device_train_batch_size = batch_size
     trainer.args.gradient_accumulation_steps = accumulation_steps
-    # A copy that `Trainer.__init__` makes; there is no other way to change it than a new Trainer.
+    # A copy that `Trainer.__init__` makes. The only other way to change it is a new Trainer.
     trainer._train_batch_size = trainer.args.train_batch_size
 
 
-def go_on_with_batch(trainer: Trainer, saved: Mapping[str, Any], phase: str) -> None:
-    """Takes the batch size of what `LoopState.state_dict` gave. Raises PhaseError when other processes are there now
-    than then and a step would see another number of examples.
+def restore_batch_size(trainer: Trainer, saved: Mapping[str, Any], phase: str) -> None:
+    """Set the batch size that `LoopState.state_dict` saved.
+
+    Raises:
+        PhaseError: The number of processes has changed and a step would have another number of examples.
     """
     args, processes = trainer.args, saved.get("processes", 1)
     if processes == args.world_size:
@@ -154,16 +172,17 @@ def go_on_with_batch(trainer: Trainer, saved: Mapping[str, Any], phase: str) -> 
     now = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     if before != now:
         raise PhaseError(
-            f"{phase}: its steps had {before} examples, in {processes} processes, and would now have {now}, in "
-            f"{args.world_size}. Set batch size and accumulation so that both are the same, or take {processes} "
-            "processes again."
+            f"{phase}: its steps had {before} examples in {processes} processes, and would now have {now} in "
+            f"{args.world_size}. Set batch size and accumulation so that a step has {before} examples, or use "
+            f"{processes} processes again."
         )
 
 
 def write_resume_folder(trainer: Trainer, saved: Mapping[str, Any], folder: Path) -> None:
-    """A folder for `resume_from_checkpoint`, from what `LoopState.state_dict` gave: the Trainer reads from it how far
-    it is and which batches to pass over. The weights in it are none or those that are there now, for the real ones
-    are put in place later, with the optimizer and without a detour over files.
+    """Write a folder for the Trainer's `resume_from_checkpoint` from the result of `LoopState.state_dict`.
+
+    The Trainer reads from it the step to start at and the batches to skip. The folder contains no weights, or the
+    present weights of the adapter. The saved weights are restored later in memory, together with the optimizer.
     """
     state = TrainerState(**saved["trainer_state"])
     state.train_batch_size = trainer.args.train_batch_size
@@ -178,15 +197,15 @@ def write_resume_folder(trainer: Trainer, saved: Mapping[str, Any], folder: Path
             folder / peft.utils.SAFETENSORS_WEIGHTS_NAME,
         )
         return
-    # An index that names every weight, so that none is missed, and one file of them all in which none is.
-    nothing = "nothing.safetensors"
-    save_file({}, folder / nothing)
-    index = {"metadata": {}, "weight_map": dict.fromkeys(model.state_dict(), nothing)}
+    # The index names every weight, so that the Trainer misses none, and refers to one empty file.
+    empty = "nothing.safetensors"
+    save_file({}, folder / empty)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(model.state_dict(), empty)}
     (folder / SAFE_WEIGHTS_INDEX_NAME).write_text(json.dumps(index), encoding="utf-8")
 
 
 def _fingerprint(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Digest of the names, shapes, dtypes and about 64 values of each tensor; hashing all would take seconds."""
+    """Digest names, shapes, dtypes and about 64 values of each tensor. Digesting all values would take seconds."""
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
         flat = tensor.detach().reshape(-1)

@@ -1,4 +1,4 @@
-"""A phase around the Hugging Face `Trainer`: `PhaseCallback(phase).train(trainer)`."""
+"""Run the training of a Hugging Face `Trainer` in a phase: `PhaseCallback(phase).train(trainer)`."""
 
 import logging
 import math
@@ -21,7 +21,7 @@ from mlflow_plugin.integrations import ddp
 from mlflow_plugin.integrations.trainer_state import (
     LoopState,
     ModelWeights,
-    go_on_with_batch,
+    restore_batch_size,
     set_batch_size,
     write_resume_folder,
 )
@@ -33,13 +33,15 @@ _logger = logging.getLogger(__name__)
 
 
 class PhaseCallback(TrainerCallback):
-    """Saves checkpoints of a `Trainer`'s training, goes on from them, logs its metrics and watches over it.
+    """Save checkpoints of a `Trainer`'s training, resume from them, and log and check its metrics.
 
-    `PhaseCallback(phase).train(trainer)` stands where `trainer.train()` stood. What the interrupted run had is put back
-    exactly: weights, optimizer, schedule, random states, the order of the examples, losses not yet logged, the states
-    of other callbacks. Checkpoints are those of the phase, so `save_strategy="no"` spares the Trainer's own.
+    Call `PhaseCallback(phase).train(trainer)` instead of `trainer.train()`. A resumed training restores the state of
+    the interrupted one exactly: weights, optimizer, schedule, random states, the order of the examples, losses that
+    were not logged yet, and the states of other callbacks. The phase saves the checkpoints: set `save_strategy="no"` to
+    avoid those of the Trainer. With several processes (DDP) each process calls it; rank 0 saves and logs.
 
-    Of several processes (DDP) each calls it with what `start_phase` gave there; rank 0 saves and logs.
+    Args:
+        phase: The phase that `start_phase` returned in this process.
     """
 
     def __init__(self, phase: ActivePhase) -> None:
@@ -50,17 +52,26 @@ class PhaseCallback(TrainerCallback):
         self._resume_random: dict[str, Any] | None = None
         self._in_batch = False
         self._streams: ddp.RandomStreams | None = None
-        """Only where several processes train."""
+        """None when one process trains."""
 
     def train(self, trainer: Trainer, ignore_keys_for_eval: list[str] | None = None) -> TrainOutput:
-        """`trainer.train()`, from where the interrupted run stopped.
+        """Train from the checkpoint of the interrupted run, or from the beginning.
 
-        When the memory does not suffice for a batch, the batch is halved (or divided by its smallest factor), the
-        accumulation multiplied alike, and training goes on from the step it was in. Raises PhaseError when it does not
-        even suffice for single examples, when training breaks (NaN, Inf), for a state that is spread over processes
-        (DeepSpeed, FSDP), and for a checkpoint of another model; `termination.Terminated` after a signal, once a
-        checkpoint is saved. Of several processes none halves its batch: what to set is in the PhaseError, and in that
-        for another process that is gone.
+        When a batch does not fit into memory, the batch size is divided by its smallest factor, the accumulation is
+        multiplied by it, and training continues with the same step. With several processes the batch size stays, and
+        the PhaseError states which one to set.
+
+        Args:
+            trainer: The Trainer, before its `train` was called.
+            ignore_keys_for_eval: As in `Trainer.train`.
+
+        Returns:
+            The result of `Trainer.train`.
+
+        Raises:
+            PhaseError: A single example does not fit into memory, a loss, gradient or weight is NaN or Inf, the state
+                is sharded (DeepSpeed, FSDP), the checkpoint is of another model, or another process is gone.
+            machine.signals.Terminated: A signal asked the process to end. A checkpoint is saved before.
         """
         self._prepare(trainer)
         saved = self._resumed_loop()
@@ -70,20 +81,20 @@ class PhaseCallback(TrainerCallback):
                     return self._train(trainer, saved, ignore_keys_for_eval)
                 except Exception as error:
                     if self._streams is not None and ddp.other_process_lost(error):
-                        told = str(error).strip().partition("\n")[0][:300]
+                        cause = str(error).strip().partition("\n")[0][:300]
                         raise PhaseError(
-                            f"{self._phase.name}: another process of the training is gone, or does not answer; what it "
-                            f"said is above. Run it again to go on from the last checkpoint. ({told})"
+                            f"{self._phase.name}: another process of the training is gone, or does not answer; its "
+                            f"output is above. Run the phase again: it resumes from the last checkpoint. ({cause})"
                         ) from error
                     if not (self._in_batch and is_out_of_memory(error)):
                         raise
-                # Outside the except clause: the error holds on to what filled the memory.
+                # Outside the except clause: the error keeps the tensors alive that filled the memory.
                 saved = self._shrink(trainer)
         finally:
             self._phase.end_of_steps()
 
     def _resumed_loop(self) -> Mapping[str, Any] | None:
-        """What `LoopState` saved; the rest of the checkpoint is not held on to."""
+        """Return the state of `LoopState` in the checkpoint, without keeping the rest of it in memory."""
         checkpoint = self._phase.resumed_checkpoint()
         if self._streams is not None:
             ddp.check_same_start(checkpoint, self._phase.name)
@@ -92,19 +103,20 @@ class PhaseCallback(TrainerCallback):
         if "loop" not in checkpoint.state:
             raise PhaseError(
                 f"{self._phase.name}: {checkpoint.name} of run {checkpoint.run_id} was not made by PhaseCallback. "
-                "Start anew with -P decide=rerun, or go back to the script that saved it."
+                "Start from the beginning with -P decide=rerun, or go back to the script that saved it."
             )
         loop: Mapping[str, Any] = checkpoint.state["loop"]
         return loop
 
     def _prepare(self, trainer: Trainer) -> None:
-        """Makes this callback the Trainer's, and what would spoil a resume or hide a NaN ineffective."""
+        """Register this callback, and switch off the options that would spoil a resume or hide a NaN."""
         args, name = trainer.args, self._phase.name
-        ddp.refuse_spread_state(trainer, name)
+        ddp.refuse_sharded_state(trainer, name)
         if args.world_size not in (1, self._phase.processes):
             raise PhaseError(
-                f"{name}: the Trainer would train in {args.world_size} processes, of which each takes itself for the "
-                "phase. Start them with torchrun or accelerate launch, or call phase.in_processes first in the block."
+                f"{name}: the Trainer would train in {args.world_size} processes, each of which would write the "
+                "phase's run. Start them with torchrun or accelerate launch, or call phase.in_processes first in the "
+                "block."
             )
         self._streams = ddp.RandomStreams(args.seed) if args.world_size > 1 else None
         if self not in trainer.callback_handler.callbacks:
@@ -112,16 +124,19 @@ class PhaseCallback(TrainerCallback):
         if any(isinstance(callback, MLflowCallback) for callback in trainer.callback_handler.callbacks):
             trainer.remove_callback(MLflowCallback)
             _logger.warning(
-                f"{name}: the phase logs the metrics; report_to mlflow is left out, or each would be there twice"
+                f"{name}: the phase logs the metrics; report_to='mlflow' is ignored, since it would log them twice"
             )
         if args.auto_find_batch_size:
             args.auto_find_batch_size = False
-            _logger.info(f"{name}: auto_find_batch_size is off: the phase halves the batch and keeps the steps done")
-        # These hide a NaN behind the mean loss, and train again on what was seen before the interruption.
+            _logger.info(
+                f"{name}: auto_find_batch_size is off: the phase reduces the batch size itself and keeps its steps"
+            )
+        # The first hides a NaN in the mean loss, the second trains again on examples from before the interruption.
         args.logging_nan_inf_filter = args.ignore_data_skip = False
         if args.save_strategy != "no":
             _logger.info(
-                f"{name}: the Trainer saves checkpoints of its own to {args.output_dir}; save_strategy='no' spares them"
+                f"{name}: the Trainer also saves its own checkpoints to {args.output_dir}; set save_strategy='no' to "
+                "avoid them"
             )
         self._trainer, self._loop = trainer, LoopState(trainer)
 
@@ -131,43 +146,44 @@ class PhaseCallback(TrainerCallback):
         self._starting, self._in_batch = True, False
         if saved is None:
             return trainer.train(ignore_keys_for_eval=ignore_keys_for_eval)
-        go_on_with_batch(trainer, saved, self._phase.name)
-        trainer.args.eval_on_start = False  # It was done when the training really started.
+        restore_batch_size(trainer, saved, self._phase.name)
+        trainer.args.eval_on_start = False  # The interrupted run has done it.
         with tempfile.TemporaryDirectory(prefix="mlflow-phases-") as folder:
             write_resume_folder(trainer, saved, Path(folder))
             return trainer.train(folder, ignore_keys_for_eval=ignore_keys_for_eval)
 
     def _shrink(self, trainer: Any) -> Mapping[str, Any]:
-        """Divides the batch after a step that failed before it changed anything; the state to go on from."""
+        """Reduce the batch size after a step that failed before it changed weights. Return the state of the loop."""
         args, step = trainer.args, trainer.state.global_step
         batch = args.per_device_train_batch_size
         factor = next((number for number in range(2, batch + 1) if batch % number == 0), None)
         if factor is None:
             raise PhaseError(
                 f"{self._phase.name}: out of memory at step {step + 1} with single examples. Shorten them, set "
-                "gradient_checkpointing=True, or take a smaller model."
+                "gradient_checkpointing=True, or use a smaller model."
             )
         if self._streams is not None:
             raise PhaseError(
-                f"{self._phase.name}: out of memory at step {step + 1} in process {rank()}, and one of several cannot "
-                f"take a smaller batch alone. Set batches of {batch // factor} instead of {batch} and an accumulation "
-                f"of {args.gradient_accumulation_steps * factor}, which gives the same steps."
+                f"{self._phase.name}: out of memory at step {step + 1} in process {rank()}. A single process of "
+                f"several cannot reduce its batch size. Set per_device_train_batch_size={batch // factor} instead of "
+                f"{batch} and gradient_accumulation_steps={args.gradient_accumulation_steps * factor}: a step then has "
+                "the same examples."
             )
         set_batch_size(trainer, batch // factor, args.gradient_accumulation_steps * factor)
-        trainer.model_init = None  # It would make a new model where the trained one is to go on.
+        trainer.model_init = None  # It would create a new model, but the trained one must continue.
         trainer.model.zero_grad(set_to_none=True)
         free_memory()
         self._phase.log({BATCH_SIZE: batch // factor, BATCH_ACCUMULATION: args.gradient_accumulation_steps}, step=step)
         _logger.info(
-            f"{self._phase.name}: out of memory at step {step + 1}; goes on with {batch // factor} examples at a time "
-            f"instead of {batch}, {args.gradient_accumulation_steps} times a step"
+            f"{self._phase.name}: out of memory at step {step + 1}; continuing with {batch // factor} examples at a "
+            f"time instead of {batch}, {args.gradient_accumulation_steps} times a step"
         )
-        # With the optimizer: its tensors stay where they are, but a new schedule would reset its learning rate.
+        # Including the optimizer: its tensors stay in place, but a new schedule would reset its learning rate.
         self._carried = collect({name: part for name, part in self._state.items() if name != "model"})
         loop: Mapping[str, Any] = self._carried["loop"]
         return loop
 
-    # --- what the Trainer calls ---
+    # --- called by the Trainer ---
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -176,7 +192,7 @@ class PhaseCallback(TrainerCallback):
         if trainer is None or not self._starting:
             raise PhaseError(
                 f"{self._phase.name}: start the training with PhaseCallback(phase).train(trainer) instead of "
-                "trainer.train(), which cannot go on from where an interrupted run stopped."
+                "trainer.train(), which cannot resume an interrupted run."
             )
         self._starting = False
         self._weights = ModelWeights(trainer.model)
@@ -209,12 +225,12 @@ class PhaseCallback(TrainerCallback):
             restore_random_state(self._loop.epoch_random)
         self._epochs_begun += 1
         if self._epochs_begun == 2 and not has_length(kwargs["train_dataloader"]):
-            # The Trainer passes over as many batches as there were steps, and would find too few of them.
+            # A resumed Trainer skips as many batches as there were steps. One pass over the data has fewer.
             self._considered = sys.maxsize
             self._phase.end_of_steps()
             _logger.warning(
                 f"{self._phase.name}: attention: the data has no length and is read again, so no checkpoint is saved "
-                "from here on. Give it __len__, or let it go on for as many examples as max_steps needs."
+                "from now on. Give it __len__, or let it yield as many examples as max_steps needs."
             )
 
     def on_step_begin(
@@ -231,7 +247,7 @@ class PhaseCallback(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        # From here on the weights change: a step that fails now cannot be repeated.
+        # From here the weights change, so a step that fails now cannot be repeated.
         self._in_batch = False
         if self._streams is not None:
             self._loop.average_loss()
@@ -249,7 +265,7 @@ class PhaseCallback(TrainerCallback):
     ) -> None:
         logs = logs if logs is not None else {}
         for name in {"train_samples_per_second", "train_steps_per_second"} & logs.keys():
-            # The duration in it is that of this process, the steps are those of all.
+            # The Trainer divides all steps, also those before the resume, by the duration of this process.
             logs[name] *= (state.global_step - self._first_step) / max(1, state.global_step)
         self._log(logs, state.global_step)
 
@@ -258,8 +274,9 @@ class PhaseCallback(TrainerCallback):
         self._phase.log(figures, step=step)
 
     def _after_step(self, state: TrainerState, *, between_epochs: bool) -> None:
-        """Saves when it is due. Called before the next step, when all that belongs to the last one (its log, an
-        evaluation) is done.
+        """Save a checkpoint when one is due.
+
+        Called before the next step, when the log and the evaluation of the last one are done.
         """
         done = state.global_step
         if done <= self._considered:
@@ -268,8 +285,8 @@ class PhaseCallback(TrainerCallback):
         if self._phase.checkpoint_due(done, state.max_steps):
             if not torch.isfinite(torch.nn.utils.get_total_norm(self._weights.trained(), math.inf)):
                 raise PhaseError(
-                    f"{self._phase.name}: after step {done} the weights are not finite any more; they are not saved. "
-                    "Mend the cause and run it again to go on from the checkpoint before."
+                    f"{self._phase.name}: the weights are not finite after step {done}; they are not saved. Fix the "
+                    "cause and run the phase again: it resumes from the previous checkpoint."
                 )
             self._loop.between_epochs = between_epochs
             self._phase.checkpoint(self._state, done)

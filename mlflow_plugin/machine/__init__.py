@@ -1,1 +1,1 @@
-"""The machine and its processes: hardware, prices, ranks, signals, liveness. Never imports MLflow."""
+"""The machine and its processes: hardware, prices, ranks, signals, liveness of runs. Never imports MLflow."""

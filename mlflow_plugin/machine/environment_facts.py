@@ -1,5 +1,7 @@
-"""What a Python environment consists of. Needs nothing but Python: run as a script by another environment's
-interpreter, it prints that environment's facts as JSON.
+"""Describe a Python environment: interpreter, platform, GPU driver, packages.
+
+Uses only the standard library. Run as a script by the interpreter of another environment, it prints the facts of that
+environment as JSON. Home-made because `pip freeze` needs pip in that environment, takes a second and omits the rest.
 """
 
 import json
@@ -9,9 +11,9 @@ import sys
 from collections.abc import Iterable, Iterator
 
 FORMAT_VERSION = 1
-_AT_MOST = 5000
+_MAX_PACKAGES = 5000
 _DRIVER_FILE = "/proc/driver/nvidia/version"
-# Those that change results or speed. No others: variables hold passwords and tokens.
+# The variables that change results or speed. No others: variables may hold passwords and tokens.
 _VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
     "CUBLAS_WORKSPACE_CONFIG",
@@ -25,10 +27,12 @@ _VARIABLES = (
 
 
 def environment_facts() -> dict[str, object]:
-    """This process's environment: `python`, `platform`, `gpu_driver` (None without one), `variables` and `packages`
-    (name -> version), as plain values.
+    """Describe this process's environment.
 
-    Versions are read from the names of the metadata folders: asking `importlib.metadata` takes 100 times as long.
+    Returns:
+        Plain values: `format_version`, `python`, `platform`, `gpu_driver` (None without one), `variables` and
+        `packages` (name -> version). Versions are read from the names of the metadata folders, because
+        `importlib.metadata` takes 100 times as long.
     """
     return {
         "format_version": FORMAT_VERSION,
@@ -41,14 +45,16 @@ def environment_facts() -> dict[str, object]:
 
 
 def installed_packages(folders: Iterable[str]) -> dict[str, str]:
-    """Name -> version of the packages in these folders, sorted; of two with one name the first, as Python finds them.
-    conda's folder `conda-meta` counts too, so that its libraries are seen.
+    """Return name -> version of the packages in these folders, sorted by name.
+
+    Of two packages with one name the first counts, as for Python's import. A folder `conda-meta` is read as conda's
+    list of packages and libraries.
     """
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for folder in folders:
         for name, version in _packages_in(folder):
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
-    return dict(sorted(found.items())[:_AT_MOST])
+            versions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
+    return dict(sorted(versions.items())[:_MAX_PACKAGES])
 
 
 def _packages_in(folder: str) -> Iterator[tuple[str, str]]:
@@ -78,10 +84,10 @@ def _platform() -> str:
 def _gpu_driver() -> str | None:
     try:
         with open(_DRIVER_FILE, encoding="utf-8", errors="replace") as file:
-            found = re.search(r"\d+\.\d+(?:\.\d+)?", file.readline(1000))
+            version = re.search(r"\d+\.\d+(?:\.\d+)?", file.readline(1000))
     except OSError:
         return None
-    return f"NVIDIA {found[0]}" if found else None
+    return f"NVIDIA {version[0]}" if version else None
 
 
 if __name__ == "__main__":

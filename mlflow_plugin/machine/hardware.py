@@ -1,4 +1,7 @@
-"""What a phase runs on: found once per process without importing a framework, written to the tag `phase.hardware`."""
+"""Detect the hardware that a process may use, without importing a deep-learning framework.
+
+The result is kept for the process and stored in the tag `phase.hardware`.
+"""
 
 import json
 import math
@@ -23,7 +26,7 @@ _measured = threading.local()
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU as its driver names it; `memory_gib` in GiB."""
+    """One GPU: the driver's name for it, and its memory in GiB."""
 
     name: str
     memory_gib: float
@@ -31,7 +34,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What one process may use: CPU model, logical CPU cores, memory in GiB (0.0 when unknown), GPUs."""
+    """The hardware that one process may use: CPU model, logical cores, memory in GiB (0.0 when unknown), GPUs."""
 
     cpu_model: str
     cpu_cores: int
@@ -40,14 +43,14 @@ class Hardware:
 
     @property
     def key(self) -> str:
-        """What counts as like hardware: GPU names and their count, or else CPU model and cores."""
+        """The key by which runs count as run on like hardware: GPU names and counts, or else CPU model and cores."""
         if self.gpus:
             names = Counter(gpu.name for gpu in self.gpus)
             return " + ".join(f"{count} x {name}" for name, count in sorted(names.items()))
         return f"{self.cpu_model}, {_cores(self.cpu_cores)}"
 
     def describe(self) -> str:
-        """One line for people.
+        """Describe the hardware in one line.
 
         >>> Hardware("AMD EPYC 7B13", 16, 62.8, (Gpu("NVIDIA L4", 22.5),)).describe()
         '1 x NVIDIA L4 (22 GiB), AMD EPYC 7B13, 16 cores, 63 GiB'
@@ -60,14 +63,15 @@ class Hardware:
         return ", ".join(parts)
 
     def to_json(self) -> str:
-        """A JSON object with the fields of this class."""
+        """Return a JSON object with the fields of this class."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Hardware":
-        """The hardware that `to_json` wrote. Fields added by a later version are left out.
+        """Read the JSON that `to_json` wrote. Fields that a later version added are ignored.
 
-        Raises PhaseError when the text is no such record.
+        Raises:
+            PhaseError: The text has another form.
         """
         try:
             fields = json.loads(text)
@@ -76,28 +80,29 @@ class Hardware:
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise PhaseError(
                 f"The hardware record {text[:200]!r} cannot be read ({type(error).__name__}: {error}). "
-                "It holds cpu_model, cpu_cores, memory_gib and gpus; delete or correct it on its run."
+                "It must hold cpu_model, cpu_cores, memory_gib and gpus. Correct or delete the run's tag."
             ) from error
 
 
 def detect_hardware() -> Hardware:
-    """The hardware that this process may use, within CPU affinity, control group limits and CUDA_VISIBLE_DEVICES.
+    """Detect the hardware that this process may use, within CPU affinity, control groups and CUDA_VISIBLE_DEVICES.
 
-    Never raises: what cannot be found is "unknown CPU", 1 core, 0.0 GiB or no GPU. Remembered per process and value of
-    CUDA_VISIBLE_DEVICES.
+    Never raises. Values that cannot be detected are "unknown CPU", 1 core, 0.0 GiB and no GPU. The result is cached for
+    each value of CUDA_VISIBLE_DEVICES.
     """
     return _detect(os.environ.get(VISIBLE_GPUS))
 
 
 def usage() -> dict[str, float]:
-    """How busy the machine is now, in percent, without blocking: for heartbeats.
+    """Measure how busy the machine is, without blocking, for heartbeats. Never raises.
 
-    `cpu_percent` of the whole machine since this thread last asked (missing the first time), `memory_percent` of the
-    control group's limit or else of the machine, and with NVIDIA GPUs `gpu_percent` and `gpu_memory_percent`, means
-    over the visible ones. What cannot be measured is missing. Never raises.
+    Returns:
+        Percentages, 0 to 100: `cpu_percent` of the whole machine since this thread's last call (missing in the first
+        call), `memory_percent` of the control group's limit or else of the machine, and with NVIDIA GPUs `gpu_percent`
+        and `gpu_memory_percent`, means over the visible GPUs. Values that cannot be measured are missing.
     """
-    values = {"cpu_percent": _attempt(_cpu_percent, None), "memory_percent": _attempt(_memory_percent, None)}
-    gpu = _attempt(lambda: nvidia.gpu_usage(os.environ.get(VISIBLE_GPUS)), None)
+    values = {"cpu_percent": _probe(_cpu_percent, None), "memory_percent": _probe(_memory_percent, None)}
+    gpu = _probe(lambda: nvidia.gpu_usage(os.environ.get(VISIBLE_GPUS)), None)
     if gpu is not None:
         values |= {"gpu_percent": gpu.compute_percent, "gpu_memory_percent": gpu.memory_percent}
     return {name: round(value, 1) for name, value in values.items() if value is not None}
@@ -105,21 +110,21 @@ def usage() -> dict[str, float]:
 
 @cache
 def _detect(visible: str | None) -> Hardware:
-    gpus: list[tuple[str, float]] = _attempt(lambda: nvidia.names_and_memory(visible), [])
+    gpus: list[tuple[str, float]] = _probe(lambda: nvidia.names_and_memory(visible), [])
     return Hardware(
-        cpu_model=_attempt(_cpu_model, "") or UNKNOWN_CPU,
-        cpu_cores=_attempt(_cpu_cores, 1),
-        memory_gib=round(_attempt(_memory_bytes, 0) / 2**30, 2),
+        cpu_model=_probe(_cpu_model, "") or UNKNOWN_CPU,
+        cpu_cores=_probe(_cpu_cores, 1),
+        memory_gib=round(_probe(_memory_bytes, 0) / 2**30, 2),
         gpus=tuple(Gpu(name, round(memory, 2)) for name, memory in gpus),
     )
 
 
-def _attempt(probe: Callable[[], T], otherwise: T) -> T:
-    # Bookkeeping must never end a training run, whatever a driver or an odd /proc throws.
+def _probe(measure: Callable[[], T], default: T) -> T:
+    # Bookkeeping must never end a training run: a driver or an unusual /proc may raise anything.
     try:
-        return probe()
+        return measure()
     except Exception:
-        return otherwise
+        return default
 
 
 def _cpu_model() -> str:
@@ -127,12 +132,12 @@ def _cpu_model() -> str:
 
     name = ""
     if sys.platform == "darwin":
-        name = _attempt(_sysctl_cpu_model, "")
+        name = _probe(_sysctl_cpu_model, "")
     elif sys.platform == "linux":
-        name = _attempt(_proc_cpu_model, "")
+        name = _probe(_proc_cpu_model, "")
     else:
         name = platform.processor()
-    # On Linux platform.processor() starts a process; ARM's /proc/cpuinfo names no model, so the architecture stands in.
+    # On Linux platform.processor() starts a process. On ARM /proc/cpuinfo names no model: use the architecture.
     name = name or platform.machine()
     return " ".join(name.replace("(R)", "").replace("(TM)", "").split())
 
@@ -160,7 +165,7 @@ def _cpu_cores() -> int:
 
 
 def _memory_bytes() -> int:
-    total = _attempt(lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), 0)
+    total = _probe(lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), 0)
     if total <= 0:
         import psutil
 
@@ -173,7 +178,7 @@ def _cpu_percent() -> float | None:
     import psutil
 
     percent = float(psutil.cpu_percent(interval=None))
-    # psutil keeps one starting point per thread, so a thread's first answer spans no time and means nothing.
+    # psutil measures since the thread's last call, so a thread's first value is meaningless.
     first = not getattr(_measured, "cpu", False)
     _measured.cpu = True
     return None if first else percent

@@ -1,6 +1,7 @@
-"""What a container or job scheduler allows this process, read from Linux control groups (versions 1 and 2).
+"""Read the CPU and memory limits of a container or job scheduler from Linux control groups (versions 1 and 2).
 
-A limit may be set on any ancestor of the process's own group, so the tightest one on the way up counts.
+A limit may be set on any ancestor of the process's own group, so the tightest limit among them counts. Home-made
+because psutil reports the machine's memory and cores, not the limits of a control group.
 """
 
 from collections.abc import Iterator
@@ -8,21 +9,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 GROUPS = Path("sys/fs/cgroup")
-# Version 1 writes "no limit" as the largest page-aligned 63-bit number; no machine has an exbibyte of memory.
+# Version 1 encodes "no limit" as the largest page-aligned 63-bit number. No machine has an exbibyte of memory.
 UNLIMITED_BYTES = 2**60
 
 
 class MemoryLimit(NamedTuple):
-    """The tightest memory limit and what is used under it, in bytes, without page cache that can be dropped."""
+    """The tightest memory limit and the memory used within it, in bytes, without page cache that can be dropped."""
 
     limit: int
     used: int
 
 
 def core_limit(root: Path = Path("/")) -> float | None:
-    """CPU cores that the quota allows (1.5 means one and a half), or None without a quota.
+    """Return the number of CPU cores that the quota allows (1.5 means one and a half), None without a quota.
 
-    `root` is the root of the file system that is read.
+    Args:
+        root: The root of the file system to read, for tests.
     """
     limits = []
     for folder in _folders(root, "cpu"):
@@ -35,9 +37,10 @@ def core_limit(root: Path = Path("/")) -> float | None:
 
 
 def memory_limit(root: Path = Path("/")) -> MemoryLimit | None:
-    """The tightest memory limit on this process, or None without one.
+    """Return the tightest memory limit on this process, None without a limit.
 
-    `root` is the root of the file system that is read.
+    Args:
+        root: The root of the file system to read, for tests.
     """
     limits = []
     for folder in _folders(root, "memory"):
@@ -64,7 +67,7 @@ def _folders(root: Path, controller: str) -> Iterator[Path]:
         else:
             continue
         folder = mount / path.lstrip("/")
-        # Inside a container the path may be the host's, which is not mounted here: the walk up still reaches the mount.
+        # In a container the path may be the host's, which is not mounted here. Walking up still reaches the mount.
         while folder != mount and mount in folder.parents:
             yield folder
             folder = folder.parent

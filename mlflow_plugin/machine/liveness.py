@@ -1,5 +1,7 @@
-"""Is a run alive? RUNNING in the store does not mean so: a heartbeat tells, and on the same machine the process
-itself.
+"""Decide whether the process of a run is alive.
+
+The status RUNNING in the store does not prove it: a killed process cannot change it. On the run's own machine its
+process is examined. On other machines its heartbeat, a tag that the run updates at a fixed interval, decides.
 """
 
 import logging
@@ -10,39 +12,41 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from mlflow_plugin.project.vocabulary import Whereabouts
 
 _logger = logging.getLogger(__name__)
 
 
-BEAT_VARIABLE = "MLFLOW_PHASES_BEAT_SECONDS"
-_BEATS_UNTIL_DEAD = 6
-_BEATS_WATCHED = 2.5
-_SHORTEST_BEAT, _LONGEST_BEAT = 0.05, 600.0
-
-Where = Literal["running", "stopped", "gone", "elsewhere"]
+HEARTBEAT_VARIABLE = "MLFLOW_PHASES_BEAT_SECONDS"
+_INTERVALS_UNTIL_DEAD = 6
+_INTERVALS_WATCHED = 2.5
+_MIN_INTERVAL, _MAX_INTERVAL = 0.05, 600.0
 
 
-def _beat_seconds(text: str | None) -> float:
-    """The interval that the environment asks for, within bounds; 10 s when it asks for none or for nonsense."""
+def _heartbeat_seconds(text: str | None) -> float:
+    """Return the interval that the environment sets, within bounds; 10 s without one or when it is not a number."""
     try:
         return _within_bounds(float(text or 10.0))
     except ValueError:
-        _logger.info(f"{BEAT_VARIABLE}={text!r} is no number of seconds; hearts beat every 10 s")
+        _logger.info(f"{HEARTBEAT_VARIABLE} must be a number of seconds, got {text!r}; using 10 s")
         return 10.0
 
 
 def _within_bounds(seconds: float) -> float:
-    return max(_SHORTEST_BEAT, min(_LONGEST_BEAT, seconds))
+    return max(_MIN_INTERVAL, min(_MAX_INTERVAL, seconds))
 
 
-BEAT_SECONDS = _beat_seconds(os.environ.get(BEAT_VARIABLE))
-DEAD_AFTER_SECONDS = _BEATS_UNTIL_DEAD * BEAT_SECONDS
+HEARTBEAT_SECONDS = _heartbeat_seconds(os.environ.get(HEARTBEAT_VARIABLE))
+"""The interval between two heartbeats of this process, in seconds."""
+DEAD_AFTER_SECONDS = _INTERVALS_UNTIL_DEAD * HEARTBEAT_SECONDS
+"""How long after its last heartbeat a process with this interval counts as dead, in seconds."""
 
 
 @lru_cache
 def boot_id() -> str:
-    """Tells one boot of one machine from all others, and a container that numbers its processes anew from its host."""
+    """Return an id of this boot of this machine and, in a container, of its own process numbers (pid namespace)."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -57,42 +61,53 @@ def new_heartbeat(
     pid: int | None = None,
     count: int = 0,
 ) -> dict[str, Any]:
-    """What is said of a living process, this one unless a `pid` is given.
+    """Return the content of a heartbeat, to be stored as JSON.
 
-    `at` is the time (s since 1970), `up` the same by a clock that is never set (s since this machine started), `every`
-    the interval to the next beat (s), `beat` counts them; `by` is the process that says so; `began` tells the process
-    from others that are given its number later.
+    Args:
+        step: The step of the loop, None outside one.
+        usage: Further values, such as those of `hardware.usage`.
+        pid: The process that the heartbeat is about, by default this one.
+        count: The number of earlier heartbeats.
+
+    Returns:
+        `at`: the time (s since 1970); `up`: the time by the monotonic clock (s since this machine started); `host`,
+        `boot`, `pid`: the process; `began`: when it started (s), which distinguishes it from a later process with the
+        same pid; `by`: the pid of the process that writes the heartbeat; `beat`: its number; `every`: the interval to
+        the next one (s); `step` and the values of `usage`.
     """
-    about = os.getpid() if pid is None else pid
+    subject = os.getpid() if pid is None else pid
     return {
         "at": round(time.time(), 3),
         "up": round(time.monotonic(), 3),
         "host": platform.node(),
         "boot": boot_id(),
-        "pid": about,
-        "began": _process_state(about)[1],
+        "pid": subject,
+        "began": _process_state(subject)[1],
         "by": os.getpid(),
         "beat": count,
-        "every": BEAT_SECONDS,
+        "every": HEARTBEAT_SECONDS,
         "step": step,
         **(usage or {}),
     }
 
 
-def whereabouts(beat: Mapping[str, Any]) -> Where:
-    """What became of the process behind a heartbeat, as far as this machine can tell. Never raises."""
+def whereabouts(heartbeat: Mapping[str, Any]) -> Whereabouts:
+    """Return the state of the process behind a heartbeat, as far as this machine can tell. Never raises.
+
+    A heartbeat with missing or malformed values counts as `gone`.
+    """
     try:
-        float(beat["at"])
-        if beat.get("boot") != boot_id() or beat.get("host") != platform.node():
+        float(heartbeat["at"])
+        if heartbeat.get("boot") != boot_id() or heartbeat.get("host") != platform.node():
             return "elsewhere"
-        state, began = _process_state(int(beat["pid"]))
-        # A process id is given to another process once its own has ended.
-        return state if began is not None and abs(began - float(beat["began"])) < 2 else "gone"
+        state, began = _process_state(int(heartbeat["pid"]))
+        # The system reuses the pid of a process that has ended.
+        return state if began is not None and abs(began - float(heartbeat["began"])) < 2 else "gone"
     except (KeyError, TypeError, ValueError, OverflowError):
         return "gone"
 
 
-def _process_state(pid: int) -> tuple[Where, float | None]:
+def _process_state(pid: int) -> tuple[Whereabouts, float | None]:
     import psutil
 
     try:
@@ -107,7 +122,7 @@ def _process_state(pid: int) -> tuple[Where, float | None]:
 
 
 def _seconds_after_boot(pid: int) -> float | None:
-    """When a process began, on Linux. What psutil says is a time of the wall clock and moves when that is set."""
+    """Return when a process started, on Linux. psutil's value depends on the wall clock and changes when it is set."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         return int(fields[19]) / os.sysconf("SC_CLK_TCK")
@@ -116,7 +131,7 @@ def _seconds_after_boot(pid: int) -> float | None:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process of this machine, or one that it started, stands still (SIGSTOP, Ctrl-Z, a debugger)."""
+    """Return whether a process of this machine, or a descendant of it, is suspended (SIGSTOP, Ctrl-Z, a debugger)."""
     import psutil
 
     try:
@@ -126,79 +141,95 @@ def is_stopped(pid: int) -> bool:
     return any(_process_state(member)[0] == "stopped" for member in family)
 
 
-def dead_after(beat: Mapping[str, Any]) -> float:
-    """Seconds of silence after which a heart that beat like this one counts as dead."""
-    return _BEATS_UNTIL_DEAD * _interval(beat)
+def dead_after(heartbeat: Mapping[str, Any]) -> float:
+    """Return after how many seconds without a further heartbeat the process counts as dead: six intervals."""
+    return _INTERVALS_UNTIL_DEAD * _interval(heartbeat)
 
 
-def _interval(beat: Mapping[str, Any]) -> float:
-    every = beat.get("every")
-    return _within_bounds(every) if isinstance(every, int | float) else BEAT_SECONDS
+def _interval(heartbeat: Mapping[str, Any]) -> float:
+    every = heartbeat.get("every")
+    return _within_bounds(every) if isinstance(every, int | float) else HEARTBEAT_SECONDS
 
 
-def age(beat: Mapping[str, Any], now: float) -> float:
-    """Seconds since a heartbeat; on its own machine by the clock that is never set. Negative when it is ahead of `now`.
+def age(heartbeat: Mapping[str, Any], now: float) -> float:
+    """Return the seconds since a heartbeat, negative when it is from after `now`.
 
-    Raises KeyError, TypeError or ValueError for a heartbeat that says too little.
+    On the heartbeat's own machine the monotonic clock counts.
+
+    Args:
+        heartbeat: The content of a heartbeat.
+        now: The time in seconds since 1970.
+
+    Raises:
+        KeyError, TypeError, ValueError: The heartbeat lacks its time.
     """
-    if beat.get("boot") == boot_id() and "up" in beat:
-        return time.monotonic() - float(beat["up"])
-    return now - float(beat["at"])
+    if heartbeat.get("boot") == boot_id() and "up" in heartbeat:
+        return time.monotonic() - float(heartbeat["up"])
+    return now - float(heartbeat["at"])
 
 
-def is_alive(beat: Mapping[str, Any], now: float) -> bool:
-    """Whether the process behind a heartbeat lives: asked directly on its own machine, else by the beat's age.
+def is_alive(heartbeat: Mapping[str, Any], now: float) -> bool:
+    """Return whether the process behind a heartbeat is alive.
 
-    One that stands still for longer than a heart may be silent counts as dead: nobody knows whether it goes on.
+    On its own machine the process is examined. Elsewhere the age of the heartbeat decides, as for a suspended process:
+    it is unknown when it will continue.
+
+    Args:
+        heartbeat: The content of a heartbeat.
+        now: The time in seconds since 1970.
     """
-    where = whereabouts(beat)
+    where = whereabouts(heartbeat)
     if where in ("elsewhere", "stopped"):
-        return age(beat, now) < dead_after(beat)
+        return age(heartbeat, now) < dead_after(heartbeat)
     return where == "running"
 
 
 @dataclass
-class _Seen:
-    beat: Mapping[str, Any]
+class _Observation:
+    """A heartbeat, since when it has not changed, and when it was last read (s, monotonic clock)."""
+
+    heartbeat: Mapping[str, Any]
     since: float
-    looked: float
+    read_at: float
     dead: bool = False
 
 
 class Watch:
-    """What this process has seen of the hearts of runs on other machines, by its own clock that is never set.
+    """Observe the heartbeats of runs on other machines, by this process's monotonic clock.
 
-    Clocks of two machines may differ and be set, so the time in a heartbeat alone proves nothing: a run counts as dead
-    when its beat was watched without a change for `dead_after`, or, if it is that old by its own time too, for 2.5
-    intervals. Not knowing is taken for life.
+    The clocks of two machines may differ and may be set, so the time in a heartbeat proves nothing alone. A run counts
+    as dead when its heartbeat did not change during `dead_after` seconds of observation. When the heartbeat is already
+    that old by its own time, 2.5 intervals of observation suffice. In doubt a run counts as alive.
     """
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, wall_clock: Callable[[], float] = time.time
     ) -> None:
         self._clock, self._wall_clock = clock, wall_clock
-        self._seen: dict[str, _Seen] = {}
+        self._observations: dict[str, _Observation] = {}
 
-    def is_alive(self, run_id: str, beat: Mapping[str, Any]) -> bool:
-        """Whether the process behind a run's heartbeat lives, as far as is known by now. Ask again and again."""
+    def is_alive(self, run_id: str, heartbeat: Mapping[str, Any]) -> bool:
+        """Return whether the process behind a run's newest heartbeat is alive. To be called repeatedly."""
         now = self._wall_clock()
-        if whereabouts(beat) != "elsewhere":
-            return is_alive(beat, now)
-        moment, every = self._clock(), _interval(beat)
-        seen = self._seen.get(run_id)
-        # Time in which nobody looked (the store was away, this process stood still) proves nothing.
-        missed = seen is not None and not seen.dead and moment - seen.looked > 2 * max(every, BEAT_SECONDS)
-        if seen is None or seen.beat != beat or missed:
-            seen = self._seen[run_id] = _Seen(dict(beat), moment, moment)
-        seen.looked = moment
+        if whereabouts(heartbeat) != "elsewhere":
+            return is_alive(heartbeat, now)
+        moment, every = self._clock(), _interval(heartbeat)
+        seen = self._observations.get(run_id)
+        # A gap between two reads (the store was down, this process was suspended) proves nothing: observe anew.
+        gap = seen is not None and not seen.dead and moment - seen.read_at > 2 * max(every, HEARTBEAT_SECONDS)
+        if seen is None or seen.heartbeat != heartbeat or gap:
+            seen = self._observations[run_id] = _Observation(dict(heartbeat), moment, moment)
+        seen.read_at = moment
         silent = moment - seen.since
-        old = age(beat, now) >= dead_after(beat)
-        seen.dead = seen.dead or silent >= dead_after(beat) or (old and silent >= _BEATS_WATCHED * every)
+        old = age(heartbeat, now) >= dead_after(heartbeat)
+        seen.dead = seen.dead or silent >= dead_after(heartbeat) or (old and silent >= _INTERVALS_WATCHED * every)
         return not seen.dead
 
-    def doubtful(self, run_id: str, beat: Mapping[str, Any]) -> float | None:
-        """Seconds for which a run of another machine that looks dead is still to be watched; None when in no doubt."""
-        seen = self._seen.get(run_id)
-        if seen is None or seen.dead or seen.beat != beat or age(beat, self._wall_clock()) < dead_after(beat):
+    def doubtful(self, run_id: str, heartbeat: Mapping[str, Any]) -> float | None:
+        """Return for how many more seconds a run that looks dead must be observed, None when its state is certain."""
+        seen = self._observations.get(run_id)
+        if seen is None or seen.dead or seen.heartbeat != heartbeat:
             return None
-        return max(0.0, _BEATS_WATCHED * _interval(beat) - (self._clock() - seen.since))
+        if age(heartbeat, self._wall_clock()) < dead_after(heartbeat):
+            return None
+        return max(0.0, _INTERVALS_WATCHED * _interval(heartbeat) - (self._clock() - seen.since))

@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs that this process may use, asked of the driver without importing a deep-learning framework."""
+"""Ask the driver for the NVIDIA GPUs that this process may use, without importing a deep-learning framework."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-# Without one of these there is no driver on Linux, and the import of pynvml (some 15 ms) is saved.
+# Without one of these files there is no driver on Linux, and pynvml need not be imported (15 ms).
 DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
 
 
@@ -18,9 +18,13 @@ class GpuUsage(NamedTuple):
 
 
 def names_and_memory(visible: str | None) -> list[tuple[str, float]]:
-    """Name and memory (GiB) of each GPU that `visible`, the value of CUDA_VISIBLE_DEVICES, leaves; None leaves all.
+    """Return the name and memory (GiB) of each visible GPU.
 
-    Numbers follow the PCI bus, as with CUDA_DEVICE_ORDER=PCI_BUS_ID; where cards differ, CUDA's default order may not.
+    GPUs are numbered by PCI bus, as with CUDA_DEVICE_ORDER=PCI_BUS_ID. CUDA's default order may differ when the machine
+    has different GPUs.
+
+    Args:
+        visible: The value of CUDA_VISIBLE_DEVICES, None when it is not set: all GPUs.
     """
     nvml = _driver()
     if nvml is None:
@@ -30,7 +34,11 @@ def names_and_memory(visible: str | None) -> list[tuple[str, float]]:
 
 
 def gpu_usage(visible: str | None) -> GpuUsage | None:
-    """How busy the visible GPUs are now; None without a GPU, or where the driver does not say (as for a MIG slice)."""
+    """Return how busy the visible GPUs are now, None without a GPU or where the driver cannot tell (MIG instances).
+
+    Args:
+        visible: The value of CUDA_VISIBLE_DEVICES, None when it is not set: all GPUs.
+    """
     nvml = _driver()
     if nvml is None:
         return None
@@ -49,7 +57,7 @@ def gpu_usage(visible: str | None) -> GpuUsage | None:
 
 @cache
 def _driver() -> Any:
-    """The pynvml module, initialised once and kept open; None without a driver."""
+    """Return the initialised pynvml module, None without a driver."""
     if sys.platform == "darwin" or (sys.platform == "linux" and not any(map(os.path.exists, DRIVER_FILES))):
         return None
     try:

@@ -1,8 +1,8 @@
-"""Dollars an hour for the hardware at hand: named by the caller or environment, or looked up in price tables.
+"""Look up what an hour on the given hardware costs, in US dollars.
 
-The package's own table is `prices.json` beside this module. A table is a JSON object with `gpus` (rows of `name`,
-`usd_per_hour` per GPU, `source`, `as_of`), `cpu_core` (one row without a name, per logical core) and `about`; each of
-the three is optional.
+A price is given by the caller or the environment, or found in a price table. The package's own table is `prices.json`
+beside this module. A table is a JSON object with `gpus` (rows of `name`, `usd_per_hour` per GPU, `source`, `as_of`),
+`cpu_core` (one row without a name, per logical core) and `about`. Each of the three is optional.
 """
 
 import json
@@ -20,12 +20,12 @@ PRICE_VARIABLE = "MLFLOW_PHASES_PRICE_PER_HOUR"
 TABLE_VARIABLE = "MLFLOW_PHASES_PRICES"
 USER_TABLE = Path(".config/mlflow-phases/prices.json")
 PACKAGE_TABLE = Path(__file__).with_name("prices.json")
-# NVIDIA divides a GPU into seven compute slices and puts the number of them into the name of each MIG instance.
+# NVIDIA divides a GPU into seven compute slices. The name of a MIG instance states how many it has.
 MIG_SLICES = 7
 
 
 class Price(NamedTuple):
-    """US dollars an hour for all the hardware together, and where that figure comes from."""
+    """US dollars per hour for all the hardware together, and the source of that price."""
 
     usd_per_hour: float
     source: str
@@ -47,15 +47,20 @@ class _Table(NamedTuple):
 
 
 def price_per_hour(hardware: Hardware, explicit: float | str | None = None) -> Price:
-    """The price of an hour on `hardware`, in USD.
+    """Return the price of an hour on `hardware`, in USD.
 
-    The first of these that knows decides: `explicit`, the environment variable MLFLOW_PHASES_PRICE_PER_HOUR (both for
-    all the hardware together), the table that MLFLOW_PHASES_PRICES names, ~/.config/mlflow-phases/prices.json, the
-    package's table. A table's row prices a GPU when all words of its name occur in the GPU's; the row with the most
-    words wins. A MIG instance counts as its share of the GPU. Without a GPU, or with none that a table knows, the CPU
-    cores are counted.
+    The first source that has a price counts: `explicit`, the environment variable MLFLOW_PHASES_PRICE_PER_HOUR (both
+    for all the hardware together), the table at MLFLOW_PHASES_PRICES, ~/.config/mlflow-phases/prices.json, the
+    package's table. A row matches a GPU when all words of the row's name occur in the GPU's name. Of several matches
+    the one with the most words counts. A MIG instance costs its share of the GPU. Without a GPU that a table knows, the
+    CPU cores are priced.
 
-    Raises PhaseError when a price is negative or no number, or a table cannot be read.
+    Args:
+        hardware: The hardware.
+        explicit: US dollars per hour for all of it, None to look the price up.
+
+    Raises:
+        PhaseError: A price is not a number of at least 0, or a table cannot be read.
     """
     if explicit is not None:
         return Price(_amount(explicit, "The given price per hour"), "given as a parameter")
@@ -67,7 +72,7 @@ def price_per_hour(hardware: Hardware, explicit: float | str | None = None) -> P
 
 
 def cost_usd(seconds: float, price: Price) -> float:
-    """Hours x $/hour, in USD. A negative duration (a clock that was set back) costs nothing.
+    """Return hours x price per hour, in USD. A negative duration (the clock was set back) costs nothing.
 
     >>> round(cost_usd(29 * 60, Price(0.89, "as published")), 2)
     0.43
@@ -88,7 +93,7 @@ def _gpu_price(hardware: Hardware, tables: list[_Table]) -> Price:
         parts.append(f"{count} x {slices}{row.name} at ${row.usd_per_hour:g}/h ({row.origin})")
     if not unknown:
         return Price(total, "; ".join(parts))
-    remark = f"no price is known for {', '.join(unknown)}, so the true cost is higher; name one with {PRICE_VARIABLE}"
+    remark = f"no price is known for {', '.join(unknown)}, so the true cost is higher; set one with {PRICE_VARIABLE}"
     if parts:
         return Price(total, "; ".join([*parts, remark]))
     cpu = _cpu_price(hardware, tables)
@@ -128,8 +133,7 @@ def _table_paths() -> list[Path]:
         if user.is_file():
             paths.append(user)
     except (RuntimeError, OSError):
-        # No home folder, or one that is closed to this user: the package's table is enough.
-        pass
+        pass  # Without a readable home folder the package's table is used.
     return [*paths, PACKAGE_TABLE]
 
 
@@ -138,10 +142,10 @@ def _load(path: Path) -> _Table:
         table = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        advice = f"Mend it, or correct the path if {TABLE_VARIABLE} names it."
+        advice = f"Check its permissions, or correct the path in {TABLE_VARIABLE}."
         raise PhaseError(f"The price table {path} cannot be read: {reason}. {advice}") from error
     except ValueError as error:
-        raise PhaseError(f"The price table {path} is not JSON: {error}. {PACKAGE_TABLE} shows the form.") from error
+        raise PhaseError(f"The price table {path} is not JSON: {error}. {PACKAGE_TABLE} is an example.") from error
     _check_keys(table, {"about", "gpus", "cpu_core"}, path, "the table")
     rows = table.get("gpus", [])
     if not isinstance(rows, list):
@@ -161,7 +165,7 @@ def _row(row: object, path: Path, key: str, *, named: bool) -> _Row:
             raise _malformed(path, f"{key}.{text}", "must be text")
     name = str(fields.get("name", ""))
     if named and not _words(name):
-        raise _malformed(path, f"{key}.name", "must be words of a GPU's name, such as 'RTX 5090'")
+        raise _malformed(path, f"{key}.name", "must contain words of a GPU's name, such as 'RTX 5090'")
     amount = _amount(fields["usd_per_hour"], f"{key}.usd_per_hour in the price table {path}")
     source = fields.get("source") or f"price table {path}"
     return _Row(name, amount, f"{source}, as of {fields['as_of']}" if fields.get("as_of") else str(source))
@@ -177,14 +181,14 @@ def _check_keys(value: object, allowed: set[str], path: Path, key: str) -> dict[
 
 
 def _malformed(path: Path, key: str, fault: str) -> PhaseError:
-    return PhaseError(f"In the price table {path}, {key} {fault}. {PACKAGE_TABLE} shows the form.")
+    return PhaseError(f"In the price table {path}, {key} {fault}. {PACKAGE_TABLE} is an example.")
 
 
-def _amount(value: object, what: str) -> float:
+def _amount(value: object, name: str) -> float:
     try:
         amount = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         amount = math.nan
     if not (math.isfinite(amount) and amount >= 0):
-        raise PhaseError(f"{what} is {value!r}; it must be US dollars per hour, a number of at least 0, such as 0.89.")
+        raise PhaseError(f"{name} must be US dollars per hour, a number of at least 0 such as 0.89, got {value!r}.")
     return amount

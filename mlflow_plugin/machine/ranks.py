@@ -1,5 +1,6 @@
-"""Several processes that compute one phase, as torchrun and accelerate start them: which one this is, and starting
-them. `python -m mlflow_plugin.machine.ranks` is torchrun, with plain exit codes.
+"""Find the rank of this process among those of a phase, and start several processes with torchrun.
+
+`python -m mlflow_plugin.machine.ranks` is torchrun with the exit code of the process that failed first.
 """
 
 import os
@@ -7,41 +8,44 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-OF_A_LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-"""Environment variables that a launcher tells each process its place by."""
+LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+"""Environment variables in which torchrun and accelerate give each process its rank."""
 
 
 def rank() -> int:
-    """The number of this process; 0 is the one that is the phase, and the only one where nothing started several."""
-    return _placed()[0]
+    """Return the rank of this process. Rank 0 writes the phase's run. A process that no launcher started has rank 0."""
+    return _rank_and_world_size()[0]
 
 
 def process_count() -> int:
-    """How many processes compute together."""
-    return _placed()[1]
+    """Return how many processes compute together (the world size)."""
+    return _rank_and_world_size()[1]
 
 
 def local_rank() -> int:
-    """The number of this process among those of its machine: that of its GPU."""
-    return _number("LOCAL_RANK", rank())
+    """Return the rank of this process on its machine, which is the number of its GPU."""
+    return _integer("LOCAL_RANK", rank())
 
 
-def _placed() -> tuple[int, int]:
-    """Number and count. A launcher sets both; one alone, or two that do not fit, say nothing about this process."""
-    number, count = _number("RANK", -1), _number("WORLD_SIZE", 0)
+def _rank_and_world_size() -> tuple[int, int]:
+    """Return rank and world size. A launcher sets both: a single variable, or an impossible pair, is ignored."""
+    number, count = _integer("RANK", -1), _integer("WORLD_SIZE", 0)
     return (number, count) if 0 <= number < count else (0, 1)
 
 
-def _number(name: str, default: int) -> int:
+def _integer(name: str, default: int) -> int:
     try:
         return int(os.environ.get(name, default))
     except ValueError:
         return default
 
 
-def start_again(count: int, variables: dict[str, str]) -> NoReturn:
-    """Replaces this process by torchrun, which starts its script so many times with the same arguments. The process id
-    stays.
+def restart_with_torchrun(count: int, variables: dict[str, str]) -> NoReturn:
+    """Replace this process by torchrun, which starts the same script and arguments `count` times. The pid stays.
+
+    Args:
+        count: The number of processes.
+        variables: Environment variables to add.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     script = ["-m", spec.name] if spec else [sys.argv[0]]
@@ -53,13 +57,13 @@ def start_again(count: int, variables: dict[str, str]) -> NoReturn:
 
 
 def main() -> None:
-    """Ends with the exit code of the process that failed first: what it has said needs no traceback of torchrun's."""
+    """Run torchrun and exit with the code of the process that failed first, without a traceback of torchrun."""
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     arguments: Any = run.parse_args(None)  # type: ignore[no-untyped-call]
-    if hasattr(arguments, "signals_to_handle"):  # A cluster's warning is for the phase to obey.
+    if hasattr(arguments, "signals_to_handle"):  # Forward a cluster's warning: the phase saves a checkpoint then.
         arguments.signals_to_handle += ",SIGUSR1"
         if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # nohup
             kept = [name for name in arguments.signals_to_handle.split(",") if name != "SIGHUP"]

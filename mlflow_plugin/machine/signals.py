@@ -1,5 +1,7 @@
-"""An orderly end: SIGTERM, Ctrl-C, a cluster's warning (SIGUSR1), a closed terminal (SIGHUP) and a timeout are raised
-where the run can still be recorded as killed; while a loop keeps checkpoints, at the end of a step.
+"""Turn signals and timeouts into exceptions, so that a run can save a checkpoint and be recorded as killed.
+
+Handled are SIGTERM, Ctrl-C (SIGINT), a cluster's warning (SIGUSR1), a closed terminal (SIGHUP) and a timeout. The
+exception is raised at once, or at the end of the current step while a loop saves checkpoints.
 """
 
 import logging
@@ -17,31 +19,40 @@ from mlflow_plugin.machine.ranks import process_count
 _logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = "MLFLOW_PHASES_GRACE_SECONDS"
-"""Environment variable: how long after SIGTERM or a timeout a loop may take to end its step; 25 by default, since
-clusters kill 30 seconds after it."""
+"""Environment variable: how many seconds a loop may take to finish its step after SIGTERM or a timeout. The default
+is 25, because clusters kill a process 30 seconds after SIGTERM."""
 _SAME_SIGNAL_SECONDS = 10.0
 
 
 class Terminated(SystemExit):
-    """This process was told to end; the text says by what, `number` is the signal to hand on to a child."""
+    """A signal asked this process to end. The text names the cause; `number` is the signal to forward to a child."""
 
     number = signal.SIGTERM
 
 
 class Warned(Terminated):
-    """A cluster has announced that it will end this process before long."""
+    """A cluster has announced that it will kill this process soon."""
 
     number = signal.SIGUSR1
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, obeyed at the end of a step."""
+    """Ctrl-C, raised at the end of a step."""
 
 
 class Termination:
-    """What signals lead to. While deferred they wait in `pending` for the end of a step, and a second Ctrl-C is raised
-    at once. A SIGTERM soon after a first signal is passed over: MLflow sends one to the process that Ctrl-C has already
-    reached, and it must not cut short what is being saved then.
+    """Handle the signals that end a process.
+
+    While deferred, a signal waits in `pending` for the end of the step. A second Ctrl-C is raised at once. A SIGTERM
+    within 10 s of a first signal is ignored: MLflow sends one to a process that Ctrl-C has already reached, and it must
+    not interrupt the save that is running then.
+
+    Args:
+        installed: Whether signal handlers are installed (only in the main thread).
+
+    Attributes:
+        reason: The text of the next `Terminated`.
+        pending: The exception to raise at the end of the step.
     """
 
     def __init__(self, *, installed: bool) -> None:
@@ -55,12 +66,12 @@ class Termination:
         self._in_step = True
 
     def defer(self, deferred: bool = True) -> None:
-        """Whether from now on a loop looks at `pending` after each step."""
+        """Set whether a loop checks `pending` after each step from now on."""
         self._deferred = deferred
 
     @contextmanager
     def step_ended(self) -> Iterator[None]:
-        """Inside the block no step runs that could take too long: a checkpoint that is saved there is not cut short."""
+        """Suspend the time limit of a step inside the block, so that a checkpoint that is saved there is completed."""
         self._in_step = False
         try:
             yield
@@ -68,19 +79,21 @@ class Termination:
             self._in_step = True
 
     def obey_at_once(self) -> None:
-        """No loop looks at `pending` any more. Raises it when there is one."""
+        """Stop deferring signals and raise the pending exception, if there is one."""
         self._deferred = False
         if pending := self.take():
             raise pending
 
     def take(self) -> BaseException | None:
-        """What is pending, for who obeys it now."""
+        """Return the pending exception and clear it."""
         pending, self.pending = self.pending, None
         return pending
 
     def failed(self) -> None:
-        """The run has failed by itself: a SIGTERM on top of that, which torchrun sends when another of its processes
-        has ended, must not cut short what is being recorded. In a process by itself a signal says what it always says.
+        """Defer further signals while a failed run is recorded, when several processes compute.
+
+        torchrun sends SIGTERM when another of its processes has ended. That must not interrupt the recording. In a
+        single process signals keep their meaning.
         """
         if process_count() == 1:
             return
@@ -98,7 +111,7 @@ class Termination:
         self._recent()
         self._interrupts += 1
         if self._interrupts > 2:
-            os._exit(130)  # Even what is being recorded is not waited for.
+            os._exit(130)  # The third Ctrl-C does not wait for the run to be recorded.
         if self._interrupts > 1 or not self._deferred:
             raise KeyboardInterrupt
         self._end(Interrupted("interrupted from the keyboard"), limited=False)
@@ -114,24 +127,24 @@ class Termination:
             self._end(Terminated("its terminal was closed (SIGHUP)"), limited=False)
 
     def raise_soon(self) -> None:
-        """Raises what is pending in the main thread, from without: where a loop ends nothing can be raised."""
+        """Raise the pending exception in the main thread shortly. A generator that ends cannot raise it itself."""
         if self.pending is not None:
             threading.Timer(0.01, self._expire).start()
 
-    def _end(self, how: BaseException, *, limited: bool) -> None:
+    def _end(self, exception: BaseException, *, limited: bool) -> None:
         if not self._deferred:
-            raise how
-        if self.pending is None or isinstance(how, KeyboardInterrupt):
-            self.pending = how
-            again = "; Ctrl-C again leaves at once" if isinstance(how, KeyboardInterrupt) else ""
-            _logger.info(f"{how}: saving a checkpoint after this step{again}")
+            raise exception
+        if self.pending is None or isinstance(exception, KeyboardInterrupt):
+            self.pending = exception
+            again = "; press Ctrl-C again to exit at once" if isinstance(exception, KeyboardInterrupt) else ""
+            _logger.info(f"{exception}: saving a checkpoint after this step{again}")
         if limited:
-            timer = threading.Timer(_grace(), self._expire)
+            timer = threading.Timer(_grace_seconds(), self._expire)
             timer.daemon = True
             timer.start()
 
     def _expire(self) -> None:
-        """The step did not end in time."""
+        """Raise the pending exception now: the step did not end in time."""
         if self.pending is not None and self._in_step:
             self._deferred, self._first = False, float("-inf")
             os.kill(os.getpid(), signal.SIGTERM)
@@ -144,7 +157,7 @@ class Termination:
 
     @contextmanager
     def after(self, seconds: float | None, reason: str) -> Iterator[None]:
-        """Ends the block after that many seconds; None is no limit."""
+        """End the block with `Terminated(reason)` after that many seconds, None for no limit."""
         if not seconds or not self._installed:
             yield
             return
@@ -162,7 +175,7 @@ class Termination:
             timer.cancel()
 
 
-def _grace() -> float:
+def _grace_seconds() -> float:
     try:
         return max(0.0, float(os.environ.get(GRACE_SECONDS, "25")))
     except ValueError:
@@ -171,8 +184,9 @@ def _grace() -> float:
 
 @contextmanager
 def orderly_termination() -> Iterator[Termination]:
-    """Inside the block SIGTERM, SIGUSR1 and SIGHUP raise Terminated, and Ctrl-C KeyboardInterrupt. Signals reach only
-    the main thread; in another nothing is changed.
+    """Let SIGTERM, SIGUSR1 and SIGHUP raise Terminated, and Ctrl-C KeyboardInterrupt, inside the block.
+
+    Python delivers signals only to the main thread. In another thread this changes nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield Termination(installed=False)
@@ -186,42 +200,43 @@ def orderly_termination() -> Iterator[Termination]:
     }
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         del handlers[signal.SIGHUP]  # nohup
-    with handled(handlers):
+    with signal_handlers(handlers):
         yield termination
 
 
 @contextmanager
-def handled(handlers: Mapping[signal.Signals, Callable[[int, FrameType | None], None]]) -> Iterator[None]:
-    """These handlers inside the block, in the main thread; processes that it forks get those of before."""
+def signal_handlers(handlers: Mapping[signal.Signals, Callable[[int, FrameType | None], None]]) -> Iterator[None]:
+    """Install signal handlers inside the block, in the main thread. Forked processes get the previous ones."""
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    _in_force.append(before)
+    _replaced_handlers.append(before)
     try:
         yield
     finally:
-        _in_force.remove(before)
+        _replaced_handlers.remove(before)
         for number, former in before.items():
-            # None stands for one that was not set from Python, which cannot be put back.
+            # None is a handler that was not installed from Python. It cannot be restored.
             signal.signal(number, signal.SIG_DFL if former is None else former)
 
 
-_in_force: list[dict[signal.Signals, Any]] = []
-"""The handlers that were there before those that are in force now."""
+_replaced_handlers: list[dict[signal.Signals, Any]] = []
+"""The handlers that the installed ones have replaced, outermost block first."""
 
 
-def _leave_to_parent() -> None:
-    """In a forked process, such as a worker of a DataLoader or a Pool: SIGTERM ends it as ever, for that is how its
-    parent ends it. What a terminal or a cluster sends to all of them is its parent's to obey, which still needs it to
-    end the step.
+def _reset_handlers_in_child() -> None:
+    """Reset the handlers in a forked process, such as a worker of a DataLoader or a Pool.
+
+    SIGTERM ends it, because that is how its parent ends it. Signals that a terminal or a cluster sends to all processes
+    are ignored: the parent handles them and needs the worker to finish the step.
     """
-    if _in_force:
-        before = _in_force[0]
+    if _replaced_handlers:
+        before = _replaced_handlers[0]
         signal.signal(signal.SIGTERM, before[signal.SIGTERM] or signal.SIG_DFL)
         for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
-            signal.signal(number, _pass_over)  # A program that it starts does not take_over this, unlike SIG_IGN.
+            signal.signal(number, _ignore)  # Unlike SIG_IGN, this is not inherited by a program that it executes.
 
 
-def _pass_over(number: int, frame: FrameType | None) -> None:
+def _ignore(number: int, frame: FrameType | None) -> None:
     pass
 
 
-os.register_at_fork(after_in_child=_leave_to_parent)
+os.register_at_fork(after_in_child=_reset_handlers_in_child)

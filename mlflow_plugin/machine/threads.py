@@ -1,4 +1,4 @@
-"""How many threads linear algebra may use."""
+"""Choose the number of threads for linear algebra in torch."""
 
 import os
 from collections.abc import Iterator
@@ -8,15 +8,18 @@ import psutil
 import torch
 
 SMALL = 512
-"""Largest matrix size that is worked on by one thread."""
+"""Matrices with at most this many rows are computed by one thread."""
 
 
 @contextmanager
 def threads_for(size: int) -> Iterator[None]:
-    """One thread while matrices of at most SMALL rows are worked on, for the whole process.
+    """Use one thread inside the block when `size` is at most SMALL, for the whole process.
 
-    A second thread gains nothing on them, and on a busy machine, where each waits for the other at every step, it costs
-    up to twenty times as much.
+    A second thread gains nothing on small matrices. On a busy machine the threads wait for each other at every step,
+    which takes up to 20 times as long.
+
+    Args:
+        size: The number of rows of the matrices.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1 if size <= SMALL else before)
@@ -27,9 +30,10 @@ def threads_for(size: int) -> Iterator[None]:
 
 
 def leave_busy_cores_alone() -> int:
-    """Lets this process use as many threads as cores are free now, at least one, and returns the number.
+    """Limit torch to as many threads as cores are idle now, at least one, and return the number.
 
-    OMP_NUM_THREADS, when set, is obeyed. On a busy machine a model on every core is several times slower than on one.
+    Does nothing when OMP_NUM_THREADS is set. On a busy machine a model that uses every core is several times slower
+    than on one core.
     """
     if "OMP_NUM_THREADS" not in os.environ:
         free = (1 - psutil.cpu_percent(interval=0.3) / 100) * (psutil.cpu_count() or 1)

@@ -16,7 +16,7 @@ from mlflow_plugin.execution.records import Records
 from mlflow_plugin.format import short
 from mlflow_plugin.guardrails.memory import BatchSize
 from mlflow_plugin.guardrails.watch import MetricWatch
-from mlflow_plugin.machine.ranks import process_count, rank, start_again
+from mlflow_plugin.machine.ranks import process_count, rank, restart_with_torchrun
 from mlflow_plugin.progress import Progress, progress
 from mlflow_plugin.project.parameters import Value
 from mlflow_plugin.project.project import Phase
@@ -151,7 +151,7 @@ class ActivePhase:
         self._records.metrics(self.run_id, logged, at or 0)
         self._checkpoints.logged(logged, at or 0)
         for name, value in logged.items():
-            for alarm in self._watch.see(name, value, at, self._total):
+            for alarm in self._watch.check(name, value, at, self._total):
                 if alarm.kind == "stop" and at is not None:
                     raise PhaseError(f"{self.name}: {alarm.text}. {self._advice()}")
                 # After the loop nothing is left to stop: the result is there, and how good it is will be asked.
@@ -282,7 +282,7 @@ class ActivePhase:
         shutil.rmtree(self._staging, ignore_errors=True)
         # What decided here keeps the project's log; a backend that decided does so by itself.
         launched = {} if os.environ.get(DECIDED) == self.run_id else {LAUNCHED: self.run_id}
-        start_again(count, {DECIDED: self.run_id, **launched})
+        restart_with_torchrun(count, {DECIDED: self.run_id, **launched})
 
     def batch_size(self, size: int, accumulation: int = 1) -> BatchSize:
         """Return a batch that is halved, with twice the accumulation, when a step runs out of memory; see

@@ -19,14 +19,14 @@ from typing import Any, TypeVar
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_sound
+from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_verified
 from mlflow_plugin.checkpoints.session import CheckpointSession
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.execution.heartbeat import Heartbeat
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.machine.liveness import whereabouts
 from mlflow_plugin.machine.ranks import rank
-from mlflow_plugin.machine.signals import Termination, handled
+from mlflow_plugin.machine.signals import Termination, signal_handlers
 from mlflow_plugin.phase.active import ActivePhase
 from mlflow_plugin.progress import leave_talking_to_others
 from mlflow_plugin.project.parameters import Value
@@ -87,7 +87,7 @@ class _SameCheckpoint(CheckpointSession):
     def resumed(self) -> LoadedCheckpoint | None:
         if self._resumed_from is None:
             return None
-        checkpoint = newest_sound(self._chain(self._resumed_from), lambda *damaged: None)
+        checkpoint = newest_verified(self._chain(self._resumed_from), lambda *damaged: None)
         return None if isinstance(checkpoint, list) else checkpoint
 
     def take_over(self, loaded: LoadedCheckpoint) -> None:
@@ -134,7 +134,7 @@ def following(client: MlflowClient, run_id: str) -> Iterator[None]:
     arguments = (client, run_id, asked_to_end, os.getppid())
     threading.Thread(target=_leave_in_time, args=arguments, name="follower", daemon=True).start()
     try:
-        with handled(dict.fromkeys(signals if main else (), wait_for_rank_0)):
+        with signal_handlers(dict.fromkeys(signals if main else (), wait_for_rank_0)):
             yield
     except Exception as error:
         if not asked_to_end.is_set():  # Else it may only have been left alone by the others.

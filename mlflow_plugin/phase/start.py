@@ -112,19 +112,19 @@ def _computing(
                 except SystemExit as error:
                     if error.code not in (None, 0):
                         if not isinstance(error, Terminated):
-                            checkpoints.settled()
+                            checkpoints.wait_until_saved()
                         raise
                     ended = error
                     checkpoints.finish()
                 except Exception:
                     termination.failed()
-                    checkpoints.settled()  # The next run resumes from what is being saved.
+                    checkpoints.wait_until_saved()  # The next run resumes from what is being saved.
                     raise
                 complete_work(records, run.run_id, work, checkpoints.elapsed_seconds, staged=staging)
         except (KeyboardInterrupt, Terminated) as error:
             if isinstance(error, Terminated):
                 with suppress(KeyboardInterrupt, Terminated):  # Told once more, it waits no longer.
-                    checkpoints.settled()
+                    checkpoints.wait_until_saved()
             _stop(records, run.run_id, f"{request.phase.name}: {str(error) or 'interrupted from the keyboard'}")
         except SystemExit as error:
             _fail(records, run.run_id, f"the script ended itself with {error.code}")

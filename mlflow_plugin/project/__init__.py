@@ -1,1 +1,1 @@
-"""What is declared, and what makes two runs the same. Never imports MLflow."""
+"""The declared project and the identity of a run: by it two runs count as the same. Never imports MLflow."""

@@ -1,7 +1,8 @@
-"""Digests of what a file means, for formats that write something new at every save of the same thing.
+"""Digest the content of files whose bytes differ at every save of the same object.
 
-MLflow's `MLmodel` names the run that logged the model; a `.skops` file is a zip archive with the time of day and the
-memory addresses of the saved objects. Without a look inside, a re-run that reproduces a model would seem to change it.
+MLflow's `MLmodel` contains the id of the run that logged the model. A `.skops` file is a zip archive with the time of
+day and the memory addresses of the saved objects. By their bytes, a re-run that reproduces a model would seem to
+change it.
 """
 
 import hashlib
@@ -19,9 +20,13 @@ _SKOPS_ADDRESS = re.compile(r'("__id__": |"file": ")(\d+)')
 
 
 def content_digest(path: Path) -> str:
-    """sha256 (64 hex digits) of a file's bytes, or, for `MLmodel` and `.skops`, of what stays when it is saved again.
+    """Return the sha256 of a file's content, 64 hex digits.
 
-    A file of those names that is not of that format counts by its bytes. Raises PhaseError when it cannot be read.
+    For `MLmodel` and `.skops` the parts that change at every save are left out. All other files, and files of these
+    names in another format, are digested by their bytes.
+
+    Raises:
+        PhaseError: The file cannot be read.
     """
     path = Path(path)
     if path.name == "MLmodel":
@@ -32,26 +37,27 @@ def content_digest(path: Path) -> str:
 
 
 def _model_description_digest(path: Path) -> str:
-    import yaml  # here, since few folders hold a model
+    import yaml  # Here, since few folders contain a model.
 
     try:
-        described = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)
-        kept = {key: value for key, value in described.items() if key not in _CHANGES_WITH_EVERY_RUN}
-        return value_digest({"MLmodel": kept})
+        description = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)
+        stable = {key: value for key, value in description.items() if key not in _CHANGES_WITH_EVERY_RUN}
+        return value_digest({"MLmodel": stable})
     except (OSError, yaml.YAMLError, AttributeError, ValueError, TypeError, RecursionError, PhaseError):
         return file_digest(path)
 
 
 def _skops_digest(path: Path) -> str:
-    """Addresses become their order of appearance; members are named by them, so they are taken in that order."""
+    """Digest a skops archive with each memory address replaced by its order of appearance in the schema."""
     order: dict[str, int] = {}
 
-    def numbered(match: re.Match[str]) -> str:
+    def replace_address(match: re.Match[str]) -> str:
         return f"{match[1]}{order.setdefault(match[2], len(order))}"
 
     try:
         with zipfile.ZipFile(path) as archive:
-            schema = _SKOPS_ADDRESS.sub(numbered, archive.read(_SKOPS_SCHEMA).decode("utf-8"))
+            schema = _SKOPS_ADDRESS.sub(replace_address, archive.read(_SKOPS_SCHEMA).decode("utf-8"))
+            # Members are named by addresses too.
             members = [[_renamed(name, order), _member_digest(archive, name)] for name in archive.namelist()]
         return value_digest({"skops": schema, "members": sorted(m for m in members if m[0] != _SKOPS_SCHEMA)})
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RuntimeError, EOFError, zlib.error):

@@ -1,7 +1,8 @@
-"""sha256 digests of files, folders and values, with a memory of the files that have not changed.
+"""Compute sha256 digests of files, folders and values. Digests of unchanged files are cached.
 
-The memory is one sqlite file in `$XDG_CACHE_HOME/mlflow-phases/` (by default `~/.cache/mlflow-phases/`), shared by
-concurrent processes. It is advisory: whatever goes wrong with it, the work is done again and nobody is told.
+The cache is one sqlite file in `$XDG_CACHE_HOME/mlflow-phases/` (by default `~/.cache/mlflow-phases/`), shared by
+concurrent processes. It is advisory: on any error with it the digest is computed again, without a message. Home-made
+because general disk caches (diskcache, joblib) do not check that the file is unchanged, or read it to find out.
 """
 
 import atexit
@@ -28,15 +29,16 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS remembered (
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes, 64 hex digits. An unchanged file is not read again, not even by another process.
+    """Return the sha256 of a file's bytes, 64 hex digits. An unchanged file is not read again, by any process.
 
-    Raises PhaseError when the file is missing, unreadable or no regular file.
+    Raises:
+        PhaseError: The file is missing, unreadable or not a regular file.
     """
     return remembered(path, "sha256", read_digest)
 
 
 def read_digest(path: Path) -> str:
-    """sha256 of a file's bytes as they are on disk now, never from memory. Raises PhaseError as `file_digest` does."""
+    """Return the sha256 of a file's bytes on disk now, never from the cache. Raises PhaseError as `file_digest`."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -45,10 +47,12 @@ def read_digest(path: Path) -> str:
 
 
 def path_digest(path: Path | str) -> str:
-    """sha256 of a file's bytes, or of a folder: its files' relative names and bytes, in sorted order.
+    """Return the sha256 of a file's bytes, or of a folder's files: their relative names and bytes, in sorted order.
 
-    Hidden folders and `__pycache__` are left out; empty folders do not count. Raises PhaseError when something cannot
-    be read.
+    Hidden folders, `__pycache__` and empty folders do not count.
+
+    Raises:
+        PhaseError: A file or folder cannot be read.
     """
     path = Path(path)
     if path.is_dir():
@@ -57,27 +61,45 @@ def path_digest(path: Path | str) -> str:
 
 
 def value_digest(value: object) -> str:
-    """sha256 of a value's canonical JSON: sorted keys, no spaces, floats as Python's repr, NaN and Infinity by name.
+    """Return the sha256 of a value's canonical JSON, 64 hex digits.
 
-    Tuples count as lists. Raises PhaseError for a value that JSON cannot hold.
+    Canonical JSON has sorted keys, no spaces, floats as Python's repr, and NaN and Infinity by name. Tuples count as
+    lists.
+
+    Raises:
+        PhaseError: JSON cannot hold the value.
+
+    >>> value_digest({"b": 1, "a": (2, 3)}) == value_digest({"a": [2, 3], "b": 1})
+    True
     """
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
-        raise PhaseError(f"This value has no canonical form: {error}. Use numbers, text and lists.") from error
+        raise PhaseError(
+            f"A value of type {type(value).__name__} has no canonical form: {error}. Use numbers, text and lists."
+        ) from error
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def walk_files(folder: Path, skip_folder: Callable[[str], bool] | None = None) -> Iterator[tuple[str, Path]]:
-    """The regular files below a folder as (relative posix path, path), sorted within each folder; links are followed.
+    """Yield the regular files below a folder, sorted within each folder. Symbolic links are followed.
 
-    A folder that links reach twice is entered once, so loops end. `skip_folder` is asked with a folder's bare name.
-    Raises PhaseError when a folder cannot be listed.
+    A folder that several links lead to is entered once, so cycles of links end.
+
+    Args:
+        folder: The folder.
+        skip_folder: Called with the bare name of each subfolder. Return True to skip it.
+
+    Yields:
+        The file's path relative to `folder`, with forward slashes, and its path.
+
+    Raises:
+        PhaseError: A folder cannot be listed.
     """
     entered: set[tuple[int, int]] = set()
-    waiting: list[tuple[str, Path]] = [("", Path(folder))]
-    while waiting:
-        prefix, current = waiting.pop()
+    pending: list[tuple[str, Path]] = [("", Path(folder))]
+    while pending:
+        prefix, current = pending.pop()
         try:
             status = current.stat()
             if (status.st_dev, status.st_ino) in entered:
@@ -88,34 +110,40 @@ def walk_files(folder: Path, skip_folder: Callable[[str], bool] | None = None) -
         except OSError as error:
             raise _unreadable(current, error) from error
         below = [entry for entry in entries if entry.is_dir() and not (skip_folder and skip_folder(entry.name))]
-        waiting += [(f"{prefix}{entry.name}/", Path(entry.path)) for entry in reversed(below)]
+        pending += [(f"{prefix}{entry.name}/", Path(entry.path)) for entry in reversed(below)]
         yield from ((prefix + entry.name, Path(entry.path)) for entry in entries if entry.is_file())
 
 
 def remembered(path: Path, kind: str, compute: Callable[[Path], str]) -> str:
-    """What `compute(path)` gives for a file, computed once for as long as the file stays as it is.
+    """Return `compute(path)`, from the cache when the file is unchanged.
 
-    `kind` names the computation and its version. A file is known again by path, size, modification and change time,
-    inode and device. One changed less than two seconds ago is not remembered, since it could change again within the
-    clock's resolution.
-    Raises PhaseError when the file is missing or is no regular file, and whatever `compute` raises.
+    A file is unchanged when path, size, modification time, change time, inode and device are the same. A file that was
+    changed less than two seconds ago is not cached, since it could change again within the clock's resolution.
+
+    Args:
+        path: A regular file.
+        kind: The name of the computation and its version.
+        compute: The computation. Its exceptions pass.
+
+    Raises:
+        PhaseError: The file is missing or not a regular file.
     """
-    place = os.path.abspath(path)
+    absolute = os.path.abspath(path)
     before = _status(path)
     signature = _signature(before)
-    value = _memory.find(place, kind, signature)
+    value = _cache.find(absolute, kind, signature)
     if value is not None:
         return value
     value = compute(Path(path))
-    settled = max(before.st_mtime_ns, before.st_ctime_ns) < time.time_ns() - _RACY_NANOSECONDS
-    if settled and _signature(_status(path)) == signature:
-        _memory.keep(place, kind, signature, value)
+    old_enough = max(before.st_mtime_ns, before.st_ctime_ns) < time.time_ns() - _RACY_NANOSECONDS
+    if old_enough and _signature(_status(path)) == signature:
+        _cache.keep(absolute, kind, signature, value)
     return value
 
 
 def flush() -> None:
-    """Write what was remembered since the last flush. Happens by itself when the process exits."""
-    _memory.flush()
+    """Write the values since the last flush to the cache file. Called automatically when the process exits."""
+    _cache.flush()
 
 
 def _folder_digests(folder: Path) -> Iterator[tuple[str, str]]:
@@ -132,7 +160,7 @@ def _status(path: Path) -> os.stat_result:
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     if not stat.S_ISREG(status.st_mode):
-        raise PhaseError(f"{path} is no regular file, so it has no digest. Name a file.")
+        raise PhaseError(f"{path} is not a regular file, so it has no digest. Give the path of a file.")
     return status
 
 
@@ -150,8 +178,8 @@ def _cache_file() -> str:
     return os.path.join(base, "mlflow-phases", "digests.sqlite")
 
 
-class _Memory:
-    """The sqlite file behind `remembered`. Reads go straight to it, writes wait for one transaction at the end."""
+class _Cache:
+    """The sqlite file behind `remembered`. Reads are immediate; writes are collected into one transaction."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -171,7 +199,7 @@ class _Memory:
                     "SELECT value FROM remembered WHERE path = ? AND kind = ? AND signature = ?",
                     (path, kind, signature),
                 ).fetchone()
-            except Exception as error:  # an unusable memory is no memory, whatever sqlite calls it
+            except Exception as error:  # Any error of sqlite makes the cache unusable, never the digest.
                 self._give_up(error)
                 return None
             return row[0] if row and isinstance(row[0], str) else None
@@ -195,11 +223,11 @@ class _Memory:
                         "INSERT OR REPLACE INTO remembered (path, kind, signature, value) VALUES (?, ?, ?, ?)",
                         [(path, kind, *kept) for (path, kind), kept in pending.items()],
                     )
-                    # Replacing a row renews its rowid, so the smallest are those nobody has renewed for longest.
+                    # Replacing a row renews its rowid, so the smallest rowids are those written longest ago.
                     connection.execute(
                         "DELETE FROM remembered WHERE rowid <= (SELECT max(rowid) FROM remembered) - ?", (_ROWS_KEPT,)
                     )
-            except Exception as error:  # as above
+            except Exception as error:  # As above.
                 self._give_up(error)
 
     def _open(self) -> "sqlite3.Connection | None":
@@ -208,17 +236,17 @@ class _Memory:
             return self._connection
         self._file, self._connection = file, None
         try:
-            import sqlite3  # here, since most commands end before any file is digested
+            import sqlite3  # Here, since most commands digest no file.
 
             os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
             self._connection = sqlite3.connect(file, timeout=0.2, check_same_thread=False)
             self._connection.execute(_SCHEMA)
-        except Exception as error:  # as above
+        except Exception as error:  # As above.
             self._give_up(error)
         return self._connection
 
     def _give_up(self, error: Exception) -> None:
-        """Work without memory from here on. A file that is no database is removed: the next process makes a new one."""
+        """Work without a cache from now on. A damaged file is removed, so that the next process creates a new one."""
         self._connection = None
         damaged = getattr(error, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT")
         if damaged and self._file:
@@ -230,11 +258,11 @@ class _Memory:
 
 def _forget_connection() -> None:
     """A sqlite connection must not cross a fork."""
-    global _memory
-    _memory = _Memory()
+    global _cache
+    _cache = _Cache()
 
 
-_memory = _Memory()
+_cache = _Cache()
 atexit.register(flush)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_connection)

@@ -1,4 +1,6 @@
-"""What makes two runs of a phase the same: project, phase, result-changing parameters, code and the bytes of each
+"""Compute the identity of a run: runs with the same identity have the same result.
+
+The identity consists of project, phase, command, the parameters that change the result, code, and the digest of each
 input.
 """
 
@@ -15,16 +17,23 @@ from mlflow_plugin.project.digests import path_digest, value_digest
 from mlflow_plugin.project.parameters import Parameter, Value, canonical, local_path
 from mlflow_plugin.project.project import Phase, Project
 
-_LONG = 200
+_MAX_LENGTH = 200
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a phase is computed, apart from its inputs: what it does to what parameters with which code.
+    """The identity of a phase's computation without its inputs.
 
-    `parameters` maps a name to (canonical value or content digest, how the command uses it).
-    `defaults` maps a name to the canonical declared default, None where there is none. `ignored` are names that do not
-    count. `elsewhere` maps a name in `files` to its path, where that is not the name below the project's folder.
+    Attributes:
+        project: The project's name.
+        phase: The phase's name.
+        command: The command with the parameters' places left open.
+        code: The digest of the code.
+        files: File -> digest of the code, to explain differences.
+        parameters: Name -> (canonical value or digest of the file it names, how the command uses it).
+        defaults: Name -> canonical declared default, None without one.
+        ignored: Names of parameters that do not count.
+        elsewhere: A name in `files` -> its path, where that is not the name below the project's folder.
     """
 
     project: str
@@ -38,8 +47,10 @@ class Recipe:
     elsewhere: Mapping[str, Path] = field(default_factory=dict)
 
     def digest(self, *, sparse: bool = False) -> str:
-        """sha256 hex. The sparse one leaves out parameters at their default, so that a new parameter orphans no old
-        run.
+        """Return the sha256 of the recipe, 64 hex digits.
+
+        Args:
+            sparse: Leave out parameters at their default, so that old runs still match after a parameter is added.
         """
         counted = {
             name: entry for name, entry in self.parameters.items() if not sparse or entry[0] != self.defaults[name]
@@ -49,13 +60,13 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Identity:
-    """A recipe together with the output digest of each upstream run that it is applied to."""
+    """A recipe and the digest of the output of each upstream run (`inputs`: phase -> digest)."""
 
     recipe: Recipe
     inputs: Mapping[str, str]
 
     def digests(self) -> tuple[str, str]:
-        """The sparse and the full digest, in the order in which they are looked up."""
+        """Return the sparse and the full digest, in the order in which runs are looked up by them."""
         inputs = dict(sorted(self.inputs.items()))
         return (
             value_digest([self.recipe.digest(sparse=True), inputs]),
@@ -63,11 +74,11 @@ class Identity:
         )
 
     def config_digests(self) -> tuple[str, str]:
-        """The same without the inputs: same parameters and code."""
+        """Return the sparse and the full digest without the inputs: equal for the same parameters and code."""
         return self.recipe.digest(sparse=True), self.recipe.digest()
 
     def fingerprint(self) -> str:
-        """All of it as JSON of less than 8,000 characters (a tag's length), for comparing and for explaining."""
+        """Return the identity as JSON of less than 8,000 characters (the length of a tag), to explain differences."""
         recipe = self.recipe
         content: dict[str, Any] = {
             "project": recipe.project,
@@ -89,47 +100,54 @@ class Identity:
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     def differences(self, fingerprint: Mapping[str, Any], *, inputs: bool = True) -> list[str]:
-        """What differs from an earlier run's fingerprint, in words; empty when the two are the same.
+        """Describe how this identity differs from an earlier run's fingerprint.
 
-        A parameter that the earlier run lacks counts as its declared default.
+        Args:
+            fingerprint: The decoded `fingerprint()` of the earlier run. A parameter that it lacks counts as the
+                declared default.
+            inputs: Compare the inputs too.
+
+        Returns:
+            One text for each difference, empty when the two are the same.
         """
-        recipe, found = self.recipe, []
+        recipe, differences = self.recipe, []
         old = fingerprint.get("parameters", {})
         if "*" in old:
             ours = {name: [_clipped(value), _clipped(use)] for name, (value, use) in recipe.parameters.items()}
             if value_digest(ours) != old["*"][0]:
-                found.append("parameters")
+                differences.append("parameters")
         else:
-            found += self._parameter_differences(old)
+            differences += self._parameter_differences(old)
         if fingerprint.get("command") != _clipped(recipe.command):
-            found.append("the command")
+            differences.append("the command")
         if fingerprint.get("code") != recipe.code:
             files = fingerprint.get("files", {})
             changed = sorted(
                 name for name in {*files, *recipe.files} if files and files.get(name) != recipe.files.get(name)
             )
-            found.append(f"the code of {', '.join(changed[:5])}" if changed else "the code")
+            differences.append(f"the code of {', '.join(changed[:5])}" if changed else "the code")
         if inputs:
             before = fingerprint.get("inputs", {})
-            found += [f"the output of {need}" for need, digest in self.inputs.items() if before.get(need) != digest]
-            found += [f"{need}, which is no longer needed" for need in before if need not in self.inputs]
-        return found
+            changed = [need for need, digest in self.inputs.items() if before.get(need) != digest]
+            differences += [f"the output of {need}" for need in changed]
+            differences += [f"{need}, which is no longer needed" for need in before if need not in self.inputs]
+        return differences
 
     def _parameter_differences(self, old: Mapping[str, Sequence[str]]) -> list[str]:
-        found = []
+        differences = []
         for name, (value, use) in self.recipe.parameters.items():
-            before, used = old.get(name, (self.recipe.defaults[name], use))
-            if before != _clipped(value):
-                found.append(f"{name} ({_readable(before)} -> {_readable(_clipped(value))})")
-            elif used != _clipped(use):
-                found.append(f"how the command uses {name}")
-        gone = set(old) - set(self.recipe.parameters) - self.recipe.ignored
-        found += [f"{name}, which is no longer a parameter" for name in sorted(gone)]
-        return found
+            old_value, old_use = old.get(name, (self.recipe.defaults[name], use))
+            if old_value != _clipped(value):
+                differences.append(f"{name} ({_readable(old_value)} -> {_readable(_clipped(value))})")
+            elif old_use != _clipped(use):
+                differences.append(f"how the command uses {name}")
+        removed = set(old) - set(self.recipe.parameters) - self.recipe.ignored
+        differences += [f"{name}, which is no longer a parameter" for name in sorted(removed)]
+        return differences
 
 
 def _clipped(text: str) -> str:
-    return text if len(text) <= _LONG else f"sha256:{value_digest(text)}"
+    return text if len(text) <= _MAX_LENGTH else f"sha256:{value_digest(text)}"
 
 
 def _readable(value: str | None) -> str:
@@ -140,17 +158,27 @@ def _readable(value: str | None) -> str:
 
 def _canonical_parameter(parameter: Parameter, value: Value, base: Path, argv: Sequence[str]) -> str:
     if parameter.type == "path" and isinstance(value, str):
-        found = local_path(value, base, argv)
-        if found is not None:
-            return f"sha256:{path_digest(found)}"
+        path = local_path(value, base, argv)
+        if path is not None:
+            return f"sha256:{path_digest(path)}"
     return canonical(value)
 
 
 def recipe_of(
     project: Project, phase: Phase, values: Mapping[str, Value], base: Path | None = None, argv: Sequence[str] = ()
 ) -> Recipe:
-    """The recipe of a phase with these values; `base` is the folder that relative path parameters start from;
-    those of a default start from the project's.
+    """Compute the recipe of a phase.
+
+    Args:
+        project: The project.
+        phase: Its phase.
+        values: Typed values of all declared parameters, see `Phase.resolve`.
+        base: The folder that given relative paths start from, by default the current one. Relative paths in defaults
+            start from the project's folder.
+        argv: The command line, in which MLflow passes absolute paths.
+
+    Raises:
+        PhaseError: A file of the code or of a path parameter cannot be read.
     """
     folder = base or Path.cwd()
     code = code_digest(project.directory, phase.command, None if phase.code is None else list(phase.code))

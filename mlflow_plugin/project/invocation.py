@@ -1,4 +1,4 @@
-"""How a phase or pipeline was asked for, so that a message can print the exact command to type next."""
+"""Describe how a phase or pipeline was started, so that a message can print the exact command to type next."""
 
 import os
 import shlex
@@ -10,8 +10,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Invocation:
-    """`mlflow run PROJECT -e ENTRY_POINT -P ...`, with a backend, an experiment and an environment manager when they
-    were named.
+    """A call of `mlflow run PROJECT -e ENTRY_POINT -P ...`.
+
+    Attributes:
+        parameters: The parameters that were given, without those at their default.
+        backend, experiment_id, env_manager: Empty when they were not given.
     """
 
     project: Path
@@ -21,15 +24,18 @@ class Invocation:
     experiment_id: str = ""
     env_manager: str = ""
     typed_elsewhere: bool = False
-    """Whether this process is a command of MLflow's local backend, which starts it in the project's folder."""
+    """True when this process is a command of MLflow's local backend, which starts it in the project's folder."""
 
     def command(self, entry_point: str = "", **parameters: object) -> str:
-        """The command line with some parameters set anew; another entry point is called without this one's
-        parameters.
+        """Return the command line with some parameters replaced.
+
+        Args:
+            entry_point: Another entry point. It is called without this one's parameters.
+            **parameters: New values.
         """
         same = not entry_point or entry_point == self.entry_point
         given = {**(self.parameters if same else {}), **parameters}
-        words = ["mlflow", "run", self._place(), "-e", entry_point or self.entry_point]
+        words = ["mlflow", "run", self._project_argument(), "-e", entry_point or self.entry_point]
         words += ["-b", self.backend] if self.backend else []
         words += ["--experiment-id", self.experiment_id] if self.experiment_id not in ("", "0") else []
         for name, value in given.items():
@@ -37,12 +43,12 @@ class Invocation:
         words += ["--env-manager", self.env_manager] if self.env_manager else []
         return shlex.join(words)
 
-    def _place(self) -> str:
+    def _project_argument(self) -> str:
         return _relative(self.project, _callers_folder() if self.typed_elsewhere else Path(os.getcwd()))
 
 
 def _callers_folder() -> Path | None:
-    """Where the person stands who typed `mlflow run`: the folder of the process above MLflow's shell."""
+    """Return the folder in which `mlflow run` was typed: that of the process above MLflow's shell."""
     import psutil
 
     with suppress(psutil.Error, OSError):
@@ -53,8 +59,9 @@ def _callers_folder() -> Path | None:
 
 
 def env_manager_of(tags: Mapping[str, str]) -> str:
-    """What MLflow's local backend was given as `--env-manager`, from the tags of the run that it made: it tags every
-    environment that it builds, so none means `local`.
+    """Return the `--env-manager` of a run that MLflow's local backend created, from the run's tags.
+
+    The backend tags every environment that it builds, so a run without that tag used `local`.
     """
     built = tags.get("mlflow.project.env", "local")
     return "" if built == "docker" else built

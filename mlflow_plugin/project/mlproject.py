@@ -1,4 +1,4 @@
-"""Reads an MLproject file into a Project. Every error names the file, the entry point, the key and what is allowed."""
+"""Read an MLproject file into a Project. Errors name the file, the entry point, the key and the allowed values."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.parameters import Parameter
 from mlflow_plugin.project.project import CheckpointPolicy, Gate, Phase, Pipeline, Project, Quality
 
-# The C loader reads the same, ten times faster; it is missing where PyYAML was built without libyaml.
+# The C loader is ten times faster. It is missing when PyYAML was built without libyaml.
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _AGE_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
@@ -64,15 +64,31 @@ _ALLOWED = {
 }
 
 
+_TYPE_NAMES = {
+    type(None): "null",
+    dict: "a mapping",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+}
+
+
+def _typed(value: object) -> str:
+    """Return a value after the name of its type: `a list: ['prepare']`."""
+    return f"{_TYPE_NAMES.get(type(value), type(value).__name__)}: {value!r}"
+
+
 class _Reader:
-    """Turns one MLproject file into a Project; every error names file, entry point, key and allowed values."""
+    """Read one MLproject file into a Project."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    def fault(self, entry_point: str, key: str, what: str) -> UsageError:
+    def fault(self, entry_point: str, key: str, problem: str) -> UsageError:
         allowed = _ALLOWED.get(key.split(".")[1] if "." in key else "", f"the keys {', '.join(_ALLOWED)}")
-        return UsageError(f"{self.file}: entry point {entry_point!r}, key `{key}`: {what}. Allowed: {allowed}.")
+        return UsageError(f"{self.file}: entry point {entry_point!r}, key `{key}`: {problem}. Allowed: {allowed}.")
 
     def read(self) -> Project:
         return self.project(self._content())
@@ -85,10 +101,10 @@ class _Reader:
             parameters = self._parameters(name, entry.get("parameters") or {})
             command = str(entry.get("command") or "")
             if not isinstance(name, str) and not {"phase", "pipeline"}.isdisjoint(entry):
-                raise UsageError(f"{self.file}: entry point {name}: its name is no text. Write it in quotes.")
+                raise UsageError(f"{self.file}: entry point {name}: its name must be text. Write it in quotes.")
             if "phase" in entry and "pipeline" in entry:
                 raise UsageError(
-                    f"{self.file}: entry point {name!r}: it is either a phase or a pipeline. "
+                    f"{self.file}: entry point {name!r}: it cannot be both a phase and a pipeline. "
                     "Remove `phase:` or `pipeline:`."
                 )
             if "phase" in entry:
@@ -112,7 +128,7 @@ class _Reader:
         entries = content.get("entry_points", {}) if isinstance(content, dict) else None
         if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
             raise UsageError(
-                f"{self.file}: is no MLproject: it needs a mapping `entry_points:` of NAME: "
+                f"{self.file} is not a valid MLproject file: it needs a mapping `entry_points:` of NAME: "
                 "{parameters: ..., command: ..., phase: ...}."
             )
         return dict(content)
@@ -120,7 +136,7 @@ class _Reader:
     def _parameters(self, name: str, raw: object) -> dict[str, Parameter]:
         if not isinstance(raw, dict):
             raise UsageError(
-                f"{self.file}: entry point {name!r}, key `parameters`: {raw!r} is no mapping. "
+                f"{self.file}: entry point {name!r}, key `parameters`: must be a mapping, got {_typed(raw)}. "
                 "Allowed: NAME: {type: ..., default: ...}."
             )
         return {str(key): Parameter.declared(str(key), value) for key, value in raw.items()}
@@ -129,26 +145,26 @@ class _Reader:
         if not command:
             raise UsageError(f"{self.file}: entry point {name!r}: a phase needs a `command:`.")
         if not isinstance(raw, dict | None):
-            raise self.fault(name, "phase", f"{raw!r} is no mapping")
+            raise self.fault(name, "phase", f"must be a mapping, got {_typed(raw)}")
         try:
             keys = _PhaseKeys.model_validate(raw or {})
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(["phase", *(str(part) for part in first["loc"] if isinstance(part, str))])
             if first["type"] == "extra_forbidden":
-                raise self.fault(name, key, "there is no such key") from None
+                raise self.fault(name, key, "unknown key") from None
             if first["type"] == "model_type":
-                raise self.fault(name, key, f"{first['input']!r} is no mapping") from None
+                raise self.fault(name, key, f"must be a mapping, got {_typed(first['input'])}") from None
             raise self.fault(name, key, f"{first['msg'].lower()}, got {first['input']!r}") from None
         quality = Quality(**keys.quality.model_dump()) if keys.quality else None
         if quality and (quality.poor > quality.good if quality.higher_is_better else quality.poor < quality.good):
             worse = "above" if quality.higher_is_better else "below"
-            raise self.fault(name, "phase.quality", f"`poor` {quality.poor} lies {worse} `good` {quality.good}")
+            raise self.fault(name, "phase.quality", f"`poor` {quality.poor} is {worse} `good` {quality.good}")
         for key, listed in (("ignore", keys.ignore), ("paths", keys.paths), ("size", keys.size)):
             if unknown := [item for item in listed if item not in parameters]:
-                raise self.fault(name, f"phase.{key}", f"{unknown[0]!r} is no parameter of it")
-        if twice := sorted(need for need in set(keys.needs) if keys.needs.count(need) > 1):
-            raise self.fault(name, "phase.needs", f"{twice[0]!r} is listed twice")
+                raise self.fault(name, f"phase.{key}", f"{unknown[0]!r} is not a parameter of this entry point")
+        if duplicates := sorted(need for need in set(keys.needs) if keys.needs.count(need) > 1):
+            raise self.fault(name, "phase.needs", f"{duplicates[0]!r} is listed twice")
         return Phase(
             name=name,
             command=command,
@@ -175,13 +191,13 @@ class _Reader:
             return None
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([mhdw])", text.strip())
         if not match:
-            raise self.fault(name, "phase.max_age", f"{text!r} is no age")
+            raise self.fault(name, "phase.max_age", f"{text!r} is not a duration")
         return float(match[1]) * _AGE_SECONDS[match[2]]
 
     def _targets(self, name: str, raw: object) -> tuple[str, ...]:
         if not isinstance(raw, list) or not raw or not all(isinstance(item, str) for item in raw):
             raise UsageError(
-                f"{self.file}: entry point {name!r}, key `pipeline`: {raw!r} is no list of phases. "
+                f"{self.file}: entry point {name!r}, key `pipeline`: must be a list of phases, got {_typed(raw)}. "
                 "Allowed: a list such as [phase4]."
             )
         return tuple(raw)
@@ -190,44 +206,46 @@ class _Reader:
         for phase in project.phases.values():
             for need in phase.needs:
                 if need not in project.phases:
+                    phases = ", ".join(project.phases)
                     raise self.fault(
-                        phase.name, "phase.needs", f"{need!r} is no phase here; phases: {', '.join(project.phases)}"
+                        phase.name, "phase.needs", f"{need!r} is not a phase of this file; phases: {phases}"
                     )
         for pipeline in project.pipelines.values():
             for target in pipeline.targets:
                 if target not in project.phases:
                     raise UsageError(
-                        f"{self.file}: entry point {pipeline.name!r}, key `pipeline`: {target!r} is no phase here. "
-                        f"Allowed: {', '.join(project.phases) or 'none is declared'}."
+                        f"{self.file}: entry point {pipeline.name!r}, key `pipeline`: {target!r} is not a phase of "
+                        f"this file. Allowed: {', '.join(project.phases) or 'none is declared'}."
                     )
         try:
             TopologicalSorter({phase.name: phase.needs for phase in project.phases.values()}).prepare()
         except CycleError as error:
             cycle = error.args[1]
             raise self.fault(
-                cycle[0], "phase.needs", f"the phases need each other in a circle: {' -> '.join(reversed(cycle))}"
+                cycle[0], "phase.needs", f"the phases depend on each other in a cycle: {' -> '.join(reversed(cycle))}"
             ) from None
         for pipeline in project.pipelines.values():
-            self._check_handed_down(project, pipeline)
+            self._check_pipeline_parameters(project, pipeline)
 
-    def _check_handed_down(self, project: Project, pipeline: Pipeline) -> None:
-        taken = project.pipeline_parameters(pipeline)
-        if unknown := sorted(set(pipeline.parameters) - taken):
+    def _check_pipeline_parameters(self, project: Project, pipeline: Pipeline) -> None:
+        allowed = project.pipeline_parameters(pipeline)
+        if unknown := sorted(set(pipeline.parameters) - allowed):
             raise UsageError(
                 f"{self.file}: entry point {pipeline.name!r}, key `parameters`: none of its phases has a parameter "
-                f"{unknown[0]!r}. Allowed: {', '.join(sorted(taken))}."
+                f"{unknown[0]!r}. Allowed: {', '.join(sorted(allowed))}."
             )
 
 
 def project_of(content: Mapping[str, Any], file: Path) -> Project:
-    """The project that the content of an MLproject file declares. Raises UsageError like `load_project`."""
+    """Return the project that the content of an MLproject file declares. Raises UsageError like `load_project`."""
     return _Reader(file).project(content)
 
 
 def load_project(directory: str | Path) -> Project:
-    """Reads and validates the MLproject file of a folder.
+    """Read and validate the MLproject file of a folder.
 
-    Raises UsageError, naming file, entry point, key and allowed values, when there is none or it is malformed.
+    Raises:
+        UsageError: The file is missing or malformed. The message names file, entry point, key and allowed values.
     """
     folder = Path(directory).expanduser().resolve()
     if not folder.is_dir():

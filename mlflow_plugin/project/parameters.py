@@ -1,4 +1,4 @@
-"""Parameters as values, not text: MLflow keeps them shell-quoted and as strings, so `1e-3` must equal `0.001`."""
+"""Parse and compare parameters as typed values: MLflow stores them as shell-quoted text, and `1e-3` equals `0.001`."""
 
 import os
 import shlex
@@ -12,12 +12,12 @@ from mlflow_plugin.errors import UsageError
 
 Value = str | int | float | bool | None
 TRUNCATED_AT = 6000
-"""MLflow cuts a logged parameter at this many characters without a word."""
+"""MLflow truncates a logged parameter to this many characters, without a message."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A declared parameter of an entry point; `type` as in the MLproject file, or empty when it states none."""
+    """A declared parameter of an entry point. `type` is that of the MLproject file, empty when it declares none."""
 
     name: str
     type: str = ""
@@ -25,7 +25,7 @@ class Parameter:
 
     @classmethod
     def declared(cls, name: str, raw: Any) -> "Parameter":
-        """From the MLproject file: either a type alone, or `{type: ..., default: ...}`."""
+        """Read a declaration of the MLproject file: a type alone, or `{type: ..., default: ...}`."""
         if isinstance(raw, dict):
             default = raw.get("default")
             simple = default is None or isinstance(default, str | int | float)
@@ -33,21 +33,30 @@ class Parameter:
         return cls(name, str(raw or ""))
 
     def value(self, given: object = None) -> Value:
-        """The typed value of what was given, or of the default. Raises UsageError: missing, or of the wrong type."""
+        """Return the typed value of `given`, or of the default when it is None.
+
+        Raises:
+            UsageError: There is no value, or it has the wrong type.
+
+        >>> Parameter("rate", "float").value("1e-3")
+        0.001
+        """
         raw = self.default if given is None else given
         if raw is None:
             raise UsageError(f"parameter {self.name!r} has no default: pass -P {self.name}=VALUE.")
         try:
-            return _typed(raw, self.type or _implied(self.default))
+            return _typed(raw, self.type or _implied_type(self.default))
         except ValueError:
-            raise UsageError(f"parameter {self.name!r} takes {_ARTICLE[self.type]}, not {_shown(str(raw))}.") from None
+            raise UsageError(
+                f"parameter {self.name!r} must be {_TYPE_TEXTS[self.type]}, got {_quoted(str(raw))}."
+            ) from None
 
 
-_AS_IT_READS = "as it reads"
-_ARTICLE = {"int": "an integer", "float": "a number", "bool": "true or false"}
+_INFERRED = "inferred"
+_TYPE_TEXTS = {"int": "an integer", "float": "a number", "bool": "true or false"}
 
 
-def _shown(text: str) -> str:
+def _quoted(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
@@ -66,21 +75,25 @@ def _typed(raw: object, kind: str) -> Value:
         if text.lower() not in ("true", "false"):
             raise ValueError
         return text.lower() == "true"
-    if kind in (_AS_IT_READS, "number"):
+    if kind in (_INFERRED, "number"):
         for stricter in ("int", "float", "bool"):
             with suppress(ValueError):
                 return _typed(raw, stricter)
     return str(raw)
 
 
-def _implied(default: Value) -> str:
-    """What a parameter without a type is: text when its default is text, else whatever a value reads as."""
-    text = default is not None and isinstance(_typed(default, _AS_IT_READS), str)
-    return "string" if text else _AS_IT_READS
+def _implied_type(default: Value) -> str:
+    """Return the type of a parameter that declares none: text when its default is text, else that of each value."""
+    text = default is not None and isinstance(_typed(default, _INFERRED), str)
+    return "string" if text else _INFERRED
 
 
 def canonical(value: Value) -> str:
-    """One text for each value: 1, 1.0 and 1e0 give the same, `'1'` as text another."""
+    """Return one text for each value. The text `'1'` differs from the number 1.
+
+    >>> canonical(1), canonical(1.0), canonical("1"), canonical(True)
+    ('#1', '#1', "'1", '=True')
+    """
     if isinstance(value, bool) or value is None:
         return f"={value}"
     if isinstance(value, float):
@@ -91,7 +104,11 @@ def canonical(value: Value) -> str:
 
 
 def unquoted(text: str) -> str:
-    """What MLflow logged, without the shell quotes that it put around it."""
+    """Return a logged parameter without the shell quotes that MLflow adds.
+
+    >>> unquoted("'two words'")
+    'two words'
+    """
     try:
         tokens = shlex.split(text)
     except ValueError:
@@ -99,55 +116,67 @@ def unquoted(text: str) -> str:
     return tokens[0] if len(tokens) == 1 else text
 
 
-def is_cut(value: object) -> bool:
-    """Whether MLflow cuts a value when it logs it."""
+def is_truncated(value: object) -> bool:
+    """Return whether MLflow truncates a value when it logs it."""
     return len(shlex.quote(str(value))) >= TRUNCATED_AT
 
 
 def logged_value(text: str, argv: Sequence[str]) -> str:
-    """A logged parameter as it was given; one that MLflow cut is recovered from the command line `argv`.
+    """Return a logged parameter as it was given.
 
-    Raises UsageError when it cannot be recovered, or could be either of two: values that differ past the cut must not
-    look equal.
+    Args:
+        text: The logged text.
+        argv: The command line, from which a truncated parameter is recovered.
+
+    Raises:
+        UsageError: A truncated parameter is not on the command line, or matches several arguments. Values that differ
+            only after the limit must not count as equal.
     """
     if len(text) < TRUNCATED_AT:
         return unquoted(text)
-    whole = {candidate for argument in argv for candidate in (argument, argument.partition("=")[2])}
-    found = [candidate for candidate in whole if shlex.quote(candidate)[:TRUNCATED_AT] == text]
-    if len(found) == 1:
-        return found[0]
+    arguments = {candidate for argument in argv for candidate in (argument, argument.partition("=")[2])}
+    candidates = [candidate for candidate in arguments if shlex.quote(candidate)[:TRUNCATED_AT] == text]
+    if len(candidates) == 1:
+        return candidates[0]
     raise UsageError(
-        f"a parameter of more than {TRUNCATED_AT} characters was cut by MLflow and cannot be compared: "
+        f"MLflow truncated a parameter to {TRUNCATED_AT} characters, so it cannot be compared: "
         "pass it in a file, or run with `-b phases`."
     )
 
 
 def without_defaults(given: Mapping[str, object], declared: Mapping[str, Parameter]) -> dict[str, object]:
-    """What somebody typed: MLflow logs the parameters that stand at their declared default as well."""
+    """Return the parameters that differ from their default. MLflow logs those at their default as well."""
     return {
         name: value for name, value in given.items() if name not in declared or str(declared[name].default) != value
     }
 
 
 def local_path(text: str, base: Path, argv: Sequence[str] = ()) -> Path | None:
-    """The file or folder that a `path` parameter names, or None when it is none on this machine.
+    """Return the file or folder that a `path` parameter names, None when this machine has none.
 
-    MLflow resolves it against the folder of the caller and hands only the command line the absolute form. Raises
-    UsageError when that leaves several to choose from.
+    MLflow resolves it against the caller's folder, but writes the absolute path only into the command line.
+
+    Args:
+        text: The parameter's value.
+        base: The folder that a relative path starts from when the command line has no match.
+        argv: The command line.
+
+    Raises:
+        UsageError: Several arguments of the command line match.
     """
     if not text:
         return None
-    ends = "/" + text.removeprefix("./")
-    parts = [part for argument in argv for part in (argument, argument.partition("=")[2]) if part.startswith("/")]
-    named = {part for part in parts if part == text or part.endswith(ends)}
-    here = os.path.normpath(base / text)
-    if here not in named and len(named) > 1:
-        raise UsageError(f"{text!r} could be any of {', '.join(sorted(named))}: pass it with its whole path.")
-    if named:
-        chosen = Path(here if here in named else named.pop())
+    ending = "/" + text.removeprefix("./")
+    paths = [part for argument in argv for part in (argument, argument.partition("=")[2]) if part.startswith("/")]
+    matches = {path for path in paths if path == text or path.endswith(ending)}
+    relative_to_base = os.path.normpath(base / text)
+    if relative_to_base not in matches and len(matches) > 1:
+        raise UsageError(f"{text!r} could be any of {', '.join(sorted(matches))}: pass it as an absolute path.")
+    if matches:
+        chosen = Path(relative_to_base if relative_to_base in matches else matches.pop())
         return chosen if chosen.exists() else None
     try:
-        found = (base / text).resolve()
-        return found if found.exists() else None
+        path = (base / text).resolve()
+        return path if path.exists() else None
     except (OSError, ValueError):
         return None

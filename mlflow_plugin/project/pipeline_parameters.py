@@ -1,4 +1,4 @@
-"""Which of a pipeline's parameters go to which phase."""
+"""Pass the parameters of a pipeline on to its phases."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from mlflow_plugin.project.project import Phase, Pipeline, Project
 
 
 def check_parameters(project: Project, pipeline: Pipeline, given: Mapping[str, object]) -> None:
-    """Raises UsageError for a parameter that none of the pipeline's phases has."""
+    """Check that each given parameter belongs to a phase of the pipeline. Raises UsageError otherwise."""
     known = project.pipeline_parameters(pipeline)
     if unknown := sorted(set(given) - known):
         raise UsageError(
@@ -15,8 +15,17 @@ def check_parameters(project: Project, pipeline: Pipeline, given: Mapping[str, o
         )
 
 
-def handed_down(pipeline: Pipeline, phase: Phase, given: Mapping[str, object]) -> dict[str, object]:
-    """The pipeline's parameters that a phase declares too; pins and the plugin's own always go along."""
+def parameters_for_phase(pipeline: Pipeline, phase: Phase, given: Mapping[str, object]) -> dict[str, object]:
+    """Return the parameters of a pipeline that a phase takes.
+
+    Args:
+        pipeline: The pipeline, whose defaults count unless they are given.
+        phase: One of its phases.
+        given: The parameters that the pipeline was started with.
+
+    Returns:
+        Those that the phase declares, its pinned inputs (`NEED_run_id`) and the plugin's own (`decide`, ...).
+    """
     values: dict[str, object] = {
         name: parameter.default for name, parameter in pipeline.parameters.items() if parameter.default is not None
     }

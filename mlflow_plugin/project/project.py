@@ -1,4 +1,4 @@
-"""What a project declares: Project, Phase, Pipeline, Gate, Quality. Read and validated by `mlproject`."""
+"""Describe what a project declares: Project, Phase, Pipeline, Gate, Quality. `mlproject` reads and validates them."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import get_args
 
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.parameters import Parameter, Value
+from mlflow_plugin.project.vocabulary import Decide, Grade
 
 PLUGIN_PARAMETERS = ("decide", "price_per_hour")
-"""Parameters of the plugin itself, which every phase takes whether it declares them or not."""
-DECIDE_VALUES = ("ask", "reuse", "rerun", "fail", "wait")
+"""Parameters of the plugin itself. Every phase takes them, even if it does not declare them."""
+DECIDE_VALUES: tuple[Decide, ...] = get_args(Decide)
 LOG_FILE = "EXPERIMENT_LOG.md"
 """The experiment log in a project's folder. It grows with every run, so it never counts as code or input."""
 _OPERATORS = ("<=", ">=", "==", "!=", "<", ">")
@@ -20,15 +22,19 @@ _OPERATORS = ("<=", ">=", "==", "!=", "<", ">")
 
 @dataclass(frozen=True)
 class Quality:
-    """The metric that tells whether a phase's result is worth keeping, and its two thresholds."""
+    """The metric that measures the quality of a phase's result, and its two thresholds."""
 
     metric: str
     good: float
     poor: float
     higher_is_better: bool = True
 
-    def grade(self, value: float | None) -> str:
-        """`good`, `between`, `poor`, or `unknown` when the metric was never logged or is not finite."""
+    def grade(self, value: float | None) -> Grade:
+        """Return `good`, `borderline`, `poor`, or `unknown` when the metric was never logged or is not finite.
+
+        >>> Quality("accuracy", good=0.9, poor=0.7).grade(0.8)
+        'borderline'
+        """
         if value is None or not math.isfinite(value):
             return "unknown"
         sign = 1 if self.higher_is_better else -1
@@ -39,8 +45,13 @@ class Quality:
 
 @dataclass(frozen=True)
 class CheckpointPolicy:
-    """How often a phase saves a checkpoint (`every` so many steps, None: by its expected duration), and which of them
-    stay: the last `keep_last`, the best `keep_best` by quality, and one for every `keep_every` steps.
+    """How often a phase saves a checkpoint, and which checkpoints stay.
+
+    Attributes:
+        every: Steps between two saves, None to choose by the expected duration.
+        keep_last: How many of the newest stay.
+        keep_best: How many of the best by quality stay.
+        keep_every: One stays for each multiple of this number of steps, None for no such rule.
     """
 
     every: int | None = None
@@ -60,15 +71,19 @@ class Gate:
 
     @classmethod
     def parse(cls, text: str) -> "Gate":
-        """Raises ValueError when the text is no condition of that form."""
+        """Parse a condition. Raises ValueError when the text has another form.
+
+        >>> Gate.parse("accuracy > 0.5").failure({"accuracy": 0.4})
+        "gate 'accuracy > 0.5' failed: 0.4 against 0.5"
+        """
         for operator in _OPERATORS:
-            left, found, right = text.partition(operator)
-            if found and left.strip() and right.strip() and not any(sign in left + right for sign in "<>=!"):
+            left, separator, right = text.partition(operator)
+            if separator and left.strip() and right.strip() and not any(sign in left + right for sign in "<>=!"):
                 return cls(text, left.strip(), operator, right.strip())
-        raise ValueError(f"{text!r} is no condition; write METRIC {' | '.join(_OPERATORS)} METRIC-OR-NUMBER")
+        raise ValueError(f"{text!r} is not a condition; write METRIC {' | '.join(_OPERATORS)} METRIC-OR-NUMBER")
 
     def failure(self, metrics: Mapping[str, float]) -> str | None:
-        """Why the gate does not pass, or None when it passes. A metric that was never logged fails it."""
+        """Return why the gate fails, None when it passes. A metric that was never logged makes it fail."""
         values = []
         for term in (self.left, self.right):
             try:
@@ -91,7 +106,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Phase:
-    """An entry point that declares `phase:`."""
+    """An entry point that declares `phase:`. The fields are the keys that `docs/mlproject_keys.md` explains."""
 
     name: str
     command: str
@@ -108,17 +123,24 @@ class Phase:
 
     @property
     def steering_parameters(self) -> frozenset[str]:
-        """Parameters that steer the plugin and never change a result."""
+        """Names of the parameters that control the plugin and never change a result."""
         return frozenset({*PLUGIN_PARAMETERS, *(f"{need}_run_id" for need in self.needs)})
 
     @property
     def result_parameters(self) -> list[Parameter]:
-        """Parameters that change the result, by name."""
-        left_out = self.ignore | self.steering_parameters
-        return [parameter for name, parameter in sorted(self.parameters.items()) if name not in left_out]
+        """The parameters that change the result, sorted by name."""
+        excluded = self.ignore | self.steering_parameters
+        return [parameter for name, parameter in sorted(self.parameters.items()) if name not in excluded]
 
     def resolve(self, given: Mapping[str, object]) -> dict[str, Value]:
-        """Typed values of every declared parameter. Raises UsageError: unknown, missing or of the wrong type."""
+        """Return the typed value of every declared parameter.
+
+        Args:
+            given: Name -> value or text, as on the command line.
+
+        Raises:
+            UsageError: A parameter is unknown, missing or of the wrong type.
+        """
         known = {*self.parameters, *self.steering_parameters}
         if unknown := sorted(set(given) - known):
             raise UsageError(
@@ -129,18 +151,19 @@ class Phase:
             raise UsageError(f"decide={decide!r} is not one of {', '.join(DECIDE_VALUES)}.")
         return {name: parameter.value(given.get(name)) for name, parameter in self.parameters.items()}
 
-    def grade(self, metrics: Mapping[str, float]) -> str:
-        """`good`, `between`, `poor`, `unknown` or `gate` (good, but a gate fails), from a run's metrics."""
+    def grade(self, metrics: Mapping[str, float]) -> Grade:
+        """Return the grade of a run by its metrics; `gate` when the quality is good and a gate fails."""
         grade = self.quality.grade(metrics.get(self.quality.metric)) if self.quality else "good"
         return "gate" if grade == "good" and self.gate_failures(metrics) else grade
 
     def gate_failures(self, metrics: Mapping[str, float]) -> list[str]:
+        """Return one sentence for each gate that fails."""
         return [failure for gate in self.gates if (failure := gate.failure(metrics))]
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """An entry point that runs several phases in order: `pipeline: [phase4]` and all that they need."""
+    """An entry point that runs phases and all phases that they need, in order: `pipeline: [phase4]`."""
 
     name: str
     command: str
@@ -160,33 +183,33 @@ class Project:
     other_entry_points: frozenset[str] = frozenset()
 
     def phase(self, name: str) -> Phase:
-        """Raises UsageError naming the phases there are."""
+        """Return a phase by name. Raises UsageError, which lists the phases, when there is none of that name."""
         if name in self.phases:
             return self.phases[name]
-        there = ", ".join(self.phases) or "none: add a `phase:` mapping to an entry point"
-        raise UsageError(f"{self.file}: there is no phase {name!r}. Phases: {there}.")
+        names = ", ".join(self.phases) or "none: add a `phase:` mapping to an entry point"
+        raise UsageError(f"{self.file}: there is no phase {name!r}. Phases: {names}.")
 
     def order(self, targets: Iterable[str]) -> list[Phase]:
-        """The targets and all that they need, each after its needs, in the order of the file."""
-        wanted: set[str] = set()
+        """Return the targets and all phases that they need, each after its needs."""
+        needed: set[str] = set()
         pending = list(targets)
         while pending:
             name = pending.pop()
-            if name not in wanted:
-                wanted.add(name)
+            if name not in needed:
+                needed.add(name)
                 pending += self.phase(name).needs
-        return [self.phases[name] for name in self._sorted if name in wanted]
+        return [self.phases[name] for name in self._sorted if name in needed]
 
     def downstream(self, name: str) -> list[Phase]:
-        """The phases that hang on this one, directly or not, in order."""
-        reached = {name}
+        """Return the phases that depend on this one, directly or not, in order."""
+        dependent = {name}
         for other in self._sorted:
-            if reached & set(self.phases[other].needs):
-                reached.add(other)
-        return [self.phases[other] for other in self._sorted if other in reached - {name}]
+            if dependent & set(self.phases[other].needs):
+                dependent.add(other)
+        return [self.phases[other] for other in self._sorted if other in dependent - {name}]
 
     def pipeline_parameters(self, pipeline: Pipeline) -> frozenset[str]:
-        """All parameters that some phase of a pipeline takes: its own, its pins, the plugin's."""
+        """Return the names of all parameters that a phase of a pipeline takes: its own, `NEED_run_id`, the plugin's."""
         phases = self.order(pipeline.targets)
         return frozenset({name for phase in phases for name in (*phase.parameters, *phase.steering_parameters)})
 

@@ -1,4 +1,4 @@
-"""The fixed sets of words that people and programs meet, each defined once."""
+"""Define the fixed sets of words that messages, stored tags and other folders use, each once."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ Action = Literal["reuse", "resume", "run", "wait", "ask"]
 """What is done with a phase: the first word of a verdict."""
 
 Decide = Literal["ask", "reuse", "rerun", "fail", "wait"]
-"""Who answers a question: the values of `decide`."""
+"""The values of the parameter `decide`: how a question is answered."""
 
 Kind = Literal[
     "same",
@@ -45,7 +45,14 @@ State = Literal[
     "stopped",
     "interrupted",
 ]
-"""How a phase stands: what its newest run is worth, or what goes on now."""
+"""The state of a phase: how good its newest run is, or what is happening now."""
 
-STORED = {"borderline": "borderline"}
-"""Words that stand in stores under an earlier name."""
+Whereabouts = Literal["running", "stopped", "gone", "elsewhere"]
+"""The state of the process behind a heartbeat. `stopped`: suspended by SIGSTOP, Ctrl-Z or a debugger; `elsewhere`: on
+another machine, in another container, or from before this machine's last boot."""
+
+AlarmKind = Literal["stop", "warn"]
+"""The consequence of an alarm on a metric: the phase ends, or a warning is logged."""
+
+STORED = {"borderline": "between"}
+"""Words that stores of format 1 hold under an earlier name."""

@@ -57,9 +57,9 @@ def check_refused(project: ProjectFolder, route: str, result: Result, exit_code:
         ("entry_points: [a", "cannot be read as YAML"),
         ("just text", "entry_points:"),
         (MLPROJECT.replace("good: 0.9", "good: high"), "phase.quality.good"),
-        (MLPROJECT.replace("good: 0.9", "good: 0.1"), "`poor` 0.5 lies above `good` 0.1"),
-        (MLPROJECT.replace("phase: {", "phase: {needs: [prepare], "), "'prepare' is no phase here"),
-        (MLPROJECT.replace("phase: {", "phase: {needs: [train], "), "in a circle"),
+        (MLPROJECT.replace("good: 0.9", "good: 0.1"), "`poor` 0.5 is above `good` 0.1"),
+        (MLPROJECT.replace("phase: {", "phase: {needs: [prepare], "), "'prepare' is not a phase of this file"),
+        (MLPROJECT.replace("phase: {", "phase: {needs: [train], "), "in a cycle"),
         (MLPROJECT.replace("phase: {", "phase: {neds: [], "), "phase.neds"),
     ],
 )
@@ -80,7 +80,7 @@ def test_the_command_line_refuses_a_malformed_project_in_the_same_words(project:
 
 def test_a_bad_key_is_found_by_the_phases_own_process_too(make_project: MakeProject) -> None:
     project = one_phase(make_project, "pass", MLPROJECT.replace("phase: {", "phase: {neds: [], "))
-    check_refused(project, LOCAL, project.run("train", LOCAL), 2, "phase.neds", "there is no such key")
+    check_refused(project, LOCAL, project.run("train", LOCAL), 2, "phase.neds", "unknown key")
     assert project.newest("train").info.status == "FAILED"
 
 
@@ -96,7 +96,7 @@ def test_an_unknown_phase_is_answered_with_those_that_there_are(project: Project
     ("given", "said"),
     [
         ({"nope": "1"}, "phase2 has no parameter 'nope'. Its parameters: decide, phase1_run_id"),
-        ({"scale": "three"}, "parameter 'scale' takes an integer, not 'three'"),
+        ({"scale": "three"}, "parameter 'scale' must be an integer, got 'three'"),
         ({"decide": "maybe"}, "decide='maybe' is not one of ask, reuse, rerun, fail, wait"),
         ({"phase1_run_id": "0" * 32}, "there is no such run"),
         ({"phase1_run_id": "OTHER"}, "that is a run of phase4, not of phase1"),

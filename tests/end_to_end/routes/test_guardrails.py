@@ -43,17 +43,17 @@ def test_nan_stops_a_phase_and_it_goes_on_from_before_the_weights_broke(
     assert "Traceback" not in broken.text
     assert "train: attention: weird is nan at step 0\n" in broken.text
     assert broken.text.count("weird is nan") == 1
-    assert "no good checkpoint: step-000005: state.weights is not finite" in broken.text
+    assert "rejected checkpoint step-000005: state.weights is not finite" in broken.text
     assert run.info.status == "FAILED"
     assert run.data.tags["phase.reason"].startswith(
-        "train: loss is nan at step 5: the training has broken down. "
+        "train: loss is nan at step 5: the training has diverged. "
         f"The last good checkpoint is step-000004 of run {run.info.run_id}. "
     )
 
     mended = project.run("train")
 
     assert mended.exit_code == 0, mended.text
-    assert "goes on from step 4" in mended.text
+    assert "resumes from step 4" in mended.text
     run = project.newest("train")
     assert project.output_file(run, "result.txt").read_text() == str([0.5**8] * 4)
     losses = project.client.get_metric_history(run.info.run_id, "loss")
@@ -85,8 +85,8 @@ def test_a_batch_that_did_not_fit_stays_smaller_also_after_a_resume(
 
     interrupted = project.run("train")
     assert interrupted.exit_code == 1
-    assert interrupted.text.count("train: out of memory; going on with") == 2, interrupted.text
-    assert "train: out of memory; going on with 2 samples at once, 4 times a step (no memory for" in interrupted.text
+    assert interrupted.text.count("train: out of memory; continuing with") == 2, interrupted.text
+    assert "train: out of memory; continuing with 2 samples at once, 4 times a step (no memory for" in interrupted.text
 
     resumed = project.run("train")
 

@@ -85,7 +85,7 @@ def test_a_killed_phase_goes_on_from_its_last_checkpoint(held: ProjectFolder, ro
     run = held.newest("train")
     assert run.data.tags["phase.verdict"] == "resume"
     assert run.data.tags["phase.resumed_from"] == killed.info.run_id
-    assert "goes on from step 3" in result.text
+    assert "resumes from step 3" in result.text
     history = held.client.get_metric_history(run.info.run_id, "total")
     assert [(one.step, one.value) for one in history] == [(0, 1), (1, 5), (2, 14), (3, 30), (4, 55), (5, 91)]
     assert held.output(run) == RESULT
@@ -145,7 +145,7 @@ def test_a_phase_that_is_told_to_end_saves_its_state_first_and_goes_on_later(
     result = held.run("train", route, every=NEVER)
 
     assert result.exit_code == 0, result.text
-    assert "goes on from step 4" in result.text
+    assert "resumes from step 4" in result.text
     assert held.output(held.newest("train")) == RESULT
 
 
@@ -215,7 +215,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_keeps_what_was_saved(held: ProjectFo
     with started(held, *run_words("train", route)) as running:
         script = reached(held, running)
         running.signal_all(signal.SIGINT)
-        running.wait_for("Ctrl-C again leaves at once")
+        running.wait_for("press Ctrl-C again to exit at once")
         running.signal_all(signal.SIGINT)
         assert running.wait() != 0
         wait_until(lambda: not Path(f"/proc/{script}").exists(), "the phase's process gone")
@@ -223,7 +223,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_keeps_what_was_saved(held: ProjectFo
     assert run.info.status == KILLED[route], running.text
     assert run.data.tags["mlflow.phase.checkpoint"] == "step-000003"
     release(held)
-    assert "goes on from step 3" in held.run("train", route).text
+    assert "resumes from step 3" in held.run("train", route).text
 
 
 @pytest.mark.parametrize("route", ROUTES)

@@ -83,7 +83,7 @@ def test_a_run_that_lives_is_not_touched_and_a_killed_one_is_resumed_from_what_i
 
     resumed = project.run("train")
     assert resumed.exit_code == 0, resumed.text
-    assert "goes on from step 12" in resumed.text
+    assert "resumes from step 12" in resumed.text
     result = project.output(project.newest("train"))
     uninterrupted = project.run("train", decide="rerun")
     assert uninterrupted.exit_code == 0, uninterrupted.text

@@ -97,7 +97,7 @@ def damaged(store: Store, folder: Path, twin: Twin, *kinds: str) -> Training:
     finished = training.finish()
     assert min(finished.steps) == left, f"it went on from {min(finished.steps)}: {finished.text}"
     for step, kind in zip(hurt, kinds, strict=True):
-        assert f"passed over step-{step:06d} of" in finished.text, f"{kind} is not told: {finished.text}"
+        assert f"skipped step-{step:06d} of" in finished.text, f"{kind} is not told: {finished.text}"
     return training
 
 

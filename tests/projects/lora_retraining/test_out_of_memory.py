@@ -47,7 +47,7 @@ def test_the_batch_halves_until_it_fits_and_that_is_recorded(
     assert trained["steps"] == 3
     assert run.data.metrics[BATCH_SIZE] == 2
     assert "batches of 2 instead of 8" in run.data.tags["mlflow.note.content"]
-    assert "goes on with 2 examples at a time" in capsys.readouterr().err
+    assert "continuing with 2 examples at a time" in capsys.readouterr().err
 
 
 def test_halved_batches_teach_the_same(project: LoraProject, monkeypatch: pytest.MonkeyPatch):

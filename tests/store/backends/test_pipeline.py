@@ -11,7 +11,7 @@ from mlflow_plugin.errors import NeedsAnswer, UsageError
 from mlflow_plugin.execution.outcome import Outcome
 from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.mlproject import load_project
-from mlflow_plugin.project.pipeline_parameters import check_parameters, handed_down
+from mlflow_plugin.project.pipeline_parameters import check_parameters, parameters_for_phase
 
 MLPROJECT = """
 entry_points:
@@ -38,7 +38,7 @@ def project(tmp_path):
     ],
 )
 def test_a_phase_is_handed_its_own_parameters_its_pins_and_the_plugins(project, phase, given, expected):
-    assert handed_down(project.pipelines["main"], project.phases[phase], given) == expected
+    assert parameters_for_phase(project.pipelines["main"], project.phases[phase], given) == expected
 
 
 def test_a_parameter_that_no_phase_has_is_refused_with_those_there_are(project):

@@ -1,4 +1,4 @@
-"""Checkpoints that nobody goes on from are removed, and nothing else is."""
+"""Garbage collection removes the checkpoints that no run resumes from, and nothing else."""
 
 import hashlib
 import json
@@ -91,7 +91,7 @@ def test_looking_removes_nothing_and_counts_every_byte(collected):
     assert {path: path.read_bytes() for path in folder_of(collected, run_id).rglob("*") if path.is_file()} == before
     assert found.held_bytes == sum(map(len, before.values()))
     assert found.freed_bytes == sum(len(content) for path, content in before.items() if path.parent.name in steps(1, 2))
-    assert found.why == "interrupted, can be resumed: the last 3, the best 1 stay"
+    assert found.why == "interrupted, resumable: the last 3, the best 1 stay"
     assert (found.checkpoints, found.removal.kept) == (5, tuple(steps(3, 4, 5)))
 
 
@@ -124,7 +124,7 @@ def test_a_run_that_lives_is_left_alone(collected):
     assert held(collected, run_id) == [*steps(1, 2, 3, 4, 5, 6), aborted.name]
 
 
-def test_a_run_elsewhere_that_fell_silent_a_moment_ago_is_left_alone(collected):
+def test_a_run_on_another_machine_with_a_recent_heartbeat_is_left_alone(collected):
     run_id = interrupted(collected)
     beat = {**new_heartbeat(), "host": "elsewhere", "boot": "another"}
     collected.client.set_tag(run_id, "mlflow.phase.heartbeat", json.dumps({**beat, "at": beat["at"] - 600}))
@@ -156,25 +156,25 @@ def test_what_an_aborted_save_left_goes_and_what_others_put_there_stays(collecte
     assert held(collected, run_id) == ["best", "step-000001", "step-000009"]
 
 
-def test_an_interrupted_run_that_another_went_on_from_needs_none(collected):
+def test_an_interrupted_run_that_another_resumed_from_needs_none(collected):
     first = interrupted(collected)
     second = interrupted(collected, [6, 7], resumed_from=first)
     found = collect(collected)
-    assert found[first].why == f"interrupted: {second[:8]} went on from it"
+    assert found[first].why == f"interrupted: {second[:8]} resumed from it"
     assert held(collected, first) == []
     assert collected.run(first).checkpoint == ""
     assert held(collected, second) == steps(6, 7)
 
 
 @pytest.mark.parametrize("own", [[], [3]])
-def test_as_long_as_its_heir_is_not_as_far_an_interrupted_run_keeps_its_checkpoints(collected, own):
+def test_an_interrupted_run_keeps_its_checkpoints_until_its_successor_is_as_far(collected, own):
     first = interrupted(collected)
     interrupted(collected, own, resumed_from=first)
     collect(collected)
     assert held(collected, first) == steps(3, 4, 5)
 
 
-def test_an_heir_whose_checkpoint_is_damaged_does_not_count(collected):
+def test_a_successor_whose_checkpoint_is_damaged_does_not_count(collected):
     first = interrupted(collected)
     second = interrupted(collected, [6], resumed_from=first)
     file = folder_of(collected, second) / "step-000006" / "tensors.safetensors"
@@ -183,15 +183,15 @@ def test_an_heir_whose_checkpoint_is_damaged_does_not_count(collected):
     assert held(collected, first) == steps(3, 4, 5)
 
 
-def test_while_the_heir_runs_the_interrupted_run_is_left_alone(collected):
+def test_an_interrupted_run_is_left_alone_while_its_successor_runs(collected):
     first = interrupted(collected)
     second, _ = collected.start("train")
     collected.client.set_tag(second, "phase.resumed_from", first)
-    assert collect(collected)[first].why == f"left alone: {second[:8]} is running and goes on from it"
+    assert collect(collected)[first].why == f"left alone: {second[:8]} is running and resumes from it"
     assert held(collected, first) == steps(1, 2, 3, 4, 5)
 
 
-def test_a_quarantined_heir_does_not_count(collected):
+def test_a_quarantined_successor_does_not_count(collected):
     first = interrupted(collected)
     second = interrupted(collected, [6], resumed_from=first)
     collected.records.quarantine(second, "wrong data")
@@ -275,7 +275,7 @@ def test_a_run_that_another_names_in_a_parameter_is_left_alone(collected):
     assert held(collected, run_id) == steps(1, 2, 3, 4, 5)
 
 
-def test_a_checkpoint_of_a_newer_version_makes_its_run_one_to_be_left_alone(collected):
+def test_a_run_with_a_checkpoint_of_a_newer_version_is_left_alone(collected):
     run_id = interrupted(collected)
     file = folder_of(collected, run_id) / "step-000002" / "manifest.json"
     file.write_text(file.read_text().replace('"format_version": 1', '"format_version": 99'))
@@ -291,7 +291,7 @@ def test_a_damaged_manifest_is_no_checkpoint_to_keep(collected):
     assert held(collected, run_id) == steps(1)
 
 
-def test_a_store_that_fails_for_one_run_is_told_and_the_others_are_cleaned(collected, monkeypatch):
+def test_a_store_that_fails_for_one_run_is_reported_and_the_others_are_cleaned(collected, monkeypatch):
     broken = interrupted(collected, epochs=20)
     run_id = interrupted(collected)
     from mlflow_plugin.checkpoints.store import CheckpointStore
@@ -318,12 +318,12 @@ def command(collected, store, monkeypatch) -> Iterator[list[str]]:
     return ["gc", "--project", str(collected.folder)]
 
 
-def test_the_command_shows_and_only_removes_when_told_to(collected, command):
+def test_the_command_previews_and_removes_only_with_delete(collected, command):
     run_id = interrupted(collected)
     freed = look(collected)[run_id].freed_bytes
-    shown = CliRunner().invoke(main, command)
-    assert shown.exit_code == 0
-    lines = shown.stdout.splitlines()
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
     assert lines[0].split("  ")[0] == "phase"
     assert lines[2].split()[:3] == ["train", run_id[:8], "5"]
     assert lines[-1].endswith(f"({freed:,} bytes) can be removed: add --delete")

@@ -1,4 +1,4 @@
-"""Where an interrupted phase goes on from: the newest checkpoint that verifies; what is passed over is told."""
+"""An interrupted phase resumes from the newest checkpoint that verifies, and reports those that it skips."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_sound
+from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_verified
 from mlflow_plugin.checkpoints.store import CheckpointStore
 from mlflow_plugin.checkpoints.writer import CheckpointWriter
 from mlflow_plugin.errors import PhaseError
@@ -18,14 +18,14 @@ torch.set_num_threads(1)
 
 
 class Remembered:
-    """What was found to be damaged."""
+    """The checkpoints that were reported as damaged."""
 
     def __init__(self) -> None:
-        self.found: list[tuple[str, str]] = []
+        self.checkpoints: list[tuple[str, str]] = []
 
     def __call__(self, run_id: str, name: str, why: str) -> None:
         assert why
-        self.found.append((run_id, name))
+        self.checkpoints.append((run_id, name))
 
 
 def a_run(folder: Path, run_id: str = "aaaaaaaaaa", steps: tuple[int, ...] = (1, 2, 3), **known_bad: str) -> PhaseRun:
@@ -40,7 +40,7 @@ def a_run(folder: Path, run_id: str = "aaaaaaaaaa", steps: tuple[int, ...] = (1,
 
 
 def loaded(*runs: PhaseRun, remember: Callable[[str, str, str], None] | None = None) -> LoadedCheckpoint:
-    found = newest_sound(runs, remember or Remembered())
+    found = newest_verified(runs, remember or Remembered())
     assert isinstance(found, LoadedCheckpoint), found
     assert found.state["step"] == found.step
     assert found.state["weights"].tolist() == [found.step] * 10
@@ -88,14 +88,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_one_is_passed_over_told_and_never_tried_again(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_one_is_skipped_reported_and_never_read_again(tmp_path: Path, damage: str) -> None:
     run, remembered = a_run(tmp_path), Remembered()
     DAMAGES[damage][0](folder_of(run, 3))
     found = loaded(run, remember=remembered)
     assert found.step == 2
     assert len(found.skipped) == 1
     assert DAMAGES[damage][1] in found.skipped[0]
-    assert remembered.found == [(run.run_id, "step-000003")]
+    assert remembered.checkpoints == [(run.run_id, "step-000003")]
 
 
 def test_one_that_is_known_to_be_bad_is_not_read_again(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_one_that_is_known_to_be_bad_is_not_read_again(tmp_path: Path) -> None:
         Remembered(),
     )
     found = loaded(run, remember=remembered)
-    assert (found.step, remembered.found) == (2, [])
+    assert (found.step, remembered.checkpoints) == (2, [])
     assert "rotten" in found.skipped[0]
 
 
@@ -113,35 +113,35 @@ def test_files_without_a_manifest_are_no_checkpoint_and_no_damage(tmp_path: Path
     run, remembered = a_run(tmp_path), Remembered()
     (folder_of(run, 3) / "manifest.json").unlink()
     found = loaded(run, remember=remembered)
-    assert (found.step, remembered.found) == (2, [])
+    assert (found.step, remembered.checkpoints) == (2, [])
     assert "never complete" in found.skipped[0]
 
 
-def test_one_whose_earlier_file_is_gone_is_passed_over(tmp_path: Path) -> None:
+def test_one_whose_earlier_file_is_gone_is_skipped(tmp_path: Path) -> None:
     run = a_run(tmp_path)
     (folder_of(run, 1) / "tensors.safetensors").unlink()
-    assert len(newest_sound([run], Remembered())) == 3  # type: ignore[arg-type]
+    assert len(newest_verified([run], Remembered())) == 3  # type: ignore[arg-type]
 
 
-def test_one_of_a_newer_version_is_passed_over_but_not_called_bad(tmp_path: Path) -> None:
+def test_one_of_a_newer_version_is_skipped_but_not_marked_bad(tmp_path: Path) -> None:
     run, remembered = a_run(tmp_path), Remembered()
     file = folder_of(run, 3) / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format_version": 99}))
     found = loaded(run, remember=remembered)
-    assert (found.step, remembered.found) == (2, [])
+    assert (found.step, remembered.checkpoints) == (2, [])
     assert "newer" in found.skipped[0]
 
 
-def test_a_state_that_no_phase_saved_is_passed_over(tmp_path: Path) -> None:
+def test_a_state_that_no_phase_saved_is_skipped(tmp_path: Path) -> None:
     run, remembered = a_run(tmp_path, steps=(1, 2)), Remembered()
     writer = CheckpointWriter(CheckpointStore(str(tmp_path)), lambda *_: None, lambda name: None, "other")
     writer.save(["another model's state"], 3, {})
     writer.flush()
     assert loaded(run, remember=remembered).step == 2
-    assert remembered.found == [(run.run_id, "step-000003")]
+    assert remembered.checkpoints == [(run.run_id, "step-000003")]
 
 
-def test_the_run_that_it_had_gone_on_from_is_next(tmp_path: Path) -> None:
+def test_the_run_that_it_resumed_from_is_next(tmp_path: Path) -> None:
     first = a_run(tmp_path / "a", "a" * 10, steps=(1, 2))
     second = a_run(tmp_path / "b", "b" * 10, steps=(3,))
     flip(folder_of(second, 3) / "state.json")
@@ -150,19 +150,19 @@ def test_the_run_that_it_had_gone_on_from_is_next(tmp_path: Path) -> None:
     assert found.skipped[0].startswith("step-000003 of bbbbbbbb")
 
 
-def test_without_a_sound_one_all_that_was_passed_over_is_told(tmp_path: Path) -> None:
+def test_when_none_verifies_all_skipped_ones_are_reported(tmp_path: Path) -> None:
     run = a_run(tmp_path, steps=(1, 2))
     for step in (1, 2):
         flip(folder_of(run, step) / "state.json")
-    assert [sentence[:11] for sentence in newest_sound([run], Remembered())] == ["step-000002", "step-000001"]  # type: ignore[union-attr]
+    assert [sentence[:11] for sentence in newest_verified([run], Remembered())] == ["step-000002", "step-000001"]  # type: ignore[union-attr]
     shutil.rmtree(Path(run.artifact_uri, "checkpoints"))
-    assert newest_sound([run], Remembered()) == []
+    assert newest_verified([run], Remembered()) == []
 
 
 def test_a_disk_that_is_not_mounted_is_no_reason_to_start_over(tmp_path: Path) -> None:
     run = PhaseRun("a" * 10, "train", artifact_uri=str(tmp_path / "mount" / "artifacts"), checkpoint="step-000003")
     with pytest.raises(PhaseError, match=r"step-000003 of run a+, is not there.*decide=rerun"):
-        newest_sound([run], Remembered())
+        newest_verified([run], Remembered())
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_disk_that_is_not_mounted_is_no_reason_to_start_over(tmp_path: Path) -
     ],
     ids=["io_error", "permission", "memory", "library"],
 )
-def test_what_this_machine_cannot_read_now_is_not_called_bad(
+def test_one_that_this_machine_cannot_read_now_is_not_marked_bad(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: Exception
 ) -> None:
     def fails(*args: object, **options: object) -> None:
@@ -185,7 +185,7 @@ def test_what_this_machine_cannot_read_now_is_not_called_bad(
     monkeypatch.setattr(place, fails)
     with pytest.raises(PhaseError, match=r"step-000003 .* cannot be read .* Nothing was changed"):
         loaded(run, remember=remembered)
-    assert remembered.found == []
+    assert remembered.checkpoints == []
 
 
 def test_a_store_that_does_not_answer_is_no_reason_to_start_over(
@@ -198,5 +198,5 @@ def test_a_store_that_does_not_answer_is_no_reason_to_start_over(
 
     monkeypatch.setattr(CheckpointStore, "manifest", unreachable)
     with pytest.raises(PhaseError, match=r"cannot be read.*connection refused.*when the store is back"):
-        newest_sound([run], remembered)
-    assert remembered.found == []
+        newest_verified([run], remembered)
+    assert remembered.checkpoints == []

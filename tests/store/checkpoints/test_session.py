@@ -1,4 +1,4 @@
-"""The checkpoints of a run as a whole: going on from another run, what is counted on, what stays, and signals."""
+"""The checkpoints of a run as a whole: resuming from another run, metrics, retention and signals."""
 
 import os
 import signal
@@ -51,25 +51,25 @@ def test_the_time_before_an_interruption_counts(records: Records) -> None:
     first, run = session(records)
     time.sleep(0.3)
     first.save({"x": [1]}, 1, {})
-    first.settled()
+    first.wait_until_saved()
     second, _ = session(records, again(records, run))
     assert second.restore({"x": []}) == 1
     assert 0.3 <= second.elapsed_seconds < 30
 
 
-def test_the_curve_of_an_interrupted_run_goes_on_in_the_next(records: Records) -> None:
+def test_the_metric_curve_of_an_interrupted_run_continues_in_the_next(records: Records) -> None:
     first, run = session(records)
     for step in range(5):
         records.metrics(run.run_id, {"loss": 1 / (step + 1)}, step)
     first.save({"x": [1]}, 3, {})
-    first.settled()
+    first.wait_until_saved()
     second, successor = session(records, again(records, run))
     second.restore({"x": []})
     history = records.client.get_metric_history(successor.run_id, "loss")
     assert [(metric.step, metric.value) for metric in history] == [(0, 1.0), (1, 1 / 2), (2, 1 / 3)]
 
 
-def test_what_was_logged_before_a_checkpoint_is_taken_over_whatever_its_steps_count(records: Records) -> None:
+def test_metrics_from_before_a_checkpoint_are_copied_in_any_unit_of_steps(records: Records) -> None:
     first, run = session(records)
 
     def log(step: int, name: str) -> None:
@@ -81,15 +81,15 @@ def test_what_was_logged_before_a_checkpoint_is_taken_over_whatever_its_steps_co
         log(1000 * done, "by_tokens")
         if done == 2:
             first.save({"x": [1]}, done, {})
-    first.settled()
+    first.wait_until_saved()
     second, successor = session(records, again(records, run))
     assert second.restore({"x": []}) == 2
     second.save({"x": [1]}, 10, {})
-    second.settled()
-    third, heir_of_heir = session(records, again(records, successor))
+    second.wait_until_saved()
+    third, successor_of_successor = session(records, again(records, successor))
     assert third.restore({"x": []}) == 10
     for name, steps in (("by_steps_done", [1, 2]), ("by_tokens", [1000, 2000])):
-        history = records.client.get_metric_history(heir_of_heir.run_id, name)
+        history = records.client.get_metric_history(successor_of_successor.run_id, name)
         assert [metric.step for metric in history] == steps
 
 
@@ -98,7 +98,7 @@ def test_the_last_three_stay_unless_the_phase_says_otherwise(records: Records) -
         saving, run = session(records, policy=policy)
         for step in range(1, 6):
             saving.save({"x": [step]}, step, {})
-        saving.settled()
+        saving.wait_until_saved()
         folders = sorted(path.name for path in Path(run.artifact_uri, "checkpoints").iterdir())
         assert folders == [f"step-{step:06d}" for step in kept]
         assert again(records, run).checkpoint == "step-000005"
@@ -111,12 +111,12 @@ def test_steps_that_go_backwards_are_refused(records: Records) -> None:
         saving.save({"x": [1]}, 4, {})
 
 
-def test_a_checkpoint_after_step_0_is_saved_once_and_what_follows_may_need_it(records: Records) -> None:
+def test_a_checkpoint_after_step_0_is_saved_once_and_later_ones_may_need_it(records: Records) -> None:
     torch = pytest.importorskip("torch")
     saving, run = session(records)
     for step in (0, 0, 5):
         saving.save({"frozen": torch.ones(50_000), "x": torch.full((10_000,), float(step))}, step, {})
-        saving.settled()
+        saving.wait_until_saved()
     second, _ = session(records, again(records, run))
     state = {"frozen": torch.zeros(50_000), "x": torch.zeros(10_000)}
     assert second.restore(state) == 5
@@ -126,9 +126,9 @@ def test_a_checkpoint_after_step_0_is_saved_once_and_what_follows_may_need_it(re
 def test_a_step_may_be_of_any_integer_type_and_of_no_other(records: Records) -> None:
     saving, run = session(records)
     saving.save({"x": [1]}, np.int64(3), {})  # type: ignore[arg-type]
-    saving.settled()
+    saving.wait_until_saved()
     assert again(records, run).checkpoint == "step-000003"
-    with pytest.raises(UsageError, match="is no whole number"):
+    with pytest.raises(UsageError, match="`step` must be a whole number of steps, got"):
         saving.save({"x": [1]}, 4.5, {})  # type: ignore[arg-type]
 
 
@@ -147,12 +147,12 @@ def test_a_checkpoint_whose_name_could_not_be_written_keeps_its_files_for_those_
     monkeypatch.setattr(records, "checkpoint", away)
     for step in (1, 2, 3):
         saving.save({"frozen": torch.ones(50_000), "x": torch.full((10_000,), float(step))}, step, {})
-        saving.settled()
+        saving.wait_until_saved()
     second, _ = session(records, again(records, run))
     assert second.restore({"frozen": torch.zeros(50_000), "x": torch.zeros(10_000)}) == 3
 
 
-def test_old_checkpoints_that_cannot_be_removed_are_told_once_and_cost_no_new_one(
+def test_old_checkpoints_that_cannot_be_removed_are_reported_once_and_new_ones_are_saved(
     records: Records, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def denied(self: CheckpointStore, files: Iterable[str]) -> None:
@@ -163,7 +163,7 @@ def test_old_checkpoints_that_cannot_be_removed_are_told_once_and_cost_no_new_on
     saving, run = session(records)
     for step in range(1, 7):
         saving.save({"x": [step]}, step, {})
-    saving.settled()
+    saving.wait_until_saved()
     assert again(records, run).checkpoint == "step-000006"
     assert capsys.readouterr().err.count("cannot be removed and stay for now: AccessDenied") == 1
 
@@ -174,7 +174,7 @@ def test_a_second_loop_with_a_state_is_refused_before_it_costs_anything(records:
     with pytest.raises(UsageError, match="one state"):
         first.restore({"x": [1]})
     first.save({"x": [1]}, 3, {})
-    first.settled()
+    first.wait_until_saved()
     second, _ = session(records, again(records, run))
     assert second.restore({"x": [1]}) == 3
     with pytest.raises(UsageError, match="one state"):
@@ -184,9 +184,11 @@ def test_a_second_loop_with_a_state_is_refused_before_it_costs_anything(records:
 def test_a_checkpoint_that_does_not_fit_the_script_is_named_with_a_way_out(records: Records) -> None:
     first, run = session(records)
     first.save({"model": [1]}, 2, {})
-    first.settled()
+    first.wait_until_saved()
     second, _ = session(records, again(records, run))
-    with pytest.raises(PhaseError, match=rf"step-000002 of run {run.run_id} is sound and does not fit: .*decide=rerun"):
+    with pytest.raises(
+        PhaseError, match=rf"step-000002 of run {run.run_id} is intact but does not fit: .*decide=rerun"
+    ):
         second.restore({"another": []})
 
 
@@ -230,7 +232,7 @@ def test_a_signal_after_the_loop_is_obeyed_at_once(records: Records) -> None:
             signal.raise_signal(signal.SIGTERM)
 
 
-def test_a_signal_that_waits_when_the_work_ends_is_obeyed_then(records: Records) -> None:
+def test_a_pending_signal_is_obeyed_when_the_work_ends(records: Records) -> None:
     with orderly_termination() as termination:
         saving, _ = session(records, termination=termination)
         saving.begin()
@@ -259,7 +261,7 @@ def test_a_signal_while_the_last_checkpoint_is_saved_does_not_cut_it_short(
     assert again(records, run).checkpoint == "step-000007"
 
 
-def test_a_failed_save_does_not_cost_a_finished_result(
+def test_a_failed_save_does_not_fail_a_finished_phase(
     records: Records, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     saving, _ = session(records)
@@ -273,7 +275,7 @@ def test_a_failed_save_does_not_cost_a_finished_result(
     assert "attention: train: the checkpoint after step 1 could not be saved: " in capsys.readouterr().err
 
 
-def test_a_signal_that_waits_when_a_loop_is_left_is_obeyed_then(records: Records) -> None:
+def test_a_pending_signal_is_obeyed_when_a_loop_is_left(records: Records) -> None:
     with orderly_termination() as termination:
         saving, _ = session(records, termination=termination)
         saving.begin()
@@ -320,8 +322,8 @@ def test_sigterm_soon_after_a_warning_still_bounds_the_step(records: Records, mo
             time.sleep(10)
 
 
-def test_no_steps_between_two_saves_cannot_be(records: Records) -> None:
+def test_an_interval_of_zero_steps_is_refused(records: Records) -> None:
     saving, _ = session(records)
     saving.begin()
-    with pytest.raises(UsageError, match="from 1"):
+    with pytest.raises(UsageError, match="`every` must be at least 1 step, got"):
         saving.due(1, 10, every=0)

@@ -1,4 +1,4 @@
-"""Saving beside a loop: it is held up only while copying, memory is bounded, and nothing half done is ever found."""
+"""Background saves: the loop waits only for the copy, memory is bounded, and no unfinished checkpoint is visible."""
 
 import errno
 import threading
@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 
 
 class SlowStore(CheckpointStore):
-    """A local store whose commits wait for a gate, and which fails when told to."""
+    """A local store whose commits wait for a gate, and which fails on demand."""
 
     def __init__(self, folder: Path, *, local: bool = True) -> None:
         super().__init__(str(folder))
@@ -54,7 +54,7 @@ def writer_for(
     store: SlowStore, committing: Callable[[str], None] = lambda name: None, patience: float = 20
 ) -> CheckpointWriter:
     def saved(name: str, manifest: Manifest, stall_seconds: float) -> None:
-        store.done.append(f"said {name}")
+        store.done.append(f"tag of {name}")
 
     return CheckpointWriter(store, saved, committing, "train", patience)
 
@@ -63,16 +63,16 @@ def state_of(step: int) -> dict[str, object]:
     return {"x": torch.full((1000,), float(step)), "step": step}
 
 
-def test_a_checkpoint_is_found_only_when_it_is_whole(store: SlowStore) -> None:
+def test_a_checkpoint_is_visible_only_when_it_is_complete(store: SlowStore) -> None:
     writer = writer_for(store)
     writer.save(state_of(1), 1, {"loss": 0.5})
     writer.flush()
-    assert store.done == ["files of step-000001", "manifest of step-000001", "said step-000001"]
+    assert store.done == ["files of step-000001", "manifest of step-000001", "tag of step-000001"]
     assert writer.newest == "step-000001"
     assert store.manifest("step-000001").metrics == {"loss": 0.5}
 
 
-def test_the_loop_goes_on_while_a_store_takes_its_time(store: SlowStore) -> None:
+def test_the_loop_continues_while_the_store_is_slow(store: SlowStore) -> None:
     writer = writer_for(store)
     store.gate.clear()
     began = time.monotonic()
@@ -125,7 +125,7 @@ def test_an_error_is_raised_at_the_end_when_no_save_follows(store: SlowStore) ->
     writer.save(state_of(1), 1, {})
     with pytest.raises(PhaseError, match="Permission denied"):
         writer.flush()
-    writer.flush()  # told once
+    writer.flush()  # raised once
 
 
 def test_a_thread_that_cannot_be_started_is_not_waited_for(store: SlowStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_a_failed_save_leaves_no_files_behind(store: SlowStore, tmp_path: Path) 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_after_a_failed_save_the_next_is_whole_by_itself(store: SlowStore) -> None:
+def test_after_a_failed_save_the_next_checkpoint_is_complete(store: SlowStore) -> None:
     writer, state = writer_for(store), state_of(1)
     store.failures = [OSError(errno.EIO, "Input/output error")]
     writer.save(state, 1, {})
@@ -163,7 +163,7 @@ def test_after_a_failed_save_the_next_is_whole_by_itself(store: SlowStore) -> No
     assert store.manifest("step-000002").references == {}
 
 
-def test_a_remote_store_that_fails_for_a_while_is_tried_again(tmp_path: Path) -> None:
+def test_a_remote_store_that_fails_for_a_while_is_retried(tmp_path: Path) -> None:
     store = SlowStore(tmp_path, local=False)
     store.failures = [ConnectionError("refused"), PhaseError("half of it is there")]
     writer = writer_for(store)
@@ -172,7 +172,7 @@ def test_a_remote_store_that_fails_for_a_while_is_tried_again(tmp_path: Path) ->
     assert writer.newest == "step-000001"
 
 
-def test_a_remote_store_that_stays_away_is_given_up_in_the_end(tmp_path: Path) -> None:
+def test_retries_of_a_remote_store_end_after_the_patience(tmp_path: Path) -> None:
     store = SlowStore(tmp_path, local=False)
     store.failures = [ConnectionError("refused")] * 9
     writer = writer_for(store, patience=0.6)
@@ -192,7 +192,7 @@ def test_a_run_that_was_taken_over_publishes_nothing_more(store: SlowStore) -> N
     assert "manifest of step-000001" not in store.done
 
 
-def test_what_a_checkpoint_refers_to_is_in_its_manifest_and_checked(store: SlowStore, tmp_path: Path) -> None:
+def test_referenced_files_are_in_the_manifest_and_verified(store: SlowStore, tmp_path: Path) -> None:
     writer, base = writer_for(store), torch.ones(10_000)
     for step in (1, 2):
         writer.save({"base": base, "x": torch.full((3,), float(step))}, step, {})
@@ -207,14 +207,14 @@ def test_what_a_checkpoint_refers_to_is_in_its_manifest_and_checked(store: SlowS
         pass
 
 
-def test_what_saving_costs_is_measured(store: SlowStore) -> None:
+def test_the_cost_of_saving_is_measured(store: SlowStore) -> None:
     writer = writer_for(store)
     stall = writer.save({"x": torch.ones(2_000_000)}, 1, {})
     writer.flush()
     assert 0 < stall < writer.cost_seconds < 5
 
 
-def test_processor_time_beside_the_loop_counts_as_more_than_itself(
+def test_cpu_time_in_the_background_counts_one_and_a_half_times(
     store: SlowStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A loop that computes on all processors is delayed by more than what is taken from one of them."""

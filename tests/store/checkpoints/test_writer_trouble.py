@@ -34,7 +34,7 @@ class SlowStore(CheckpointStore):
         super().commit(name, manifest)
 
 
-def test_a_copy_that_waits_to_be_written_is_not_taken_over_by_the_next_state(tmp_path: Path) -> None:
+def test_a_copy_that_is_not_written_yet_is_not_overwritten_by_the_next_state(tmp_path: Path) -> None:
     store, saved, state = SlowStore(tmp_path), [], {"weights": torch.ones(4)}
     writer = CheckpointWriter(store, lambda name, *_: saved.append(name), lambda name: None, "train")
     writer.save(state, 1, {})

@@ -116,7 +116,7 @@ def test_an_estimate_is_scaled_by_the_declared_sizes(demo):
     [
         ("tune", {}, "there is no phase 'tune'. Phases: collect, train, evaluate"),
         ("train", {"epoch": 3}, "train has no parameter 'epoch'"),
-        ("train", {"epochs": "x"}, "parameter 'epochs' takes an integer, not 'x'"),
+        ("train", {"epochs": "x"}, "parameter 'epochs' must be an integer, got 'x'"),
         ("train", {"decide": "maybe"}, "decide='maybe' is not one of"),
         ("train", {"collect_run_id": "0" * 32}, "there is no such run in this tracking store"),
     ],

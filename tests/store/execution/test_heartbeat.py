@@ -19,8 +19,8 @@ from tests.servers.process import wait_until
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
-    monkeypatch.setattr(heart, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(heart, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(liveness, "HEARTBEAT_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -203,7 +203,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "evaluating each epoch": {"eval_strategy": "epoch", "logging_strategy": "epoch"},
 }
 # An epoch has 5 steps, or 3 with accumulation, the last of one batch. A checkpoint follows every step, but what crashes
-# here does so before it, so that training goes on from steps 2, 3, 5 (the second time without an own checkpoint) and 7.
+# here does so before it, so that training resumes from steps 2, 3, 5 (the second time without an own checkpoint) and 7.
 CRASHES = [("on_step_begin", 3), ("on_step_end", 4), ("on_step_end", 6), ("on_step_end", 6), ("on_step_end", 8)]
 
 
@@ -254,7 +254,7 @@ def test_trainer_train_alone_is_refused_on_the_first_run_already(
     )
 
 
-def test_processes_that_each_take_themselves_for_the_phase_are_refused(
+def test_processes_that_would_all_write_the_run_are_refused(
     make_training: Callable[..., Training], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As those of mpirun do, of which the Trainer learns by itself and the phase does not."""
@@ -262,7 +262,7 @@ def test_processes_that_each_take_themselves_for_the_phase_are_refused(
 
     def script(phase: ActivePhase) -> Trainer:
         trainer = training.trainer()
-        monkeypatch.setattr(ddp, "refuse_spread_state", lambda trainer, phase: None)
+        monkeypatch.setattr(ddp, "refuse_sharded_state", lambda trainer, phase: None)
         monkeypatch.setattr(TrainingArguments, "world_size", 2)
         PhaseCallback(phase).train(trainer)
         return trainer
@@ -270,10 +270,12 @@ def test_processes_that_each_take_themselves_for_the_phase_are_refused(
     with pytest.raises(SystemExit) as ended:
         training.phase(script)
     assert ended.value.code == 1
-    assert "the Trainer would train in 2 processes, of which each takes itself for the phase" in capsys.readouterr().err
+    assert (
+        "the Trainer would train in 2 processes, each of which would write the phase's run" in capsys.readouterr().err
+    )
 
 
-def test_an_interrupted_lora_goes_on_and_its_checkpoints_hold_no_base_weights(
+def test_an_interrupted_lora_resumes_and_its_checkpoints_hold_no_base_weights(
     make_training: Callable[..., Training],
 ) -> None:
     whole, resumed = make_training("whole"), make_training("resumed")
@@ -343,7 +345,7 @@ def test_an_adapter_is_not_put_on_another_base(
     assert "an adapter for another base model" in capsys.readouterr().err
 
 
-def test_other_callbacks_go_on_from_their_state(make_training: Callable[..., Training]) -> None:
+def test_other_callbacks_resume_from_their_state(make_training: Callable[..., Training]) -> None:
     settings = {"eval_strategy": "steps", "eval_steps": 1, "metric_for_best_model": "loss", "learning_rate": 0.0}
     whole = make_training("whole", **settings, num_train_epochs=4)
     whole.run(EarlyStoppingCallback(6))
@@ -383,7 +385,7 @@ class Endless(torch.utils.data.IterableDataset[dict[str, list[int]]]):
 
 
 @pytest.mark.parametrize("count", [30, 10])
-def test_data_without_a_length_is_gone_on_with_and_never_from_the_wrong_place(
+def test_data_without_a_length_is_resumed_and_never_from_the_wrong_place(
     make_training: Callable[..., Training], capsys: pytest.CaptureFixture[str], count: int
 ) -> None:
     whole, resumed = make_training("whole", max_steps=9), make_training("resumed", max_steps=9)
@@ -392,7 +394,7 @@ def test_data_without_a_length_is_gone_on_with_and_never_from_the_wrong_place(
     for step in (4, 8):
         resumed.crash("on_step_end", step, data=Endless(count))
     trainer = resumed.run(data=Endless(count))
-    assert f"goes on from step {7 if count == 30 else 5}" in capsys.readouterr().err
+    assert f"resumes from step {7 if count == 30 else 5}" in capsys.readouterr().err
     assert all(
         torch.equal(*pair) for pair in zip(trainer.model.parameters(), uninterrupted.model.parameters(), strict=True)
     )
@@ -439,7 +441,7 @@ def test_weights_that_are_not_finite_are_not_saved(
     training = make_training("inf", logging_steps=1000)
     with pytest.raises(SystemExit):
         training.run(Poison(4))
-    assert "after step 4 the weights are not finite any more" in capsys.readouterr().err
+    assert "the weights are not finite after step 4" in capsys.readouterr().err
     assert training.tags()["mlflow.phase.checkpoint"] == "step-000003"
 
 
@@ -484,7 +486,7 @@ def starved(
 
 
 @pytest.mark.parametrize("make", [tiny_llama, adapted], ids=["whole model", "adapter"])
-def test_out_of_memory_divides_the_batch_and_goes_on_from_the_same_step(
+def test_out_of_memory_divides_the_batch_and_repeats_the_same_step(
     make_training: Callable[..., Training], make: Callable[[], torch.nn.Module]
 ) -> None:
     ample, scarce = make_training("ample", num_train_epochs=4), make_training("scarce", num_train_epochs=4)
@@ -508,7 +510,7 @@ def test_a_run_that_ran_out_of_memory_is_resumed_with_the_batch_that_fits(
     uninterrupted = starved(whole, 3)
     with pytest.raises(Crash):
         starved(resumed, 3, CrashAt("on_step_end", 6))
-    assert "out of memory at step 4; goes on with 3 examples at a time instead of 6" in capsys.readouterr().err
+    assert "out of memory at step 4; continuing with 3 examples at a time instead of 6" in capsys.readouterr().err
     trainer = starved(resumed, 3)
     assert "out of memory" not in capsys.readouterr().err
     assert all(
@@ -527,7 +529,7 @@ def test_a_single_example_that_does_not_fit_ends_the_run(
     assert training.tags()["mlflow.phase.checkpoint"] == "step-000003"
 
 
-def test_a_smaller_batch_is_no_help_where_the_optimizer_runs_out_of_memory(
+def test_the_batch_is_not_reduced_when_the_optimizer_runs_out_of_memory(
     make_training: Callable[..., Training],
 ) -> None:
     training = make_training("optimizer")

@@ -1,4 +1,4 @@
-"""What was saved after training broke down is not taken for good."""
+"""Checkpoints that were saved after training diverged are not resumed from."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -40,18 +40,18 @@ def remember(remembered: list[tuple[str, str, str]]) -> Callable[[str, str, str]
     return lambda run_id, name, why: remembered.append((run_id, name, why))
 
 
-def test_checkpoints_from_after_the_breakdown_are_passed_over_for_good(
+def test_checkpoints_from_after_the_divergence_are_rejected_for_good(
     tmp_path: Path, remembered: list[tuple[str, str, str]], remember: Callable[[str, str, str], None]
 ) -> None:
     run = run_with(tmp_path, "run", 1.0, 2.0, INF, NAN)
-    found, passed_over = newest_finite([run], remember)
+    found, rejected = newest_finite([run], remember)
     assert found is not None
     assert (found.run_id, found.step) == ("run", 2)
-    assert passed_over == [f"step-00000{step}: state.model.weight is not finite" for step in (4, 3)]
+    assert rejected == [f"step-00000{step}: state.model.weight is not finite" for step in (4, 3)]
     assert remembered == [("run", f"step-00000{step}", "state.model.weight is not finite") for step in (4, 3)]
 
 
-def test_the_run_that_it_had_gone_on_from_is_looked_at_too(
+def test_the_run_that_it_resumed_from_is_searched_too(
     tmp_path: Path, remembered: list[tuple[str, str, str]], remember: Callable[[str, str, str], None]
 ) -> None:
     runs = [run_with(tmp_path, "second", NAN), run_with(tmp_path, "first", 1.0, 2.0)]
@@ -61,15 +61,17 @@ def test_the_run_that_it_had_gone_on_from_is_looked_at_too(
     assert [name for _, name, _ in remembered] == ["step-000001"]
 
 
-def test_where_every_checkpoint_has_it_none_is_called_bad(
+def test_no_checkpoint_is_marked_bad_when_all_are_non_finite(
     tmp_path: Path, remembered: list[tuple[str, str, str]], remember: Callable[[str, str, str], None]
 ) -> None:
     run = run_with(tmp_path, "run", 1.0, 2.0, data=torch.tensor([NAN, 1.0]))
-    found, passed_over = newest_finite([run], remember)
-    assert (found, len(passed_over), remembered) == (None, 2, [])
+    found, rejected = newest_finite([run], remember)
+    assert (found, len(rejected), remembered) == (None, 2, [])
 
 
-def test_a_run_without_a_checkpoint_has_no_good_one(tmp_path: Path, remember: Callable[[str, str, str], None]) -> None:
+def test_a_run_without_a_checkpoint_has_no_finite_one(
+    tmp_path: Path, remember: Callable[[str, str, str], None]
+) -> None:
     assert newest_finite([PhaseRun("run", "train", artifact_uri=str(tmp_path))], remember) == (None, [])
 
 
@@ -85,11 +87,11 @@ def test_a_run_without_a_checkpoint_has_no_good_one(tmp_path: Path, remember: Ca
         {"half": np.array([NAN], dtype=np.float16)},
     ],
 )
-def test_what_training_has_broken_is_found(state: Mapping[str, object]) -> None:
+def test_diverged_tensors_are_found(state: Mapping[str, object]) -> None:
     assert not_finite(state).startswith(f"state.{next(iter(state))}")
 
 
-def test_what_is_meant_to_be_infinite_is_not_called_broken() -> None:
+def test_intended_infinities_do_not_count_as_divergence() -> None:
     state = {
         "best": INF,
         "lowest": torch.tensor(INF),

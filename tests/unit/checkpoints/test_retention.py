@@ -1,4 +1,4 @@
-"""Which checkpoints stay and which files go: never one that another still needs."""
+"""Retention: the policy decides which checkpoints stay, and a file that one of them needs is never deleted."""
 
 import itertools
 
@@ -105,7 +105,7 @@ def test_a_file_that_a_kept_checkpoint_needs_stays_and_the_rest_of_its_folder_go
     assert plan_removal(after(checkpoints, removal), LAST, None).files == ()
 
 
-def test_what_is_left_of_a_removed_checkpoint_goes_once_nobody_needs_it() -> None:
+def test_the_rest_of_a_removed_checkpoint_goes_once_no_checkpoint_needs_it() -> None:
     first = plan_removal(checkpoints := [saved(10), saved(20, 10)], LAST, None)
     later = plan_removal([*after(checkpoints, first), saved(30)], LAST, None)
     assert later.checkpoints == ("step-000010", "step-000020")
@@ -121,7 +121,7 @@ def test_a_checkpoint_that_is_known_bad_or_lacks_a_file_is_not_counted_as_the_ne
     assert removal.checkpoints == ("step-000010", "step-000040", "step-000050", "step-000060")
 
 
-def test_a_file_of_another_size_than_its_manifest_says_makes_a_checkpoint_unsound() -> None:
+def test_a_file_of_another_size_than_its_manifest_says_makes_a_checkpoint_invalid() -> None:
     truncated = saved(20)
     truncated = StoredCheckpoint(truncated.name, 20, {**truncated.files, "step-000020/state.json": 3}, truncated.needs)
     assert kept_steps([saved(10), truncated], LAST, None) == [10]
@@ -130,27 +130,27 @@ def test_a_file_of_another_size_than_its_manifest_says_makes_a_checkpoint_unsoun
 def test_a_manifest_says_what_its_checkpoint_needs() -> None:
     entry = FileEntry("0" * 64, 7)
     manifest = Manifest({"state.json": entry}, 20, {"loss": 1.0}, references={"step-000010/tensors.safetensors": entry})
-    found = StoredCheckpoint.of("step-000020", manifest)
-    assert found.needs == {"step-000020/state.json": 7, "step-000010/tensors.safetensors": 7}
-    assert found.files == {"step-000020/state.json": 7, "step-000020/manifest.json": len(manifest.to_json())}
-    assert (found.step, found.metrics, found.complete) == (20, {"loss": 1.0}, True)
+    checkpoint = StoredCheckpoint.of("step-000020", manifest)
+    assert checkpoint.needs == {"step-000020/state.json": 7, "step-000010/tensors.safetensors": 7}
+    assert checkpoint.files == {"step-000020/state.json": 7, "step-000020/manifest.json": len(manifest.to_json())}
+    assert (checkpoint.step, checkpoint.metrics, checkpoint.complete) == (20, {"loss": 1.0}, True)
 
 
 @st.composite
 def runs(draw: st.DrawFn) -> list[StoredCheckpoint]:
     """Any history: checkpoints that need files of earlier ones, some bad, some cut short, some with files missing."""
     steps = sorted(draw(st.sets(st.integers(1, 300), min_size=1, max_size=9)))
-    found = []
+    checkpoints = []
     for index, step in enumerate(steps):
         needs = draw(st.sets(st.sampled_from(steps[:index]))) if index else set()
         one = saved(step, *needs, known_bad=draw(st.integers(0, 5)) == 0, accuracy=draw(st.floats()))
         lost = draw(st.sets(st.sampled_from(sorted(one.files)))) if draw(st.integers(0, 3)) == 0 else set()
         files = {path: size for path, size in one.files.items() if path not in lost}
         complete = f"{one.name}/manifest.json" in files
-        found.append(
+        checkpoints.append(
             StoredCheckpoint(one.name, step, files, one.needs if complete else {}, one.metrics, complete, one.known_bad)
         )
-    return found
+    return checkpoints
 
 
 policies = st.builds(
@@ -161,7 +161,7 @@ policies = st.builds(
 )
 
 
-def sound(checkpoints: list[StoredCheckpoint]) -> set[str]:
+def valid(checkpoints: list[StoredCheckpoint]) -> set[str]:
     present = {path: size for one in checkpoints for path, size in one.files.items()}
     return {
         one.name
@@ -176,13 +176,13 @@ def test_wherever_a_removal_is_cut_short_what_is_kept_stays_whole(
     checkpoints: list[StoredCheckpoint], policy: CheckpointPolicy, quality: Quality | None, data: st.DataObject
 ) -> None:
     removal = plan_removal(checkpoints, policy, quality)
-    before = sound(checkpoints)
+    before = valid(checkpoints)
     assert set(removal.kept) <= before
     assert not before or max(before) in removal.kept
     cut = after(checkpoints, removal, data.draw(st.integers(0, len(removal.files))))
-    assert set(removal.kept) <= sound(cut)
+    assert set(removal.kept) <= valid(cut)
     # What still has its manifest has all the files that it had before.
-    assert {one.name for one in cut if one.complete} & before <= sound(cut)
+    assert {one.name for one in cut if one.complete} & before <= valid(cut)
 
 
 @settings(max_examples=300, derandomize=True, deadline=None)
@@ -206,8 +206,8 @@ def test_removing_after_each_save_never_costs_the_newest_what_it_needs(
 ) -> None:
     there: list[StoredCheckpoint] = []
     for step in itertools.accumulate([7] * 12):
-        newest = max(sound(there), default=None)
+        newest = max(valid(there), default=None)
         needs = [int(path[5:11]) for one in there if one.name == newest for path in one.needs if "tensors" in path]
         there.append(saved(step, *needs[-2:]))
         there = after(there, plan_removal(there, policy, ACCURACY))
-        assert name_of(step) in sound(there)
+        assert name_of(step) in valid(there)

@@ -51,8 +51,8 @@ def test_explicit_interval_replaces_the_rules(expected):
 
 
 @pytest.mark.parametrize("every", [0, -1])
-def test_impossible_interval_is_refused(every):
-    with pytest.raises(UsageError, match="from 1"):
+def test_an_interval_below_one_step_is_refused(every):
+    with pytest.raises(UsageError, match="`every` must be at least 1 step, got"):
         CheckpointSchedule(None, every)
 
 

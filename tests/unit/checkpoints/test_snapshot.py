@@ -8,7 +8,7 @@ import pytest
 
 from mlflow_plugin.checkpoints import snapshot as snapshot_module
 from mlflow_plugin.checkpoints.files import load_state, write_snapshot
-from mlflow_plugin.checkpoints.snapshot import ARRAYS_FILE, FROZEN_FILES, TENSORS_FILE, Snapshots, _await_copies
+from mlflow_plugin.checkpoints.snapshot import ARRAYS_FILE, FROZEN_FILES, TENSORS_FILE, Snapshots, _synchronize
 
 np = pytest.importorskip("numpy")
 torch = pytest.importorskip("torch")
@@ -40,7 +40,7 @@ def test_later_steps_do_not_touch_a_snapshot(tmp_path: Path) -> None:
     assert loaded["epoch"] == [0]
 
 
-def test_what_did_not_change_is_stored_once_and_found_again(tmp_path: Path) -> None:
+def test_unchanged_tensors_are_stored_once_and_loaded_again(tmp_path: Path) -> None:
     snapshots = Snapshots()
     state = {"base": torch.arange(100.0), "adapter": torch.zeros(4), "table": np.arange(5), "counts": np.zeros(2)}
     assert saved(snapshots, state, tmp_path / "step-000001") == {
@@ -80,7 +80,7 @@ def test_an_unchanged_nan_is_not_stored_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int8, torch.bfloat16, torch.float64, torch.complex64])
 @pytest.mark.parametrize("shape", [(), (0,), (3, 4)], ids=str)
-def test_values_of_every_kind_and_shape_are_told_apart(tmp_path: Path, dtype: torch.dtype, shape: tuple[int]) -> None:
+def test_changes_are_detected_in_every_dtype_and_shape(tmp_path: Path, dtype: torch.dtype, shape: tuple[int]) -> None:
     snapshots, state = Snapshots(), {"x": torch.zeros(shape, dtype=dtype)}
     first = saved(snapshots, state, tmp_path / "step-000001")
     assert saved(snapshots, state, tmp_path / "step-000002") == {}
@@ -119,14 +119,14 @@ def test_what_grows_and_what_comes_back_is_stored_whole(tmp_path: Path) -> None:
     assert loaded["y"].tolist() == [1, 1]
 
 
-def test_what_was_not_stored_after_all_is_written_with_the_next(tmp_path: Path) -> None:
+def test_tensors_of_a_failed_save_are_written_with_the_next_one(tmp_path: Path) -> None:
     snapshots, state = Snapshots(), {"base": torch.ones(3), "step": torch.zeros(1)}
     write_snapshot(snapshots.take(state), tmp_path / "step-000001")  # and then the disk was full
     state["step"] += 1
     assert saved(snapshots, state, tmp_path / "step-000002") == {TENSORS_FILE: ["base", "step"]}
 
 
-def test_what_is_little_of_an_outdated_file_is_stored_once_more_by_itself(tmp_path: Path) -> None:
+def test_the_small_unchanged_rest_of_an_outdated_file_is_stored_once_more(tmp_path: Path) -> None:
     snapshots = Snapshots()
     state = {"frozen": torch.ones(30), "trained": torch.zeros(70)}
     saved(snapshots, state, tmp_path / "step-000001")
@@ -171,7 +171,7 @@ def test_the_copies_from_every_gpu_are_waited_for(monkeypatch: pytest.MonkeyPatc
     waited: list[str] = []
     monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
     devices = {"cuda:0": True, "cuda:1": True, "cpu": False}
-    _await_copies([SimpleNamespace(device=device, is_cuda=is_cuda) for device, is_cuda in devices.items()])
+    _synchronize([SimpleNamespace(device=device, is_cuda=is_cuda) for device, is_cuda in devices.items()])
     assert sorted(waited) == ["cuda:0", "cuda:1"]
 
 

@@ -425,7 +425,7 @@ def test_value_that_cannot_be_kept_is_named(value):
         ({"a": torch.nn.Linear(2, 2)}, {"a": torch.nn.Linear(3, 2).state_dict()}, "does not fit the state at a"),
         ({"a": torch.nn.Linear(2, 2)}, {"a": 3}, "does not fit the state at a"),
         ({"a": {"m": torch.nn.Linear(2, 2)}}, {"a": {}}, r"no state for a\.m"),
-        ({"a": [torch.nn.Linear(2, 2)]}, {"a": []}, "0 states for the 1 at a"),
+        ({"a": [torch.nn.Linear(2, 2)]}, {"a": []}, "0 states for the 1 objects at a"),
         ({"a": {"x": 1}}, {"a": 5}, "does not fit the state at a"),
         ({"a": [1]}, {"a": None}, "does not fit the state at a"),
         (MappingProxyType({"a": 1}), {"a": 2}, "Pass the state as a dict"),

@@ -28,7 +28,7 @@ def test_every_byte_arrives(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(snapshot, "_MOVED_BYTES", 1)
+    monkeypatch.setattr(snapshot, "_REALIGNED_BYTES", 1)
     monkeypatch.setattr(tensorfile, "_CHUNK_BYTES", 8192)
     generator = torch.Generator().manual_seed(seed)
     dtypes = (torch.uint8, torch.float32, torch.int64, torch.bfloat16)
@@ -52,23 +52,23 @@ def test_every_byte_arrives(
 
 
 def test_what_changes_is_written_without_another_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gathered = []
-    gather = tensorfile._Stream.gather
+    buffered = []
+    buffer = tensorfile._Stream.buffer
 
     def counting(stream: tensorfile._Stream, content: memoryview) -> None:
-        gathered.append(len(content))
-        gather(stream, content)
+        buffered.append(len(content))
+        buffer(stream, content)
 
-    monkeypatch.setattr(tensorfile._Stream, "gather", counting)
+    monkeypatch.setattr(tensorfile._Stream, "buffer", counting)
     state = {f"layer{number}": torch.zeros(500_001 + number) for number in range(4)} | {"base": torch.ones(3_000_000)}
     snapshots = Snapshots()
     for step in range(3):
         taken = snapshots.take(state)
-        gathered.clear()
+        buffered.clear()
         written = write_snapshot(taken, tmp_path / f"step-{step}", past_cache=True)
         taken.mark_stored(written.layout, f"step-{step}")
         size = written.files[TENSORS_FILE].size
-        assert sum(gathered) < 0.02 * size
+        assert sum(buffered) < 0.02 * size
         assert (size < 12_000_000) is (step > 0)
         for number in range(4):
             state[f"layer{number}"] += 1

@@ -1,4 +1,4 @@
-"""Memory that runs out, injected and for real: it is given back, and the step is done again in smaller parts."""
+"""Out of memory, injected and real: memory is freed and the step is repeated in smaller parts."""
 
 import errno
 import random
@@ -37,11 +37,11 @@ def one_thread() -> None:
         OSError(errno.ENOMEM, "Cannot allocate memory"),
     ],
 )
-def test_what_libraries_raise_for_want_of_memory_is_known(error: Exception) -> None:
+def test_out_of_memory_errors_of_libraries_are_recognized(error: Exception) -> None:
     assert is_out_of_memory(error)
 
 
-def test_an_array_too_large_for_numpy_is_want_of_memory() -> None:
+def test_an_array_too_large_for_numpy_counts_as_out_of_memory() -> None:
     with pytest.raises(MemoryError) as caught:
         np.empty(1 << 56)
     assert is_out_of_memory(caught.value)
@@ -82,9 +82,9 @@ def test_the_batch_is_halved_and_the_accumulation_doubled_until_it_fits(capsys: 
     assert recorded == [(16, 2), (8, 4)]
     assert batch.fit(failing_above(8, sizes)) == (8, 4)
     assert sizes == [32, 16, 8, 8]
-    said = capsys.readouterr().err
-    assert "train: out of memory; going on with 8 samples at once, 4 times a step (CUDA out of memory. Tri" in said
-    assert "memory freed: " in said
+    log = capsys.readouterr().err
+    assert "train: out of memory; continuing with 8 samples at once, 4 times a step (CUDA out of memory. Tri" in log
+    assert "memory freed: " in log
 
 
 @pytest.mark.parametrize(("total", "divisions"), [(5, [(3, 2), (2, 3), (1, 5)]), (7, [(4, 2), (2, 4), (1, 7)])])
@@ -117,12 +117,12 @@ def test_another_error_passes_through_and_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(0, 1), (4, 0), (-1, 1)])
-def test_a_batch_of_nothing_is_refused(sizes: tuple[int, int]) -> None:
-    with pytest.raises(UsageError, match="both count from 1"):
+def test_an_empty_batch_is_refused(sizes: tuple[int, int]) -> None:
+    with pytest.raises(UsageError, match="must be at least 1, got size"):
         BatchSize(*sizes)
 
 
-def test_what_the_failed_step_held_is_free_before_it_is_done_again() -> None:
+def test_the_memory_of_the_failed_step_is_free_before_it_is_repeated() -> None:
     held: list[weakref.ref[torch.Tensor]] = []
 
     def step(size: int, accumulation: int) -> bool:
@@ -191,7 +191,7 @@ def test_gradients_of_parts_add_up_to_those_of_the_whole_batch() -> None:
     assert torch.allclose(model.weight.grad, whole, rtol=1e-12, atol=0)  # type: ignore[arg-type]
 
 
-def test_a_resumed_loop_begins_with_the_size_that_was_found() -> None:
+def test_a_resumed_loop_begins_with_the_size_that_fits() -> None:
     batch = BatchSize(32)
     batch.fit(failing_above(8, []))
     resumed = BatchSize(32)
@@ -199,7 +199,7 @@ def test_a_resumed_loop_begins_with_the_size_that_was_found() -> None:
     assert (resumed.size, resumed.accumulation, resumed.total) == (8, 4, 32)
 
 
-def test_freeing_memory_tells_how_much(capsys: pytest.CaptureFixture[str]) -> None:
+def test_freeing_memory_logs_how_much(capsys: pytest.CaptureFixture[str]) -> None:
     cycle: list[object] = [np.ones(32 << 17)]
     cycle.append(cycle)
     del cycle
@@ -235,7 +235,7 @@ print(batch.size, batch.accumulation, abs(found - expected) < 1e-4 * abs(expecte
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is set by what Linux says of a process")
-def test_a_real_want_of_memory_is_survived() -> None:
+def test_training_survives_a_real_out_of_memory() -> None:
     result = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
     size, accumulation, right = result.stdout.split()

@@ -1,4 +1,4 @@
-"""Hardware is found quickly and truthfully, and finding it never disturbs a run."""
+"""Hardware is detected quickly and correctly, and the detection never disturbs a run."""
 
 import os
 import subprocess
@@ -70,11 +70,11 @@ def two_cards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_this_machine_is_described_within_its_affinity() -> None:
-    found = detect_hardware()
-    assert 1 <= found.cpu_cores <= (os.cpu_count() or 1)
-    assert found.cpu_model
-    assert found.memory_gib > 0.1
-    assert found.cpu_model in found.describe()
+    hardware = detect_hardware()
+    assert 1 <= hardware.cpu_cores <= (os.cpu_count() or 1)
+    assert hardware.cpu_model
+    assert hardware.memory_gib > 0.1
+    assert hardware.cpu_model in hardware.describe()
 
 
 @pytest.mark.skipif(any(map(os.path.exists, nvidia.DRIVER_FILES)), reason="a driver takes its own time to answer")
@@ -89,7 +89,7 @@ def test_detection_without_a_gpu_takes_under_20_ms() -> None:
     assert min(durations) < 0.020
 
 
-def test_hardware_is_remembered_per_visible_gpus(two_cards: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hardware_is_cached_per_visible_gpus(two_cards: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert detect_hardware() is detect_hardware()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert [gpu.name for gpu in detect_hardware().gpus] == ["NVIDIA H200"]
@@ -165,7 +165,7 @@ def test_visible_gpus_are_read_as_cuda_reads_them(two_cards: None, visible: str 
     assert [name for name, _ in nvidia.names_and_memory(visible)] == names
 
 
-def test_usage_tells_how_busy_the_visible_gpus_are(two_cards: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_usage_is_that_of_the_visible_gpus(two_cards: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert usage()["gpu_percent"] == 50.0
     assert usage()["gpu_memory_percent"] == 25.0
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
@@ -178,7 +178,7 @@ def test_usage_leaves_out_gpus_that_cannot_be_measured(monkeypatch: pytest.Monke
     assert 0 < usage()["memory_percent"] <= 100
 
 
-def test_usage_of_the_cpu_needs_a_first_look_in_each_thread() -> None:
+def test_usage_of_the_cpu_is_missing_in_the_first_call_of_each_thread() -> None:
     answers: list[dict[str, float]] = []
 
     def heartbeat() -> None:

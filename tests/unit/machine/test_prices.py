@@ -1,4 +1,4 @@
-"""Prices come from the strongest source that knows, say where they come from, and are never nonsense."""
+"""Prices come from the first source that has one, name their source, and are never negative or not a number."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ def named_table(home: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Path:
         ("Tesla V100-SXM2-16GB", "V100"),
     ],
 )
-def test_drivers_names_find_their_row(name: str, row: str) -> None:
+def test_the_names_of_drivers_match_their_row(name: str, row: str) -> None:
     rows = {entry["name"]: entry for entry in json.loads(PACKAGE_TABLE.read_text())["gpus"]}
     price = price_per_hour(machine(name))
     assert price.usd_per_hour == rows[row]["usd_per_hour"]
@@ -90,7 +90,7 @@ def test_each_gpu_is_paid_for() -> None:
     assert "2 x L4" in pair.source
 
 
-def test_an_unknown_gpu_beside_a_known_one_is_remarked_on() -> None:
+def test_an_unknown_gpu_beside_a_known_one_is_mentioned() -> None:
     price = price_per_hour(machine("NVIDIA H200", "Voodoo 5"))
     assert price.usd_per_hour == price_per_hour(machine("NVIDIA H200")).usd_per_hour
     assert "no price is known for Voodoo 5" in price.source
@@ -109,7 +109,7 @@ def test_cpu_cores_are_paid_for_each() -> None:
     assert eight == pytest.approx(4 * two)
 
 
-def test_the_strongest_source_decides(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_source_with_a_price_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = machine("NVIDIA L4")
     assert "AWS" in price_per_hour(gpu).source
     user_table(home, {"gpus": [{"name": "L4", "usd_per_hour": 3}]})
@@ -129,11 +129,11 @@ def test_a_table_that_lacks_a_gpu_leaves_it_to_the_next(home: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["-1", "nan", "inf", "free", "-0.001"])
-def test_a_price_that_is_no_price_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    with pytest.raises(PhaseError, match=r"The given price per hour is .* a number of at least 0"):
+def test_an_invalid_price_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    with pytest.raises(PhaseError, match=r"The given price per hour must be .* a number of at least 0 .*, got"):
         price_per_hour(machine(), value)
     monkeypatch.setenv("MLFLOW_PHASES_PRICE_PER_HOUR", value)
-    with pytest.raises(PhaseError, match="environment variable MLFLOW_PHASES_PRICE_PER_HOUR is"):
+    with pytest.raises(PhaseError, match="environment variable MLFLOW_PHASES_PRICE_PER_HOUR must be"):
         price_per_hour(machine())
 
 
@@ -146,11 +146,11 @@ def test_a_price_that_is_no_price_is_refused(monkeypatch: pytest.MonkeyPatch, va
         ('{"gpus": {}}', "gpus must be a list"),
         ('{"gpus": [7]}', r"gpus\[0\] must be a JSON object"),
         ('{"gpus": [{"name": "L4"}]}', r"gpus\[0\].usd_per_hour is missing"),
-        ('{"gpus": [{"name": "L4", "usd_per_hour": -1}]}', r"gpus\[0\].usd_per_hour in .* is -1"),
-        ('{"gpus": [{"name": "L4", "usd_per_hour": NaN}]}', r"gpus\[0\].usd_per_hour in .* is nan"),
-        ('{"gpus": [{"name": "L4", "usd_per_hour": true}]}', r"gpus\[0\].usd_per_hour in .* is True"),
+        ('{"gpus": [{"name": "L4", "usd_per_hour": -1}]}', r"gpus\[0\].usd_per_hour in .* must be .* got -1"),
+        ('{"gpus": [{"name": "L4", "usd_per_hour": NaN}]}', r"gpus\[0\].usd_per_hour in .* must be .* got nan"),
+        ('{"gpus": [{"name": "L4", "usd_per_hour": true}]}', r"gpus\[0\].usd_per_hour in .* must be .* got True"),
         ('{"gpus": [{"name": "L4", "usd_per_hour": ' + "9" * 400 + "}]}", r"gpus\[0\].usd_per_hour in"),
-        ('{"gpus": [{"name": "--", "usd_per_hour": 1}]}', r"gpus\[0\].name must be words"),
+        ('{"gpus": [{"name": "--", "usd_per_hour": 1}]}', r"gpus\[0\].name must contain words"),
         ('{"gpus": [{"name": 5, "usd_per_hour": 1}]}', r"gpus\[0\].name must be text"),
         ('{"cpu_core": {"usd_per_hour": 1, "name": "x"}}', "cpu_core: 'name' is not one of"),
         ('{"cpu_core": {"usd_per_hour": 1, "as_of": 2025}}', "cpu_core.as_of must be text"),

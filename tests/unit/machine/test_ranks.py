@@ -1,4 +1,4 @@
-"""Which of several processes this is, from what a launcher says, or what somebody else's launcher has left behind."""
+"""Ranks: from the variables of a launcher, and not from those that another launcher has left behind."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("variables", "expected"),
     [
         ({}, (0, 1)),
         ({"RANK": "2", "WORLD_SIZE": "4"}, (2, 4)),
@@ -30,9 +30,9 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_process_is_one_of_several_only_when_a_launcher_says_both_its_number_and_how_many(
-    monkeypatch, told, expected
+    monkeypatch, variables, expected
 ):
-    for name, value in told.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert (rank(), process_count()) == expected
 

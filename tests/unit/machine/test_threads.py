@@ -1,4 +1,4 @@
-"""Threads: one for small matrices, and none on cores that others use."""
+"""Threads: one for small matrices, and none on cores that other processes use."""
 
 import pytest
 import torch

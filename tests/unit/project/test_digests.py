@@ -89,7 +89,7 @@ def test_changed_file_of_equal_size_is_read_again(tmp_path, ten_seconds_later, k
     assert digests.file_digest(file) != first
 
 
-def test_file_changed_a_moment_ago_is_not_remembered(tmp_path, monkeypatch):
+def test_file_changed_a_moment_ago_is_not_cached(tmp_path, monkeypatch):
     reads = count_reads(monkeypatch)
     file = written(tmp_path / "a")
     digests.file_digest(file)
@@ -97,7 +97,7 @@ def test_file_changed_a_moment_ago_is_not_remembered(tmp_path, monkeypatch):
     assert len(reads) == 2
 
 
-def test_file_changed_while_it_is_read_is_not_remembered(tmp_path, ten_seconds_later):
+def test_file_changed_while_it_is_read_is_not_cached(tmp_path, ten_seconds_later):
     file = written(tmp_path / "a")
 
     def compute(path: Path) -> str:
@@ -109,7 +109,7 @@ def test_file_changed_while_it_is_read_is_not_remembered(tmp_path, ten_seconds_l
     assert digests.remembered(file, "test", lambda path: "fresh") == "fresh"
 
 
-def test_kinds_are_remembered_apart(tmp_path, ten_seconds_later):
+def test_kinds_are_cached_apart(tmp_path, ten_seconds_later):
     file = written(tmp_path / "a")
     assert digests.remembered(file, "one", lambda path: "1") == "1"
     assert digests.remembered(file, "two", lambda path: "2") == "2"
@@ -165,19 +165,19 @@ def test_forked_child_opens_its_own_connection(tmp_path, ten_seconds_later):
     digests.file_digest(file)
     child = os.fork()
     if child == 0:
-        os._exit(0 if digests._memory._connection is None and digests.file_digest(file) else 1)
+        os._exit(0 if digests._cache._connection is None and digests.file_digest(file) else 1)
     assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("name", ["missing", "folder", "pipe", "nul\0name"])
-def test_what_is_no_readable_file_is_named(tmp_path, name):
+def test_an_unreadable_file_is_named(tmp_path, name):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(PhaseError, match=name.split("\0")[0]):
         digests.file_digest(tmp_path / name)
 
 
-def test_folder_digest_counts_names_and_bytes_but_not_where_it_lies(tmp_path):
+def test_folder_digest_counts_names_and_bytes_but_not_its_location(tmp_path):
     for folder in ("one", "two", "renamed", "edited"):
         written(tmp_path / folder / "sub" / "a.csv")
         written(tmp_path / folder / "b.csv", b"rows")
@@ -217,7 +217,7 @@ def test_value_digest_is_sha256_of_canonical_json():
     assert digests.value_digest(value) == hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_value_digest_tells_nan_infinity_and_numbers_apart():
+def test_value_digest_distinguishes_nan_infinity_and_numbers():
     assert len({digests.value_digest(v) for v in (math.nan, math.inf, -math.inf, 0.0, "NaN")}) == 5
 
 

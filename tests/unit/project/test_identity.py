@@ -43,7 +43,7 @@ def identity(tmp_path: Path) -> MakeIdentity:
 
 
 def found_by(new: Identity, old: Identity) -> bool:
-    """Whether a run of the old identity is found, and taken for the same, when the new one is looked up."""
+    """Return whether a run of the old identity is found and counts as the same when the new one is looked up."""
     return bool({*new.digests()} & {*old.digests()}) and not differences(new, old)
 
 
@@ -99,7 +99,7 @@ def test_a_run_made_at_the_old_default_is_not_that_of_the_new_default(identity):
     assert differences(identity({}, changed), old) == ["epochs (10 -> 20)"]
 
 
-def test_the_old_default_given_in_so_many_words_matches_the_old_run(identity):
+def test_the_old_default_given_explicitly_matches_the_old_run(identity):
     assert found_by(identity({"epochs": 10}, "{epochs: {type: int, default: 20}}"), identity())
 
 
@@ -183,7 +183,7 @@ def test_other_bytes_of_an_input_are_another_identity_of_the_same_configuration(
     assert differences(new, old, inputs=False) == []
 
 
-def test_a_path_counts_by_what_it_holds_wherever_it_lies(identity, tmp_path):
+def test_a_path_counts_by_its_content_wherever_it_is(identity, tmp_path):
     declared, command = "{data: path}", "python train.py {data}"
     for name, content in (("one.csv", "1"), ("same.csv", "1"), ("other.csv", "2")):
         (tmp_path / name).write_text(content)
@@ -204,7 +204,7 @@ def test_a_folder_counts_by_the_names_and_bytes_of_its_files(identity, tmp_path)
     assert not found_by(identity({"data": "data"}, declared, command), old)
 
 
-def test_a_text_that_may_name_a_file_counts_by_what_the_file_holds_and_else_as_text(identity, tmp_path):
+def test_a_text_that_may_name_a_file_counts_by_the_content_of_the_file_or_else_as_text(identity, tmp_path):
     declared, command = "{data: {type: string, default: auto}}", "python train.py {data}"
     phase = "{needs: [collect], paths: [data]}"
     file = tmp_path / "rows.jsonl"
@@ -233,7 +233,7 @@ def test_long_values_that_differ_at_their_end_never_count_as_the_same(identity, 
 
 
 @pytest.mark.parametrize("count", [30, 60, 300])
-def test_a_fingerprint_always_fits_into_a_tag_and_still_tells_apart(identity, tmp_path, count):
+def test_a_fingerprint_always_fits_into_a_tag_and_still_differs(identity, tmp_path, count):
     declared = "{" + ", ".join(f"parameter_{n}: {{type: string, default: {'v' * 150}}}" for n in range(count)) + "}"
     command = "python train.py " + " ".join(f"--parameter_{n} {{parameter_{n}}}" for n in range(count))
     for number in range(200):

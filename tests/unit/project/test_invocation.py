@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mlflow_plugin.project.invocation import Invocation, env_manager_of
 
 
-def test_the_command_repeats_what_was_typed_with_some_parameters_set_anew():
+def test_the_command_repeats_what_was_typed_with_some_parameters_replaced():
     typed = Invocation(Path.cwd(), "train", {"epochs": 20, "decide": "ask"}, "phases", "7")
     assert typed.command(decide="rerun") == (
         "mlflow run . -e train -b phases --experiment-id 7 -P epochs=20 -P decide=rerun"
@@ -36,7 +36,7 @@ def test_a_shell_reads_back_any_value(value):
     assert words[-2:] == ["-P", f"prompt={value}"]
 
 
-def test_an_environment_manager_that_was_named_is_named_again():
+def test_a_given_environment_manager_is_repeated():
     typed = Invocation(Path.cwd(), "train", env_manager="local")
     assert typed.command(decide="reuse") == "mlflow run . -e train -P decide=reuse --env-manager local"
 
@@ -50,5 +50,5 @@ def test_an_environment_manager_that_was_named_is_named_again():
         ({"mlflow.project.env": "docker"}, ""),
     ],
 )
-def test_what_mlflow_was_told_is_read_from_the_tags_that_it_writes(tags, manager):
+def test_the_environment_manager_is_read_from_the_tags_of_mlflow(tags, manager):
     assert env_manager_of(tags) == manager

@@ -86,38 +86,62 @@ def test_a_pipeline_and_an_empty_phase_key_are_enough(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "key", "what"),
     [
-        ("need: [collect]", "phase.need", "there is no such key. Allowed: the keys needs, ignore, quality"),
+        ("need: [collect]", "phase.need", "unknown key. Allowed: the keys needs, ignore, quality"),
         ("needs: collect", "phase.needs", "got 'collect'. Allowed: a list of phase names"),
         ("needs: [[collect]]", "phase.needs", "Allowed: a list of phase names"),
         ("needs: [collect, collect]", "phase.needs", "'collect' is listed twice. Allowed: a list of phase names"),
-        ("needs: [extract]", "phase.needs", "'extract' is no phase here; phases: collect, train"),
-        ("needs: [train]", "phase.needs", "in a circle: train -> train"),
-        ("ignore: [device]", "phase.ignore", "'device' is no parameter of it. Allowed: a list of this entry point's"),
+        ("needs: [extract]", "phase.needs", "'extract' is not a phase of this file; phases: collect, train"),
+        ("needs: [train]", "phase.needs", "in a cycle: train -> train"),
+        (
+            "ignore: [device]",
+            "phase.ignore",
+            "'device' is not a parameter of this entry point. Allowed: a list of this entry point's",
+        ),
         ("ignore: device", "phase.ignore", "Allowed: a list of this entry point's parameters"),
-        ("paths: [rows]", "phase.paths", "'rows' is no parameter of it. Allowed: a list of this entry point's"),
-        ("size: [rows]", "phase.size", "'rows' is no parameter of it. Allowed: a list of this entry point's numeric"),
-        ("quality: fidelity", "phase.quality", "'fidelity' is no mapping. Allowed: {metric: NAME, good: NUMBER"),
+        (
+            "paths: [rows]",
+            "phase.paths",
+            "'rows' is not a parameter of this entry point. Allowed: a list of this entry point's",
+        ),
+        (
+            "size: [rows]",
+            "phase.size",
+            "'rows' is not a parameter of this entry point. Allowed: a list of this entry point's numeric",
+        ),
+        (
+            "quality: fidelity",
+            "phase.quality",
+            "must be a mapping, got text: 'fidelity'. Allowed: {metric: NAME, good: NUMBER",
+        ),
         ("quality: {metric: q, good: 1}", "phase.quality.poor", "field required"),
         ("quality: {metric: '', good: 1, poor: 0}", "phase.quality.metric", "at least 1 character"),
         ("quality: {metric: q, good: high, poor: 0}", "phase.quality.good", "got 'high'. Allowed: {metric: NAME"),
         ("quality: {metric: q, good: .nan, poor: 0}", "phase.quality.good", "finite number"),
-        ("quality: {metric: q, good: 1, poor: 0, better: low}", "phase.quality.better", "there is no such key"),
-        ("quality: {metric: q, good: 0.7, poor: 0.8}", "phase.quality", "`poor` 0.8 lies above `good` 0.7"),
+        ("quality: {metric: q, good: 1, poor: 0, better: low}", "phase.quality.better", "unknown key"),
+        ("quality: {metric: q, good: 0.7, poor: 0.8}", "phase.quality", "`poor` 0.8 is above `good` 0.7"),
         (
             "quality: {metric: q, good: 0.2, poor: 0.1, higher_is_better: false}",
             "phase.quality",
-            "`poor` 0.1 lies below `good` 0.2",
+            "`poor` 0.1 is below `good` 0.2",
         ),
-        ("gates: [held_out]", "phase.gates", "'held_out' is no condition"),
+        ("gates: [held_out]", "phase.gates", "'held_out' is not a condition"),
         ("gates: held_out > 1", "phase.gates", "Allowed: a list of conditions such as"),
-        ("max_age: 7 days", "phase.max_age", "'7 days' is no age. Allowed: a number and a unit: 30m, 12h, 7d or 2w"),
+        (
+            "max_age: 7 days",
+            "phase.max_age",
+            "'7 days' is not a duration. Allowed: a number and a unit: 30m, 12h, 7d or 2w",
+        ),
         ("max_age: 7", "phase.max_age", "got 7. Allowed: a number and a unit"),
-        ("max_age: -1d", "phase.max_age", "'-1d' is no age"),
+        ("max_age: -1d", "phase.max_age", "'-1d' is not a duration"),
         ("code: src", "phase.code", "Allowed: a list of files and folders of the project"),
         ("timeout_minutes: 0", "phase.timeout_minutes", "greater than 0"),
         ("timeout_minutes: .inf", "phase.timeout_minutes", "Allowed: a number above 0"),
-        ("checkpoints: 5", "phase.checkpoints", "5 is no mapping. Allowed: {every: STEPS, keep_last: COUNT"),
-        ("checkpoints: {keep: 5}", "phase.checkpoints.keep", "there is no such key. Allowed: {every: STEPS"),
+        (
+            "checkpoints: 5",
+            "phase.checkpoints",
+            "must be a mapping, got a number: 5. Allowed: {every: STEPS, keep_last: COUNT",
+        ),
+        ("checkpoints: {keep: 5}", "phase.checkpoints.keep", "unknown key. Allowed: {every: STEPS"),
         ("checkpoints: {every: 0}", "phase.checkpoints.every", "greater than or equal to 1, got 0. Allowed: {every"),
         ("checkpoints: {every: 2.5}", "phase.checkpoints.every", "valid integer, got 2.5. Allowed: {every: STEPS"),
         ("checkpoints: {keep_last: 0}", "phase.checkpoints.keep_last", "greater than or equal to 1, got 0"),
@@ -133,9 +157,12 @@ def test_a_wrong_key_is_named_with_file_entry_point_and_what_is_allowed(tmp_path
     assert "Allowed: " in message
 
 
-def test_phase_keys_that_are_no_mapping_are_refused(tmp_path):
+def test_phase_keys_must_be_a_mapping(tmp_path):
     write(tmp_path, f'entry_points:{COLLECT}  train:\n    command: "x"\n    phase: [collect]\n')
-    assert "entry point 'train', key `phase`: ['collect'] is no mapping. Allowed: the keys needs" in refusal(tmp_path)
+    assert (
+        "entry point 'train', key `phase`: must be a mapping, got a list: ['collect']. Allowed: the keys needs"
+        in refusal(tmp_path)
+    )
 
 
 def test_a_phase_without_a_command_is_refused(tmp_path):
@@ -145,26 +172,26 @@ def test_a_phase_without_a_command_is_refused(tmp_path):
 
 def test_an_entry_point_is_not_both_a_phase_and_a_pipeline(tmp_path):
     write(tmp_path, f'entry_points:{COLLECT}  main:\n    command: "x"\n    phase:\n    pipeline: [collect]\n')
-    assert "entry point 'main': it is either a phase or a pipeline" in refusal(tmp_path)
+    assert "entry point 'main': it cannot be both a phase and a pipeline" in refusal(tmp_path)
 
 
-def test_a_circle_is_shown_in_the_order_in_which_phases_need_each_other(tmp_path):
+def test_a_cycle_is_written_in_the_order_in_which_phases_need_each_other(tmp_path):
     points = "".join(
         f'  {name}:\n    command: "x"\n    phase: {{needs: [{need}]}}\n' for name, need in ("ab", "bc", "ca")
     )
     message = refusal(write(tmp_path, f"entry_points:\n{points}"))
-    circle = message.partition("in a circle: ")[2].partition(". Allowed")[0].split(" -> ")
-    assert len(circle) == 4
-    assert all({"a": "b", "b": "c", "c": "a"}[one] == needed for one, needed in itertools.pairwise(circle))
+    cycle = message.partition("in a cycle: ")[2].partition(". Allowed")[0].split(" -> ")
+    assert len(cycle) == 4
+    assert all({"a": "b", "b": "c", "c": "a"}[one] == needed for one, needed in itertools.pairwise(cycle))
 
 
 @pytest.mark.parametrize(
     ("pipeline", "what"),
     [
-        ("train", "'train' is no list of phases. Allowed: a list such as [phase4]"),
-        ("[]", "[] is no list of phases"),
-        ("[1]", "[1] is no list of phases"),
-        ("[extract]", "'extract' is no phase here. Allowed: collect"),
+        ("train", "must be a list of phases, got text: 'train'. Allowed: a list such as [phase4]"),
+        ("[]", "must be a list of phases, got a list: []"),
+        ("[1]", "must be a list of phases, got a list: [1]"),
+        ("[extract]", "'extract' is not a phase of this file. Allowed: collect"),
     ],
 )
 def test_a_wrong_pipeline_is_named(tmp_path, pipeline, what):
@@ -179,24 +206,24 @@ def test_a_wrong_pipeline_is_named(tmp_path, pipeline, what):
     [
         ("entry_points: [", "cannot be read as YAML"),
         ("a: b: c", "cannot be read as YAML"),
-        ("- a\n- b\n", "is no MLproject: it needs a mapping `entry_points:`"),
-        ("just text", "is no MLproject"),
-        ("", "is no MLproject"),
-        ("entry_points: [main]", "is no MLproject"),
-        ("entry_points: {main: python}", "is no MLproject"),
+        ("- a\n- b\n", "is not a valid MLproject file: it needs a mapping `entry_points:`"),
+        ("just text", "is not a valid MLproject file"),
+        ("", "is not a valid MLproject file"),
+        ("entry_points: [main]", "is not a valid MLproject file"),
+        ("entry_points: {main: python}", "is not a valid MLproject file"),
         ("entry_points:\n  main:\n    command: x\n    parameters: [a]\n", "'main', key `parameters`"),
-        ("entry_points:\n  7:\n    command: x\n    phase: {}\n", "entry point 7: its name is no text"),
-        ("entry_points:\n  on:\n    command: x\n    phase: {}\n", "entry point True: its name is no text"),
+        ("entry_points:\n  7:\n    command: x\n    phase: {}\n", "entry point 7: its name must be text"),
+        ("entry_points:\n  on:\n    command: x\n    phase: {}\n", "entry point True: its name must be text"),
         ("entry_points:\n  main:\n    command: x\n    phase: {1: 2}\n", "key `phase`: keys should be strings, got 1"),
     ],
 )
-def test_a_file_that_is_no_mlproject_is_refused_in_one_line(tmp_path, text, what):
+def test_an_invalid_mlproject_file_is_refused_in_one_line(tmp_path, text, what):
     message = refusal(write(tmp_path, text))
     assert what in message
     assert "\n" not in message
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path):
+def test_a_binary_file_is_refused(tmp_path):
     (tmp_path / "MLproject").write_bytes(b"\xff\xfe\x00bad")
     assert "cannot be read as YAML" in refusal(tmp_path)
 

@@ -74,18 +74,18 @@ def test_text_never_counts_as_a_number_or_truth_value():
 @pytest.mark.parametrize(
     ("kind", "given_now", "what"),
     [
-        ("int", "ten", "takes an integer, not 'ten'"),
-        ("int", "1.5", "takes an integer, not '1.5'"),
-        ("int", "nan", "takes an integer, not 'nan'"),
-        ("int", "inf", "takes an integer, not 'inf'"),
-        ("int", "²", "takes an integer, not '²'"),
-        ("int", "9" * 5000, "takes an integer, not '999"),
-        ("int", "", "takes an integer, not ''"),
-        ("float", "1,5", "takes a number, not '1,5'"),
-        ("bool", "yes", "takes true or false, not 'yes'"),
+        ("int", "ten", "must be an integer, got 'ten'"),
+        ("int", "1.5", "must be an integer, got '1.5'"),
+        ("int", "nan", "must be an integer, got 'nan'"),
+        ("int", "inf", "must be an integer, got 'inf'"),
+        ("int", "²", "must be an integer, got '²'"),
+        ("int", "9" * 5000, "must be an integer, got '999"),
+        ("int", "", "must be an integer, got ''"),
+        ("float", "1,5", "must be a number, got '1,5'"),
+        ("bool", "yes", "must be true or false, got 'yes'"),
     ],
 )
-def test_a_value_of_the_wrong_type_is_shown_in_short(kind, given_now, what):
+def test_a_value_of_the_wrong_type_is_quoted_in_short(kind, given_now, what):
     with pytest.raises(UsageError) as error:
         Parameter("epochs", kind).value(given_now)
     assert f"parameter 'epochs' {what}" in str(error.value)
@@ -115,25 +115,25 @@ def test_a_value_that_was_logged_without_quotes_is_taken_as_it_is(text):
 
 
 @pytest.mark.parametrize("argument", ["{}", "--prompt={}"])
-def test_a_value_that_mlflow_cut_is_recovered_from_the_command_line(argument):
+def test_a_value_that_mlflow_truncated_is_recovered_from_the_command_line(argument):
     value = "it's long " + "x" * TRUNCATED_AT + " and ends here"
     logged = shlex.quote(value)[:TRUNCATED_AT]
     assert logged_value(logged, ["train.py", "other", argument.format(value)]) == value
 
 
-def test_a_cut_value_that_cannot_be_recovered_is_refused_rather_than_compared():
-    with pytest.raises(UsageError, match="was cut by MLflow and cannot be compared: pass it in a file"):
+def test_a_truncated_value_that_cannot_be_recovered_is_refused_rather_than_compared():
+    with pytest.raises(UsageError, match=r"MLflow truncated a parameter .* cannot be compared: pass it in a file"):
         logged_value("x" * TRUNCATED_AT, ["train.py", "y" * TRUNCATED_AT])
 
 
-def test_two_long_values_with_one_beginning_are_never_taken_for_each_other():
+def test_two_long_values_with_one_beginning_never_count_as_the_same():
     beginning = "x" * TRUNCATED_AT
-    with pytest.raises(UsageError, match="cannot be compared"):
+    with pytest.raises(UsageError, match="so it cannot be compared"):
         logged_value(beginning, ["train.py", beginning + "1", beginning + "2"])
     assert logged_value(beginning, ["train.py", beginning + "1", beginning + "1"]) == beginning + "1"
 
 
-def test_a_value_just_below_the_cut_needs_no_command_line():
+def test_a_value_just_below_the_limit_needs_no_command_line():
     assert logged_value("x" * (TRUNCATED_AT - 1), []) == "x" * (TRUNCATED_AT - 1)
 
 
@@ -163,7 +163,7 @@ def test_a_file_that_several_arguments_could_mean_is_not_guessed(tmp_path: Path)
         (tmp_path / folder / "data.csv").write_text(folder)
     rendered = [str(tmp_path / "a/data.csv"), str(tmp_path / "b/data.csv")]
     assert local_path("data.csv", tmp_path / "b", rendered) == tmp_path / "b/data.csv"
-    with pytest.raises(UsageError, match="whole path"):
+    with pytest.raises(UsageError, match="as an absolute path"):
         local_path("data.csv", tmp_path, rendered)
 
 

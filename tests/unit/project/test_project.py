@@ -53,8 +53,8 @@ def test_a_gate_compares_a_metric_with_a_number_or_another_metric(text, left, op
 
 
 @pytest.mark.parametrize("text", ["", "held_out", "> 0.5", "held_out >", "0 < loss < 1", "a = 3", "a > > 3", "a => 3"])
-def test_what_is_no_condition_is_refused_with_the_form_of_one(text):
-    with pytest.raises(ValueError, match="is no condition; write METRIC"):
+def test_an_invalid_condition_is_refused_with_the_expected_form(text):
+    with pytest.raises(ValueError, match="is not a condition; write METRIC"):
         Gate.parse(text)
 
 
@@ -91,7 +91,7 @@ def test_a_good_run_whose_gate_fails_is_graded_gate_and_a_poor_one_stays_poor():
     assert Phase("train", "", {}, gates=phase.gates).grade({}) == "gate"
 
 
-def test_decide_pins_and_ignored_parameters_do_not_count_as_changing_the_result():
+def test_decide_pins_and_ignored_parameters_do_not_change_the_result():
     names = ("epochs", "device", "decide", "phase1_run_id", "phase9_run_id")
     phase = Phase("t", "", {n: Parameter(n) for n in names}, needs=("phase1",), ignore=frozenset({"device"}))
     assert [parameter.name for parameter in phase.result_parameters] == ["epochs", "phase9_run_id"]
@@ -108,7 +108,7 @@ def test_resolving_gives_typed_values_and_fills_in_defaults():
     ("given_now", "message"),
     [
         ({"epoch": 3}, "train has no parameter 'epoch'. Its parameters: collect_run_id, decide, epochs"),
-        ({"epochs": "many"}, "parameter 'epochs' takes an integer, not 'many'"),
+        ({"epochs": "many"}, "parameter 'epochs' must be an integer, got 'many'"),
         ({"epochs": 3, "decide": "yes"}, "decide='yes' is not one of ask, reuse, rerun, fail, wait"),
         ({}, "parameter 'epochs' has no default: pass -P epochs=VALUE"),
     ],
@@ -132,7 +132,7 @@ def test_downstream_is_transitive():
     assert project(**DIAMOND).downstream("join") == []
 
 
-def test_an_unknown_phase_is_answered_with_those_there_are():
+def test_the_error_for_an_unknown_phase_lists_the_phases():
     with pytest.raises(UsageError, match=r"demo/MLproject: there is no phase 'four'. Phases: left, right, source"):
         project(**DIAMOND).phase("four")
     with pytest.raises(UsageError, match="none: add a `phase:` mapping"):
