@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.budgets import pytest_terminal_summary  # noqa: F401
 from tests.servers.fixtures import bucket, postgres, postgres_uri, s3, stores  # noqa: F401
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _CACHE = pytest.StashKey[str]()
 
 
 def _isolate() -> None:
-    """Forget what the shell says about stores, runs, phases and accelerators. Child processes take_over the result."""
+    """Forget what the shell says about stores, runs, phases and accelerators. Child processes inherit the result."""
     for name in list(os.environ):
         if name.lstrip("_").startswith(("MLFLOW_", "PHASE_")):
             del os.environ[name]
@@ -44,7 +45,7 @@ _isolate()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the session a cache folder of its own. Parallel workers take_over it through the environment."""
+    """Give the session a cache folder of its own. Parallel workers get it through the environment."""
     if not hasattr(config, "workerinput"):
         config.stash[_CACHE] = tempfile.mkdtemp(prefix="mlflow-phases-tests-")
         os.environ["XDG_CACHE_HOME"] = config.stash[_CACHE]
