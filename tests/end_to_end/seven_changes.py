@@ -70,6 +70,10 @@ CHANGES = (
 )
 
 
+def change_named(name: str) -> Change:
+    return next(change for change in CHANGES if change.name == name)
+
+
 def check(project: ProjectFolder, route: str, change: Change) -> None:
     """Makes a change to a finished pipeline and asserts what `main` executes, asks, leaves alone and ends with."""
     change.make(project, route)

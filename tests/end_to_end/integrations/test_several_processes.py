@@ -1,7 +1,6 @@
 """A Trainer in two real processes (DDP): one run, one checkpoint, and an end as if nothing had been killed."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -166,17 +165,3 @@ def test_two_processes_that_are_killed_end_as_two_that_are_not(tmp_path: Path, s
 
     again = victim.finished()
     assert again.data.tags["phase.verdict"] == "reuse"
-
-
-@pytest.mark.nightly
-def test_a_signal_to_all_saves_the_step_that_they_are_in(tmp_path: Path, store: str) -> None:
-    project = Project(tmp_path / "project")
-
-    with project.started(PAUSE="0.5") as training:
-        training.wait_for("step-000001")
-        training.process.send_signal(signal.SIGTERM)
-        training.process.wait(60)
-        told = training.run
-
-    assert told.info.status == "KILLED"
-    assert "is saved" in told.data.tags["phase.reason"]

@@ -97,7 +97,6 @@ def test_ctrl_c_at_the_question_throws_nothing_away(asking: ProjectFolder) -> No
     assert asking.executed() == []
 
 
-@pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize(
     ("decide", "exit_code", "verdict", "executed"),
     [("reuse", 0, "reuse", []), ("rerun", 0, "run", ["phase1"]), ("fail", 1, "ask", []), ("ask", 3, "ask", [])],
@@ -123,7 +122,6 @@ def test_decide_needs_no_declaration_with_the_backend(asking: ProjectFolder) -> 
     assert (result.exit_code, asking.executed()) == (0, ["phase1"]), result.text
 
 
-@pytest.mark.parametrize("route", ROUTES)
 def test_the_commands_printed_when_nobody_is_there_work_as_they_are(asking: ProjectFolder, route: str) -> None:
     result = asking.run("phase1", route, **CHANGED)
     assert result.exit_code == 3, result.text
@@ -136,7 +134,6 @@ def test_the_commands_printed_when_nobody_is_there_work_as_they_are(asking: Proj
         assert asking.newest("phase1").data.tags["phase.verdict"] == verdict
 
 
-@pytest.mark.parametrize("route", ROUTES)
 def test_the_printed_commands_name_the_project_as_seen_from_where_the_person_stands(
     asking: ProjectFolder, route: str
 ) -> None:

@@ -8,18 +8,13 @@ from dataclasses import dataclass
 import pytest
 from mlflow.entities import Run
 from project_folder import LOCAL, PHASES, ProjectFolder
-from three_phases import WITH_PLUGIN, WITHOUT_PLUGIN, kind, run_well
+from three_phases import WITH_PLUGIN, kind, run_well
 
 pytestmark = pytest.mark.end_to_end
 
 COLLECTED, TRAINED, COLLECTED_AGAIN = (f"2025-11-04T{time}.000+00:00" for time in ("23:08:11", "23:12:02", "23:19:42"))
 PRICE_PER_HOUR = 0.89
 MINUTES = {"collect": 1, "train": 11}
-WAYS = {
-    "local": (LOCAL, WITH_PLUGIN),
-    "phases": (PHASES, WITH_PLUGIN),
-    "phases-without_plugin": (PHASES, WITHOUT_PLUGIN),
-}
 
 
 @dataclass(frozen=True)
@@ -66,12 +61,15 @@ def _until_2320(project: ProjectFolder, files: dict[str, str]) -> None:
     project.prepare(f"at-2320-{kind(files)}", build)
 
 
-@pytest.fixture(params=WAYS.values(), ids=WAYS)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, str]]:
+@pytest.fixture
+def way() -> tuple[str, dict[str, str]]:
     """Return a route and the files of the project to go it with."""
+    return PHASES, WITH_PLUGIN
+
+
+@pytest.fixture(autouse=True)
+def price(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_PHASES_PRICE_PER_HOUR", str(PRICE_PER_HOUR))
-    route, files = request.param
-    return route, files
 
 
 @pytest.fixture

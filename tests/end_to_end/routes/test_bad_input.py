@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from four_phases import finished
-from project_folder import LOCAL, PHASES, ROUTES, ProjectFolder, Result
+from project_folder import LOCAL, PHASES, ProjectFolder, Result
 
 pytestmark = pytest.mark.end_to_end
 
@@ -91,7 +91,6 @@ def test_an_unknown_phase_is_answered_with_those_that_there_are(project: Project
     assert len(project.runs()) == before
 
 
-@pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -155,7 +154,6 @@ def test_a_tracking_server_that_is_down_ends_a_run_within_a_minute(make_project:
     check_refused(project, PHASES, result, 1, "does not answer", "MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
 
 
-@pytest.mark.parametrize("route", ROUTES)
 def test_runs_of_a_newer_version_stop_a_phase_and_are_left_alone(project: ProjectFolder, route: str) -> None:
     newer = finished(project).newest("phase1").info.run_id
     project.client.set_tag(newer, "mlflow.phase.format", "99")
@@ -177,7 +175,6 @@ def test_the_command_line_says_so_too_when_runs_are_of_a_newer_version(
     check_refused(project, PHASES, project.command("mlflow-phases", *words), 1, newer, "Upgrade mlflow-phases")
 
 
-@pytest.mark.parametrize("route", ROUTES)
 def test_an_upstream_run_whose_files_were_deleted_is_named_with_what_to_do(project: ProjectFolder, route: str) -> None:
     upstream = finished(project).newest("phase1")
     shutil.rmtree(Path(upstream.info.artifact_uri) / "outputs")
@@ -194,7 +191,6 @@ def test_an_upstream_run_whose_files_were_deleted_is_named_with_what_to_do(proje
 # --- the script ---
 
 
-@pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize(
     ("body", "said"),
     [("pass", "metric 'score' was never logged"), ("phase.log(score=float('nan'))", "metric 'score' is nan")],
@@ -211,7 +207,6 @@ def test_a_quality_that_is_not_known_is_pointed_out_and_asked_about(
     check_refused(project, route, project.run("train", route), 3, "quality is not known", said, "decide=rerun")
 
 
-@pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -273,7 +268,6 @@ phase.output("../escape.txt", __file__)"""
     assert not list(project.folder.parent.rglob("*escape*"))
 
 
-@pytest.mark.parametrize("route", ROUTES)
 def test_strange_but_harmless_output_names_are_kept_as_they_are(make_project: MakeProject, route: str) -> None:
     names = ["$(touch pwned)", "a b;c&d", "'quoted' \"twice\"", "snowman \u2603.txt", "-rf", "%2e%2e"]
     body = "phase.log(score=1)\n" + "\n".join(f"phase.output({name!r}, __file__)" for name in names)
@@ -288,7 +282,6 @@ def test_strange_but_harmless_output_names_are_kept_as_they_are(make_project: Ma
 HOSTILE = ["$(touch pwned); `touch pwned` #", "../../etc\ntwo lines '\"\\ \u2603 \U0001f984", "-P a=b=c"]
 
 
-@pytest.mark.parametrize("route", ROUTES)
 def test_hostile_parameter_values_reach_the_script_as_they_are(make_project: MakeProject, route: str) -> None:
     body = "phase.log(score=1)\nphase.output('text', lambda path: path.write_text(sys.argv[1]))"
     project = one_phase(make_project, body)
@@ -301,7 +294,6 @@ def test_hostile_parameter_values_reach_the_script_as_they_are(make_project: Mak
     assert not list(project.folder.rglob("pwned"))
 
 
-@pytest.mark.parametrize("route", ROUTES)
 def test_long_values_that_differ_only_at_their_end_are_never_taken_for_the_same(
     make_project: MakeProject, route: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Two of everything at once: of several that start the same phase one computes, on every store; who was taken for dead
+"""Two of everything at once: of several that start the same phase one computes; who was taken for dead
 and wakes does no harm.
 """
 
@@ -90,17 +90,27 @@ class Twins:
         return [run_id for run_id in found if run_id]
 
 
-@pytest.fixture(params=["sqlite", "postgres", "server"])
+@pytest.fixture
+def tracking() -> str:
+    """Return the kind of tracking store: a server, over HTTP; tests/nightly has the others."""
+    return "server"
+
+
+@pytest.fixture
 def twins(
-    request: pytest.FixtureRequest, tmp_path: Path, stores: "Callable[[str], Store]", monkeypatch: pytest.MonkeyPatch
+    tracking: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    stores: "Callable[[str], Store]",
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Twins:
-    """Return an empty project folder with a new experiment in each kind of tracking store."""
-    if request.param == "postgres":
+    """Return an empty project folder with a new experiment in a tracking store."""
+    if tracking == "postgres":
         variables = {"MLFLOW_TRACKING_URI": request.getfixturevalue("postgres_uri")}
         client = MlflowClient(variables["MLFLOW_TRACKING_URI"])
         experiment_id = client.create_experiment(f"twins-{uuid.uuid4().hex[:8]}", str(tmp_path / "artifacts"))
     else:
-        store = stores({"sqlite": "local"}.get(request.param, request.param))
+        store = stores({"sqlite": "local"}.get(tracking, tracking))
         variables, client, experiment_id = dict(store.variables), store.client, store.new_experiment()
     folder = tmp_path / "project"
     folder.mkdir()
@@ -109,7 +119,7 @@ def twins(
     return Twins(folder, variables, experiment_id, client)
 
 
-only_sqlite = pytest.mark.parametrize("twins", ["sqlite"], indirect=True)
+only_sqlite = pytest.mark.parametrize("tracking", ["sqlite"])
 
 
 def kill(processes: list[psutil.Process], number: signal.Signals = signal.SIGKILL) -> None:

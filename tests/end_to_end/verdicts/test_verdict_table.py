@@ -1,4 +1,7 @@
-"""Each row of the verdict table, as a user meets it: through MLflow's local backend and through the plugin's."""
+"""Each row of the verdict table, as a user meets it, through the plugin's backend.
+
+tests/nightly repeats them through MLflow's local backend, and with scripts that do not import the plugin.
+"""
 
 import math
 from pathlib import Path
@@ -6,15 +9,15 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 from project_folder import LOCAL, PHASES, ProjectFolder
-from three_phases import WITH_PLUGIN, WITHOUT_PLUGIN, backdate, collected, finished, trained
+from three_phases import WITH_PLUGIN, backdate, collected, finished, trained
 
 pytestmark = pytest.mark.end_to_end
 
-WAYS = [
-    pytest.param((LOCAL, WITH_PLUGIN), id="local"),
-    pytest.param((PHASES, WITH_PLUGIN), id="phases"),
-    pytest.param((PHASES, WITHOUT_PLUGIN), id="phases-without_plugin"),
-]
+
+@pytest.fixture
+def way() -> tuple[str, dict[str, str]]:
+    """Return a route and the files of the project to go it with."""
+    return PHASES, WITH_PLUGIN
 
 
 def snapshot(run: Run) -> tuple[object, ...]:
@@ -31,7 +34,6 @@ def invalidated(project: ProjectFolder) -> dict[str, str]:
 # --- run ---
 
 
-@pytest.mark.parametrize("way", WAYS)
 def test_a_phase_that_was_never_run_is_run_and_recorded(
     project: ProjectFolder, way: tuple[str, dict[str, str]]
 ) -> None:
@@ -59,7 +61,6 @@ def test_a_phase_that_was_never_run_is_run_and_recorded(
     assert tags["argument"] == ("latest" if route == LOCAL else upstream)
 
 
-@pytest.mark.parametrize("way", WAYS)
 def test_a_poor_result_is_computed_anew_without_a_question(
     project: ProjectFolder, way: tuple[str, dict[str, str]]
 ) -> None:
@@ -78,7 +79,6 @@ def test_a_poor_result_is_computed_anew_without_a_question(
 # --- reuse ---
 
 
-@pytest.mark.parametrize("way", WAYS)
 def test_a_good_result_is_reused_as_a_new_run_that_leaves_the_old_one_untouched(
     project: ProjectFolder, way: tuple[str, dict[str, str]]
 ) -> None:
@@ -193,7 +193,6 @@ def test_a_failed_gate_is_asked_about(project: ProjectFolder, route: str) -> Non
     assert "gate 'fidelity > identity_fidelity' failed: 0.989 against 0.996" in result.text
 
 
-@pytest.mark.parametrize("way", WAYS)
 def test_a_metric_that_was_never_logged_is_asked_about(project: ProjectFolder, way: tuple[str, dict[str, str]]) -> None:
     route, files = way
     run = trained(project, "never", files=files)

@@ -1,4 +1,9 @@
-"""A LoRA fine-tune of a real language model, killed with -9 and gone on with."""
+"""A LoRA fine-tune of a real language model, killed with -9 and resumed.
+
+Cheaper siblings: test_an_interrupted_lora_goes_on_and_its_checkpoints_hold_no_base_weights in
+tests/store/integrations/test_transformers.py, with a tiny model in one process, and
+tests/end_to_end/integrations/test_several_processes.py, whose processes are killed.
+"""
 
 import os
 import runpy
@@ -15,8 +20,6 @@ from mlflow.tracking import MlflowClient
 from processes import wait_until
 
 from mlflow_plugin.samples.smollm2 import smollm2_folder
-
-pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 MLPROJECT = """\
 name: NAME
