@@ -18,13 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
+from unittest.mock import patch
 
 import mlflow
+from click.testing import CliRunner
 from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.errors import PhaseError
+from tests.servers.process import PATIENCE_SECONDS
 
 LOCAL, PHASES = "local", "phases"
 ROUTES = (LOCAL, PHASES)
@@ -125,7 +128,7 @@ class ProjectFolder:
             exit_code = (_run_local if route == LOCAL else _run_phases)(self.folder, entry_point, parameters)
         return Result(exit_code, "".join(output))
 
-    def command(self, *words: str, timeout: float = 120, stdin: str = "", **variables: str) -> Result:
+    def command(self, *words: str, timeout: float = PATIENCE_SECONDS, stdin: str = "", **variables: str) -> Result:
         """Runs a command of this environment (`mlflow`, `mlflow-phases`, `python`) in the project's folder.
 
         `variables` are added to the environment. Raises subprocess.TimeoutExpired after `timeout` seconds.
@@ -155,6 +158,16 @@ class ProjectFolder:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def cli(self, *words: str) -> Result:
+        """Runs an `mlflow-phases` command within this process, in the project's folder; nobody is there to answer."""
+        from mlflow_plugin.cli import main
+
+        with patch.dict(os.environ), contextlib.chdir(self.folder):  # The command sets variables for its process.
+            done = CliRunner().invoke(main, words)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Result(done.exit_code, done.output)
 
     def executed(self) -> list[str]:
         """The phases whose scripts really ran since the last call, in order."""

@@ -71,7 +71,7 @@ class Visitor:
         self._host = urlsplit(address).netloc
         self._left: list[Page] = []
         self._context: BrowserContext = browser.new_context(**options)
-        self._context.set_default_timeout(30_000)
+        self._context.set_default_timeout(120_000)
         self._context.on("console", self._said)
         self._context.on("weberror", self._failed)
         self._context.on("request", self._requested)

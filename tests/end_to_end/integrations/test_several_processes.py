@@ -11,7 +11,7 @@ import psutil
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from processes import wait_until
+from processes import PATIENCE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
@@ -93,7 +93,7 @@ class Project:
 
     def finished(self) -> Run:
         with self.started() as training:
-            assert training.process.wait(120) == 0, training.text
+            assert training.process.wait(PATIENCE_SECONDS) == 0, training.text
         return training.run
 
     def history(self, run: Run) -> dict[str, list[tuple[int, float]]]:
@@ -145,7 +145,7 @@ def test_two_processes_that_are_killed_end_as_two_that_are_not(tmp_path: Path, s
     with victim.started(HOLD_AT="3") as training:
         training.wait_for("step-000003")
         training.rank(1).kill()
-        assert training.process.wait(60) != 0
+        assert training.process.wait(PATIENCE_SECONDS) != 0
         failed = training.run
     with victim.started(HOLD_AT="9") as training:
         training.wait_for("step-000009")

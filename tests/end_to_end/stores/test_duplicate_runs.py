@@ -182,7 +182,7 @@ def test_when_the_one_that_computes_is_killed_exactly_one_of_those_who_wait_goes
 @only_sqlite
 def test_who_stood_still_for_too_long_and_wakes_overwrites_nothing_of_the_one_that_went_on(twins: Twins) -> None:
     twins.write(MLproject=LONG, long_py=LONG_SCRIPT, hold="")
-    hasty = {**twins.variables, "MLFLOW_PHASES_BEAT_SECONDS": "0.5"}
+    hasty = {**twins.variables, "MLFLOW_PHASES_BEAT_SECONDS": "1"}
     with starters(1, twins.folder, twins.experiment_id, hasty) as ghost:
         wait_until((twins.folder / "reached").exists, "the fourth step")
         (first,) = twins.computed()

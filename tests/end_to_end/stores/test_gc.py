@@ -61,7 +61,7 @@ def test_a_run_that_lives_is_not_touched_and_a_killed_one_is_resumed_from_what_i
         folder = Path(project.newest("train").info.artifact_uri) / "checkpoints"
         wait_until(lambda: (folder / "step-000012" / "manifest.json").exists(), "the twelfth checkpoint")
         while_it_runs = sizes(folder)
-        living = project.command("mlflow-phases", "gc", "--delete")
+        living = project.cli("gc", "--delete")
         assert living.exit_code == 0, living.text
         assert "left alone: it is running" in living.text
         assert sizes(folder) == while_it_runs
@@ -69,8 +69,8 @@ def test_a_run_that_lives_is_not_touched_and_a_killed_one_is_resumed_from_what_i
     (project.folder / "hold").unlink()
     project.edit("MLproject", "keep_last: 100", "keep_last: 2")
 
-    shown = project.command("mlflow-phases", "gc", "--json")
-    removed = project.command("mlflow-phases", "gc", "--delete")
+    shown = project.cli("gc", "--json")
+    removed = project.cli("gc", "--delete")
 
     (found,) = json.loads(shown.text[shown.text.index("[\n") :])
     assert (found["run_id"], found["kept"]) == (run_id, ["step-000011", "step-000012"])
@@ -89,7 +89,7 @@ def test_a_run_that_lives_is_not_touched_and_a_killed_one_is_resumed_from_what_i
     assert uninterrupted.exit_code == 0, uninterrupted.text
     assert project.output(project.newest("train")) == result
 
-    assert project.command("mlflow-phases", "gc", "--delete").exit_code == 0
+    assert project.cli("gc", "--delete").exit_code == 0
     assert not folder.exists() or sizes(folder) == {}, "its successor has completed"
     assert project.client.get_run(run_id).data.tags.get("mlflow.phase.checkpoint") is None
 

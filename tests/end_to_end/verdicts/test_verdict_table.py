@@ -53,7 +53,7 @@ def test_a_phase_that_was_never_run_is_run_and_recorded(
     assert tags["phase.completed_at"].endswith("+00:00")
     assert tags["phase.hardware"]
     assert metrics["fidelity"] == 0.989
-    assert 0 < metrics["phase.duration_seconds"] < 120
+    assert 0 < metrics["phase.duration_seconds"] < 3600
     assert metrics["phase.cost_usd"] > 0
     assert (Path(run.info.artifact_uri) / "outputs" / "manifest.json").is_file()
     assert tags["environment"] == upstream, "PHASE_INPUT_COLLECT as the script saw it"
@@ -335,7 +335,7 @@ def test_work_that_hangs_on_a_phase_by_equal_bytes_counts_as_well(project: Proje
 
 def test_a_quarantined_run_is_not_reused_until_the_quarantine_is_lifted(project: ProjectFolder, route: str) -> None:
     spoilt = finished(project).newest("train").info.run_id
-    done = project.command("mlflow-phases", "quarantine", spoilt, "--reason", "wrong labels")
+    done = project.cli("quarantine", spoilt, "--reason", "wrong labels")
     assert done.exit_code == 0, done.text
 
     assert project.run("train", route).exit_code == 0

@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+from mlflow_plugin.testing import empty_database
 from tests.nightly.faults import damage, outages
 from tests.nightly.faults.kills import Tally, kill_trial
 from tests.nightly.faults.training import Training, make_duplicate
 from tests.servers.proxy import Proxy
 from tests.servers.shared import end_shared
-from tests.servers.stores import STORES, Store, make_empty_database, open_store
+from tests.servers.stores import STORES, Store, open_store
 
 BROKEN = "a promise was broken"
 _SAY_EVERY_SECONDS = 10.0
@@ -41,7 +42,7 @@ def main() -> int:
     tallies: dict[str, Tally] = {}
     outcomes: dict[str, dict[str, str]] = {}
     try:
-        database = make_empty_database(root / "template.db")
+        database = empty_database()
         for name in given.store or STORES:
             with open_store(name, root / name, database) as store:
                 numbers = range(given.trials) if given.only is None else range(given.only, given.only + 1)

@@ -33,7 +33,7 @@ def went_on(training: Training) -> str:
     Raises AssertionError when a promise was broken or the end came without a plain message.
     """
     disturbed = training.last
-    code = disturbed.wait(300)
+    code = disturbed.wait()
     training.judge()
     if disturbed.finished:
         return "went on by itself"
@@ -78,7 +78,7 @@ def full_disk(training: Training, disk: Path, room: int) -> str:
         except OSError:
             file.truncate(max(0, file.tell() - room))
     execution.release()
-    execution.wait(300)
+    execution.wait()
     filler.unlink()
     return went_on(training)
 
@@ -91,7 +91,7 @@ def permission_lost(training: Training) -> str:
     for path in folders:
         path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     execution.release()
-    execution.wait(300)
+    execution.wait()
     for path in folders:
         path.chmod(stat.S_IRWXU)
     return went_on(training)
