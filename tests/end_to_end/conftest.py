@@ -3,7 +3,7 @@
 import pytest
 from project_folder import PHASES
 
-from tests.end_to_end.fixtures import make_project, project, twin  # noqa: F401
+from tests.end_to_end.fixtures import make_project, project, reference  # noqa: F401
 
 
 @pytest.fixture

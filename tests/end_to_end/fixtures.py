@@ -10,7 +10,7 @@ import pytest
 from project_folder import RECORD, ProjectFolder
 
 if TYPE_CHECKING:
-    from tests.nightly.faults.training import Twin
+    from tests.nightly.faults.training import Reference
     from tests.servers.stores import Store
 
 
@@ -39,16 +39,18 @@ def make_project(project: ProjectFolder) -> Callable[[Mapping[str, str]], Projec
 
 
 @pytest.fixture(scope="session")
-def twin(stores: "Callable[[str], Store]", tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., Twin]":
+def reference(stores: "Callable[[str], Store]", tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., Reference]":
     """Return a function that gives the uninterrupted run of a training on a store, computed once in a session."""
-    from tests.nightly.faults.training import make_duplicate
+    from tests.nightly.faults.training import make_reference
 
-    made: dict[tuple[object, ...], Twin] = {}
+    made: dict[tuple[object, ...], Reference] = {}
 
-    def of(name: str, *, counting: bool = False, **parameters: int) -> "Twin":
+    def of(name: str, *, counting: bool = False, **parameters: int) -> "Reference":
         key = (name if counting else "any", counting, *parameters.items())
         if key not in made:
-            made[key] = make_duplicate(stores(name), tmp_path_factory.mktemp("twin"), counting=counting, **parameters)
+            made[key] = make_reference(
+                stores(name), tmp_path_factory.mktemp("reference"), counting=counting, **parameters
+            )
         return made[key]
 
     return of

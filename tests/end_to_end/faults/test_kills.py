@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from tests.nightly.faults.kills import Tally, kill_trial
-from tests.nightly.faults.training import Twin
+from tests.nightly.faults.training import Reference
 from tests.servers.stores import Store
 
 pytestmark = pytest.mark.end_to_end
@@ -22,9 +22,9 @@ def name() -> str:
 
 
 def test_a_training_that_is_killed_at_any_moment_resumes_from_its_newest_checkpoint(
-    name: str, stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
+    name: str, stores: Callable[[str], Store], reference: Callable[..., Reference], tmp_path: Path
 ) -> None:
-    uninterrupted, tally = twin(name, counting=True), Tally()
+    uninterrupted, tally = reference(name, counting=True), Tally()
     for number in range(KILLED_TRAININGS):
         kill_trial(stores(name), tmp_path / str(number), uninterrupted, Random(f"{name}-{number}"), tally)
     assert tally.trials == KILLED_TRAININGS

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from tests.nightly.faults import outages
-from tests.nightly.faults.training import Training, Twin
+from tests.nightly.faults.training import Reference, Training
 from tests.servers.proxy import Proxy
 from tests.servers.stores import Store
 
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.end_to_end
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_a_file_costs_no_earlier_checkpoint(
-    stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
+    stores: Callable[[str], Store], reference: Callable[..., Reference], tmp_path: Path
 ) -> None:
-    training = Training(stores("local"), tmp_path, twin("local", width=outages.WIDE), width=outages.WIDE)
+    training = Training(stores("local"), tmp_path, reference("local", width=outages.WIDE), width=outages.WIDE)
     assert outages.no_file_may_grow(training).startswith("ended with a message")
     assert "File too large" in training.executions[0].text
 
@@ -49,18 +49,18 @@ def small_store(on_the_disk: str, tmp_path: Path, empty_database: Path) -> Itera
 
 
 def test_a_full_disk_costs_no_earlier_checkpoint(
-    room: int, small_store: tuple[Store, Path], twin: Callable[..., Twin], tmp_path: Path
+    room: int, small_store: tuple[Store, Path], reference: Callable[..., Reference], tmp_path: Path
 ) -> None:
     store, disk = small_store
-    training = Training(store, tmp_path / "work", twin("local", width=outages.WIDE), width=outages.WIDE)
+    training = Training(store, tmp_path / "work", reference("local", width=outages.WIDE), width=outages.WIDE)
     assert outages.full_disk(training, disk, room).startswith("ended with a message")
     assert re.search(r"No space left on device|database or disk is full|disk I/O error", training.executions[0].text)
 
 
 def test_a_folder_that_may_not_be_written_to_any_more_costs_no_earlier_checkpoint(
-    stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
+    stores: Callable[[str], Store], reference: Callable[..., Reference], tmp_path: Path
 ) -> None:
-    training = Training(stores("local"), tmp_path, twin("local"))
+    training = Training(stores("local"), tmp_path, reference("local"))
     assert outages.permission_lost(training).startswith("ended with a message")
     assert "Permission denied" in training.executions[0].text
 
@@ -72,9 +72,9 @@ def server() -> str:
 
 
 def test_a_server_that_is_killed_and_restarted_costs_nothing(
-    server: str, stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
+    server: str, stores: Callable[[str], Store], reference: Callable[..., Reference], tmp_path: Path
 ) -> None:
-    training = Training(stores(server), tmp_path, twin(server, counting=True))
+    training = Training(stores(server), tmp_path, reference(server, counting=True))
     outcome = outages.server_killed(training, Random(server))
     assert outcome == "went on by itself", training.executions[0].text[-3000:]
 
@@ -102,8 +102,8 @@ def name() -> str:
 def test_a_store_that_is_unreachable_for_a_while_costs_nothing(
     name: str,
     cut_off: Callable[[str], tuple[Store, Proxy]],
-    twin: Callable[..., Twin],
+    reference: Callable[..., Reference],
     tmp_path: Path,
 ) -> None:
     store, proxy = cut_off(name)
-    assert outages.unreachable(Training(store, tmp_path, twin(name)), proxy, 1.5) == "went on by itself"
+    assert outages.unreachable(Training(store, tmp_path, reference(name)), proxy, 1.5) == "went on by itself"

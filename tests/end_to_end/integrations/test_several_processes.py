@@ -140,7 +140,7 @@ class Training:
 
 
 def test_two_processes_that_are_killed_end_as_two_that_are_not(tmp_path: Path, store: str) -> None:
-    victim, twin = Project(tmp_path / "victim"), Project(tmp_path / "twin")
+    victim, reference = Project(tmp_path / "victim"), Project(tmp_path / "reference")
 
     with victim.started(HOLD_AT="3") as training:
         training.wait_for("step-000003")
@@ -150,7 +150,7 @@ def test_two_processes_that_are_killed_end_as_two_that_are_not(tmp_path: Path, s
     with victim.started(HOLD_AT="9") as training:
         training.wait_for("step-000009")
         training.kill_all()
-    resumed, whole = victim.finished(), twin.finished()
+    resumed, whole = victim.finished(), reference.finished()
 
     # It sees that the other is gone, or is told to end by torchrun, which has seen it first.
     reason = "another process of the training is gone", "terminated by a signal"
@@ -159,7 +159,7 @@ def test_two_processes_that_are_killed_end_as_two_that_are_not(tmp_path: Path, s
     assert resumed.data.tags["phase.verdict"] == "resume"
     assert resumed.data.tags["phase.output_digest"] == whole.data.tags["phase.output_digest"]
     history = victim.history(resumed)
-    assert history == twin.history(whole)
+    assert history == reference.history(whole)
     assert [step for step, _ in history["loss"]] == [2, 4, 6, 8, 10, 12]
     assert len(victim.client.search_runs(["0"])) == 4
 

@@ -1,4 +1,4 @@
-"""The loss that this project exists to prevent. On 2025-11-04 a model of 98.9% fidelity, trained at 23:12 on data of
+"""What this project exists to prevent. On 2025-11-04 a model of 98.9% fidelity, trained at 23:12 on data of
 23:08, was trained over unasked because the data had been collected again at 23:19. Here the same happens, and it
 survives.
 """
@@ -31,7 +31,7 @@ class Evening:
 
 
 def _run_at(project: ProjectFolder, phase: str, time: str, **parameters: str) -> None:
-    """Runs a phase and then makes it look as if it had ended at that time and taken as long as the real one."""
+    """Run a phase and then make it look as if it had ended at that time and taken as long as the real one."""
     run_id, seconds = run_well(project, phase, **parameters).info.run_id, MINUTES[phase] * 60
     project.client.set_tag(run_id, "phase.completed_at", time)
     project.client.log_metric(run_id, "phase.duration_seconds", seconds)
@@ -86,7 +86,7 @@ def at_2320(project: ProjectFolder, way: tuple[str, dict[str, str]]) -> Evening:
     return Evening(project, way[0], project.newest("collect"), project.newest("train"))
 
 
-def test_collecting_again_is_asked_about_while_a_good_model_hangs_on_the_data(at_2315: Evening) -> None:
+def test_collecting_again_is_asked_about_while_a_good_model_depends_on_the_data(at_2315: Evening) -> None:
     project, model = at_2315.project, at_2315.model.info.run_id[:8]
 
     result = project.run("collect", at_2315.route, prompts=60)

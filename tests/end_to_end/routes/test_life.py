@@ -66,7 +66,7 @@ def reached(project: ProjectFolder, running: Started, saved: str | None = "step-
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["phase_killed", "all_killed"])
-def test_a_killed_phase_goes_on_from_its_last_checkpoint(held: ProjectFolder, route: str, whole: bool) -> None:
+def test_a_killed_phase_resumes_from_its_last_checkpoint(held: ProjectFolder, route: str, whole: bool) -> None:
     with started(held, *run_words("train", route)) as running:
         script = reached(held, running)
         if whole:
@@ -253,7 +253,7 @@ def test_a_phase_is_stopped_when_its_time_is_over(
     )
 
 
-def test_a_twin_waits_for_the_one_that_runs_and_then_reuses_it(held: ProjectFolder, route: str) -> None:
+def test_a_duplicate_waits_for_the_one_that_runs_and_then_reuses_it(held: ProjectFolder, route: str) -> None:
     with started(held, *run_words("train", route)) as first:
         reached(held, first)
         with started(held, *run_words("train", route)) as second:

@@ -56,7 +56,7 @@ def test_a_server_that_ends_at_once_is_told_with_its_log(tmp_path: Path) -> None
         server.start()
 
 
-def test_a_cut_proxy_lets_nothing_through_until_it_is_mended() -> None:
+def test_a_cut_proxy_lets_nothing_through_until_it_is_restored() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as echo, closing(Proxy(echo.getsockname()[1])) as proxy:
         before = socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE_SECONDS)
         served = echo.accept()[0]
@@ -66,7 +66,7 @@ def test_a_cut_proxy_lets_nothing_through_until_it_is_mended() -> None:
         assert before.recv(1) == b""
         with pytest.raises(ConnectionResetError):
             socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE_SECONDS).recv(1)
-        proxy.mend()
+        proxy.restore()
         after = socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE_SECONDS)
         echo.accept()[0].sendall(b"two")
         assert after.recv(3) == b"two"

@@ -16,7 +16,7 @@ from processes import run_words, started, wait_until
 from project_folder import PHASES, ProjectFolder
 
 from tests.nightly.faults.child import PROJECT
-from tests.nightly.faults.training import CHECKPOINT_TAG, HISTORIES, make_duplicate
+from tests.nightly.faults.training import CHECKPOINT_TAG, HISTORIES, make_reference
 from tests.servers.stores import BucketFiles, Store
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
@@ -60,7 +60,7 @@ def test_a_training_that_was_killed_ends_as_if_nothing_had_happened(
     here: Store, project: ProjectFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment, words = os.environ["MLFLOW_EXPERIMENT_ID"], run_words("train", PHASES, **PARAMETERS)
-    twin = make_duplicate(here, tmp_path / "twin", **PARAMETERS)
+    reference = make_reference(here, tmp_path / "reference", **PARAMETERS)
     reports = [tmp_path / name / "report.jsonl" for name in ("killed", "resumed", "reused")]
     for report in reports:
         report.parent.mkdir()
@@ -82,12 +82,12 @@ def test_a_training_that_was_killed_ends_as_if_nothing_had_happened(
     assert project.run("train", PHASES, **PARAMETERS).exit_code == 0
     resumed = newest(here, experiment)
     assert min(steps(reports[1])) == 4
-    assert {**steps(reports[0]), **steps(reports[1])} == twin.steps
+    assert {**steps(reports[0]), **steps(reports[1])} == reference.steps
     assert resumed.data.tags["phase.resumed_from"] == killed.info.run_id
-    assert resumed.data.tags["phase.output_digest"] == twin.result
+    assert resumed.data.tags["phase.output_digest"] == reference.result
     for name in HISTORIES:
         history = here.client.get_metric_history(resumed.info.run_id, name)
-        assert sorted((one.step, one.value) for one in history) == twin.histories[name]
+        assert sorted((one.step, one.value) for one in history) == reference.histories[name]
 
     monkeypatch.setenv("REPORT", str(reports[2]))
     assert project.run("train", PHASES, **PARAMETERS).exit_code == 0

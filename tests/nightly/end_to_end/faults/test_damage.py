@@ -11,7 +11,7 @@ import pytest
 
 from tests.end_to_end.faults import test_damage
 from tests.nightly.faults import damage
-from tests.nightly.faults.training import Twin
+from tests.nightly.faults.training import Reference
 from tests.nightly.repeated import repeated
 from tests.servers.stores import REMOTE, Store
 
@@ -25,7 +25,7 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("kind", damage.DAMAGES)
 def test_a_damaged_checkpoint_is_passed_over(
-    kind: str, stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
+    kind: str, stores: Callable[[str], Store], reference: Callable[..., Reference], tmp_path: Path
 ) -> None:
-    finished = damage.damaged(stores("local"), tmp_path, twin("local", steps=damage.STEPS), kind)
+    finished = damage.damaged(stores("local"), tmp_path, reference("local", steps=damage.STEPS), kind)
     assert min(finished.last.steps) == damage.STEPS - 2

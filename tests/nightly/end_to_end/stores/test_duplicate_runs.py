@@ -14,7 +14,7 @@ ON_SQLITE_ALREADY = (
     "test_who_waits_goes_by_the_process_that_computes_also_when_the_one_that_started_it_was_killed",
 )
 
-globals().update(repeated(test_duplicate_runs, "twins", without=ON_SQLITE_ALREADY))
+globals().update(repeated(test_duplicate_runs, "duplicates", without=ON_SQLITE_ALREADY))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
