@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.budgets import pytest_terminal_summary  # noqa: F401
+from tests.budgets import pytest_runtest_makereport, pytest_runtest_setup, pytest_terminal_summary  # noqa: F401
 from tests.servers.fixtures import bucket, postgres, postgres_uri, s3, stores  # noqa: F401
 
 if TYPE_CHECKING:
