@@ -12,9 +12,9 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 ENVIRONMENT := .venv/installed-$(shell { echo '$(CURDIR) $(EXTRAS)'; cat setup.cfg pyproject.toml constraints.txt; } | cksum | cut -d ' ' -f 1)
 
 # Which tests run and how; `make test TESTFLAGS="tests/unit/decision/test_rules.py -x"` replaces it.
-# In the order of the folders, so that the short tests come last and no worker is left alone with a long file.
+# In the order of `testpaths`, so that the short tests come last and no worker is left alone with a long file.
 XDIST := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-TESTFLAGS ?= $(XDIST) -m "not nightly"
+TESTFLAGS ?= $(XDIST)
 # Further arguments of `mlflow run`, for example DEMOFLAGS="-P preset=gpt2".
 DEMOFLAGS ?=
 LORAFLAGS ?=
@@ -50,11 +50,11 @@ lora: $(ENVIRONMENT) ## Retrain a real language model with LoRA in eight phases;
 quick: $(ENVIRONMENT) ## Run the unit tests: under two minutes
 	@$(BIN)/python -m pytest $(XDIST) tests/unit
 
-test: $(ENVIRONMENT) ## Run the tests, fast and end to end
+test: $(ENVIRONMENT) ## Run all tests but the nightly ones: about 15 minutes
 	@$(BIN)/python -m pytest $(TESTFLAGS)
 
-nightly: $(ENVIRONMENT) ## Run the tests that `make test` leaves out because they take long, and those of the page once more in a slow browser
-	@$(BIN)/python -m pytest $(XDIST) -m nightly
+nightly: $(ENVIRONMENT) ## Run every route, store and kind that `make test` leaves out, and the tests of the page in a slow browser
+	@$(BIN)/python -m pytest $(XDIST) tests/nightly
 	@SLOW_BROWSER=1 $(BIN)/python -m pytest $(XDIST) tests/end_to_end/dashboard
 
 # pip installs no browser. Where there is none, `make test` says so and leaves out the tests of the page.

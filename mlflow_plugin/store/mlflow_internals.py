@@ -3,13 +3,21 @@
 Seen in MLflow 3.17.2. A new MLflow may rename any of them: this module and `dashboard/store.py` are the places to look.
 """
 
+import sys
 from typing import Any
 
 from mlflow.projects._project_spec import Project as MlflowProject
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
 
-__all__ = ["MlflowProject", "download_artifact", "fetch_project", "s3_client"]
+__all__ = [
+    "MlflowProject",
+    "close_connections",
+    "download_artifact",
+    "fetch_project",
+    "forget_active_experiment",
+    "s3_client",
+]
 
 
 def fetch_project(uri: str, version: str | None) -> str:
@@ -30,3 +38,18 @@ def download_artifact(repository: ArtifactRepository, path: str, destination: st
 def s3_client(repository: S3ArtifactRepository) -> Any:
     """Return the boto3 client that MLflow made for a repository, with its credentials and endpoint."""
     return repository._get_s3_client()
+
+
+def close_connections(uri: str) -> None:
+    """Close the connections that MLflow keeps for the database of a tracking store until the process ends."""
+    if module := sys.modules.get("mlflow.store.tracking.sqlalchemy_store"):
+        engine = module.SqlAlchemyStore._engine_map.pop(uri, None)
+        if engine is not None:
+            engine.dispose()
+
+
+def forget_active_experiment() -> None:
+    """Undo `mlflow.set_experiment`, for which there is no public call."""
+    import mlflow
+
+    mlflow.tracking.fluent._active_experiment_id = None

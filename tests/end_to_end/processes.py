@@ -25,7 +25,7 @@ class Started:
         return self._output.read_text(encoding="utf-8", errors="replace")
 
     def wait_for(self, text: str) -> None:
-        """Waits until the command has printed a text. Raises AssertionError when it ends without."""
+        """Wait until the command has printed a text. Raises AssertionError when it ends without."""
         wait_until(lambda: text in self.text or self.process.poll() is not None, f"{text!r} printed")
         assert text in self.text, self.text
 
@@ -49,7 +49,7 @@ class Started:
 
 
 def _as_at_a_terminal() -> None:
-    # A shell without job control lets what it starts in the background ignore Ctrl-C, and that is taken_over.
+    # A shell without job control lets what it starts in the background ignore Ctrl-C, and that is inherited.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

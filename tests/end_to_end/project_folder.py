@@ -18,13 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
+from unittest.mock import patch
 
 import mlflow
+from click.testing import CliRunner
 from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.errors import PhaseError
+from tests.servers.process import PATIENCE_SECONDS
 
 LOCAL, PHASES = "local", "phases"
 ROUTES = (LOCAL, PHASES)
@@ -64,21 +67,21 @@ class ProjectFolder:
     # --- files ---
 
     def write(self, files: Mapping[str, str]) -> None:
-        """Writes text files by their path in the project, over those that are there."""
+        """Write text files by their path in the project, over those that are there."""
         for name, text in files.items():
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
 
     def edit(self, name: str, old: str, new: str) -> None:
-        """Replaces a text that must occur in a file."""
+        """Replace a text that must occur in a file."""
         path = self.folder / name
         text = path.read_text(encoding="utf-8")
         assert old in text, f"{old!r} is not in {path}"
         path.write_text(text.replace(old, new), encoding="utf-8")
 
     def prepare(self, name: str, build: Callable[["ProjectFolder"], None]) -> "ProjectFolder":
-        """Brings the folder and its store to the state that `build` makes. It is built once in a test session, under
+        """Bring the folder and its store to the state that `build` makes. It is built once in a test session, under
         that name, and copied from then on; call it before anything else has used the store.
         """
         kept = Path(os.environ["XDG_CACHE_HOME"]) / "prepared" / name
@@ -115,7 +118,7 @@ class ProjectFolder:
     # --- running ---
 
     def run(self, entry_point: str, route: str = PHASES, **parameters: object) -> Result:
-        """Runs an entry point within this process through one of the ROUTES, its scripts in processes of their own.
+        """Run an entry point within this process through one of the ROUTES, its scripts in processes of their own.
 
         Nobody is there to answer a question: standard input is empty. On the local route the exit code is that of the
         entry point's own process (`mlflow run` itself says 1 for any failure); with `-b phases` that of the `mlflow`
@@ -125,8 +128,8 @@ class ProjectFolder:
             exit_code = (_run_local if route == LOCAL else _run_phases)(self.folder, entry_point, parameters)
         return Result(exit_code, "".join(output))
 
-    def command(self, *words: str, timeout: float = 120, stdin: str = "", **variables: str) -> Result:
-        """Runs a command of this environment (`mlflow`, `mlflow-phases`, `python`) in the project's folder.
+    def command(self, *words: str, timeout: float = PATIENCE_SECONDS, stdin: str = "", **variables: str) -> Result:
+        """Run a command of this environment (`mlflow`, `mlflow-phases`, `python`) in the project's folder.
 
         `variables` are added to the environment. Raises subprocess.TimeoutExpired after `timeout` seconds.
         """
@@ -155,6 +158,16 @@ class ProjectFolder:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def cli(self, *words: str) -> Result:
+        """Run an `mlflow-phases` command within this process, in the project's folder; nobody is there to answer."""
+        from mlflow_plugin.cli import main
+
+        with patch.dict(os.environ), contextlib.chdir(self.folder):  # The command sets variables for its process.
+            done = CliRunner().invoke(main, words)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Result(done.exit_code, done.output)
 
     def executed(self) -> list[str]:
         """The phases whose scripts really ran since the last call, in order."""

@@ -12,8 +12,8 @@ from project_folder import ProjectFolder
 class Change:
     """What somebody does to a finished pipeline, and what `main` has to do then.
 
-    `asks`: it must not begin before somebody agreed to lose what hangs on it. `executed_at_once` is what the change
-    itself executes.
+    `asks`: it must not begin before somebody agreed to supersede what depends on it. `executed_at_once` is what the
+    change itself executes.
     """
 
     name: str
@@ -70,8 +70,12 @@ CHANGES = (
 )
 
 
+def change_named(name: str) -> Change:
+    return next(change for change in CHANGES if change.name == name)
+
+
 def check(project: ProjectFolder, route: str, change: Change) -> None:
-    """Makes a change to a finished pipeline and asserts what `main` executes, asks, leaves alone and ends with."""
+    """Make a change to a finished pipeline and assert what `main` executes, asks, leaves alone and ends with."""
     change.make(project, route)
     assert project.executed() == list(change.executed_at_once)
     if change.asks:

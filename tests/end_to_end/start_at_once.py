@@ -1,4 +1,4 @@
-"""Starts a phase several times at the same moment. Imports MLflow once and forks, so that eight cost little more than
+"""Start a phase several times at the same moment. Imports MLflow once and forks, so that eight cost little more than
 one.
 
     python start_at_once.py COUNT PROJECT EXPERIMENT_ID OUTPUT_FOLDER NAME=VALUE ...

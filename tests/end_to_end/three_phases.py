@@ -144,7 +144,7 @@ def finished(project: ProjectFolder, files: dict[str, str] = WITH_PLUGIN) -> Pro
 
 
 def run_well(project: ProjectFolder, phase: str, **parameters: object) -> Run:
-    """Runs a phase by `-b phases`, which has to succeed, and returns its run."""
+    """Run a phase by `-b phases`, which has to succeed, and return its run."""
     result = project.run(phase, **parameters)
     assert result.exit_code == 0, result.text
     return project.newest(phase)
@@ -156,6 +156,6 @@ def kind(files: dict[str, str]) -> str:
 
 
 def backdate(project: ProjectFolder, run: Run, days: float) -> None:
-    """Makes a run look as if it had completed days earlier."""
+    """Make a run look as if it had completed days earlier."""
     earlier = datetime.fromisoformat(run.data.tags["phase.completed_at"]) - timedelta(days=days)
     project.client.set_tag(run.info.run_id, "phase.completed_at", earlier.astimezone(UTC).isoformat())

@@ -71,7 +71,7 @@ class Visitor:
         self._host = urlsplit(address).netloc
         self._left: list[Page] = []
         self._context: BrowserContext = browser.new_context(**options)
-        self._context.set_default_timeout(30_000)
+        self._context.set_default_timeout(120_000)
         self._context.on("console", self._said)
         self._context.on("weberror", self._failed)
         self._context.on("request", self._requested)
@@ -88,7 +88,7 @@ class Visitor:
         return self._left.pop() if self._left else self.page()
 
     def clear(self, page: "Page") -> None:
-        """Leaves a tab as a new one is."""
+        """Leave a tab as a new one is."""
         page.unroute_all()
         page.goto("about:blank")
         page.emulate_media(color_scheme="null", reduced_motion="null")
@@ -108,17 +108,17 @@ class Visitor:
             self.complaints.append(f"request to another server: {request.url}")
 
     def excuse(self, pattern: str) -> None:
-        """Takes back the complaints that a test provoked on purpose. Raises AssertionError when there are none."""
+        """Take back the complaints that a test provoked on purpose. Raises AssertionError when there are none."""
         kept = [one for one in self.complaints if not re.search(pattern, one)]
         assert len(kept) < len(self.complaints), f"no complaint matches {pattern!r}: {self.complaints}"
         self.complaints = kept
 
     def leave(self) -> None:
-        """Closes the browser's windows. Raises AssertionError with all complaints."""
+        """Close the browser's windows. Raises AssertionError with all complaints."""
         self._context.close()
         self.answer_for_complaints()
 
     def answer_for_complaints(self) -> None:
-        """Forgets all complaints. Raises AssertionError with them when there are any."""
+        """Forget all complaints. Raises AssertionError with them when there are any."""
         complaints, self.complaints = self.complaints, []
         assert not complaints, "\n".join(complaints)

@@ -46,9 +46,11 @@ def bucket(s3: "S3", monkeypatch: pytest.MonkeyPatch) -> str:
     return s3.create_bucket(f"test-{uuid.uuid4().hex[:12]}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stores(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> "Iterator[Callable[[str], Store]]":
-    """A function that gives the module's store of a kind (see `tests.servers.stores.STORES`), opened at first use."""
+    """Return a function that gives the store of a kind (see `tests.servers.stores.STORES`), opened at first
+    use. All tests of a worker share it, each in an experiment of its own.
+    """
     from tests.servers.stores import open_store
 
     opened: dict[str, Store] = {}

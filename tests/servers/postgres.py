@@ -58,7 +58,7 @@ class Postgres:
     def _answers(self) -> bool:
         import psycopg
 
-        with suppress(psycopg.OperationalError), psycopg.connect(self._url("postgres"), connect_timeout=2):
+        with suppress(psycopg.OperationalError), psycopg.connect(self._url("postgres"), connect_timeout=20):
             return True
         return False
 

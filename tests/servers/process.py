@@ -10,14 +10,14 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
-PATIENCE_SECONDS = 90.0
-"""Long enough for a machine that is busy with other tests; nothing waits that long when all is well."""
+PATIENCE_SECONDS = 300.0
+"""Long enough for a machine that does many other things; nothing waits that long when all is well."""
 
 
 def wait_until(
     condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS, pause: float = 0.05
 ) -> None:
-    """Returns as soon as the condition holds. Raises AssertionError after so many seconds."""
+    """Return as soon as the condition holds. Raises AssertionError after so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"after {seconds:.0f} s still not: {what}"
@@ -49,7 +49,7 @@ class ServerProcess:
         return self._process.pid
 
     def start(self, variables: Mapping[str, str] | None = None, **options: Any) -> None:
-        """Starts it and waits until it is ready. Raises AssertionError with its log when it ends or never is."""
+        """Start it and wait until it is ready. Raises AssertionError with its log when it ends or never is."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [str(word) for word in self._words],
@@ -70,7 +70,7 @@ class ServerProcess:
             raise AssertionError(f"{error}; its log ends in: {self.log.read_text(errors='replace')[-2000:]}") from None
 
     def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Ends it with all that it started, as a power cut would unless another signal is given."""
+        """End it with all that it started, as a power cut would unless another signal is given."""
         if self._process is not None:
             end_group(self._process.pid, number)
             self._process.wait(PATIENCE_SECONDS)
@@ -78,6 +78,6 @@ class ServerProcess:
 
 
 def end_group(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
-    """Signals a process group by its leader."""
+    """Signal a process group by its leader."""
     with suppress(ProcessLookupError):
         os.killpg(pid, number)

@@ -1,4 +1,4 @@
-"""A TCP proxy before a server: late answers, and a line that is cut and mended."""
+"""A TCP proxy before a server: late answers, and a line that is cut and restored."""
 
 import selectors
 import socket
@@ -8,8 +8,8 @@ from contextlib import suppress
 
 
 class Proxy:
-    """Hands connections on to a port of this machine, each answer late by so many seconds. `cut` drops every
-    connection and refuses new ones until `mend`.
+    """Hand connections on to a port of this machine, each answer late by so many seconds. `cut` drops every
+    connection and refuses new ones until `restore`.
     """
 
     def __init__(self, port: int, delay_seconds: float = 0.0) -> None:
@@ -65,7 +65,7 @@ class Proxy:
                 with suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         self._up = True
 
     def close(self) -> None:

@@ -66,7 +66,7 @@ class S3:
             aws_access_key_id=_KEY,
             aws_secret_access_key=_SECRET,
             region_name="us-east-1",
-            config=Config(retries={"max_attempts": retries}, connect_timeout=2),
+            config=Config(retries={"max_attempts": retries}, connect_timeout=20),
         )
 
     def create_bucket(self, name: str) -> str:

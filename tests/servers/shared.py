@@ -38,7 +38,7 @@ def shared(kind: type[Server]) -> Server:
 
 
 def end_shared() -> None:
-    """Ends what the session started. Called once, when no worker is left."""
+    """End what the session started. Called once, when no worker is left."""
     for kind in (Postgres, S3):
         described = _folder() / kind.__name__ / "running.json"
         if described.exists():

@@ -1,6 +1,5 @@
 """The stores that nothing may be lost on: where runs are recorded and where their files lie, as people set them up."""
 
-import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -156,12 +155,3 @@ def _bucket_of_run(s3: S3, bucket: str) -> Callable[[str], BucketFiles]:
         return BucketFiles(s3, bucket, f"{found[0]}/artifacts/" if found else f"none/{run_id}/")
 
     return files
-
-
-def make_empty_database(template: Path) -> Path:
-    """An sqlite tracking database without runs. Making one takes more than a second, copying it nothing."""
-    if not template.exists():
-        unfinished = template.with_suffix(f".{os.getpid()}")
-        MlflowClient(f"sqlite:///{unfinished}").search_experiments()
-        unfinished.replace(template)  # whichever parallel worker comes last wins; the databases are alike
-    return template

@@ -47,7 +47,7 @@ class TrackingServer:
         self._server.start({"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **self._variables})
 
     def _answers(self) -> bool:
-        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{self.url}/health", timeout=2):
+        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{self.url}/health", timeout=20):
             return True
         return False
 

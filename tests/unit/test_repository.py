@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,11 @@ PRIVATE = re.compile(
     r"/home/(?!user\b|you\b|me\b)[a-z][\w.-]*/|/Users/(?!user\b|you\b|me\b)\w|/roo[t]/|[A-Z]:\\Users\\"
     r"|--(?:extra-)?index-url|--find-[l]inks|://[^\s/]+/simple\b|\bfile:///(?:opt|srv|mnt)/"
 )
+
+
+@cache
+def parsed(code: str) -> ast.Module:
+    return ast.parse(code)
 
 
 def modules() -> list[Path]:
@@ -47,7 +53,7 @@ def lines_of(path: Path) -> list[str]:
 def imported_names(path: Path) -> Iterator[str]:
     """Yield the dotted name of everything that a module imports anywhere in it, relative imports made absolute."""
     package = path.relative_to(ROOT).with_suffix("").parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -114,7 +120,7 @@ def test_functions_fit_a_screen() -> None:
     long = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
         for path in modules()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or node.lineno) - node.lineno >= LONGEST_FUNCTION
     ]
@@ -154,3 +160,119 @@ def test_the_environment_of_a_project_asks_for_what_its_extra_declares(file: str
     declared = declared_requirements(extra)
     assert found == {name: str(requirement.specifier) for name, requirement in declared.items()}
     assert constraints in listed
+
+
+def test_the_root_of_the_package_holds_what_a_user_imports_and_what_every_folder_needs() -> None:
+    allowed = {"__init__", "__main__", "errors", "format", "markdown", "progress", "pipeline", "testing"}
+    assert {path.stem for path in PACKAGE.glob("*.py")} <= allowed
+
+
+def test_the_package_needs_no_test_framework() -> None:
+    assert not [path for path in modules() if any(name.split(".")[0] == "pytest" for name in imported_names(path))]
+
+
+# --- private names of MLflow ---
+
+MAY_USE_PRIVATE_NAMES = ("store/", "dashboard/store.py")
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def root_of(node: ast.AST | None) -> str:
+    """Return the first name of `a.b.c`, empty for anything else."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def private_names_of_mlflow(code: str) -> set[str]:
+    """Return the private names that are imported from MLflow, or read from something that was imported from it, or from
+    an argument whose annotation was.
+    """
+    tree = parsed(code)
+    private, bound = set[str](), set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias for alias in node.names if alias.name.split(".")[0] == "mlflow"]
+            bound |= {alias.asname or "mlflow" for alias in names}
+            private |= {alias.name for alias in names if any(map(is_private, alias.name.split(".")))}
+        elif isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == "mlflow":
+            bound |= {alias.asname or alias.name for alias in node.names}
+            dotted = [f"{node.module}.{alias.name}" for alias in node.names]
+            private |= {name for name in dotted if any(map(is_private, name.split(".")))}
+    bound |= {one.arg for one in ast.walk(tree) if isinstance(one, ast.arg) and root_of(one.annotation) in bound}
+    read = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_private(node.attr))
+    return private | {ast.unparse(node) for node in read if root_of(node) in bound}
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("from mlflow.server import _bootstrap", {"mlflow.server._bootstrap"}),
+        ("from mlflow.projects._project_spec import Project", {"mlflow.projects._project_spec.Project"}),
+        ("import mlflow\nmlflow.tracking.fluent._active = None", {"mlflow.tracking.fluent._active"}),
+        ("from mlflow import Store\ndef read(store: Store): return store._engine", {"store._engine"}),
+        ("import mlflow\nfrom mlflow import __version__\nprint(mlflow.__name__, self._client)", set()),
+    ],
+)
+def test_a_private_name_of_mlflow_is_recognised(code: str, expected: set[str]) -> None:
+    assert private_names_of_mlflow(code) == expected
+
+
+def test_private_names_of_mlflow_are_used_in_two_places_alone() -> None:
+    used = {
+        name: names
+        for path in modules()
+        if not (name := path.relative_to(PACKAGE).as_posix()).startswith(MAY_USE_PRIVATE_NAMES)
+        and (names := private_names_of_mlflow(path.read_text(encoding="utf-8")))
+    }
+    assert not used
+
+
+# --- who prints ---
+
+MAY_PRINT = {
+    "progress.py": "the handler that writes the package's log messages to a terminal",
+    "execution/prompt.py": "the question at a terminal",
+    "machine/environment_facts.py": "a script that another interpreter runs",
+    "samples/downloads.py": "how far a download is, for the projects of this repository",
+    "samples/smollm2.py": "how far the model is, for the projects of this repository",
+}
+
+
+def prints(code: str) -> list[str]:
+    """Return what a module prints, but for what it does as the main program."""
+
+    def found(node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
+            return
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if re.fullmatch(r"print|(click\.)?s?echo|(click\.)?secho|sys\.(__)?std(out|err)(__)?\.write", called):
+                yield f"{node.lineno}: {called}"
+        for child in ast.iter_child_nodes(node):
+            yield from found(child)
+
+    return list(found(parsed(code)))
+
+
+def test_what_prints_is_recognised() -> None:
+    assert prints("print(1)\ndef f():\n    click.echo(2)\n    sys.stderr.write(3)") == [
+        "1: print",
+        "3: click.echo",
+        "4: sys.stderr.write",
+    ]
+    assert prints("if __name__ == '__main__':\n    print(1)\nlogger.info('print(1)')") == []
+
+
+def test_only_the_command_line_prints() -> None:
+    speaking = {
+        name: lines
+        for path in modules()
+        if not (name := path.relative_to(PACKAGE).as_posix()).startswith("cli/")
+        and name not in MAY_PRINT
+        and (lines := prints(path.read_text(encoding="utf-8")))
+    }
+    assert not speaking

@@ -1,4 +1,4 @@
-"""What was damaged in a store is passed over, and never loaded."""
+"""What was damaged in a store is passed over, and never loaded. tests/nightly does each damage alone on every store."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,31 +6,29 @@ from pathlib import Path
 import pytest
 
 from tests.nightly.faults import damage
-from tests.nightly.faults.training import Twin
-from tests.servers.stores import REMOTE, Store
+from tests.nightly.faults.training import Reference
+from tests.servers.stores import Store
 
 pytestmark = pytest.mark.end_to_end
 
 
-@pytest.mark.parametrize("kind", damage.DAMAGES)
-def test_a_damaged_checkpoint_is_passed_over(
-    kind: str, stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
-) -> None:
-    finished = damage.damaged(stores("local"), tmp_path, twin("local", steps=damage.STEPS), kind)
-    assert min(finished.last.steps) == damage.STEPS - 2
+@pytest.fixture
+def store_kind() -> str:
+    return "local"
 
 
-@pytest.mark.parametrize("name", REMOTE)
-def test_every_kind_of_damage_is_noticed_on_a_remote_store(
-    name: str, stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
+def test_every_kind_of_damage_is_noticed_and_passed_over(
+    store_kind: str, stores: Callable[[str], Store], reference: Callable[..., Reference], tmp_path: Path
 ) -> None:
-    assert damage.every_kind(stores(name), tmp_path, twin(name, steps=damage.STEPS)).endswith("from step 2")
+    assert damage.every_kind(stores(store_kind), tmp_path, reference(store_kind, steps=damage.STEPS)).endswith(
+        "from step 2"
+    )
 
 
 def test_without_a_sound_checkpoint_the_training_begins_anew(
-    stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
+    stores: Callable[[str], Store], reference: Callable[..., Reference], tmp_path: Path
 ) -> None:
-    training = damage.interrupted(stores("local"), tmp_path, twin("local", steps=damage.STEPS))
+    training = damage.interrupted(stores("local"), tmp_path, reference("local", steps=damage.STEPS))
     files = training.store.files(training.last.run_id)
     for step in range(1, damage.STEPS):
         damage.DAMAGES["a bit of the state flipped"](files, damage.checkpoint(step))
@@ -39,9 +37,9 @@ def test_without_a_sound_checkpoint_the_training_begins_anew(
 
 
 def test_a_damaged_file_that_checkpoints_share_spoils_all_that_need_it_and_no_other(
-    stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
+    stores: Callable[[str], Store], reference: Callable[..., Reference], tmp_path: Path
 ) -> None:
-    training = damage.interrupted(stores("local"), tmp_path, twin("local", steps=damage.STEPS))
+    training = damage.interrupted(stores("local"), tmp_path, reference("local", steps=damage.STEPS))
     files = training.store.files(training.last.run_id)
     needed = {step: damage.needed_files(files, step) for step in range(1, damage.STEPS)}
     newest = damage.STEPS - 1
@@ -53,9 +51,9 @@ def test_a_damaged_file_that_checkpoints_share_spoils_all_that_need_it_and_no_ot
 
 
 def test_a_checkpoint_of_another_model_is_refused_and_nothing_is_computed(
-    stores: Callable[[str], Store], twin: Callable[..., Twin], tmp_path: Path
+    stores: Callable[[str], Store], reference: Callable[..., Reference], tmp_path: Path
 ) -> None:
-    training = damage.interrupted(stores("local"), tmp_path / "own", twin("local", steps=damage.STEPS))
+    training = damage.interrupted(stores("local"), tmp_path / "own", reference("local", steps=damage.STEPS))
     killed = training.store.files(training.last.run_id)
     damage.put_another_models_checkpoint(stores("local"), tmp_path / "other", training)
     refused = training.start()

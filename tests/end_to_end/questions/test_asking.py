@@ -4,7 +4,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +80,7 @@ def test_the_end_of_the_input_is_no_answer(asking: ProjectFolder) -> None:
 def test_a_question_at_a_terminal_is_answered_from_elsewhere_too(asking: ProjectFolder) -> None:
     with at_a_terminal(asking, PHASES) as terminal:
         terminal.expect_exact("Which one? [A/B]")
-        answered = asking.command("mlflow-phases", "answer", asking.newest("phase1").info.run_id, "A")
+        answered = asking.cli("answer", asking.newest("phase1").info.run_id, "A")
         assert answered.exit_code == 0, answered.text
         terminal.expect_exact("A was answered by")
         assert ended(terminal) == 0
@@ -97,7 +96,6 @@ def test_ctrl_c_at_the_question_throws_nothing_away(asking: ProjectFolder) -> No
     assert asking.executed() == []
 
 
-@pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize(
     ("decide", "exit_code", "verdict", "executed"),
     [("reuse", 0, "reuse", []), ("rerun", 0, "run", ["phase1"]), ("fail", 1, "ask", []), ("ask", 3, "ask", [])],
@@ -123,7 +121,6 @@ def test_decide_needs_no_declaration_with_the_backend(asking: ProjectFolder) -> 
     assert (result.exit_code, asking.executed()) == (0, ["phase1"]), result.text
 
 
-@pytest.mark.parametrize("route", ROUTES)
 def test_the_commands_printed_when_nobody_is_there_work_as_they_are(asking: ProjectFolder, route: str) -> None:
     result = asking.run("phase1", route, **CHANGED)
     assert result.exit_code == 3, result.text
@@ -136,7 +133,6 @@ def test_the_commands_printed_when_nobody_is_there_work_as_they_are(asking: Proj
         assert asking.newest("phase1").data.tags["phase.verdict"] == verdict
 
 
-@pytest.mark.parametrize("route", ROUTES)
 def test_the_printed_commands_name_the_project_as_seen_from_where_the_person_stands(
     asking: ProjectFolder, route: str
 ) -> None:
@@ -163,20 +159,18 @@ def test_an_answer_from_elsewhere_releases_a_waiting_run(asking: ProjectFolder) 
         run_id = asking.newest("phase1").info.run_id
         assert f"mlflow-phases answer {run_id} A|B" in waiting.text
 
-        wrong = asking.command("mlflow-phases", "answer", run_id, "Z")
+        wrong = asking.cli("answer", run_id, "Z")
         assert (wrong.exit_code, "'Z' is no option of it. Options: A, B" in wrong.text) == (2, True)
         assert waiting.process.poll() is None
 
-        answered = asking.command("mlflow-phases", "answer", run_id, "a")
-        since = time.monotonic()
+        answered = asking.cli("answer", run_id, "a")
         assert answered.exit_code == 0, answered.text
         waiting.wait_for("A) Keep phase1")
         waiting.wait_for("chosen by")
-        assert time.monotonic() - since < 2
         assert waiting.wait() == 0
     assert asking.newest("phase1").data.tags["phase.answer"] == "A"
 
-    second = asking.command("mlflow-phases", "answer", run_id, "B")
+    second = asking.cli("answer", run_id, "B")
     assert second.exit_code == 2
     assert re.search(r"A was answered before, by .+; the first answer counts", second.text)
 
@@ -185,7 +179,7 @@ def test_an_answer_that_comes_too_late_is_refused_with_what_to_type(asking: Proj
     asking.run("phase1", **CHANGED)
     run_id = asking.newest("phase1").info.run_id
 
-    late = asking.command("mlflow-phases", "answer", run_id, "B")
+    late = asking.cli("answer", run_id, "B")
 
     assert (late.exit_code, "no longer waits" in late.text) == (2, True)
     command = late.text.strip().rpartition("again with that answer: ")[2]
@@ -196,5 +190,5 @@ def test_an_answer_that_comes_too_late_is_refused_with_what_to_type(asking: Proj
     ("run_id", "said"), [("0" * 32, "there is no such run"), ("", "that run asked nothing")], ids=["unknown", "no_ask"]
 )
 def test_an_answer_to_a_run_that_asked_nothing_is_refused(asking: ProjectFolder, run_id: str, said: str) -> None:
-    result = asking.command("mlflow-phases", "answer", run_id or asking.newest("phase1").info.run_id, "A")
+    result = asking.cli("answer", run_id or asking.newest("phase1").info.run_id, "A")
     assert (result.exit_code, said in result.text) == (2, True), result.text

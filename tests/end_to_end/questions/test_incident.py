@@ -1,4 +1,4 @@
-"""The loss that this project exists to prevent. On 2025-11-04 a model of 98.9% fidelity, trained at 23:12 on data of
+"""What this project exists to prevent. On 2025-11-04 a model of 98.9% fidelity, trained at 23:12 on data of
 23:08, was trained over unasked because the data had been collected again at 23:19. Here the same happens, and it
 survives.
 """
@@ -8,18 +8,13 @@ from dataclasses import dataclass
 import pytest
 from mlflow.entities import Run
 from project_folder import LOCAL, PHASES, ProjectFolder
-from three_phases import WITH_PLUGIN, WITHOUT_PLUGIN, kind, run_well
+from three_phases import WITH_PLUGIN, kind, run_well
 
 pytestmark = pytest.mark.end_to_end
 
 COLLECTED, TRAINED, COLLECTED_AGAIN = (f"2025-11-04T{time}.000+00:00" for time in ("23:08:11", "23:12:02", "23:19:42"))
 PRICE_PER_HOUR = 0.89
 MINUTES = {"collect": 1, "train": 11}
-WAYS = {
-    "local": (LOCAL, WITH_PLUGIN),
-    "phases": (PHASES, WITH_PLUGIN),
-    "phases-without_plugin": (PHASES, WITHOUT_PLUGIN),
-}
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class Evening:
 
 
 def _run_at(project: ProjectFolder, phase: str, time: str, **parameters: str) -> None:
-    """Runs a phase and then makes it look as if it had ended at that time and taken as long as the real one."""
+    """Run a phase and then make it look as if it had ended at that time and taken as long as the real one."""
     run_id, seconds = run_well(project, phase, **parameters).info.run_id, MINUTES[phase] * 60
     project.client.set_tag(run_id, "phase.completed_at", time)
     project.client.log_metric(run_id, "phase.duration_seconds", seconds)
@@ -66,12 +61,15 @@ def _until_2320(project: ProjectFolder, files: dict[str, str]) -> None:
     project.prepare(f"at-2320-{kind(files)}", build)
 
 
-@pytest.fixture(params=WAYS.values(), ids=WAYS)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, str]]:
+@pytest.fixture
+def way() -> tuple[str, dict[str, str]]:
     """Return a route and the files of the project to go it with."""
+    return PHASES, WITH_PLUGIN
+
+
+@pytest.fixture(autouse=True)
+def price(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_PHASES_PRICE_PER_HOUR", str(PRICE_PER_HOUR))
-    route, files = request.param
-    return route, files
 
 
 @pytest.fixture
@@ -88,7 +86,7 @@ def at_2320(project: ProjectFolder, way: tuple[str, dict[str, str]]) -> Evening:
     return Evening(project, way[0], project.newest("collect"), project.newest("train"))
 
 
-def test_collecting_again_is_asked_about_while_a_good_model_hangs_on_the_data(at_2315: Evening) -> None:
+def test_collecting_again_is_asked_about_while_a_good_model_depends_on_the_data(at_2315: Evening) -> None:
     project, model = at_2315.project, at_2315.model.info.run_id[:8]
 
     result = project.run("collect", at_2315.route, prompts=60)

@@ -8,13 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from four_phases import PHASE_NAMES, finished
 from processes import run_words, started
 from project_folder import PHASES, ProjectFolder
-
-from mlflow_plugin.cli import main
-from mlflow_plugin.store.schema import SHORT_PATIENCE
 
 pytestmark = pytest.mark.end_to_end
 
@@ -32,7 +28,7 @@ def store_content(project: ProjectFolder) -> tuple[list[str], list[str]]:
 
 
 def printed_json(project: ProjectFolder, *words: str) -> Any:
-    result = project.command("mlflow-phases", *words, "--json")
+    result = project.cli(*words, "--json")
     assert result.exit_code == 0, result.text
     return json.loads(result.text)
 
@@ -40,12 +36,12 @@ def printed_json(project: ProjectFolder, *words: str) -> Any:
 def test_a_plan_tells_what_would_happen_and_changes_nothing_in_the_store(four: ProjectFolder) -> None:
     before = store_content(four)
 
-    finished_plan = four.command("mlflow-phases", "plan")
+    finished_plan = four.cli("plan")
     assert finished_plan.exit_code == 0, finished_plan.text
     assert [f"{name}: reuse" in finished_plan.text for name in PHASE_NAMES] == [True] * 4
     assert "nothing to compute" in finished_plan.text
 
-    changed = four.command("mlflow-phases", "plan", "phase1", "-P", "start=5")
+    changed = four.cli("plan", "phase1", "-P", "start=5")
     assert changed.exit_code == 0, changed.text
     assert "phase1: ask" in changed.text
     assert "running phase1 would invalidate 3 good downstream runs" in changed.text
@@ -81,16 +77,14 @@ def test_a_plan_of_a_project_that_never_ran_names_every_phase(four: ProjectFolde
     ],
 )
 def test_a_command_that_makes_no_sense_ends_with_2_and_says_what_would(
-    four: ProjectFolder, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+    four: ProjectFolder, words: tuple[str, ...], said: str
 ) -> None:
-    for name, value in SHORT_PATIENCE.items():  # The command sets them, and here it runs in this process.
-        monkeypatch.setenv(name, value)
-    result = CliRunner().invoke(main, words)
-    assert (result.exit_code, said in result.output) == (2, True), result.output
+    result = four.cli(*words)
+    assert (result.exit_code, said in result.text) == (2, True), result.text
 
 
 def test_status_shows_each_phase_with_what_became_of_it(four: ProjectFolder) -> None:
-    table = four.command("mlflow-phases", "status")
+    table = four.cli("status")
     assert table.exit_code == 0, table.text
     rows = {line.split()[0]: line for line in table.text.splitlines() if line.startswith("phase")}
     assert "up to date" in rows["phase2"]
@@ -122,18 +116,18 @@ def test_status_shows_a_phase_that_waits_for_an_answer(four: ProjectFolder) -> N
 
 def test_nothing_built_on_a_quarantined_run_is_reused_until_the_mark_is_lifted(four: ProjectFolder) -> None:
     run_id = four.newest("phase2").info.run_id
-    marked = four.command("mlflow-phases", "quarantine", run_id, "--reason", "wrong labels")
+    marked = four.cli("quarantine", run_id, "--reason", "wrong labels")
     assert (marked.exit_code, "is quarantined: wrong labels" in marked.text) == (0, True), marked.text
 
     actions = {one["phase"]: one["action"] for one in printed_json(four, "plan")["phases"]}
     assert actions["phase1"] == "reuse"
     assert "reuse" not in (actions["phase2"], actions["phase3"], actions["phase4"])
 
-    lifted = four.command("mlflow-phases", "quarantine", run_id, "--lift")
+    lifted = four.cli("quarantine", run_id, "--lift")
     assert (lifted.exit_code, "may be used again" in lifted.text) == (0, True), lifted.text
     assert {one["action"] for one in printed_json(four, "plan")["phases"]} == {"reuse"}
 
-    again = four.command("mlflow-phases", "quarantine", run_id, "--lift")
+    again = four.cli("quarantine", run_id, "--lift")
     assert (again.exit_code, "is not quarantined" in again.text) == (2, True), again.text
 
 
@@ -146,7 +140,7 @@ def test_doctor_finds_nothing_missing_where_a_pipeline_has_run(four: ProjectFold
 
 def test_doctor_names_what_is_missing_and_looks_at_the_rest(four: ProjectFolder) -> None:
     (four.folder / "MLproject").write_text("entry_points: [a")
-    result = four.command("mlflow-phases", "doctor")
+    result = four.cli("doctor")
     assert result.exit_code == 1, result.text
     assert "MISSING  project: " in result.text
     assert "ok       tracking store: " in result.text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from processes import Started, run_words, started, wait_until
-from project_folder import LOCAL, PHASES, ROUTES, ProjectFolder
+from project_folder import LOCAL, PHASES, ProjectFolder
 
 pytestmark = pytest.mark.end_to_end
 
@@ -65,9 +65,8 @@ def reached(project: ProjectFolder, running: Started, saved: str | None = "step-
     return int(file.read_text())
 
 
-@pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("whole", [False, True], ids=["phase_killed", "all_killed"])
-def test_a_killed_phase_goes_on_from_its_last_checkpoint(held: ProjectFolder, route: str, whole: bool) -> None:
+def test_a_killed_phase_resumes_from_its_last_checkpoint(held: ProjectFolder, route: str, whole: bool) -> None:
     with started(held, *run_words("train", route)) as running:
         script = reached(held, running)
         if whole:
@@ -125,7 +124,6 @@ def send(running: Started, script: int, route: str, number: signal.Signals) -> N
         os.kill(script, number)
 
 
-@pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("number", SIGNALS, ids=["sigterm", "ctrl_c", "sigusr1"])
 def test_a_phase_that_is_told_to_end_saves_its_state_first_and_goes_on_later(
     held: ProjectFolder, route: str, number: signal.Signals
@@ -210,7 +208,6 @@ def test_what_is_being_saved_when_a_script_ends_is_kept(held: ProjectFolder, end
     assert checkpoint_of(held) == "step-000001"
 
 
-@pytest.mark.parametrize("route", ROUTES)
 def test_a_second_ctrl_c_leaves_at_once_and_keeps_what_was_saved(held: ProjectFolder, route: str) -> None:
     with started(held, *run_words("train", route)) as running:
         script = reached(held, running)
@@ -226,7 +223,6 @@ def test_a_second_ctrl_c_leaves_at_once_and_keeps_what_was_saved(held: ProjectFo
     assert "resumes from step 3" in held.run("train", route).text
 
 
-@pytest.mark.parametrize("route", ROUTES)
 def test_a_step_that_does_not_end_in_time_after_sigterm_is_left(held: ProjectFolder, route: str) -> None:
     with started(held, *run_words("train", route), MLFLOW_PHASES_GRACE_SECONDS="0.5") as running:
         script = reached(held, running)
@@ -239,7 +235,6 @@ def test_a_step_that_does_not_end_in_time_after_sigterm_is_left(held: ProjectFol
     assert run.data.tags["phase.reason"] == "train: terminated by a signal"
 
 
-@pytest.mark.parametrize("route", ROUTES)
 def test_a_phase_is_stopped_when_its_time_is_over(
     held: ProjectFolder, route: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,8 +253,7 @@ def test_a_phase_is_stopped_when_its_time_is_over(
     )
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_a_twin_waits_for_the_one_that_runs_and_then_reuses_it(held: ProjectFolder, route: str) -> None:
+def test_a_duplicate_waits_for_the_one_that_runs_and_then_reuses_it(held: ProjectFolder, route: str) -> None:
     with started(held, *run_words("train", route)) as first:
         reached(held, first)
         with started(held, *run_words("train", route)) as second:

@@ -6,7 +6,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.servers.postgres import Postgres
-from tests.servers.process import ServerProcess
+from tests.servers.process import PATIENCE_SECONDS, ServerProcess
 from tests.servers.proxy import Proxy
 from tests.servers.s3 import S3
 from tests.servers.shared import shared
@@ -56,17 +56,17 @@ def test_a_server_that_ends_at_once_is_told_with_its_log(tmp_path: Path) -> None
         server.start()
 
 
-def test_a_cut_proxy_lets_nothing_through_until_it_is_mended() -> None:
+def test_a_cut_proxy_lets_nothing_through_until_it_is_restored() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as echo, closing(Proxy(echo.getsockname()[1])) as proxy:
-        before = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+        before = socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE_SECONDS)
         served = echo.accept()[0]
         before.sendall(b"one")
         assert served.recv(3) == b"one"
         proxy.cut()
         assert before.recv(1) == b""
         with pytest.raises(ConnectionResetError):
-            socket.create_connection(("127.0.0.1", proxy.port), timeout=10).recv(1)
-        proxy.mend()
-        after = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+            socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE_SECONDS).recv(1)
+        proxy.restore()
+        after = socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE_SECONDS)
         echo.accept()[0].sendall(b"two")
         assert after.recv(3) == b"two"

@@ -1,4 +1,4 @@
-"""Two of everything at once: of several that start the same phase one computes, on every store; who was taken for dead
+"""Two of everything at once: of several that start the same phase one computes; who was taken for dead
 and wakes does no harm.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.end_to_end
 
-RECORD = "TWINS_RECORD"
+RECORD = "DUPLICATES_RECORD"
 QUICK = """name: small
 entry_points:
   train:
@@ -59,7 +59,7 @@ RESULT = 1 + 4 + 9 + 16 + 25 + 36
 
 
 @dataclass
-class Twins:
+class Duplicates:
     """A project, and where its runs are recorded."""
 
     folder: Path
@@ -90,30 +90,40 @@ class Twins:
         return [run_id for run_id in found if run_id]
 
 
-@pytest.fixture(params=["sqlite", "postgres", "server"])
-def twins(
-    request: pytest.FixtureRequest, tmp_path: Path, stores: "Callable[[str], Store]", monkeypatch: pytest.MonkeyPatch
-) -> Twins:
-    """Return an empty project folder with a new experiment in each kind of tracking store."""
-    if request.param == "postgres":
+@pytest.fixture
+def tracking() -> str:
+    """Return the kind of tracking store: a server, over HTTP; tests/nightly has the others."""
+    return "server"
+
+
+@pytest.fixture
+def duplicates(
+    tracking: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    stores: "Callable[[str], Store]",
+    monkeypatch: pytest.MonkeyPatch,
+) -> Duplicates:
+    """Return an empty project folder with a new experiment in a tracking store."""
+    if tracking == "postgres":
         variables = {"MLFLOW_TRACKING_URI": request.getfixturevalue("postgres_uri")}
         client = MlflowClient(variables["MLFLOW_TRACKING_URI"])
-        experiment_id = client.create_experiment(f"twins-{uuid.uuid4().hex[:8]}", str(tmp_path / "artifacts"))
+        experiment_id = client.create_experiment(f"duplicates-{uuid.uuid4().hex[:8]}", str(tmp_path / "artifacts"))
     else:
-        store = stores({"sqlite": "local"}.get(request.param, request.param))
+        store = stores({"sqlite": "local"}.get(tracking, tracking))
         variables, client, experiment_id = dict(store.variables), store.client, store.new_experiment()
     folder = tmp_path / "project"
     folder.mkdir()
     variables |= {RECORD: str(tmp_path / "record.txt")}
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    return Twins(folder, variables, experiment_id, client)
+    return Duplicates(folder, variables, experiment_id, client)
 
 
-only_sqlite = pytest.mark.parametrize("twins", ["sqlite"], indirect=True)
+only_sqlite = pytest.mark.parametrize("tracking", ["sqlite"])
 
 
 def kill(processes: list[psutil.Process], number: signal.Signals = signal.SIGKILL) -> None:
-    """Sends a signal to a whole family; parents first, so that none is told of its child's end."""
+    """Send a signal to a whole family; parents first, so that none is told of its child's end."""
     for process in processes:
         try:
             process.send_signal(number)
@@ -121,105 +131,109 @@ def kill(processes: list[psutil.Process], number: signal.Signals = signal.SIGKIL
             continue
 
 
-def test_of_eight_that_start_at_once_one_computes_and_seven_reuse_its_result(twins: Twins) -> None:
-    twins.write(MLproject=QUICK, quick_py=QUICK_SCRIPT)
-    with starters(8, twins.folder, twins.experiment_id, twins.variables) as eight:
+def test_of_eight_that_start_at_once_one_computes_and_seven_reuse_its_result(duplicates: Duplicates) -> None:
+    duplicates.write(MLproject=QUICK, quick_py=QUICK_SCRIPT)
+    with starters(8, duplicates.folder, duplicates.experiment_id, duplicates.variables) as eight:
         assert eight.exit_codes() == [0] * 8, eight.texts()
-    assert len(twins.executions) == 1
-    (computed,) = twins.computed()
-    assert twins.sources_of_reuse() == [computed.info.run_id] * 7
-    assert {run.info.status for run in twins.runs()} == {"FINISHED"}
+    assert len(duplicates.executions) == 1
+    (computed,) = duplicates.computed()
+    assert duplicates.sources_of_reuse() == [computed.info.run_id] * 7
+    assert {run.info.status for run in duplicates.runs()} == {"FINISHED"}
 
 
 @only_sqlite
-def test_of_three_that_were_told_to_compute_anew_at_once_one_does(twins: Twins) -> None:
-    twins.write(MLproject=LONG, long_py=LONG_SCRIPT)
-    with starters(1, twins.folder, twins.experiment_id, twins.variables) as first:
+def test_of_three_that_were_told_to_compute_anew_at_once_one_does(duplicates: Duplicates) -> None:
+    duplicates.write(MLproject=LONG, long_py=LONG_SCRIPT)
+    with starters(1, duplicates.folder, duplicates.experiment_id, duplicates.variables) as first:
         assert first.exit_codes() == [0], first.texts()
-    twins.write(hold="")
-    with starters(3, twins.folder, twins.experiment_id, twins.variables, decide="rerun") as three:
+    duplicates.write(hold="")
+    with starters(3, duplicates.folder, duplicates.experiment_id, duplicates.variables, decide="rerun") as three:
         # Who comes when the others are done computes anew, as it was told.
         wait_until(lambda: three.texts().count("waiting for it") == 2, "two of them wait for the third")
-        (twins.folder / "hold").unlink()
+        (duplicates.folder / "hold").unlink()
         assert three.exit_codes() == [0] * 3, three.texts()
-    assert len(twins.executions) == 2
-    assert twins.sources_of_reuse() == [twins.computed()[-1].info.run_id] * 2
+    assert len(duplicates.executions) == 2
+    assert duplicates.sources_of_reuse() == [duplicates.computed()[-1].info.run_id] * 2
 
 
-def test_when_the_one_that_computes_is_killed_exactly_one_of_those_who_wait_goes_on_from_its_checkpoint(
-    twins: Twins,
+def test_when_the_one_that_computes_is_killed_exactly_one_of_those_who_wait_resumes_from_its_checkpoint(
+    duplicates: Duplicates,
 ) -> None:
-    twins.write(MLproject=LONG, long_py=LONG_SCRIPT, hold="")
-    with starters(1, twins.folder, twins.experiment_id, twins.variables) as first:
-        wait_until((twins.folder / "reached").exists, "the fourth step")
-        with starters(3, twins.folder, twins.experiment_id, twins.variables) as others:
+    duplicates.write(MLproject=LONG, long_py=LONG_SCRIPT, hold="")
+    with starters(1, duplicates.folder, duplicates.experiment_id, duplicates.variables) as first:
+        wait_until((duplicates.folder / "reached").exists, "the fourth step")
+        with starters(3, duplicates.folder, duplicates.experiment_id, duplicates.variables) as others:
             for number in range(3):
                 others.wait_for(number, "waiting for it")
-            (dead,) = twins.computed()
+            (dead,) = duplicates.computed()
             kill(first.family(0))
-            (twins.folder / "hold").unlink()
+            (duplicates.folder / "hold").unlink()
             assert others.exit_codes() == [0] * 3, others.texts()
-    assert len(twins.executions) == 2
-    (successor,) = (run for run in twins.computed() if run.info.run_id != dead.info.run_id)
+    assert len(duplicates.executions) == 2
+    (successor,) = (run for run in duplicates.computed() if run.info.run_id != dead.info.run_id)
     assert successor.data.tags["phase.verdict"] == "resume"
     assert successor.data.tags["phase.resumed_from"] == dead.info.run_id
-    assert twins.sources_of_reuse() == [successor.info.run_id] * 2
-    dead = twins.client.get_run(dead.info.run_id)
+    assert duplicates.sources_of_reuse() == [successor.info.run_id] * 2
+    dead = duplicates.client.get_run(dead.info.run_id)
     assert (dead.info.status, dead.data.tags["mlflow.phase.heir"]) == ("KILLED", successor.info.run_id)
     assert "its heart stopped: last beat " in dead.data.tags["phase.reason"]
 
 
 @only_sqlite
-def test_who_stood_still_for_too_long_and_wakes_overwrites_nothing_of_the_one_that_went_on(twins: Twins) -> None:
-    twins.write(MLproject=LONG, long_py=LONG_SCRIPT, hold="")
-    hasty = {**twins.variables, "MLFLOW_PHASES_BEAT_SECONDS": "0.5"}
-    with starters(1, twins.folder, twins.experiment_id, hasty) as ghost:
-        wait_until((twins.folder / "reached").exists, "the fourth step")
-        (first,) = twins.computed()
-        wait_until(lambda: saved(twins, first) == "step-000003", "the third step saved")
-        asleep = ghost.family(0)
-        with starters(1, twins.folder, twins.experiment_id, hasty) as second:
+def test_who_stood_still_for_too_long_and_wakes_overwrites_nothing_of_the_one_that_went_on(
+    duplicates: Duplicates,
+) -> None:
+    duplicates.write(MLproject=LONG, long_py=LONG_SCRIPT, hold="")
+    hasty = {**duplicates.variables, "MLFLOW_PHASES_BEAT_SECONDS": "1"}
+    with starters(1, duplicates.folder, duplicates.experiment_id, hasty) as zombie:
+        wait_until((duplicates.folder / "reached").exists, "the fourth step")
+        (first,) = duplicates.computed()
+        wait_until(lambda: saved(duplicates, first) == "step-000003", "the third step saved")
+        asleep = zombie.family(0)
+        with starters(1, duplicates.folder, duplicates.experiment_id, hasty) as second:
             second.wait_for(0, "computes the same thing; waiting for it")
             kill(asleep, signal.SIGSTOP)
-            (twins.folder / "hold").unlink()
+            (duplicates.folder / "hold").unlink()
             assert second.exit_codes() == [0], second.texts()
         kill(asleep, signal.SIGCONT)
-        assert ghost.exit_codes() == [1], ghost.texts()
-        assert "has taken over the work of run" in ghost.text(0)
-        assert "Traceback" not in ghost.text(0)
-    first, successor = twins.computed()
+        assert zombie.exit_codes() == [1], zombie.texts()
+        assert "has taken over the work of run" in zombie.text(0)
+        assert "Traceback" not in zombie.text(0)
+    first, successor = duplicates.computed()
     assert successor.data.tags["phase.resumed_from"] == first.info.run_id
     assert "phase.completed_at" in successor.data.tags
     assert "phase.completed_at" not in first.data.tags
     assert first.info.status in ("KILLED", "FAILED")
-    assert saved(twins, first) == "step-000003"
-    pointers = twins.client.get_experiment(twins.experiment_id).tags
+    assert saved(duplicates, first) == "step-000003"
+    pointers = duplicates.client.get_experiment(duplicates.experiment_id).tags
     (latest,) = (json.loads(value) for name, value in pointers.items() if name.startswith("mlflow.phase.latest."))
     assert latest["run_id"] == successor.info.run_id
     output = Path(successor.info.artifact_uri) / "outputs" / "result.json"
     assert json.loads(output.read_text()) == RESULT
 
 
-def saved(twins: Twins, run: Run) -> str:
-    return str(twins.client.get_run(run.info.run_id).data.tags.get("mlflow.phase.checkpoint", ""))
+def saved(duplicates: Duplicates, run: Run) -> str:
+    return str(duplicates.client.get_run(run.info.run_id).data.tags.get("mlflow.phase.checkpoint", ""))
 
 
 @only_sqlite
-def test_who_waits_goes_by_the_process_that_computes_also_when_the_one_that_started_it_was_killed(twins: Twins) -> None:
-    twins.write(MLproject=LONG, long_py=LONG_SCRIPT, hold="")
-    with starters(1, twins.folder, twins.experiment_id, twins.variables) as first:
-        wait_until((twins.folder / "reached").exists, "the fourth step")
+def test_who_waits_goes_by_the_process_that_computes_also_when_the_one_that_started_it_was_killed(
+    duplicates: Duplicates,
+) -> None:
+    duplicates.write(MLproject=LONG, long_py=LONG_SCRIPT, hold="")
+    with starters(1, duplicates.folder, duplicates.experiment_id, duplicates.variables) as first:
+        wait_until((duplicates.folder / "reached").exists, "the fourth step")
         computing = first.family(0)[1:]
         try:
             kill([first.process(0)])
-            with starters(1, twins.folder, twins.experiment_id, twins.variables) as second:
+            with starters(1, duplicates.folder, duplicates.experiment_id, duplicates.variables) as second:
                 second.wait_for(0, "computes the same thing; waiting for it")
-                (twins.folder / "hold").unlink()
+                (duplicates.folder / "hold").unlink()
                 assert second.exit_codes() == [0], second.texts()
         finally:
             kill(computing)
-    assert len(twins.executions) == 1
-    assert twins.sources_of_reuse() == [twins.computed()[0].info.run_id]
+    assert len(duplicates.executions) == 1
+    assert duplicates.sources_of_reuse() == [duplicates.computed()[0].info.run_id]
 
 
 def test_of_two_mlflow_runs_at_once_without_the_backend_one_computes(

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mlflow
@@ -14,17 +14,18 @@ from processes import PATIENCE_SECONDS, run_words, started, wait_until
 from project_folder import LOCAL, PHASES, ProjectFolder
 
 from tests.servers.proxy import Proxy
+from tests.servers.stores import Store
 from tests.servers.tracking import TrackingServer
 
 pytestmark = pytest.mark.end_to_end
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[TrackingServer]:
-    running = TrackingServer(tmp_path_factory.mktemp("server"), empty_database)
-    running.start()
-    yield running
-    running.stop()
+@pytest.fixture
+def server(stores: Callable[[str], Store]) -> TrackingServer:
+    """Return the tracking server of this worker."""
+    running = stores("server").server
+    assert running is not None
+    return running
 
 
 @pytest.fixture
@@ -46,11 +47,10 @@ def use(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow.set_tracking_uri(url)
 
 
-def run(project: ProjectFolder, entry_point: str, **parameters: object) -> tuple[int | None, str]:
-    """`mlflow run -b phases` as a command of its own: how it ended and what it said."""
-    with started(project, *run_words(entry_point, PHASES, **parameters)) as running:
-        code = running.wait()
-        return code, running.text
+def run(project: ProjectFolder, entry_point: str, **parameters: object) -> tuple[int, str]:
+    """Run an entry point by `-b phases` in this process; return its exit code and what it printed."""
+    result = project.run(entry_point, PHASES, **parameters)
+    return result.exit_code, result.text
 
 
 def newest(phase: str) -> mlflow.entities.Run:
@@ -65,8 +65,8 @@ def newest(phase: str) -> mlflow.entities.Run:
 def test_the_main_path_works_over_http_with_artifacts_behind_the_server(
     served: ProjectFolder, server: TrackingServer
 ) -> None:
-    code, text = run(served, "main")
-    assert (code, served.executed()) == (0, list(PHASE_NAMES)), text
+    first = served.command(*run_words("main", PHASES))
+    assert (first.exit_code, served.executed()) == (0, list(PHASE_NAMES)), first.text
     last = newest("phase4")
     assert last.info.artifact_uri.startswith("mlflow-artifacts:")
     assert json.loads(server.file(last.info.run_id, "outputs/result.json").read_text()) == RESULT
@@ -76,24 +76,24 @@ def test_the_main_path_works_over_http_with_artifacts_behind_the_server(
     assert [newest(name).data.tags["phase.verdict"] for name in PHASE_NAMES] == ["reuse"] * 4
     assert f"{server.url}/#/experiments/" in text
 
-    states = json.loads(served.command("mlflow-phases", "status", "--json").text)
+    states = json.loads(served.cli("status", "--json").text)
     assert [(one["phase"], one["state"]) for one in states] == [(name, "up to date") for name in PHASE_NAMES]
 
     code, text = run(served, "phase1", start=5)
     assert (code, served.executed()) == (3, []), text
-    planned = json.loads(served.command("mlflow-phases", "plan", "phase1", "-P", "start=5", "--json").text)
+    planned = json.loads(served.cli("plan", "phase1", "-P", "start=5", "--json").text)
     (verdict,) = planned["phases"]
     assert verdict["action"] == "ask"
     assert [loss["phase"] for loss in verdict["invalidates"]] == ["phase4", "phase3", "phase2"]
 
     source = newest("phase2").data.tags["phase.reused_run_id"]
-    done = served.command("mlflow-phases", "quarantine", source, "--reason", "wrong labels")
+    done = served.cli("quarantine", source, "--reason", "wrong labels")
     assert done.exit_code == 0, done.text
-    planned = json.loads(served.command("mlflow-phases", "plan", "phase2", "--json").text)
+    planned = json.loads(served.cli("plan", "phase2", "--json").text)
     assert planned["phases"][0]["action"] != "reuse"
     assert "wrong labels" in planned["phases"][0]["reasons"][0]
-    assert served.command("mlflow-phases", "quarantine", source, "--lift").exit_code == 0
-    planned = json.loads(served.command("mlflow-phases", "plan", "phase2", "--json").text)
+    assert served.cli("quarantine", source, "--lift").exit_code == 0
+    planned = json.loads(served.cli("plan", "phase2", "--json").text)
     assert planned["phases"][0]["action"] == "reuse"
 
 
@@ -145,7 +145,7 @@ def test_a_slow_server_makes_a_phase_slower_and_nothing_else(
     assert code == 0, text
     code, text = run(served, "phase1")
     assert (code, served.executed()) == (0, ["phase1"]), text
-    assert served.command("mlflow-phases", "status").exit_code == 0
+    assert served.cli("status").exit_code == 0
     slow.close()
 
 

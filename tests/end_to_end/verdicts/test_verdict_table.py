@@ -1,4 +1,7 @@
-"""Each row of the verdict table, as a user meets it: through MLflow's local backend and through the plugin's."""
+"""Each row of the verdict table, as a user meets it, through the plugin's backend.
+
+tests/nightly repeats them through MLflow's local backend, and with scripts that do not import the plugin.
+"""
 
 import math
 from pathlib import Path
@@ -6,15 +9,15 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 from project_folder import LOCAL, PHASES, ProjectFolder
-from three_phases import WITH_PLUGIN, WITHOUT_PLUGIN, backdate, collected, finished, trained
+from three_phases import WITH_PLUGIN, backdate, collected, finished, trained
 
 pytestmark = pytest.mark.end_to_end
 
-WAYS = [
-    pytest.param((LOCAL, WITH_PLUGIN), id="local"),
-    pytest.param((PHASES, WITH_PLUGIN), id="phases"),
-    pytest.param((PHASES, WITHOUT_PLUGIN), id="phases-without_plugin"),
-]
+
+@pytest.fixture
+def way() -> tuple[str, dict[str, str]]:
+    """Return a route and the files of the project to go it with."""
+    return PHASES, WITH_PLUGIN
 
 
 def snapshot(run: Run) -> tuple[object, ...]:
@@ -23,7 +26,7 @@ def snapshot(run: Run) -> tuple[object, ...]:
 
 
 def invalidated(project: ProjectFolder) -> dict[str, str]:
-    """Entry point -> the run that took its place, of all runs marked as thrown away."""
+    """Entry point -> the run that took its place, of all superseded runs."""
     tags = [run.data.tags for run in project.runs()]
     return {one["mlflow.project.entryPoint"]: by for one in tags if (by := one.get("phase.invalidated_by"))}
 
@@ -31,7 +34,6 @@ def invalidated(project: ProjectFolder) -> dict[str, str]:
 # --- run ---
 
 
-@pytest.mark.parametrize("way", WAYS)
 def test_a_phase_that_was_never_run_is_run_and_recorded(
     project: ProjectFolder, way: tuple[str, dict[str, str]]
 ) -> None:
@@ -51,7 +53,7 @@ def test_a_phase_that_was_never_run_is_run_and_recorded(
     assert tags["phase.completed_at"].endswith("+00:00")
     assert tags["phase.hardware"]
     assert metrics["fidelity"] == 0.989
-    assert 0 < metrics["phase.duration_seconds"] < 120
+    assert 0 < metrics["phase.duration_seconds"] < 3600
     assert metrics["phase.cost_usd"] > 0
     assert (Path(run.info.artifact_uri) / "outputs" / "manifest.json").is_file()
     assert tags["environment"] == upstream, "PHASE_INPUT_COLLECT as the script saw it"
@@ -59,7 +61,6 @@ def test_a_phase_that_was_never_run_is_run_and_recorded(
     assert tags["argument"] == ("latest" if route == LOCAL else upstream)
 
 
-@pytest.mark.parametrize("way", WAYS)
 def test_a_poor_result_is_computed_anew_without_a_question(
     project: ProjectFolder, way: tuple[str, dict[str, str]]
 ) -> None:
@@ -78,7 +79,6 @@ def test_a_poor_result_is_computed_anew_without_a_question(
 # --- reuse ---
 
 
-@pytest.mark.parametrize("way", WAYS)
 def test_a_good_result_is_reused_as_a_new_run_that_leaves_the_old_one_untouched(
     project: ProjectFolder, way: tuple[str, dict[str, str]]
 ) -> None:
@@ -140,24 +140,24 @@ def test_a_reused_pipeline_nests_a_run_for_each_phase_below_its_own(project: Pro
 # --- ask: the quality leaves it open ---
 
 
-def test_a_result_between_poor_and_good_is_asked_about(project: ProjectFolder, route: str) -> None:
-    middling = trained(project, "0.8")
+def test_a_borderline_result_is_asked_about(project: ProjectFolder, route: str) -> None:
+    borderline = trained(project, "0.8")
 
     result = project.run("train", route)
 
     assert (result.exit_code, project.executed()) == (3, []), result.text
     assert "fidelity 0.8 lies between poor (0.7) and good (0.85)" in result.text
-    assert f"A) Keep train {middling.info.run_id[:8]}" in result.text
+    assert f"A) Keep train {borderline.info.run_id[:8]}" in result.text
     asked = project.newest("train")
     assert asked.info.status == "FAILED"
     assert asked.data.tags["phase.verdict"] == "ask"
-    assert snapshot(project.client.get_run(middling.info.run_id)) == snapshot(middling)
+    assert snapshot(project.client.get_run(borderline.info.run_id)) == snapshot(borderline)
 
 
-def test_a_middling_result_that_somebody_accepts_is_kept_and_feeds_what_follows(
+def test_a_borderline_result_that_somebody_accepts_is_kept_and_feeds_what_follows(
     project: ProjectFolder, route: str
 ) -> None:
-    middling = trained(project, "0.8")
+    borderline = trained(project, "0.8")
 
     kept = project.run("train", route, decide="reuse")
 
@@ -165,14 +165,14 @@ def test_a_middling_result_that_somebody_accepts_is_kept_and_feeds_what_follows(
     tags = project.newest("train").data.tags
     assert (tags["phase.verdict"], tags["phase.answer"]) == ("reuse", "A")
     assert tags["phase.answered_by"].endswith("(decide=reuse)")
-    assert tags["phase.reused_run_id"] == middling.info.run_id
+    assert tags["phase.reused_run_id"] == borderline.info.run_id
 
     assert project.run("report", route).exit_code == 0
     assert project.executed() == ["report"]
-    assert project.newest("report").data.tags["phase.input.train"] == middling.info.run_id
+    assert project.newest("report").data.tags["phase.input.train"] == borderline.info.run_id
 
 
-def test_a_middling_result_that_somebody_rejects_is_marked_as_thrown_away(project: ProjectFolder, route: str) -> None:
+def test_a_borderline_result_that_somebody_rejects_is_superseded(project: ProjectFolder, route: str) -> None:
     trained(project, "0.8")
 
     result = project.run("main", route, decide="rerun")
@@ -193,7 +193,6 @@ def test_a_failed_gate_is_asked_about(project: ProjectFolder, route: str) -> Non
     assert "gate 'fidelity > identity_fidelity' failed: 0.989 against 0.996" in result.text
 
 
-@pytest.mark.parametrize("way", WAYS)
 def test_a_metric_that_was_never_logged_is_asked_about(project: ProjectFolder, way: tuple[str, dict[str, str]]) -> None:
     route, files = way
     run = trained(project, "never", files=files)
@@ -239,7 +238,7 @@ def test_a_result_made_from_other_inputs_is_asked_about(
         moment = run.data.tags["phase.completed_at"][:19].replace("T", " ")
         assert f"{run.info.run_id[:8]} of {moment} UTC" in result.text
     assert "its output differs" in result.text
-    # The tag of who threw it away is history, not a verdict: keeping it is still offered.
+    # The tag of the run that superseded it is history, not a verdict: keeping it is still offered.
     assert project.run("train", route, decide="reuse").exit_code == 0
     assert project.newest("train").data.tags["phase.reused_run_id"] == trained.info.run_id
     assert project.executed() == []
@@ -285,10 +284,10 @@ def test_inputs_older_than_max_age_are_asked_about(project: ProjectFolder, route
     assert project.executed() == []
 
 
-# --- ask: good work hangs on it ---
+# --- ask: good work depends on it ---
 
 
-def test_running_a_phase_that_good_runs_hang_on_is_asked_about_with_what_that_would_cost(
+def test_running_a_phase_that_good_runs_depend_on_is_asked_about_with_what_that_would_cost(
     project: ProjectFolder, route: str
 ) -> None:
     finished(project)
@@ -316,7 +315,7 @@ def test_running_a_phase_that_good_runs_hang_on_is_asked_about_with_what_that_wo
         assert project.output(run), f"{name} is marked, not removed"
 
 
-def test_work_that_hangs_on_a_phase_by_equal_bytes_counts_as_well(project: ProjectFolder, route: str) -> None:
+def test_work_that_depends_on_a_phase_by_equal_bytes_counts_as_well(project: ProjectFolder, route: str) -> None:
     trained = finished(project).newest("train")
     assert project.run("collect", route, decide="rerun").exit_code == 0
     assert project.executed() == ["collect"]
@@ -336,7 +335,7 @@ def test_work_that_hangs_on_a_phase_by_equal_bytes_counts_as_well(project: Proje
 
 def test_a_quarantined_run_is_not_reused_until_the_quarantine_is_lifted(project: ProjectFolder, route: str) -> None:
     spoilt = finished(project).newest("train").info.run_id
-    done = project.command("mlflow-phases", "quarantine", spoilt, "--reason", "wrong labels")
+    done = project.cli("quarantine", spoilt, "--reason", "wrong labels")
     assert done.exit_code == 0, done.text
 
     assert project.run("train", route).exit_code == 0

@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+from mlflow_plugin.testing import empty_database
 from tests.nightly.faults import damage, outages
 from tests.nightly.faults.kills import Tally, kill_trial
-from tests.nightly.faults.training import Training, make_duplicate
+from tests.nightly.faults.training import Training, make_reference
 from tests.servers.proxy import Proxy
 from tests.servers.shared import end_shared
-from tests.servers.stores import STORES, Store, make_empty_database, open_store
+from tests.servers.stores import STORES, Store, open_store
 
 BROKEN = "a promise was broken"
 _SAY_EVERY_SECONDS = 10.0
@@ -41,7 +42,7 @@ def main() -> int:
     tallies: dict[str, Tally] = {}
     outcomes: dict[str, dict[str, str]] = {}
     try:
-        database = make_empty_database(root / "template.db")
+        database = empty_database()
         for name in given.store or STORES:
             with open_store(name, root / name, database) as store:
                 numbers = range(given.trials) if given.only is None else range(given.only, given.only + 1)
@@ -63,7 +64,7 @@ def main() -> int:
 
 def disturb(store: Store, folder: Path, database: Path, rng: Random, outage: float) -> Iterator[tuple[str, str]]:
     """Everything but kills that this store can suffer, and how the training came through."""
-    long = make_duplicate(store, folder / "damage-twin", steps=damage.STEPS)
+    long = make_reference(store, folder / "damage-reference", steps=damage.STEPS)
     yield f"{len(damage.DAMAGES)} kinds of damage", outcome(lambda: damage.every_kind(store, folder / "damage", long))
     if store.remote_port:
         yield from _disturb_remote(store, folder, rng, outage)
@@ -72,28 +73,28 @@ def disturb(store: Store, folder: Path, database: Path, rng: Random, outage: flo
 
 
 def _disturb_remote(store: Store, folder: Path, rng: Random, outage: float) -> Iterator[tuple[str, str]]:
-    twin = make_duplicate(store, folder / "points", counting=True)
+    reference = make_reference(store, folder / "points", counting=True)
     with closing(Proxy(store.remote_port)) as proxy:
-        training = Training(store.through(proxy), folder / "outage", twin)
+        training = Training(store.through(proxy), folder / "outage", reference)
         yield f"unreachable for {outage:.0f} s", outcome(lambda: outages.unreachable(training, proxy, outage))
     if store.server:
         for number in range(1, 6):
-            killed = Training(store, folder / f"server-{number}", twin)
+            killed = Training(store, folder / f"server-{number}", reference)
             yield f"server killed and restarted ({number})", outcome(partial(outages.server_killed, killed, rng))
 
 
 def _disturb_local(store: Store, folder: Path, database: Path) -> Iterator[tuple[str, str]]:
-    allowed = Training(store, folder / "permission", make_duplicate(store, folder / "permission-twin"))
+    allowed = Training(store, folder / "permission", make_reference(store, folder / "permission-reference"))
     yield "permission lost", outcome(lambda: outages.permission_lost(allowed))
     wide = {"width": outages.WIDE}
-    twin, disk = make_duplicate(store, folder / "wide-twin", **wide), folder / "disk"
+    reference, disk = make_reference(store, folder / "wide-reference", **wide), folder / "disk"
     # Stores of their own: the database of this one may be larger than a file is allowed to grow to.
     with open_store("local", folder / "limited", database) as fresh:
-        limited = Training(fresh, folder / "limit", twin, **wide)
+        limited = Training(fresh, folder / "limit", reference, **wide)
         yield "files may not grow", outcome(lambda: outages.no_file_may_grow(limited))
     with outages.small_disk(disk, 64) as mounted, open_store("local", disk, database) as small:
         if mounted:
-            full = Training(small, folder / "full", twin, **wide)
+            full = Training(small, folder / "full", reference, **wide)
             yield "disk full, database and all", outcome(lambda: outages.full_disk(full, disk, 0))
 
 
@@ -107,12 +108,12 @@ def outcome(fault: Callable[[], str]) -> str:
 
 
 def kill_often(store: Store, folder: Path, seed: int, numbers: range, keep: bool = False) -> Tally:
-    """Kills that many trainings. Each is drawn by seed, store and its number alone, so that it can be repeated."""
+    """Kill that many trainings. Each is drawn by seed, store and its number alone, so that it can be repeated."""
     began = said = time.monotonic()
-    tally, twin = Tally(), make_duplicate(store, folder, counting=True)
+    tally, reference = Tally(), make_reference(store, folder, counting=True)
     for number in numbers:
         try:
-            kill_trial(store, folder / str(number), twin, Random(f"{seed}-{store.name}-{number}"), tally)
+            kill_trial(store, folder / str(number), reference, Random(f"{seed}-{store.name}-{number}"), tally)
         except AssertionError as error:
             tally.failures.append(f"{store.name} {number}: {error}")
             print(tally.failures[-1], file=sys.stderr)

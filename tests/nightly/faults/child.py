@@ -42,7 +42,7 @@ class Settings:
 
 
 def start(settings: Settings) -> BaseProcess:
-    """Starts it beside this process. The exit code is the script's own, or minus the signal that ended it."""
+    """Start it beside this process. The exit code is the script's own, or minus the signal that ended it."""
     context = get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     process = context.Process(target=execute, args=(settings,), daemon=True)
@@ -77,7 +77,7 @@ def execute(settings: Settings) -> None:
 
 
 def _obey_permissions() -> None:
-    """Gives up root's right to pass over the permissions of files, for this process and its threads."""
+    """Give up root's right to pass over the permissions of files, for this process and its threads."""
     override, search = 1, 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)

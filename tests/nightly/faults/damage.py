@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tests.nightly.faults.training import Training, Twin
+from tests.nightly.faults.training import Reference, Training
 from tests.servers.stores import BucketFiles, FolderFiles, Store
 
 Files = FolderFiles | BucketFiles
@@ -75,20 +75,20 @@ def needed_files(files: Files, step: int) -> set[str]:
     return own | {f"checkpoints/{path}" for path in manifest.get("references", {})}
 
 
-def interrupted(store: Store, folder: Path, twin: Twin) -> Training:
+def interrupted(store: Store, folder: Path, reference: Reference) -> Training:
     """A training killed in its last step, with a checkpoint after each before."""
-    training = Training(store, folder, twin, PHASE, steps=STEPS, every=1)
+    training = Training(store, folder, reference, PHASE, steps=STEPS, every=1)
     training.start(hold_at=STEPS - 1).wait_held(STEPS - 1, STEPS - 1)
     training.kill()
     return training
 
 
-def damaged(store: Store, folder: Path, twin: Twin, *kinds: str) -> Training:
-    """Damages the newest checkpoints, one kind each from the newest back, and lets the training finish.
+def damaged(store: Store, folder: Path, reference: Reference, *kinds: str) -> Training:
+    """Damage the newest checkpoints, one kind each from the newest back, and let the training finish.
 
     Raises AssertionError unless it goes on from the newest that was left alone, and says what it passed over.
     """
-    training = interrupted(store, folder, twin)
+    training = interrupted(store, folder, reference)
     files = store.files(training.last.run_id)
     hurt = [STEPS - 1 - number for number in range(len(kinds))]
     for step, kind in zip(hurt, kinds, strict=True):
@@ -101,9 +101,9 @@ def damaged(store: Store, folder: Path, twin: Twin, *kinds: str) -> Training:
     return training
 
 
-def every_kind(store: Store, folder: Path, twin: Twin) -> str:
+def every_kind(store: Store, folder: Path, reference: Reference) -> str:
     """All kinds of damage at once, one checkpoint each; how the training came through."""
-    training = damaged(store, folder, twin, *DAMAGES)
+    training = damaged(store, folder, reference, *DAMAGES)
     return f"passed over {len(DAMAGES)} checkpoints, went on from step {min(training.last.steps)}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from tests.nightly.faults.points import Fault, Point
-from tests.nightly.faults.training import Training, Twin
+from tests.nightly.faults.training import Reference, Training
 from tests.servers.process import wait_until
 from tests.servers.stores import Store
 
@@ -31,9 +31,9 @@ class Tally:
         return sum(promise in failure for failure in self.failures)
 
 
-def kill_trial(store: Store, folder: Path, twin: Twin, rng: Random, tally: Tally) -> None:
-    """Kills a training one to three times, then lets it finish. Raises AssertionError when a promise was broken."""
-    training = Training(store, folder, twin)
+def kill_trial(store: Store, folder: Path, reference: Reference, rng: Random, tally: Tally) -> None:
+    """Kill a training one to three times, then let it finish. Raises AssertionError when a promise was broken."""
+    training = Training(store, folder, reference)
     tally.trials += 1
     for crash in range(rng.choice(_CRASHES)):
         kind = rng.choice(KINDS)
@@ -54,19 +54,19 @@ def kill_trial(store: Store, folder: Path, twin: Twin, rng: Random, tally: Tally
 
 
 def _killed(training: Training, kind: str, rng: Random, resuming: bool) -> bool:
-    """Starts an execution that is killed; False when it ended before."""
-    twin = training.twin
-    assert twin is not None
+    """Start an execution that is killed; False when it ended before."""
+    reference = training.reference
+    assert reference is not None
     if kind == "clock":
         execution = training.start()
         if resuming and rng.random() < 0.5:
-            time.sleep(rng.uniform(0, 1.2 * twin.starting))
+            time.sleep(rng.uniform(0, 1.2 * reference.starting))
         else:
             wait_until(lambda: execution.steps or execution.process.exitcode is not None, "the first step", pause=0.001)
-            time.sleep(rng.uniform(0, 1.2 * twin.training))
+            time.sleep(rng.uniform(0, 1.2 * reference.training))
         execution.process.kill()
     else:
-        execution = training.start(Fault(draw(twin.resumed_points if resuming else twin.points, kind, rng)))
+        execution = training.start(Fault(draw(reference.resumed_points if resuming else reference.points, kind, rng)))
     code = execution.wait()
     assert code in (0, -9), f"it ended with {code}: {execution.text[-3000:]}"
     return code == -9

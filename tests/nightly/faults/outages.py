@@ -28,12 +28,12 @@ def held(training: Training, *, ordinary: bool = False) -> Execution:
 
 
 def went_on(training: Training) -> str:
-    """Sees a disturbed execution to its end and, where it did not get through, has it done by another; how it was.
+    """See a disturbed execution to its end and, where it did not get through, has it done by another; how it was.
 
     Raises AssertionError when a promise was broken or the end came without a plain message.
     """
     disturbed = training.last
-    code = disturbed.wait(300)
+    code = disturbed.wait()
     training.judge()
     if disturbed.finished:
         return "went on by itself"
@@ -56,7 +56,7 @@ def no_file_may_grow(training: Training) -> str:
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[bool]:
-    """Mounts a disk of that size at a folder, where this process may; False where it may not."""
+    """Mount a disk of that size at a folder, where this process may; False where it may not."""
     folder.mkdir(parents=True, exist_ok=True)
     words = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     mounted = subprocess.run(words, capture_output=True, check=False).returncode == 0
@@ -78,7 +78,7 @@ def full_disk(training: Training, disk: Path, room: int) -> str:
         except OSError:
             file.truncate(max(0, file.tell() - room))
     execution.release()
-    execution.wait(300)
+    execution.wait()
     filler.unlink()
     return went_on(training)
 
@@ -91,7 +91,7 @@ def permission_lost(training: Training) -> str:
     for path in folders:
         path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     execution.release()
-    execution.wait(300)
+    execution.wait()
     for path in folders:
         path.chmod(stat.S_IRWXU)
     return went_on(training)
@@ -99,11 +99,11 @@ def permission_lost(training: Training) -> str:
 
 def server_killed(training: Training, rng: Random) -> str:
     """The server dies when it is asked for the n-th time, and is started again at once."""
-    server, twin = training.store.server, training.twin
+    server, reference = training.store.server, training.reference
     assert server is not None
-    assert twin is not None
+    assert reference is not None
     told = training.folder / "told"
-    asked = twin.points["requests:Session.send"]
+    asked = reference.points["requests:Session.send"]
     training.start(Fault(Point("requests:Session.send", rng.randint(asked // 3, asked)), tell=str(told)))
     wait_until(lambda: told.exists() or training.last.process.exitcode is not None, "the server is asked")
     server.stop()
@@ -117,5 +117,5 @@ def unreachable(training: Training, proxy: Proxy, seconds: float) -> str:
     proxy.cut()
     execution.release()
     time.sleep(seconds)
-    proxy.mend()
+    proxy.restore()
     return went_on(training)

@@ -81,7 +81,7 @@ class Fault:
 
 
 def arm(fault: Fault) -> None:
-    """Lets a fault happen in this process, once its point is reached in whatever thread."""
+    """Let a fault happen in this process, once its point is reached in whatever thread."""
     if ".py:" in fault.point.where:
         lines = Counter[str]()
         _trace(lambda line: fault.happen() if _reached(lines, line, fault.point) else None)
@@ -102,7 +102,7 @@ def _reached(counts: Counter[str], name: str, point: Point) -> bool:
 
 
 def count_points(into: Path) -> Callable[[], None]:
-    """Counts how often each point is passed from now on; the function returned writes that down, as JSON."""
+    """Count how often each point is passed from now on; the function returned writes that down, as JSON."""
     counts = Counter[str]()
 
     def note(name: str, after: bool = False) -> None:

@@ -73,7 +73,7 @@ class Execution:
         return int(self.process.exitcode or 0)
 
     def release(self) -> None:
-        """Lets a script go on that was held at a step."""
+        """Let a script go on that was held at a step."""
         (self.folder / "hold").unlink()
 
     def wait_held(self, step: int, saved: int | None = None) -> None:
@@ -87,7 +87,7 @@ class Execution:
 
 
 @dataclass
-class Twin:
+class Reference:
     """What the training gives when nothing happens to it."""
 
     steps: Mapping[int, str]
@@ -106,9 +106,9 @@ class Training:
     """
 
     def __init__(
-        self, store: Store, folder: Path, twin: Twin | None = None, phase: str = "train", **parameters: int
+        self, store: Store, folder: Path, reference: Reference | None = None, phase: str = "train", **parameters: int
     ) -> None:
-        self.store, self.folder, self.twin, self.phase = store, folder, twin, phase
+        self.store, self.folder, self.reference, self.phase = store, folder, reference, phase
         self.parameters = {"seed": 0, "steps": 10, "every": 2, "width": 128, **parameters}
         self.experiment = store.new_experiment()
         self.executions: list[Execution] = []
@@ -128,7 +128,7 @@ class Training:
         ordinary: bool = False,
         variables: Mapping[str, str] | None = None,
     ) -> Execution:
-        """Starts the script on a new run."""
+        """Start the script on a new run."""
         folder = self.folder / str(len(self.executions))
         (folder / "tmp").mkdir(parents=True)
         tags = {"mlflow.project.entryPoint": self.phase}
@@ -145,33 +145,35 @@ class Training:
         return self.last
 
     def judge(self) -> None:
-        """After an execution has ended: it began where it should, and never held a state that the twin did not hold.
+        """Judge an execution that has ended: it began where it should, and held only states of the reference.
 
         Raises AssertionError saying which of the promises was broken.
         """
-        done, twin = self.last, self.twin
-        assert twin is not None
+        done, reference = self.last, self.reference
+        assert reference is not None
         steps = done.steps
         if steps:
             first = min(steps)
             assert first >= self.announced, (
                 f"lost: step {self.announced} was saved, and it went on from {first}. It said: {done.text[-2000:]}"
             )
-            wrong = [step for step, digest in steps.items() if twin.steps[step] != digest]
+            wrong = [step for step, digest in steps.items() if reference.steps[step] != digest]
             assert not wrong, f"bad state: at step {wrong[0]} it is not that of the uninterrupted run"
         self.announced = max(self.announced, done.announced)
         if done.result_run_id:
             self.judge_result()
 
     def judge_result(self) -> None:
-        assert self.twin is not None
+        assert self.reference is not None
         result, histories = self.result(), self.histories()
-        assert result == self.twin.result, "result: its outputs are not those of the uninterrupted run"
+        assert result == self.reference.result, "result: its outputs are not those of the uninterrupted run"
         for name, history in histories.items():
-            assert history == self.twin.histories[name], f"result: the history of {name} is not the uninterrupted run's"
+            assert history == self.reference.histories[name], (
+                f"result: the history of {name} is not the uninterrupted run's"
+            )
 
     def finish(self, executions: int = 1) -> Execution:
-        """Executes it undisturbed until it is done. Raises AssertionError when that takes more executions."""
+        """Execute it undisturbed until it is done. Raises AssertionError when that takes more executions."""
         for _ in range(executions):
             code = self.start().wait()
             self.judge()
@@ -181,7 +183,7 @@ class Training:
         raise AssertionError(f"undisturbed, it does not finish: {self.last.text[-3000:]}")
 
     def kill(self) -> None:
-        """Kills the last execution at once."""
+        """Kill the last execution at once."""
         self.last.process.kill()
         self.last.wait()
         self.judge()
@@ -198,28 +200,31 @@ class Training:
         }
 
 
-def make_duplicate(store: Store, folder: Path, *, counting: bool = False, **parameters: int) -> Twin:
-    """Executes a training without disturbing it. With `counting` it is told as well which points it passes, here and
+def make_reference(store: Store, folder: Path, *, counting: bool = False, **parameters: int) -> Reference:
+    """Execute a training without disturbing it. With `counting` it is told as well which points it passes, here and
     when it goes on from a checkpoint.
     """
-    alone = Training(store, folder / "twin", **parameters)
+    alone = Training(store, folder / "reference", **parameters)
     code = alone.start(counting=counting).wait()
     assert code == 0, f"undisturbed, the training fails: {alone.last.text[-3000:]}"
-    twin = Twin(alone.last.steps, alone.result(), alone.histories())
+    reference = Reference(alone.last.steps, alone.result(), alone.histories())
     if counting:
-        twin.points = _points(alone.last)
-        resumed = Training(store, folder / "resumed", twin, **parameters)
+        reference.points = _points(alone.last)
+        resumed = Training(store, folder / "resumed", reference, **parameters)
         steps, every = resumed.parameters["steps"], resumed.parameters["every"]
         began = time.monotonic()
         held = resumed.start(hold_at=steps - every)
         held.wait_held(steps - every, steps - every)
         reached = [float(str(one["at"])) for one in held.reported]
-        twin.starting, twin.training = reached[0] - began, (reached[-1] - reached[0]) * steps / (steps - every)
+        reference.starting, reference.training = (
+            reached[0] - began,
+            (reached[-1] - reached[0]) * steps / (steps - every),
+        )
         resumed.kill()
         assert resumed.start(counting=True).wait() == 0, resumed.last.text[-3000:]
         resumed.judge()
-        twin.resumed_points = _points(resumed.last)
-    return twin
+        reference.resumed_points = _points(resumed.last)
+    return reference
 
 
 def _points(execution: Execution) -> Mapping[str, int]:

@@ -62,9 +62,7 @@ print(peak - before)
 """
 
 
-@pytest.mark.parametrize(
-    ("dropout", "checkpointing"), [(0.05, False), pytest.param(0.0, True, marks=pytest.mark.nightly)]
-)
+@pytest.mark.parametrize(("dropout", "checkpointing"), [(0.05, False)])
 def test_the_estimate_is_near_what_training_takes(tmp_path: Path, dropout: float, checkpointing: bool) -> None:
     hidden, layers, vocabulary, rank, batch, length = 512, 4, 8192, 16, 4, 128
     figures = [hidden, layers, vocabulary, rank, dropout, int(checkpointing), batch, length]

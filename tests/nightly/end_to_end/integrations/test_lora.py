@@ -1,4 +1,9 @@
-"""A LoRA fine-tune of a real language model, killed with -9 and gone on with."""
+"""A LoRA fine-tune of a real language model, killed with -9 and resumed.
+
+Cheaper siblings: test_an_interrupted_lora_goes_on_and_its_checkpoints_hold_no_base_weights in
+tests/store/integrations/test_transformers.py, with a tiny model in one process, and
+tests/end_to_end/integrations/test_several_processes.py, whose processes are killed.
+"""
 
 import os
 import runpy
@@ -15,8 +20,6 @@ from mlflow.tracking import MlflowClient
 from processes import wait_until
 
 from mlflow_plugin.samples.smollm2 import smollm2_folder
-
-pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 MLPROJECT = """\
 name: NAME
@@ -100,7 +103,7 @@ class Project:
         return run_id
 
     def killed(self, checkpoint: str, hold_at: int) -> None:
-        """Starts the script in a process of its own and kills that once a checkpoint is complete."""
+        """Start the script in a process of its own and kill that once a checkpoint is complete."""
         run_id = self.new_run()
         process = subprocess.Popen(
             [sys.executable, "train.py", str(self.model)],
@@ -119,7 +122,7 @@ class Project:
             process.wait()
 
     def finished(self, patch: pytest.MonkeyPatch) -> Run:
-        """Runs the script in this process, which has the libraries loaded already."""
+        """Run the script in this process, which has the libraries loaded already."""
         run_id = self.new_run()
         with patch.context() as here:
             here.chdir(self.folder)
@@ -144,13 +147,13 @@ def test_a_killed_fine_tune_of_smollm2_ends_as_if_it_had_not_been(
         users.delenv("XDG_CACHE_HOME")
         model = smollm2_folder()
     torch.set_num_threads(1)
-    victim, twin = Project(tmp_path / "victim", model), Project(tmp_path / "twin", model)
+    victim, reference = Project(tmp_path / "victim", model), Project(tmp_path / "reference", model)
     victim.killed("step-000004", hold_at=5)
     resumed = victim.finished(monkeypatch)
-    uninterrupted = twin.finished(monkeypatch)
+    uninterrupted = reference.finished(monkeypatch)
 
     assert resumed.data.tags["phase.verdict"] == "resume"
-    assert victim.history(resumed) == twin.history(uninterrupted)
+    assert victim.history(resumed) == reference.history(uninterrupted)
     assert [step for step, _ in victim.history(resumed)["loss"]] == [1, 2, 3, 4, 5, 6]
     assert resumed.data.tags["phase.output_digest"] == uninterrupted.data.tags["phase.output_digest"]
     files = [file for file in Path(uninterrupted.info.artifact_uri, "checkpoints").rglob("*") if file.is_file()]

@@ -1,4 +1,7 @@
-"""A training that two processes began and one ends."""
+"""A training that two processes began and one ends.
+
+Cheaper siblings: tests/projects/lora_retraining/test_several_processes.py and test_train_phase.py.
+"""
 
 import os
 import signal
@@ -13,13 +16,11 @@ from lora_project import LoraProject
 from processes import wait_until
 from safetensors.torch import load_file
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 MODULES = os.pathsep.join([str(ROOT), str(ROOT / "projects/lora_retraining")])
 GIVEN = ("--epochs", "10", "--batch-size", "4", "--accumulation", "2", "--packing", "grouped", "--dtype", "float32")
 
 
-@pytest.mark.end_to_end
-@pytest.mark.nightly
 def test_one_process_goes_on_where_two_were_killed(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     project = LoraProject(tmp_path / "project", monkeypatch)
     # The number of processes is no parameter here, as it is ignored in the real project.
