@@ -2,11 +2,11 @@
 
 import click
 
-from mlflow_plugin.cli.cleaning import gc
+from mlflow_plugin.cli.decisions import answer, quarantine, rollback
+from mlflow_plugin.cli.garbage_collection import gc
 from mlflow_plugin.cli.group import PhasesGroup
-from mlflow_plugin.cli.looking import compare, doctor, plan, status
-from mlflow_plugin.cli.marking import answer, quarantine, rollback
-from mlflow_plugin.cli.reporting import log, report, state
+from mlflow_plugin.cli.inspection import compare, doctor, plan, status
+from mlflow_plugin.cli.reports import log, report, state
 
 
 @click.group(cls=PhasesGroup, context_settings={"help_option_names": ["-h", "--help"]})
