@@ -50,11 +50,11 @@ def state(output: Path, project: str) -> None:
 @project_options
 def report(output: Path, runs: int, project: str) -> None:
     """Writes one HTML file with all that the page shows, to keep or to send to someone. It needs no network."""
-    from mlflow_plugin.progress import said_now_and_then
+    from mlflow_plugin.progress import report_periodically
     from mlflow_plugin.reports.files import write_whole
     from mlflow_plugin.reports.html_report import report_html
 
-    with said_now_and_then(lambda: "reading the runs for the report"):
+    with report_periodically(lambda: "reading the runs for the report"):
         text = report_html(history_of(project), runs_at_most=runs)
     write_whole(output, text)
     click.echo(f"{output} written ({len(text.encode()) / 1e6:.1f} MB)")
