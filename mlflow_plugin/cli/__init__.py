@@ -12,9 +12,11 @@ from mlflow_plugin.cli.reports import log, report, state
 @click.group(cls=PhasesGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mlflow-phases")
 def main() -> None:
-    """What was done, what would be done, and what that would throw away.
+    """Inspect the phases of an MLflow project, and decide on their runs.
 
-    The tracking store is the one that MLflow uses: set MLFLOW_TRACKING_URI, or work in the folder that holds it.
+    The commands read the tracking store that MLflow uses. To name another set MLFLOW_TRACKING_URI, or start in the
+    folder that holds the store. Start with `mlflow-phases plan` and `mlflow-phases status` in the folder of the
+    MLproject file.
     """
 
 

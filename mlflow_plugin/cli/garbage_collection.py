@@ -1,4 +1,4 @@
-"""The command that removes checkpoints: gc."""
+"""The command that removes checkpoints which no run needs any more: gc."""
 
 import json
 
@@ -9,18 +9,31 @@ from mlflow_plugin.errors import PhaseError
 
 
 @click.command()
-@click.option("--delete", is_flag=True, help="Remove it. Without, it is only shown.")
-@click.option("--keep-last", type=click.IntRange(1), default=1, show_default=True, help="Of complete runs: the newest.")
-@click.option("--keep-best", type=click.IntRange(0), default=1, show_default=True, help="Of complete runs: the best.")
-@click.option("--keep-every", type=click.IntRange(1), help="Of complete runs: one every so many steps.")
-@click.option("--also-used", is_flag=True, help="Also of runs that others were made from or that others name.")
+@click.option("--delete", is_flag=True, help="Remove the checkpoints. Without it they are only listed.")
+@click.option(
+    "--keep-last",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Keep this many of the newest checkpoints of a complete run.",
+)
+@click.option(
+    "--keep-best",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Keep this many of the best checkpoints of a complete run.",
+)
+@click.option("--keep-every", type=click.IntRange(1), help="Keep one checkpoint of a complete run every so many steps.")
+@click.option("--also-used", is_flag=True, help="Include runs that other runs were made from or refer to.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @project_options
 def gc(delete: bool, also_used: bool, as_json: bool, project: str, **keep: int | None) -> None:
-    """Which checkpoints nobody will go on from, and how many bytes they take. Removes them with --delete.
+    """List or remove checkpoints that no run needs.
 
-    Of interrupted runs those stay that the MLproject file says. Running and quarantined runs are left alone. Outputs
-    are never touched.
+    It lists the checkpoints that no run will resume from, with their sizes, and removes them with --delete. For
+    interrupted runs the MLproject file says how many stay. Running and quarantined runs keep all. Outputs are never
+    removed.
     """
     from mlflow_plugin.checkpoints.garbage_collection import GarbageCollection
     from mlflow_plugin.cli.tables import garbage_table
@@ -29,9 +42,9 @@ def gc(delete: bool, also_used: bool, as_json: bool, project: str, **keep: int |
 
     history = history_of(project)
     collection = GarbageCollection(history, CheckpointPolicy(**keep), also_used=also_used)  # type: ignore[arg-type]
-    found = list(collection.collect(Records(history.client)) if delete else collection.look())
+    garbage = list(collection.collect(Records(history.client)) if delete else collection.look())
     click.echo(
-        json.dumps([one.to_dict() for one in found], indent=2) if as_json else garbage_table(found, deleted=delete)
+        json.dumps([one.to_dict() for one in garbage], indent=2) if as_json else garbage_table(garbage, deleted=delete)
     )
-    if troubles := [one.trouble for one in found if one.trouble]:
-        raise PhaseError("; ".join(troubles))
+    if errors := [one.trouble for one in garbage if one.trouble]:
+        raise PhaseError("; ".join(errors))
