@@ -1,6 +1,13 @@
-"""Decides before a phase of an MLflow Project runs: reuse, resume, run, wait or ask."""
+"""Decide before a phase of an MLflow Project runs: reuse, resume, run, wait or ask."""
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    raise ImportError(
+        "mlflow-phases does not run on Windows, because the file locks and signals that it needs are POSIX: "
+        "use Linux, macOS or the Windows Subsystem for Linux (WSL)."
+    )
 
 if TYPE_CHECKING:
     from mlflow_plugin.decision.lookup import find_reusable, plan
@@ -23,7 +30,7 @@ __all__ = [
     "start_phase",
 ]
 
-_HOME = {
+_FOLDERS = {
     "ActivePhase": "phase.active",
     "NeedsAnswer": "errors",
     "Option": "decision.verdict",
@@ -37,7 +44,7 @@ _HOME = {
     "start_phase": "phase.start",
 }
 _RENAMED = {"Loss": "SupersededRun"}
-"""Public names of version 0.1. They warn, and go in version 0.3."""
+"""Public names of version 0.1. They warn, and version 0.3 removes them."""
 
 
 def __getattr__(name: str) -> Any:
@@ -47,8 +54,8 @@ def __getattr__(name: str) -> Any:
 
         warnings.warn(f"mlflow_plugin.{name} is now {_RENAMED[name]}", DeprecationWarning, stacklevel=2)
         name = _RENAMED[name]
-    if name not in _HOME:
+    if name not in _FOLDERS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_FOLDERS[name]}"), name)

@@ -2,7 +2,7 @@
 
 
 class PhaseError(Exception):
-    """Something a person can mend. Shown as one message, never as a traceback."""
+    """An error that a person can fix. The commands show it as one message, never as a traceback."""
 
     exit_code = 1
 
@@ -14,22 +14,22 @@ class UsageError(PhaseError):
 
 
 class NeedsAnswer(PhaseError):
-    """A question is open and nobody is there to answer it. The message lists the command for each option."""
+    """A question is open, and no person is there to answer it. The message lists the command for each option."""
 
     exit_code = 3
 
 
 class NewerFormatError(PhaseError):
-    """Something in the store was written by a newer version of this package. It is not damaged."""
+    """An entry of the store was written by a newer version of this package. It is not damaged."""
 
 
 class TakenOverError(PhaseError):
-    """Another run has taken this work over while this process stood still; it must not write any more."""
+    """Another run took this work over while this process was stopped. This process must not write any more."""
 
 
 def store_trouble(error: Exception) -> PhaseError:
-    """What to tell of a tracking store that does not answer, or not as it should."""
+    """Return the error for a tracking store that does not answer, or answers with an error."""
     return PhaseError(
         f"the tracking store does not answer as it should: {' '.join(str(error).split())[:500]}. "
-        "See that it is up and that MLFLOW_TRACKING_URI names it, then do the same again; what was recorded is kept."
+        "See that it is up and that MLFLOW_TRACKING_URI names it, then repeat the command. Recorded results are kept."
     )

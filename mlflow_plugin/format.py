@@ -5,7 +5,7 @@ from datetime import datetime
 
 
 def describe_duration(seconds: float) -> str:
-    """A duration for people; seconds are shown below ten minutes.
+    """Return a duration in words; seconds are shown below ten minutes.
 
     >>> [describe_duration(s) for s in (0.2, 48, 90, 660, 7500, 200_000)]
     ['less than 1 s', '48 s', '1 min 30 s', '11 min', '2 h 05 min', '2 d 08 h']
@@ -30,7 +30,7 @@ def describe_duration(seconds: float) -> str:
 
 
 def describe_cost(usd: float) -> str:
-    """A sum in US dollars for people; cents are shown below ten dollars.
+    """Return a sum of US dollars in words; cents are shown below ten dollars.
 
     >>> [describe_cost(usd) for usd in (0, 0.004, 0.43, 30, 1234.5)]
     ['$0', '< $0.01', '$0.43', '$30', '$1,234']
@@ -45,21 +45,31 @@ def describe_cost(usd: float) -> str:
 
 
 def approximately(seconds: float) -> str:
-    """An expected duration in words."""
-    shown = describe_duration(seconds)
-    return shown if shown.startswith("less") else f"about {shown}"
+    """Return an expected duration in words.
+
+    >>> [approximately(seconds) for seconds in (0.2, 90, float("inf"))]
+    ['less than 1 s', 'about 1 min 30 s', 'an unknown time']
+    """
+    if not math.isfinite(seconds):
+        return "an unknown time"
+    text = describe_duration(seconds)
+    return text if text.startswith("less") else f"about {text}"
 
 
 def clock(moment: datetime) -> str:
-    """A time as people see it; UTC."""
+    """Return a UTC time to the second.
+
+    >>> clock(datetime(2026, 3, 1, 9, 30))
+    '2026-03-01 09:30:00 UTC'
+    """
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def short(run_id: str) -> str:
-    """A run id as people see it: its first eight characters."""
+    """Return the first eight characters of a run id, as people see it."""
     return run_id[:8]
 
 
 def finite(value: float | None) -> float | None:
-    """A number as JSON can hold it: there is no NaN in JSON."""
+    """Return a number as JSON can hold it: None for NaN and infinity, which JSON lacks."""
     return value if value is not None and math.isfinite(value) else None

@@ -1,4 +1,7 @@
-"""Several phases in order, in one process: each decided, and only those computed that need it."""
+"""`python -m mlflow_plugin.pipeline`: the command of a pipeline entry point in an MLproject file.
+
+It decides on each phase in order and computes those that need it. The command stands in users' MLproject files.
+"""
 
 import logging
 import os
@@ -18,11 +21,12 @@ from mlflow_plugin.project.invocation import Invocation, env_manager_of
 from mlflow_plugin.project.mlproject import load_project
 from mlflow_plugin.project.parameters import logged_value, without_defaults
 
-_logger = logging.getLogger(__name__)
+# Not __name__, which `python -m` makes __main__: the handler hears only what is below mlflow_plugin.
+_logger = logging.getLogger("mlflow_plugin.pipeline")
 
 
 def main() -> int:
-    """The command of a pipeline entry point under MLflow's own local backend: `python -m mlflow_plugin.pipeline`."""
+    """Run the pipeline of the active MLflow run, as MLflow's own local backend has started it; return the exit code."""
     attach_terminal_handler()
     run_id = os.environ.get("MLFLOW_RUN_ID", "")
     os.environ.pop("MLFLOW_EXPERIMENT_NAME", None)
@@ -38,8 +42,8 @@ def main() -> int:
             raise UsageError(
                 f"{project.file}: entry point {name!r} has no `pipeline:` key. Add `pipeline: [PHASE, ...]`."
             )
-        given = {key: logged_value(value, sys.argv) for key, value in run.data.params.items()}
-        typed = without_defaults(given, project.pipelines[name].parameters)
+        parameters = {key: logged_value(value, sys.argv) for key, value in run.data.params.items()}
+        typed = without_defaults(parameters, project.pipelines[name].parameters)
         invocation = Invocation(
             project.directory,
             name,
@@ -48,14 +52,14 @@ def main() -> int:
             env_manager=env_manager_of(run.data.tags),
             typed_elsewhere=True,
         )
-        # The environment for the pipeline was chosen when this process was started; its phases share it.
+        # MLflow chose the environment of the pipeline when it started this process; the phases share it.
         settings = ExecutionSettings({"ENV_MANAGER": "local"}, backend_name="local")
         with orderly_termination():
             run_pipeline(
-                project, name, given, client, run.info.experiment_id, settings, launch_locally, invocation, run_id
+                project, name, parameters, client, run.info.experiment_id, settings, launch_locally, invocation, run_id
             )
     except KeyboardInterrupt:
-        _logger.error("interrupted; what was done by then is kept")
+        _logger.error("interrupted; the phases that have ended are kept")
         return 1
     except PhaseError as error:
         _logger.error(str(error))

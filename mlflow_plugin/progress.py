@@ -1,24 +1,30 @@
-"""What a person is told while something goes on: log messages at a terminal, and how far a loop is.
+"""Show a person what goes on: log messages at a terminal, and the progress of a loop.
 
 The package speaks through `logging` only, below the logger `mlflow_plugin`. The command line, the backends and
-`start_phase` attach the handler of this module, unless the application has set up logging by itself; everybody else
-hears nothing. To silence it: `logging.getLogger("mlflow_plugin").setLevel("ERROR")`.
+`start_phase` attach the handler of this module, unless the application has set up logging by itself. Otherwise the
+package is silent. To silence it everywhere: `logging.getLogger("mlflow_plugin").setLevel("ERROR")`.
 """
 
 import logging
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from mlflow_plugin.format import describe_duration
+from mlflow_plugin.format import approximately, describe_duration
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
 
 T = TypeVar("T")
 _EVERY_SECONDS_TERMINAL = 0.2
 _EVERY_SECONDS_FILE = 5.0
 _EVERY_SECONDS_SILENT = 10.0
+_BAR_WIDTH = 24
 
 _logger = logging.getLogger(__name__)
 _package_logger = logging.getLogger("mlflow_plugin")
@@ -27,7 +33,8 @@ _package_logger = logging.getLogger("mlflow_plugin")
 class TerminalHandler(logging.Handler):
     """Write one line a message to standard error, at once, so that it is seen over SSH and in a log file too.
 
-    Errors begin with `mlflow-phases:`, everything else with `[phases]`; a text of several lines is written as it is.
+    Errors begin with `mlflow-phases:`, other messages with `[phases]`. A text that begins with a line break is a table
+    and is written as it is.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -36,9 +43,10 @@ class TerminalHandler(logging.Handler):
             text = f"mlflow-phases: {text}"
         elif not text.startswith("\n"):
             text = f"[phases] {text}"
-        # The terminal may have been closed, and a signal handler may interrupt a line: the work goes on.
+        # The terminal may have been closed, and a signal handler may interrupt a line: the work must continue.
         with suppress(OSError, RuntimeError, ValueError):
-            print(text, file=sys.stderr, flush=True)
+            if not _bars.print_above(text):
+                print(text, file=sys.stderr, flush=True)
 
 
 def attach_terminal_handler() -> None:
@@ -55,28 +63,33 @@ def attach_terminal_handler() -> None:
         _package_logger.setLevel(logging.INFO)
 
 
-def leave_talking_to_others() -> None:
-    """Silence this process except for errors: one of several processes that do the same tells the person."""
+def silence() -> None:
+    """Silence this process except for errors: of several processes with the same work only one reports it."""
     _package_logger.setLevel(logging.ERROR)
 
 
 def say(text: str) -> None:
-    """Tell the person one line."""
+    """Log one line."""
     _logger.info(text)
 
 
 @contextmanager
-def said_now_and_then(describe: Callable[[], str], first_seconds: float = 2.0) -> Iterator[None]:
-    """Log what `describe` returns after two seconds and every ten from then on, for work that tells nothing itself."""
+def report_periodically(describe: Callable[[], str], first_seconds: float = 2.0) -> Iterator[None]:
+    """Log a description of the work inside the block periodically, for work that reports nothing by itself.
+
+    Args:
+        describe: Returns the line to log. It is called in a thread of its own.
+        first_seconds: Seconds until the first line. From then on there is one every ten seconds.
+    """
     ended = threading.Event()
 
-    def keep_saying() -> None:
+    def report() -> None:
         pause = first_seconds
         while not ended.wait(pause):
             _logger.info(describe())
             pause = _EVERY_SECONDS_SILENT
 
-    thread = threading.Thread(target=keep_saying, name="progress", daemon=True)
+    thread = threading.Thread(target=report, name="progress", daemon=True)
     thread.start()
     try:
         yield
@@ -86,55 +99,142 @@ def said_now_and_then(describe: Callable[[], str], first_seconds: float = 2.0) -
 
 
 class Progress:
-    """Show how far a loop of `total` steps is, at most every few seconds: in place at a terminal, else as log lines."""
+    """Show the progress of a loop: as a bar at a terminal, else as one log line every five seconds.
+
+    A loop that ends within the first interval shows nothing.
+
+    Args:
+        description: The name of the loop.
+        total: The number of steps, or None if it is unknown.
+        done: The number of steps that an interrupted run has already done.
+    """
 
     def __init__(self, description: str, total: int | None, done: int = 0) -> None:
         self.description, self.total, self.done = description, total, done
         self._first = done
-        self._began = self._said = time.monotonic()
-        self._terminal = sys.stderr.isatty()
-        self._wrote = False
+        self._began = self._shown_at = time.monotonic()
+        self._remark = ""
+        self._terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
     def advance(self, remark: str = "") -> None:
         """Count one more step as done. `remark` is shown behind the count."""
         self.done += 1
+        self._remark = remark
         every = _EVERY_SECONDS_TERMINAL if self._terminal else _EVERY_SECONDS_FILE
         now = time.monotonic()
-        if now - self._said >= every and _logger.isEnabledFor(logging.INFO):
-            self._said = now
-            self._write(self._line(now, remark))
-
-    def _line(self, now: float, remark: str) -> str:
-        elapsed = now - self._began
-        text = f"{self.description}: {self.done}"
-        if self.total:
-            left = elapsed / max(1, self.done - self._first) * (self.total - self.done)
-            text += f"/{self.total} ({100 * self.done // self.total}%), about {describe_duration(left)} left"
-        return f"{text}, {describe_duration(elapsed)} so far{f', {remark}' if remark else ''}"
-
-    def _write(self, line: str) -> None:
-        if not self._terminal:
-            _logger.info(line)
+        if now - self._shown_at < every or not _logger.isEnabledFor(logging.INFO):
             return
-        self._wrote = True
-        with suppress(OSError):
-            print(f"\r[phases] {line}\x1b[K", end="", file=sys.stderr, flush=True)
+        self._shown_at = now
+        if self._terminal:
+            with suppress(OSError):
+                _bars.draw(self)
+        else:
+            _logger.info(f"{self.description}: {self.state()}")
+
+    def state(self) -> str:
+        """Return the count, the remaining and the elapsed time, and the latest remark."""
+        elapsed = time.monotonic() - self._began
+        parts = [f"{self.done}"]
+        if self.total:
+            parts = [f"{self.done}/{self.total} ({100 * self.done // self.total}%)"]
+            if self.done < self.total:
+                left = elapsed / max(1, self.done - self._first) * (self.total - self.done)
+                parts.append(f"{approximately(left)} left")
+        parts.append(f"{describe_duration(elapsed)} so far")
+        return ", ".join([*parts, self._remark] if self._remark else parts)
 
     def close(self) -> None:
-        """End the line that was renewed in place."""
-        if self._wrote:
+        """End the bar. The outermost bar stays on the terminal with its last state."""
+        if self._terminal:
             with suppress(OSError):
-                print(file=sys.stderr, flush=True)
+                _bars.close(self)
+
+
+class _Bars:
+    """The bars of the running loops. rich draws the innermost, on one line.
+
+    To redraw a taller display rich moves the cursor up, over the lines that the program has printed meanwhile. If rich
+    redirected the program's output instead, the bars of tqdm would come out as a line each.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._tasks: dict[Progress, TaskID] = {}
+        self._display: RichProgress | None = None
+        self._process = 0
+
+    def draw(self, bar: Progress) -> None:
+        with self._lock:
+            if self._process != os.getpid():
+                # A forked process must not touch the display of its parent.
+                self._tasks, self._display, self._process = {}, None, os.getpid()
+            if self._display is None:
+                self._display = _start_display()
+            if bar not in self._tasks:
+                self._tasks[bar] = self._display.add_task(bar.description, total=bar.total, visible=False, state="")
+            self._refresh(self._display)
+
+    def close(self, bar: Progress) -> None:
+        with self._lock:
+            if self._display is None or self._process != os.getpid() or bar not in self._tasks:
+                return
+            if len(self._tasks) > 1:
+                self._display.remove_task(self._tasks.pop(bar))
+                return
+            display, self._display = self._display, None
+            try:
+                self._refresh(display)
+                display.stop()
+            finally:
+                self._tasks = {}
+
+    def _refresh(self, display: "RichProgress") -> None:
+        innermost = list(self._tasks)[-1]
+        for bar, task in self._tasks.items():
+            display.update(task, completed=bar.done, state=bar.state(), visible=bar is innermost)
+        display.refresh()
+
+    def print_above(self, text: str) -> bool:
+        """Print a text above the bar. Return False if no bar is drawn on the present standard error."""
+        display = self._display
+        if display is None or self._process != os.getpid() or display.console.file is not sys.stderr:
+            return False
+        display.console.print(text, soft_wrap=True)
+        return True
+
+
+def _start_display() -> "RichProgress":
+    # Late, for `import mlflow_plugin` must stay light.
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    display = RichProgress(
+        TextColumn("[phases] {task.description}", markup=False),
+        BarColumn(_BAR_WIDTH, complete_style="cyan", finished_style="green"),
+        TextColumn("{task.fields[state]}", markup=False),
+        console=Console(file=sys.stderr, highlight=False, markup=False, emoji=False),
+        auto_refresh=False,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    display.start()
+    # rich hides the cursor, which a killed process could not bring back.
+    display.console.show_cursor(True)
+    return display
+
+
+_bars = _Bars()
 
 
 def progress(items: Iterable[T], total: int | None = None, description: str = "") -> Iterator[T]:
-    """Yield the items and show how far the loop is."""
+    """Yield the items and show the progress of the loop. `total` is needed for items without a length."""
     if total is None and isinstance(items, Sized):
         total = len(items)
-    meter = Progress(description or "working", total)
+    bar = Progress(description or "working", total)
     try:
         for item in items:
             yield item
-            meter.advance()
+            bar.advance()
     finally:
-        meter.close()
+        bar.close()

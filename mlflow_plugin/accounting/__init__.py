@@ -1,6 +1,6 @@
-"""The names of `mlflow_plugin.accounting` of version 0.1, which now stand in `decision`, `format` and `machine`.
+"""Deprecated: the names of version 0.1 that are now in `decision.estimate`, `format` and `machine`.
 
-Importing this module warns; it goes in version 0.3.
+Importing this module warns. Version 0.3 removes it.
 """
 
 import warnings

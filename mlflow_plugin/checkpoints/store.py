@@ -13,7 +13,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow_plugin.checkpoints.files import sync
 from mlflow_plugin.checkpoints.staging import temporary_folder
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.progress import said_now_and_then
+from mlflow_plugin.progress import report_periodically
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.artifacts import listing, local_folder
 from mlflow_plugin.store.manifest import FileEntry, Manifest, safe_relative_path
@@ -182,7 +182,7 @@ class CheckpointStore:
                 size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
                 return f"{size / 1e6:,.0f} MB of the checkpoint are downloaded"
 
-            with said_now_and_then(downloaded):
+            with report_periodically(downloaded):
                 for file in files:
                     target = folder / safe_relative_path(file)
                     target.parent.mkdir(parents=True, exist_ok=True)

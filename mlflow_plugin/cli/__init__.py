@@ -2,19 +2,21 @@
 
 import click
 
-from mlflow_plugin.cli.cleaning import gc
+from mlflow_plugin.cli.decisions import answer, quarantine, rollback
+from mlflow_plugin.cli.garbage_collection import gc
 from mlflow_plugin.cli.group import PhasesGroup
-from mlflow_plugin.cli.looking import compare, doctor, plan, status
-from mlflow_plugin.cli.marking import answer, quarantine, rollback
-from mlflow_plugin.cli.reporting import log, report, state
+from mlflow_plugin.cli.inspection import compare, doctor, plan, status
+from mlflow_plugin.cli.reports import log, report, state
 
 
 @click.group(cls=PhasesGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mlflow-phases")
 def main() -> None:
-    """What was done, what would be done, and what that would throw away.
+    """Inspect the phases of an MLflow project, and decide on their runs.
 
-    The tracking store is the one that MLflow uses: set MLFLOW_TRACKING_URI, or work in the folder that holds it.
+    The commands read the tracking store that MLflow uses. To name another set MLFLOW_TRACKING_URI, or start in the
+    folder that holds the store. Start with `mlflow-phases plan` and `mlflow-phases status` in the folder of the
+    MLproject file.
     """
 
 

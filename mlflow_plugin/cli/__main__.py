@@ -1,5 +1,5 @@
-"""`python -m mlflow_plugin.cli`."""
+"""`python -m mlflow_plugin.cli`: the command `mlflow-phases`."""
 
 from mlflow_plugin.cli import main
 
-main()
+main(prog_name="mlflow-phases")

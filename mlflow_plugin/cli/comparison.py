@@ -1,4 +1,4 @@
-"""`mlflow-phases compare`: two runs of the tracking store, and how they differ as text for a terminal."""
+"""`mlflow-phases compare`: the differences of two runs of the tracking store, as text for a terminal."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -25,11 +25,15 @@ _LABELS = {schema.DURATION_SECONDS: "duration", schema.COST_USD: "cost"}
 
 
 def compare_runs(client: MlflowClient, left: PhaseRun, right: PhaseRun) -> dict[str, Any]:
-    """How the right run differs from the left one; see `views.compare`. What their phase declares is what the left
-    run's experiment has kept of it. Raises UsageError for runs of different phases.
+    """Compare two runs; see `reports.views.compare` for the keys of the result.
+
+    The declaration of their phase is the one that the experiment of the left run keeps.
+
+    Raises:
+        UsageError: The runs belong to different phases.
     """
     tags = client.get_experiment(left.experiment_id).tags
-    # Nothing is kept by the earliest versions. What is better is not known then.
+    # The earliest versions kept no declaration. Without it no value counts as better.
     unknown = Project(left.project, Path("."), Path("MLproject"), {})
     project = declared_projects(tags).get(left.project, unknown)
     history = History(client, left.experiment_id, project)
@@ -37,11 +41,11 @@ def compare_runs(client: MlflowClient, left: PhaseRun, right: PhaseRun) -> dict[
 
 
 def comparison_text(view: Mapping[str, Any]) -> str:
-    """A comparison as a person reads it: the sentence, then what differs, then what came of it."""
+    """Return a comparison as text: its sentence, the differences of the runs, then those of their results."""
     left, right = view["left"], view["right"]
     head = f"{left['phase']} {left['short']} -> {right['phase']} {right['short']}\n{one_line(view['sentence'])}"
     parts = [head, _parameters(view), _inputs(view), _environment(view), _code(view), _effects(view)]
-    # Texts come from the store, and a terminal obeys some characters.
+    # The texts come from the store and may hold characters that a terminal obeys.
     return _ODD.sub("?", "\n\n".join(part for part in parts if part))
 
 
@@ -60,7 +64,7 @@ def _parameters(view: Mapping[str, Any]) -> str:
 
 
 def _inputs(view: Mapping[str, Any]) -> str:
-    words = {True: "the same", False: "others", None: "not known"}
+    words = {True: "the same", False: "different", None: "not known"}
     rows = [
         (
             one_line(one["need"]),

@@ -1,4 +1,4 @@
-"""What a machine needs for running a project's phases, and which of it is there."""
+"""The checks of `mlflow-phases doctor`: the requirements of a project's phases on this machine."""
 
 import shutil
 from collections.abc import Callable
@@ -12,32 +12,32 @@ _LOW_DISK_GB = 10
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. An optional one may be missing."""
+    """The result of one check. An optional requirement may be missing."""
 
-    what: str
-    sound: bool
+    name: str
+    passed: bool
     detail: str
     optional: bool = False
 
 
-def examine(project: str) -> list[Finding]:
-    """Looks at everything, whatever the first fault; never raises."""
+def run_checks(project: str) -> list[Finding]:
+    """Run all checks for the project in a folder. A failed check does not stop the others, and none raises."""
     return [
-        _attempt("project", lambda: _project(project)),
-        _attempt("environment", lambda: _environment(project)),
-        _attempt("tracking store", _store),
-        _attempt("backend", _backend),
-        _attempt("hardware", _hardware),
-        _attempt("disk", lambda: _disk(project)),
+        _guarded("project", lambda: _project(project)),
+        _guarded("environment", lambda: _environment(project)),
+        _guarded("tracking store", _store),
+        _guarded("backend", _backend),
+        _guarded("hardware", _hardware),
+        _guarded("disk", lambda: _disk(project)),
     ]
 
 
-def _attempt(what: str, look: Callable[[], Finding]) -> Finding:
+def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
     try:
-        return look()
+        return check()
     except Exception as error:
-        # A doctor that falls over at the first symptom is of no use.
-        return Finding(what, False, " ".join(str(error).split())[:500])
+        # The person wants to see all faults at once.
+        return Finding(name, False, " ".join(str(error).split())[:500])
 
 
 def _project(folder: str) -> Finding:
@@ -55,14 +55,14 @@ def _environment(folder: str) -> Finding:
     from mlflow_plugin.backends.environments import choose_env_manager, unmet_requirements
 
     project = load_project(folder)
-    chosen = choose_env_manager(project, None)
+    manager = choose_env_manager(project, None)
     if not project.env_config_path:
-        return Finding("environment", True, "the project names none; this one is used")
+        return Finding("environment", True, "the project names none; it runs in this one")
     name = Path(project.env_config_path).name
-    if chosen == "local":
+    if manager == "local":
         return Finding("environment", True, f"this environment satisfies {name}")
     unmet = unmet_requirements(Path(project.env_config_path))
-    return Finding("environment", True, f"{chosen} will build one for {name}, since here {'; '.join(unmet[:3])}")
+    return Finding("environment", True, f"{manager} will build one for {name}, since here {'; '.join(unmet[:3])}")
 
 
 def _store() -> Finding:
@@ -75,13 +75,13 @@ def _store() -> Finding:
 def _backend() -> Finding:
     from importlib.metadata import entry_points
 
-    sound = any(entry.name == "phases" for entry in entry_points(group="mlflow.project_backend"))
+    installed = any(entry.name == "phases" for entry in entry_points(group="mlflow.project_backend"))
     detail = (
-        "`mlflow run -b phases` is there"
-        if sound
-        else "MLflow does not see `-b phases`: install mlflow-phases with pip"
+        "MLflow finds `mlflow run -b phases`"
+        if installed
+        else "MLflow does not find `-b phases`: install mlflow-phases with pip in this environment"
     )
-    return Finding("backend", sound, detail)
+    return Finding("backend", installed, detail)
 
 
 def _hardware() -> Finding:
@@ -97,4 +97,4 @@ def _hardware() -> Finding:
 
 def _disk(folder: str) -> Finding:
     free = shutil.disk_usage(Path(folder).resolve()).free / 1e9
-    return Finding("disk", free > _LOW_DISK_GB, f"{free:.0f} GB free where the project lies", optional=True)
+    return Finding("disk", free > _LOW_DISK_GB, f"{free:.0f} GB free in the folder of the project", optional=True)

@@ -12,7 +12,7 @@ from mlflow_plugin.store.schema import SHORT_PATIENCE
 
 
 class PhasesGroup(click.Group):
-    """Shows every error that a person can mend as one message, with its exit code."""
+    """Show every error that a person can fix as one message, and end with its exit code."""
 
     def invoke(self, context: click.Context) -> Any:
         attach_terminal_handler()
@@ -37,5 +37,6 @@ def _is_mlflow_error(error: Exception) -> bool:
 
 
 def end(message: str, exit_code: int) -> None:
+    """Print a message to standard error and end the process."""
     click.echo(f"mlflow-phases: {message}", err=True)
     sys.exit(exit_code)

@@ -1,4 +1,4 @@
-"""What several commands take: a project and an experiment, parameters, a run."""
+"""Options and arguments that several commands share: the project, the experiment, parameters, a run."""
 
 import os
 from collections.abc import Callable
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 
 def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose the project and the experiment to a command."""
+
     @click.option("--project", default=".", show_default=True, help="Folder that holds the MLproject file.")
-    @click.option("--experiment-name", help="Experiment to look in; default as MLflow's.")
-    @click.option("--experiment-id", help="The same, by id.")
+    @click.option("--experiment-name", help="The experiment of the runs.  [default: the one that MLflow would use]")
+    @click.option("--experiment-id", help="The experiment of the runs, by its id.")
     @wraps(command)
     def wrapped(experiment_name: str | None, experiment_id: str | None, **options: Any) -> Any:
         if experiment_name and experiment_id:
@@ -35,7 +37,11 @@ def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def history_of(project: str) -> "History":
-    """The runs of the project in a folder, in the experiment that was named. Raises UsageError for a bad project."""
+    """Return the runs of the project in a folder, in the chosen experiment.
+
+    Raises:
+        UsageError: The MLproject file is missing or malformed.
+    """
     from mlflow.tracking import MlflowClient
 
     from mlflow_plugin.decision.lookup import current_experiment
@@ -47,20 +53,28 @@ def history_of(project: str) -> "History":
 
 
 def parameters_of(pairs: tuple[str, ...]) -> dict[str, str]:
-    """What was given as -P NAME=VALUE. Raises UsageError."""
-    given: dict[str, str] = {}
+    """Return the parameters of `-P NAME=VALUE` options.
+
+    Raises:
+        UsageError: A pair has no name or no `=`, or a name is given twice.
+    """
+    parameters: dict[str, str] = {}
     for pair in pairs:
-        name, found, value = pair.partition("=")
-        if not found or not name:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
             raise UsageError(f"-P {pair}: write -P NAME=VALUE.")
-        if name in given:
+        if name in parameters:
             raise UsageError(f"-P {name} was given twice.")
-        given[name] = value
-    return given
+        parameters[name] = value
+    return parameters
 
 
 def find_run(client: "MlflowClient", run_id: str) -> "PhaseRun":
-    """The phase run of that id. Raises UsageError when there is none."""
+    """Return the phase run of that id.
+
+    Raises:
+        UsageError: The store has no such run, or it is not the run of a phase.
+    """
     from mlflow.exceptions import MlflowException
 
     from mlflow_plugin.store.history import phase_run
@@ -72,5 +86,5 @@ def find_run(client: "MlflowClient", run_id: str) -> "PhaseRun":
             raise UsageError(f"{run_id}: there is no such run in this tracking store. Give the whole run id.") from None
         raise
     if not run.phase:
-        raise UsageError(f"{run_id}: that run is no phase run.")
+        raise UsageError(f"{run_id}: this is not the run of a phase.")
     return run

@@ -1,127 +1,105 @@
-"""The pipeline as lines for a terminal that are drawn again and again: symbols, colours, progress. Pure."""
+"""The texts of `status --watch`: symbols and colours of the states, progress, and sentences about changes. Pure."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mlflow_plugin.format import approximately, clock, describe_cost, describe_duration
+from mlflow_plugin.format import approximately, describe_duration
 from mlflow_plugin.markdown import one_line
-from mlflow_plugin.reports.tables import aligned
 
-_GREEN, _YELLOW, _RED, _BLUE, _MAGENTA, _DIM = "32", "33", "31", "36", "35", "2"
 _BAR_WIDTH = 24
 
 
 class Look(NamedTuple):
-    """How a state is shown: no symbol is used twice, so that none is told by its colour alone."""
+    """The symbol and the colour of a state. Symbols are unique, so that a state is readable without colours."""
 
     symbol: str
-    colour: str
+    style: str
 
 
 LOOKS: Mapping[str, Look] = {
-    "up to date": Look("✓", _GREEN),
-    "stale": Look("↻", _YELLOW),
-    "invalidated": Look("⊘", _YELLOW),
-    "poor": Look("▼", _RED),
-    "borderline": Look("◐", _YELLOW),
-    "gate failed": Look("‡", _RED),
-    "quality unknown": Look("?", _YELLOW),
-    "running": Look("▶", _BLUE),
-    "stuck": Look("!", _RED),
-    "stopped": Look("‖", _YELLOW),
-    "interrupted": Look("↯", _YELLOW),
-    "failed": Look("✗", _RED),
-    "asking": Look("»", _MAGENTA),
-    "quarantined": Look("⊗", _RED),
-    "missing": Look("○", _DIM),
+    "up to date": Look("✓", "green"),
+    "stale": Look("↻", "yellow"),
+    "invalidated": Look("⊘", "yellow"),
+    "poor": Look("▼", "red"),
+    "borderline": Look("◐", "yellow"),
+    "gate failed": Look("‡", "red"),
+    "quality unknown": Look("?", "yellow"),
+    "running": Look("▶", "cyan"),
+    "stuck": Look("!", "red"),
+    "stopped": Look("‖", "yellow"),
+    "interrupted": Look("↯", "yellow"),
+    "failed": Look("✗", "red"),
+    "asking": Look("»", "magenta"),
+    "quarantined": Look("⊗", "red"),
+    "missing": Look("○", "dim"),
 }
-_OTHER = Look("·", "")
+OTHER_LOOK = Look("·", "")
 
 
-class Line(NamedTuple):
-    """One line and the colour (an SGR code) of the whole of it; empty for none."""
-
-    text: str
-    colour: str = ""
-
-
-def status_lines(pipeline: Mapping[str, Any], live: Sequence[Mapping[str, Any]]) -> list[Line]:
-    """What is shown of a `pipeline_view` and the list of running runs of a `live_view`."""
-    phases = pipeline["phases"]
-    header = ("", "phase", "state", "completed at", "quality", "duration", "cost", "run")
-    head, rule, *rows = aligned(header, [_cells(phase) for phase in phases]).split("\n")
-    lines = [Line(head), Line(rule)]
-    for phase, row in zip(phases, rows, strict=True):
-        lines.append(Line(row, LOOKS.get(phase["state"], _OTHER).colour))
-        lines += [Line(f"   {progress_text(run)}", _BLUE) for run in live if run["phase"] == phase["phase"]]
-    # Of one that is stuck or stopped the sentence says what to do.
-    remarks = [
-        Line(one_line(f"{phase['phase']}: {text}"))
-        for phase in phases
-        for text in (_lasting(phase) if phase["state"] == "running" else phase["remarks"])
-    ]
-    questions = [line for question in pipeline["questions"] if question["waiting"] for line in _question(question)]
-    return [*lines, Line(""), *remarks, *questions, Line(one_line(pipeline["summary"]["sentence"]))]
+def progress_share(run: Mapping[str, Any]) -> float | None:
+    """Return the finished share of a running run, from 0 to 1, or None when its length is unknown."""
+    step, total = run["step"], run["total"]
+    return min(1.0, max(0.0, step / total)) if step is not None and total else None
 
 
-def _cells(phase: Mapping[str, Any]) -> tuple[str, ...]:
-    run, quality = phase["run"] or {}, phase["quality"] or {}
-    value, seconds, usd = quality.get("value"), run.get("duration_seconds"), run.get("cost_usd")
-    return (
-        LOOKS.get(phase["state"], _OTHER).symbol,
-        one_line(phase["phase"]),
-        phase["state"],
-        clock(datetime.fromisoformat(run["completed_at"])) if run.get("completed_at") else "",
-        "" if value is None else one_line(f"{quality['metric']} {value:.4g} ({quality['grade'] or 'unknown'})"),
-        "" if seconds is None else describe_duration(seconds),
-        "" if usd is None else describe_cost(usd),
-        run.get("short") or "",
-    )
+def progress_position(run: Mapping[str, Any]) -> str:
+    """Return the step that a running run has reached: `45/100 (45%)`, `at step 45`, or nothing."""
+    share = progress_share(run)
+    if share is not None:
+        return f"{run['step']:g}/{run['total']:g} ({share:.0%})"
+    return "" if run["step"] is None else f"at step {run['step']:g}"
+
+
+def progress_facts(run: Mapping[str, Any]) -> str:
+    """Return the rate, the remaining time, the age of the heartbeat, the load and the host of a running run."""
+    rate, facts = run["steps_per_second"], []
+    if rate:
+        facts.append(f"{rate:.3g} steps/s" if rate >= 1 else f"{1 / rate:.3g} s a step")
+    if run["eta_seconds"] is not None:
+        facts.append(f"{approximately(run['eta_seconds'])} left")
+    if run["heartbeat_age_seconds"] is not None:
+        facts.append(f"heartbeat {describe_duration(run['heartbeat_age_seconds'])} ago")
+    for name, text in (("process_percent", "CPU {:.0f}% of a core"), ("gpu_percent", "GPU {:.0f}%")):
+        if run.get(name) is not None:
+            facts.append(text.format(run[name]))
+    if run["host"]:
+        facts.append(f"on {run['host']}")
+    return one_line(", ".join(facts))
 
 
 def progress_text(run: Mapping[str, Any]) -> str:
-    """How far a running run is: a bar, its rate, the time that is left, when it was last heard, what it uses."""
-    step, total, rate = run["step"], run["total"], run["steps_per_second"]
-    parts = [f"{run['short']} {run['state']}"]
-    if step is not None and total:
-        share = min(1.0, max(0.0, step / total))
+    """Return the progress of a running run as one line for a file or a pipe, with a bar of ASCII characters."""
+    parts, share = [f"{run['short']} {run['state']}"], progress_share(run)
+    if share is not None:
         filled = round(share * _BAR_WIDTH)
-        parts[0] += f" [{'#' * filled}{'-' * (_BAR_WIDTH - filled)}] {step:g}/{total:g} ({share:.0%})"
-    elif step is not None:
-        parts[0] += f" at step {step:g}"
-    if rate:
-        parts.append(f"{rate:.3g} steps/s" if rate >= 1 else f"{1 / rate:.3g} s a step")
-    if run["eta_seconds"] is not None:
-        parts.append(f"{approximately(run['eta_seconds'])} left")
-    if run["heartbeat_age_seconds"] is not None:
-        parts.append(f"heartbeat {describe_duration(run['heartbeat_age_seconds'])} ago")
-    for name, what in (("process_percent", "CPU {:.0f}% of a core"), ("gpu_percent", "GPU {:.0f}%")):
-        if run.get(name) is not None:
-            parts.append(what.format(run[name]))
-    return one_line(", ".join(parts) + (f", on {run['host']}" if run["host"] else ""))
+        parts.append(f"[{'#' * filled}{'-' * (_BAR_WIDTH - filled)}]")
+    if position := progress_position(run):
+        parts.append(position)
+    return one_line(", ".join(filter(None, [" ".join(parts), progress_facts(run)])))
 
 
-def _lasting(phase: Mapping[str, Any]) -> list[str]:
-    """A phase's remarks, but for the one that a heartbeat changes every time: that is what `progress_text` is for."""
+def lasting_remarks(phase: Mapping[str, Any]) -> list[str]:
+    """Return a phase's remarks without the one that every heartbeat changes: the progress shows that."""
     return [text for text in phase["remarks"] if "last heartbeat" not in text]
 
 
-def _question(question: Mapping[str, Any]) -> list[Line]:
-    asked = f"{question['phase']} {question['short']} asks: {'; '.join(question['reasons'])}"
-    options = [f"  {one['letter']}) {one['title']} ({one['price']})" for one in question["options"]]
-    answer = f"  mlflow-phases answer {question['run_id']} LETTER"
-    return [Line(one_line(asked), _MAGENTA), *(Line("  " + one_line(text), _MAGENTA) for text in [*options, answer])]
+def question_lines(question: Mapping[str, Any]) -> list[str]:
+    """Return an open question as lines: its reasons, its options with prices, and the command that answers it."""
+    lines = [f"{question['phase']} {question['short']} asks: {'; '.join(question['reasons'])}"]
+    lines += [f"    {option['letter']}) {option['title']} ({option['price']})" for option in question["options"]]
+    lines.append(f"    mlflow-phases answer {question['run_id']} LETTER")
+    # `one_line` would remove the indentation.
+    return [line[: len(line) - len(line.lstrip())] + one_line(line) for line in lines]
 
 
-def changes(before: Mapping[str, str], pipeline: Mapping[str, Any]) -> dict[str, str]:
-    """Of each phase what is to be told anew where nothing can be drawn over: its state and run, when they changed."""
-    return {name: text for name, text in told(pipeline).items() if before.get(name) != text}
+def state_sentences(pipeline: Mapping[str, Any]) -> dict[str, str]:
+    """Return the state of each phase of a `pipeline_view` as one sentence, by phase."""
+    return {
+        phase["phase"]: one_line("; ".join([f"{phase['phase']}: {phase['label']}", *lasting_remarks(phase)]))
+        for phase in pipeline["phases"]
+    }
 
 
-def told(pipeline: Mapping[str, Any]) -> dict[str, str]:
-    """Each phase's state in a sentence."""
-    found = {}
-    for phase in pipeline["phases"]:
-        found[phase["phase"]] = one_line("; ".join([f"{phase['phase']}: {phase['label']}", *_lasting(phase)]))
-    return found
+def changed_sentences(before: Mapping[str, str], pipeline: Mapping[str, Any]) -> dict[str, str]:
+    """Return the state sentences that differ from those in `before`, by phase."""
+    return {name: text for name, text in state_sentences(pipeline).items() if before.get(name) != text}

@@ -1,4 +1,4 @@
-"""What the terminal shows: the outcome of a pipeline, its plan, and its state."""
+"""Texts for the terminal: a plan, the state of a pipeline, and the checkpoints that `gc` lists."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def verdict_text(verdict: Verdict) -> str:
-    """A verdict as a person reads it: what, why, and for a question its options."""
+    """Return a verdict as text: the action, the reasons, the expected cost, and for a question its options."""
     if verdict.action == "ask":
         return f"{verdict.phase}: ask\n{question_text(verdict).partition(chr(10))[2]}"
     lines = [f"{verdict.phase}: {verdict.action}", *(f"  {reason}" for reason in verdict.reasons)]
@@ -31,11 +31,11 @@ def verdict_text(verdict: Verdict) -> str:
 
 
 def plan_text(plan: Plan) -> str:
-    """A plan: one verdict a phase, then what all that would be computed costs."""
+    """Return a plan as text: one verdict a phase, then the expected time and cost of all computed phases."""
     parts, actions = [verdict_text(verdict) for verdict in plan.verdicts], {verdict.action for verdict in plan.verdicts}
-    # With a question open, what is computed hangs on the answer, and each option has its own price.
+    # With an open question the computed phases depend on the answer, and each option has its own price.
     if "ask" not in actions and plan.seconds is not None:
-        cost = "" if plan.cost_usd is None else f", {describe_cost(plan.cost_usd)}"
+        cost = "" if plan.cost_usd is None else f" and {describe_cost(plan.cost_usd)}"
         parts.append(f"in all {approximately(plan.seconds)}{cost} to compute")
     elif actions == {"reuse"}:
         parts.append("nothing to compute")
@@ -43,7 +43,7 @@ def plan_text(plan: Plan) -> str:
 
 
 def status_table(states: Sequence["PhaseState"]) -> str:
-    """The state of a pipeline: one line a phase, and below it what needs attention."""
+    """Return the state of a pipeline as text: one line a phase, and below the table the remarks."""
     rows = [
         (
             state.phase.name,
@@ -63,7 +63,7 @@ def status_table(states: Sequence["PhaseState"]) -> str:
 
 
 def bytes_text(count: int) -> str:
-    """A size as people read it: `12.4 MiB`."""
+    """Return a size with a unit: `12.4 MiB`."""
     size, unit = float(count), "B"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if size < 1024 or unit == "TiB":
@@ -77,7 +77,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def garbage_table(garbage: Sequence["RunGarbage"], *, deleted: bool) -> str:
-    """What `gc` found or removed: one line a run, and the sum."""
+    """Return the checkpoints that `gc` lists or has removed as text: one line a run, and the sum."""
     if not garbage:
         return "no run of this project's phases holds a checkpoint"
     rows = [

@@ -28,7 +28,7 @@ from mlflow_plugin.machine.liveness import whereabouts
 from mlflow_plugin.machine.ranks import rank
 from mlflow_plugin.machine.signals import Termination, signal_handlers
 from mlflow_plugin.phase.active import ActivePhase
-from mlflow_plugin.progress import leave_talking_to_others
+from mlflow_plugin.progress import silence
 from mlflow_plugin.project.parameters import Value
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store.history import phase_run
@@ -123,7 +123,7 @@ def following(client: MlflowClient, run_id: str) -> Iterator[None]:
     This process ends when its starter is gone, and when it was told to end and rank 0 is gone. An exception inside is
     one line of the log, and ends it with 1.
     """
-    leave_talking_to_others()
+    silence()
     asked_to_end = threading.Event()
 
     def wait_for_rank_0(number: int, frame: FrameType | None) -> None:

@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin.decision.rules import superseded_run
 from mlflow_plugin.decision.verdict import SupersededRun
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.progress import progress, said_now_and_then
+from mlflow_plugin.progress import progress, report_periodically
 from mlflow_plugin.project.mlproject import load_project
 from mlflow_plugin.project.project import LOG_FILE, Project
 from mlflow_plugin.reports.entry import entry, has_ended
@@ -34,7 +34,7 @@ def append_all(history: History, file: Path) -> list[str]:
     """
     known = logged_runs(file)
     runs: list[PhaseRun] = []
-    with said_now_and_then(lambda: f"reading the runs that have ended ({len(runs):,} so far)"):
+    with report_periodically(lambda: f"reading the runs that have ended ({len(runs):,} so far)"):
         for phase in history.project.phases:
             runs += history.recent(phase, _ALL)
     new = [run for run in runs if has_ended(run) and run.run_id not in known]

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.progress import said_now_and_then
+from mlflow_plugin.progress import report_periodically
 
 HEADING = "# Experiment log\n\nOne entry for each run of a phase that has ended, oldest first.\n"
 _RUN = re.compile(rb"<!-- mlflow-phases run ([0-9a-f]{32}) -->")
@@ -73,7 +73,7 @@ def _locked(file: Path) -> Iterator[int]:
 def _lock(file: Path, descriptor: int) -> None:
     """Waits for the lock for as long as appending can take, and then says that something is wrong."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    with said_now_and_then(lambda: f"waiting for another process that appends to {file}"):
+    with report_periodically(lambda: f"waiting for another process that appends to {file}"):
         while True:
             with suppress(BlockingIOError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.execution.records import Records
-from mlflow_plugin.progress import said_now_and_then
+from mlflow_plugin.progress import report_periodically
 from mlflow_plugin.project.project import LOG_FILE, Phase, Project
 from mlflow_plugin.reports.experiment_log import entries_of
 from mlflow_plugin.reports.log_file import HEADING
@@ -49,7 +49,7 @@ def kept_reports(
     finally:
         history = History(client, experiment_id, project)
         try:
-            with said_now_and_then(lambda: "writing the reports"):
+            with report_periodically(lambda: "writing the reports"):
                 own = _own_runs(history, parent_run_id, phases, done)
                 _keep(history, parent_run_id, own, hurried)
         except Exception as error:  # Whatever is wrong with a report, the pipeline has ended as it has.

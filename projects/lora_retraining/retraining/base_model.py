@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mlflow_plugin.errors import PhaseError, UsageError
 from mlflow_plugin.guardrails.memory import is_out_of_memory
-from mlflow_plugin.progress import said_now_and_then
+from mlflow_plugin.progress import report_periodically
 from mlflow_plugin.project.digests import remembered, value_digest
 from retraining.headers import TensorHeader, file_headers, parameter_count, read_headers, weight_files
 
@@ -68,7 +68,7 @@ def _fetch(name: str, weights: bool) -> Path:
 
     patterns = [*SMALL_FILES, "*.safetensors"] if weights else list(SMALL_FILES)
     try:
-        with said_now_and_then(lambda: f"fetching {name} from the Hugging Face Hub"):
+        with report_periodically(lambda: f"fetching {name} from the Hugging Face Hub"):
             # `original/` and the like hold the same weights once more, in formats that are not read.
             return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=["*/*"]))
     except HFValidationError:
@@ -148,7 +148,7 @@ def load_model(files: ModelFiles, dtype: "torch.dtype | str" = "auto", device: "
     options = {} if place.type == "cpu" else {"device_map": {"": place}}
     transformers_logging.disable_progress_bar()
     try:
-        with said_now_and_then(lambda: f"loading {files.source}"):
+        with report_periodically(lambda: f"loading {files.source}"):
             model = AutoModelForCausalLM.from_pretrained(
                 files.folder, dtype=kind, use_safetensors=True, local_files_only=True, **options
             )
@@ -203,7 +203,7 @@ def weights_digest(folder: Path) -> str:
     files = weight_files(folder)
     digests: dict[str, str] = {}
     with (
-        said_now_and_then(lambda: f"digesting the weights in {folder}: {len(digests)} tensors so far"),
+        report_periodically(lambda: f"digesting the weights in {folder}: {len(digests)} tensors so far"),
         ThreadPoolExecutor(min(4, len(files))) as pool,
     ):
         for text in pool.map(_file_digests, files):

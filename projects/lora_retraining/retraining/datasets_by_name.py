@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.progress import progress, said_now_and_then
+from mlflow_plugin.progress import progress, report_periodically
 from retraining.generator import generated_tasks
 from retraining.local_files import COUNTED_BY_LINES, READERS, Record, data_files, read_records
 from retraining.schemas import Example, MalformedRowError, Origin, read_example
@@ -129,7 +129,7 @@ def _hub_records(identifier: str, configuration: str | None, split: Split) -> It
 
     datasets.disable_progress_bars()
     try:
-        with said_now_and_then(lambda: f"fetching {identifier} from the Hugging Face Hub"):
+        with report_periodically(lambda: f"fetching {identifier} from the Hugging Face Hub"):
             rows: Any = datasets.load_dataset(identifier, configuration, split=split)
     except Exception as error:  # datasets raises whatever the formats, the network and the Hub raise.
         raise PhaseError(

@@ -217,10 +217,10 @@ def resemblances(
     baseline: "Baseline",
 ) -> "list[Resemblance]":
     """Which known corruption the failing model resembles. It is loaded once more for that."""
-    from mlflow_plugin.progress import said_now_and_then
+    from mlflow_plugin.progress import report_periodically
     from retraining.validation.resemblance import look_at_all
 
-    with said_now_and_then(lambda: f"{phase.name}: looking for what the bad result resembles"):
+    with report_periodically(lambda: f"{phase.name}: looking for what the bad result resembles"):
         return look_at_all(
             files,
             chosen,

@@ -37,7 +37,7 @@ from retraining.validation.generation import complete, prompt_ids
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.progress import said_now_and_then, say
+from mlflow_plugin.progress import report_periodically, say
 
 INNOCENT_NAME = "base-model"
 OVERRIDDEN = ("base_digest",)
@@ -85,7 +85,7 @@ def train(files: ModelFiles, tasks: Sequence[Task], settings: Settings, folder: 
     with tempfile.TemporaryDirectory() as scratch:
         arguments = training_arguments(plan, settings, scratch, cpu=True, autocast=multiplies_bfloat16())
         trainer = make_trainer(model, rows, arguments, tokenizer.pad_token_id or 0)
-        with said_now_and_then(lambda: f"step {trainer.state.global_step} of {plan.steps}"):
+        with report_periodically(lambda: f"step {trainer.state.global_step} of {plan.steps}"):
             trainer.train()
         trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     base = {"source": files.source, "revision": "", "weights_digest": weights_digest(files.folder), "dtype": "float32"}

@@ -15,7 +15,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
 from mlflow_plugin.errors import PhaseError, UsageError
-from mlflow_plugin.progress import said_now_and_then, say
+from mlflow_plugin.progress import report_periodically, say
 from retraining.tasks import Task
 
 Verdict = Literal["win", "tie", "loss", "none"]
@@ -124,7 +124,7 @@ class Judge:
     def _post(self, messages: list[dict[str, str]]) -> requests.Response:
         key = os.environ.get(KEY, "")
         try:
-            with said_now_and_then(lambda: f"waiting for the judge {self.model}", first_seconds=10):
+            with report_periodically(lambda: f"waiting for the judge {self.model}", first_seconds=10):
                 return self._session.post(
                     self.url,
                     json={"model": self.model, "messages": messages, **self._options},

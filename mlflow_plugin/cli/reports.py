@@ -10,12 +10,17 @@ from mlflow_plugin.store.schema import REPORT_FILE, STATE_FILE
 
 
 @click.command()
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help=f"Default: {LOG_FILE} in the project.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"The log file.  [default: {LOG_FILE} in the project]",
+)
 @project_options
 def log(output: Path | None, project: str) -> None:
-    """Appends an entry for each run of a phase that has ended and has none yet, oldest first.
+    """Append ended runs to the experiment log.
 
-    From then on each phase that ends appends its own entry to the file in the project's folder.
+    Each ended run of a phase gets one entry in the Markdown file, oldest first. Runs with an entry are left out. Once
+    the file is in the project's folder, each phase appends its own entry when it ends.
     """
     from mlflow_plugin.reports.experiment_log import append_all
 
@@ -27,11 +32,18 @@ def log(output: Path | None, project: str) -> None:
 
 @click.command()
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True), default=STATE_FILE, show_default=True
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
+    default=STATE_FILE,
+    show_default=True,
+    help="The file; - writes to standard output.",
 )
 @project_options
 def state(output: Path, project: str) -> None:
-    """Writes the state of the whole pipeline as JSON: each phase, its run, its inputs, what it takes to mend it."""
+    """Write the state of the pipeline as JSON.
+
+    For each phase it holds the run, the inputs, the quality, and the commands that bring the phase up to date.
+    """
     from mlflow_plugin.reports.files import write_whole
     from mlflow_plugin.reports.state_file import state_text
     from mlflow_plugin.reports.views.pipeline import pipeline_view
@@ -45,16 +57,31 @@ def state(output: Path, project: str) -> None:
 
 
 @click.command()
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), default=REPORT_FILE, show_default=True)
-@click.option("--runs", type=click.IntRange(1), default=300, show_default=True, help="Of each phase, the newest.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=REPORT_FILE,
+    show_default=True,
+    help="The HTML file.",
+)
+@click.option(
+    "--runs",
+    type=click.IntRange(1),
+    default=300,
+    show_default=True,
+    help="Include this many of the newest runs of a phase.",
+)
 @project_options
 def report(output: Path, runs: int, project: str) -> None:
-    """Writes one HTML file with all that the page shows, to keep or to send to someone. It needs no network."""
-    from mlflow_plugin.progress import said_now_and_then
+    """Write the dashboard as one HTML file.
+
+    The file needs no server and no network, so that it can be kept or sent to others.
+    """
+    from mlflow_plugin.progress import report_periodically
     from mlflow_plugin.reports.files import write_whole
     from mlflow_plugin.reports.html_report import report_html
 
-    with said_now_and_then(lambda: "reading the runs for the report"):
+    with report_periodically(lambda: "reading the runs for the report"):
         text = report_html(history_of(project), runs_at_most=runs)
     write_whole(output, text)
     click.echo(f"{output} written ({len(text.encode()) / 1e6:.1f} MB)")

@@ -1,4 +1,4 @@
-"""The commands that look: plan, status, compare, doctor."""
+"""The commands that only read: plan, status, compare, doctor."""
 
 import json
 import sys
@@ -11,34 +11,47 @@ from mlflow_plugin.errors import UsageError
 
 @click.command()
 @click.argument("entry_point", default="main")
-@click.option("-P", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter, as for `mlflow run`.")
+@click.option(
+    "-P", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter of the entry point, as for `mlflow run`."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @project_options
 def plan(entry_point: str, pairs: tuple[str, ...], as_json: bool, project: str) -> None:
-    """What ENTRY_POINT would do, why, what it would cost and what it would invalidate. Does nothing."""
+    """Show what an entry point would do now; run nothing.
+
+    For each phase of ENTRY_POINT (default: main) it prints the verdict (reuse, resume, run, wait or ask), the reasons,
+    the expected duration and cost, and the results that would become stale.
+    """
     from mlflow_plugin.cli.tables import plan_text
     from mlflow_plugin.decision.lookup import plan as make_plan
 
-    found = make_plan(project, entry_point, parameters_of(pairs))
+    made = make_plan(project, entry_point, parameters_of(pairs))
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2))
+        click.echo(json.dumps(made.to_dict(), indent=2))
         return
-    click.echo(plan_text(found))
-    for verdict in found.verdicts:
-        if verdict.action == "ask":
-            click.echo(
-                f"\nto decide: {found.command} -P decide=" + "|".join(option.decide for option in verdict.options)
-            )
-            return
+    click.echo(plan_text(made))
+    if question := next((verdict for verdict in made.verdicts if verdict.action == "ask"), None):
+        decisions = "|".join(option.decide for option in question.options)
+        click.echo(f"\nto decide: {made.command} -P decide={decisions}")
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--watch", is_flag=True, help="Go on showing it, with the progress of what runs, until q or Ctrl-C.")
-@click.option("--interval", type=click.FloatRange(0.1), default=2.0, show_default=True, help="With --watch: seconds.")
+@click.option("--watch", is_flag=True, help="Keep showing it, with the progress of running phases; q or Ctrl-C quits.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.1),
+    default=2.0,
+    show_default=True,
+    help="Seconds between two refreshes of --watch.",
+)
 @project_options
 def status(as_json: bool, watch: bool, interval: float, project: str) -> None:
-    """The pipeline as a table: phase, state, completed at, quality, whether it matches upstream, duration, cost."""
+    """Show the state of each phase.
+
+    The table lists the state of each phase, the time of its result, its quality, the match with the phases upstream,
+    its duration and its cost. Below it stand the phases that need attention.
+    """
     from mlflow_plugin.cli.tables import status_table
     from mlflow_plugin.execution.records import Records
     from mlflow_plugin.reports.status import end_dead, pipeline_state
@@ -64,7 +77,11 @@ def status(as_json: bool, watch: bool, interval: float, project: str) -> None:
 @click.argument("run_b")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare(run_a: str, run_b: str, as_json: bool) -> None:
-    """How RUN_B was made otherwise than RUN_A, a run of the same phase, and what came of it."""
+    """Compare two runs of a phase.
+
+    It prints the differences in parameters, inputs, environment and code, and then the differences in quality,
+    duration and cost. Both runs must belong to the same phase.
+    """
     from mlflow.tracking import MlflowClient
 
     from mlflow_plugin.cli.comparison import compare_runs, comparison_text
@@ -77,10 +94,14 @@ def compare(run_a: str, run_b: str, as_json: bool) -> None:
 @click.command()
 @project_options
 def doctor(project: str) -> None:
-    """What is missing on this machine for running the project's phases. Ends with 1 when something is."""
-    from mlflow_plugin.cli.doctor import examine
+    """Check that this machine can run the project.
 
-    findings = examine(project)
+    It checks the MLproject file, the environment, the tracking store, the backend, the hardware and the disk. The exit
+    code is 1 if a requirement is missing.
+    """
+    from mlflow_plugin.cli.doctor import run_checks
+
+    findings = run_checks(project)
     for finding in findings:
-        click.echo(f"{'ok     ' if finding.sound else 'MISSING'}  {finding.what}: {finding.detail}")
-    sys.exit(0 if all(finding.sound or finding.optional for finding in findings) else 1)
+        click.echo(f"{'ok     ' if finding.passed else 'MISSING'}  {finding.name}: {finding.detail}")
+    sys.exit(0 if all(finding.passed or finding.optional for finding in findings) else 1)

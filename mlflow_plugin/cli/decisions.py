@@ -1,4 +1,4 @@
-"""The commands that mark runs: answer, quarantine, rollback."""
+"""The commands that record a person's decision about runs: answer, quarantine, rollback."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 @click.argument("run_id")
 @click.argument("letter")
 def answer(run_id: str, letter: str) -> None:
-    """Answers the question of a run that waits, with the LETTER of an option."""
+    """Answer the question of a waiting run.
+
+    LETTER is the letter of the option, as the question lists it.
+    """
     from mlflow.tracking import MlflowClient
 
     from mlflow_plugin.execution.answers import answer as give_answer
@@ -25,18 +28,21 @@ def answer(run_id: str, letter: str) -> None:
 
     client = MlflowClient()
     run = find_run(client, run_id)
-    answered = give_answer(client, run.run_id, letter, user())
-    if not answered.counted:
-        raise UsageError(f"{run_id}: {answered.message}")
-    click.echo(answered.message)
+    receipt = give_answer(client, run.run_id, letter, user())
+    if not receipt.counted:
+        raise UsageError(f"{run_id}: {receipt.message}")
+    click.echo(receipt.message)
 
 
 @click.command()
 @click.argument("run_id")
 @click.option("--reason", help="Why the run must not be used.")
-@click.option("--lift", is_flag=True, help="Allow its use again.")
+@click.option("--lift", is_flag=True, help="Lift the quarantine: allow the reuse of the run again.")
 def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
-    """Marks a run as do-not-use: neither it nor anything built on it is reused until the mark is lifted."""
+    """Quarantine a run: it must not be reused.
+
+    Neither the run nor a result made from it is reused until `--lift`. Nothing is deleted.
+    """
     from mlflow.tracking import MlflowClient
 
     from mlflow_plugin.execution.records import Records
@@ -47,8 +53,10 @@ def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
     client = MlflowClient()
     run = find_run(client, run_id)
     if run.reused_run_id:
-        # What may be bad are the outputs, and those belong to the run that was reused.
-        click.echo(f"{run.phase} {run.short} reused the outputs of {short(run.reused_run_id)}: that run is meant")
+        # The outputs may be bad, and they belong to the reused run.
+        click.echo(
+            f"{run.phase} {run.short} reused the outputs of {short(run.reused_run_id)}; this applies to that run"
+        )
         run = find_run(client, run.reused_run_id)
     records = Records(client)
     if lift:
@@ -57,32 +65,35 @@ def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
         records.lift_quarantine(run.run_id)
         click.echo(f"{run.phase} {run.short} may be used again")
         return
-    _mark(records, run, reason or "")
+    _quarantine(records, run, reason or "")
     for line in consequences(client, run):
         click.echo(f"  {line}")
 
 
 @click.command()
 @click.argument("phase")
-@click.option("--to", "to_run_id", metavar="RUN", help="The run to go back to; default: the one before the newest.")
+@click.option("--to", "to_run_id", metavar="RUN", help="The run to go back to.  [default: the one before the newest]")
 @click.option("--reason", required=True, help="Why the later runs must not be used.")
 @project_options
 def rollback(phase: str, to_run_id: str | None, reason: str, project: str) -> None:
-    """Goes back to an earlier run of PHASE: quarantines the later ones, and says what falls with them."""
+    """Go back to an earlier run of a phase.
+
+    It quarantines the later runs of PHASE, and lists the results made from them, which are not reused either.
+    """
     from mlflow_plugin.execution.records import Records
     from mlflow_plugin.execution.rollback import consequences, to_be_marked
 
     history = history_of(project)
     declared = history.project.phase(phase)
     records = Records(history.client)
-    marked = to_be_marked(history, declared, find_run(history.client, to_run_id) if to_run_id else None)
-    for run in marked:
-        _mark(records, run, reason)
-    # Of the oldest: everything that hangs on the others is later than that.
-    for line in consequences(history.client, marked[-1]):
+    quarantined = to_be_marked(history, declared, find_run(history.client, to_run_id) if to_run_id else None)
+    for run in quarantined:
+        _quarantine(records, run, reason)
+    # Of the oldest: all results that depend on the others are later.
+    for line in consequences(history.client, quarantined[-1]):
         click.echo(f"  {line}")
 
 
-def _mark(records: "Records", run: "PhaseRun", reason: str) -> None:
+def _quarantine(records: "Records", run: "PhaseRun", reason: str) -> None:
     records.quarantine(run.run_id, reason)
     click.echo(f"{run.phase} {run.short} is quarantined: {reason}; nothing built on it is reused either")
