@@ -39,7 +39,7 @@ _COPIED = 1 << 22
 def make_base(folder: Path, gigabytes: float) -> list[Any]:
     """Layers of random bfloat16 weights, one file each, until the size is reached; their headers."""
     import torch
-    from retraining.headers import read_headers
+    from lora_retraining.models.headers import read_headers
     from safetensors.torch import save_file
 
     layer_bytes = 2 * sum(rows * columns for rows, columns in SHAPES.values())
@@ -57,7 +57,7 @@ def make_base(folder: Path, gigabytes: float) -> list[Any]:
 def make_changes(headers: list[Any]) -> dict[str, Any]:
     """A random change of each weight, about a thousandth of it."""
     import torch
-    from retraining.merging.adapter import LowRankChange
+    from lora_retraining.merging.adapter import LowRankChange
 
     return {
         header.name: LowRankChange(
@@ -93,7 +93,7 @@ def sync(folder: Path) -> None:
 def timed(folder: Path, gigabytes: float, rounds: int) -> tuple[dict[str, Timing], int]:
     """Both ways with and without the page cache; and how many bytes the base has."""
     import torch
-    from retraining.merging.stream import write_merged
+    from lora_retraining.merging.stream import write_merged
 
     base, copied, merged = (folder / name for name in ("base", "copied", "merged"))
     for place in (base, copied, merged):
@@ -124,10 +124,10 @@ CHILD = """
 import json, sys
 from pathlib import Path
 import peft, torch, transformers
-from retraining.base_model import find_model, load_model
-from retraining.headers import read_headers
-from retraining.merging.logits import compare_logits
-from retraining.merging.merged_model import DTYPES, merge_adapter, stored_dtype
+from lora_retraining.models.loading import find_model, load_model
+from lora_retraining.models.headers import read_headers
+from lora_retraining.merging.logits import compare_logits
+from lora_retraining.merging.merged_model import DTYPES, merge_adapter, stored_dtype
 
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
@@ -145,9 +145,9 @@ print(json.dumps({"size": size, "written": written - imported, "compared": peak(
 def memory(folder: Path) -> dict[str, int]:
     """Bytes of SmolLM2, and by how much a process grew that merged it and compared logits."""
     import torch
+    from lora_retraining.models.loading import find_model, load_model
+    from lora_retraining.settings import PROJECTIONS
     from peft import LoraConfig, get_peft_model
-    from retraining.base_model import find_model, load_model
-    from retraining.presets import PROJECTIONS
 
     model = load_model(find_model("smollm2"), torch.float32, "cpu")
     get_peft_model(model, LoraConfig(r=16, target_modules=list(PROJECTIONS))).save_pretrained(str(folder / "adapter"))

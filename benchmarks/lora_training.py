@@ -63,11 +63,11 @@ class Training:
     """One base model and one set of rows, trained again and again with a new adapter."""
 
     def __init__(self, steps: int, folder: Path) -> None:
-        from retraining.base_model import find_model, load_model, load_tokenizer
-        from retraining.chat import encode_rows
-        from retraining.generator import generated_tasks, training_rows
-        from retraining.presets import settings
-        from retraining.training.plan import make_plan
+        from lora_retraining.data.chat import encode_rows
+        from lora_retraining.data.generator import generated_tasks, training_rows
+        from lora_retraining.models.loading import find_model, load_model, load_tokenizer
+        from lora_retraining.settings import settings
+        from lora_retraining.training.plan import make_plan
 
         self.settings = settings({"preset": "smollm2", "packing": "grouped"})
         files = find_model("smollm2")
@@ -83,7 +83,7 @@ class Training:
 
     def in_phase(self) -> Taken:
         """The same as the script of phase `train` does it."""
-        from retraining.training.monitors import Monitor
+        from lora_retraining.training.monitors import Monitor
 
         from mlflow_plugin import start_phase
         from mlflow_plugin.integrations.transformers import PhaseCallback
@@ -99,7 +99,7 @@ class Training:
         return self._timed(train)
 
     def _timed(self, train: Callable[[Any, Any], object]) -> Taken:
-        from retraining.training.adapter import add_adapter
+        from lora_retraining.training.adapter import add_adapter
 
         watch = stopwatch()
         adapted = add_adapter(self.model, self.settings, "smollm2")
@@ -111,8 +111,8 @@ class Training:
         return Taken(steps, wall - ends[0][0], processors - ends[0][1])
 
     def _trainer(self, model: Any, watch: Any) -> Any:
-        from retraining.training.loop import make_trainer, training_arguments
-        from retraining.training.precision import multiplies_bfloat16
+        from lora_retraining.training.loop import make_trainer, training_arguments
+        from lora_retraining.training.precision import multiplies_bfloat16
 
         model.config.use_cache = False
         arguments = training_arguments(self.plan, self.settings, str(self.folder), True, multiplies_bfloat16())

@@ -8,6 +8,6 @@ import pytest
 @pytest.fixture(scope="session")
 def tiny_folder() -> Path:
     """The saved tiny model. Nobody may write into it."""
-    from retraining.tiny import tiny_folder
+    from lora_retraining.models.tiny import tiny_folder
 
     return tiny_folder()

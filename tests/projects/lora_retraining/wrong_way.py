@@ -19,21 +19,21 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "projects" / "lora_retraining"))
 
 import torch
-from retraining.base_model import ModelFiles, find_model, load_model, load_tokenizer, weights_digest
-from retraining.chat import encode_rows
-from retraining.checks.base_precision import check_base_precision
-from retraining.generator import generated_tasks, training_rows
-from retraining.grading.objective import grade_all
-from retraining.headers import read_headers
-from retraining.merging.logits import LogitComparison, compare_logits
-from retraining.merging.merged_model import DTYPES, MergedModel, merge_adapter, reference_base, stored_dtype
-from retraining.presets import PRESETS, Settings
-from retraining.tasks import Task
-from retraining.training.adapter import add_adapter, save_adapter
-from retraining.training.loop import make_trainer, training_arguments
-from retraining.training.plan import make_plan
-from retraining.training.precision import multiplies_bfloat16
-from retraining.validation.generation import complete, prompt_ids
+from lora_retraining.models.loading import ModelFiles, find_model, load_model, load_tokenizer, weights_digest
+from lora_retraining.data.chat import encode_rows
+from lora_retraining.checks.base_precision import check_base_precision
+from lora_retraining.data.generator import generated_tasks, training_rows
+from lora_retraining.grading.objective import grade_all
+from lora_retraining.models.headers import read_headers
+from lora_retraining.merging.logits import LogitComparison, compare_logits
+from lora_retraining.merging.merged_model import DTYPES, MergedModel, merge_adapter, reference_base, stored_dtype
+from lora_retraining.settings import PRESETS, Settings
+from lora_retraining.data.tasks import Task
+from lora_retraining.training.adapter import add_adapter, save_adapter
+from lora_retraining.training.loop import make_trainer, training_arguments
+from lora_retraining.training.plan import make_plan
+from lora_retraining.training.plan import multiplies_bfloat16
+from lora_retraining.validation.generation import complete, prompt_ids
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
 from mlflow_plugin.errors import PhaseError
@@ -170,7 +170,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=320, help="to train on")
     parser.add_argument("--tasks", type=int, default=0, help="to grade both merged models on")
     arguments = parser.parse_args()
-    settings = replace(PRESETS[arguments.preset], packing="grouped")
+    settings = PRESETS[arguments.preset].changed(packing="grouped")
     with tempfile.TemporaryDirectory() as folder:
         print(as_table(both_ways(settings, arguments.rows, arguments.tasks, Path(folder))))
     return 0

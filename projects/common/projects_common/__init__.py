@@ -1,0 +1,1 @@
+"""Data, models, statistics and a sandbox that the projects share."""

@@ -1,0 +1,1 @@
+"""Tasks, chats and rows: what a model is trained on and asked."""

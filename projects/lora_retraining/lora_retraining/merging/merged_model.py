@@ -1,0 +1,129 @@
+"""The whole merge: refusals first, then the weights, then the small files, and the model appears in one step."""
+
+import dataclasses
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lora_retraining.checks.base_precision import check_base_precision
+from lora_retraining.merging.adapter import Adapter, read_adapter
+from lora_retraining.merging.blocks import Written, write_merged
+from lora_retraining.merging.files import SHARD_BYTES, Verification, expected_headers, tokenizer_files, verify
+from lora_retraining.merging.refusals import (
+    BASE_PRECISION,
+    check_base,
+    check_disk,
+    check_tokenizers,
+    out_of_memory_reported,
+    refuse,
+)
+from lora_retraining.models.headers import FLOAT_BYTES, TensorHeader, read_headers
+from lora_retraining.models.loading import ModelFiles, find_model, weights_digest
+from mlflow_plugin.errors import PhaseError
+
+_logger = logging.getLogger(__name__)
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+_STORED = {"bfloat16": "BF16", "float32": "F32"}
+
+
+@dataclass(frozen=True)
+class MergedModel:
+    """`adapter` is without its changes. `base_matches`: whether the base is the adapter's own, by digest; False only
+    when that refusal was overridden.
+    """
+
+    files: ModelFiles
+    base: ModelFiles
+    adapter: Adapter
+    dtype: str
+    base_matches: bool
+    written: Written
+    verification: Verification
+
+
+def merge_adapter(
+    adapter_folder: Path,
+    base: ModelFiles,
+    folder: Path,
+    dtype: str = "bfloat16",
+    device: torch.device | str = "cpu",
+    override: Collection[str] = (),
+    shard_bytes: int = SHARD_BYTES,
+    progress: Callable[[Sequence[Any]], Iterator[Any]] = iter,
+) -> MergedModel:
+    """Merges an adapter into its base; `folder` then holds a model that transformers loads. `dtype`: a key of DTYPES.
+
+    Until all is written the folder's name ends in `.partial`, so that no half of a model is ever taken for one.
+    Raises PhaseError for an adapter that does not fit or a base that is not its own, is quantised or damaged, unless
+    `override` names that refusal; and when disk or memory run out.
+    """
+    headers = read_headers(base.folder)
+    precision = check_base_precision(base.source, base)
+    if precision.status == "fail":
+        refuse(BASE_PRECISION, f"the base is not in full precision: {precision.detail}. {precision.remedy}", override)
+    adapter = read_adapter(adapter_folder, base, headers)
+    check_tokenizers(adapter, base, override)
+    base_matches = check_base(adapter, base, override)
+    partial = folder.with_name(f"{folder.name}.partial")
+    partial.mkdir(parents=True)
+    try:
+        check_disk(partial, expected_headers(headers, DTYPES[dtype], partial, shard_bytes))
+        with out_of_memory_reported("weights were merged"):
+            written = write_merged(
+                headers, adapter.changes, partial, DTYPES[dtype], torch.device(device), shard_bytes, progress
+            )
+        _write_small_files(base, partial, dtype)
+        os.rename(partial, folder)
+    except OSError as error:
+        raise PhaseError(f"the merged model could not be put into {folder}: {error}. Merge it again.") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    verification = verify(folder, headers, _STORED[dtype], base.folder)
+    files = ModelFiles("the merged model", folder, "", {**base.config, "dtype": dtype})
+    # The change is in the files now; beside a model that is loaded to be tried, it would only take memory.
+    kept = dataclasses.replace(adapter, changes={})
+    return MergedModel(files, base, kept, dtype, base_matches, written, verification)
+
+
+def _write_small_files(base: ModelFiles, folder: Path, dtype: str) -> None:
+    """The base's configuration with the merged dtype, its generation settings and its tokenizer as they are."""
+    kept = {name: value for name, value in base.config.items() if name not in ("quantization_config", "torch_dtype")}
+    config = {**kept, "dtype": dtype}
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for file in (*tokenizer_files(base.folder), base.folder / "generation_config.json"):
+        if file.is_file():
+            shutil.copyfile(file, folder / file.name)
+
+
+def reference_base(merged: MergedModel) -> ModelFiles:
+    """The base that the adapter was trained against: what the merged model has to agree with.
+
+    When it is not the one at hand it is looked for where base.json says; if it is not there any more, or has changed,
+    that is said, and the base at hand is returned.
+    """
+    recorded = merged.adapter.base
+    if merged.base_matches or not recorded.get("weights_digest"):
+        return merged.base
+    try:
+        found = find_model(str(recorded.get("source")))
+        if weights_digest(found.folder) == recorded["weights_digest"]:
+            return found
+        why = f"{found.folder} has changed since"
+    except PhaseError as error:
+        why = str(error)
+    _logger.warning(f"the base that the adapter was trained against cannot be compared with: {why}")
+    return merged.base
+
+
+def stored_dtype(headers: Sequence[TensorHeader]) -> torch.dtype:
+    """The dtype in which a model loses nothing: bfloat16 when all its floats are that, else float32."""
+    floats = {header.dtype for header in headers if header.dtype in FLOAT_BYTES}
+    return torch.bfloat16 if floats == {"BF16"} else torch.float32

@@ -1,0 +1,1 @@
+"""The phases: arguments, one import of the work, outputs."""

@@ -1,0 +1,197 @@
+"""Greedy completions in batches that are rebuilt as rows end, and that give what each row alone would give.
+
+A batch of `generate` goes on until its last row has ended. Here a round ends when half of its rows have; those that
+have not are put together with waiting ones for the next round, and their tokens read in again, which costs little
+beside writing them. Rows are padded on the left under an attention mask, so that neighbours do not matter.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from lora_retraining.data import chat
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.guardrails.memory import free_memory, is_out_of_memory
+
+_logger = logging.getLogger(__name__)
+
+
+class GenerationState:
+    """What is being written to some prompts, round by round. Put it into the state of a loop, and a resumed run forms
+    the very same batches as the interrupted one would have.
+
+    `prompts`: token ids of each, without padding. `ends`: ids of tokens that end a completion. `max_new_tokens` counts
+    for each row. `ended`: whether a row is finished; `cut`: whether for want of tokens rather than by an end token.
+    """
+
+    def __init__(
+        self, prompts: Sequence[Sequence[int]], ends: Sequence[int], max_new_tokens: int, batch_size: int
+    ) -> None:
+        if batch_size < 1 or max_new_tokens < 1:
+            raise ValueError(f"batch_size {batch_size} and max_new_tokens {max_new_tokens} both count from 1.")
+        self.prompts = [list(prompt) for prompt in prompts]
+        self.ends = frozenset(ends)
+        self.max_new_tokens, self.batch_size = max_new_tokens, batch_size
+        self.written: list[list[int]] = [[] for _ in prompts]
+        self.ended = [False] * len(self.prompts)
+        self.seconds = 0.0
+
+    @property
+    def waiting(self) -> list[int]:
+        """Rows that have not ended, the longest first: a batch that does not fit into memory is met at once."""
+        rows = (row for row, ended in enumerate(self.ended) if not ended)
+        return sorted(rows, key=lambda row: (-len(self.prompts[row]) - len(self.written[row]), row))
+
+    @property
+    def tokens(self) -> int:
+        return sum(map(len, self.written))
+
+    def cut(self, row: int) -> bool:
+        return self.ended[row] and not (self.written[row] and self.written[row][-1] in self.ends)
+
+    def advance(self, model: Any, pad: int) -> list[int]:
+        """Writes one round; returns the rows that ended in it. The batch is halved when memory runs out.
+
+        Raises PhaseError when a single row does not fit.
+        """
+        began = time.monotonic()
+        while True:
+            rows = self.waiting[: self.batch_size]
+            try:
+                added = self._generate(model, rows, pad)
+                break
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                what = " ".join(str(error).split())[:200]
+            self._shrink(what)  # Only here the traceback, and with it the batch, is gone.
+        for row, tokens in zip(rows, added, strict=True):
+            self.written[row] += tokens
+            full = len(self.written[row]) >= self.max_new_tokens
+            self.ended[row] = full or bool(tokens and tokens[-1] in self.ends)
+        self.seconds += time.monotonic() - began
+        return [row for row in rows if self.ended[row]]
+
+    def _shrink(self, what: str) -> None:
+        free_memory()
+        if self.batch_size == 1:
+            raise PhaseError(
+                f"out of memory while a single completion was written ({what}). Lower max_new_tokens, take "
+                "dtype=bfloat16, or end what else uses this memory."
+            )
+        self.batch_size = (self.batch_size + 1) // 2
+        _logger.info(f"out of memory while completions were written; going on with {self.batch_size} at once ({what})")
+
+    @torch.inference_mode()
+    def _generate(self, model: Any, rows: Sequence[int], pad: int) -> list[list[int]]:
+        """The next tokens of each row: up to its end token or its limit, or as far as the round went."""
+        texts = [self.prompts[row] + self.written[row] for row in rows]
+        width = max(map(len, texts))
+        ids = torch.tensor([[pad] * (width - len(text)) + text for text in texts], device=model.device)
+        mask = torch.tensor([[0] * (width - len(text)) + [1] * len(text) for text in texts], device=model.device)
+        left = [self.max_new_tokens - len(self.written[row]) for row in rows]
+        round_ends = _RoundEnds(width, self.ends, left, enough=(len(rows) + 1) // 2)
+        with _plainly_greedy(model):
+            sequences = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=GenerationConfig(
+                    do_sample=False, max_new_tokens=max(left), eos_token_id=sorted(self.ends), pad_token_id=pad
+                ),
+                stopping_criteria=StoppingCriteriaList([round_ends]),
+            )
+        return [
+            _up_to_end(tokens[:limit], self.ends)
+            for tokens, limit in zip(sequences[:, width:].tolist(), left, strict=True)
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"written": self.written, "ended": self.ended, "batch_size": self.batch_size, "seconds": self.seconds}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if len(state["written"]) != len(self.prompts):
+            raise PhaseError(
+                f"the checkpoint holds {len(state['written'])} completions, but there are {len(self.prompts)} prompts."
+            )
+        self.written = [list(tokens) for tokens in state["written"]]
+        self.ended = [bool(ended) for ended in state["ended"]]
+        self.batch_size, self.seconds = state["batch_size"], state["seconds"]
+
+
+def complete(
+    model: Any, tokenizer: Any, prompts: Sequence[str], max_new_tokens: int, batch_size: int
+) -> Iterator[tuple[int, str]]:
+    """Yields the index of a prompt and its greedy completion, without the end token, as soon as it has ended.
+
+    `prompts` is what users say, before the chat template. Raises PhaseError when a single row does not fit into memory
+    or the tokenizer has no chat template.
+    """
+    ids = [prompt_ids(tokenizer, user) for user in prompts]
+    writing = GenerationState(ids, end_ids(tokenizer, model.generation_config.eos_token_id), max_new_tokens, batch_size)
+    while writing.waiting:
+        for row in writing.advance(model, padding_id(tokenizer)):
+            yield row, text_of(tokenizer, writing.written[row])
+
+
+def prompt_ids(tokenizer: Any, user: str) -> list[int]:
+    """The tokens that a model sees before its answer. The template has its special tokens already."""
+    return list(tokenizer(chat.prompt_text(tokenizer, user), add_special_tokens=False)["input_ids"])
+
+
+def end_ids(tokenizer: Any, configured: int | Sequence[int] | None = None) -> list[int]:
+    """The tokens that end a completion: the chat template's, and those that the tokenizer and the model's configuration
+    call their end, at which models stop that were not trained on the template.
+    """
+    own = configured if isinstance(configured, Sequence) else [configured]
+    return sorted({chat.end_token_id(tokenizer), tokenizer.eos_token_id, *own} - {None})
+
+
+def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of a completion, without end token and other special tokens."""
+    return str(tokenizer.decode(tokens, skip_special_tokens=True))
+
+
+def padding_id(tokenizer: Any) -> int:
+    """A token to fill rows up with. Which one does not matter: it is masked."""
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else chat.end_token_id(tokenizer))
+
+
+class _RoundEnds(StoppingCriteria):
+    """Ends each row at its own limit, and all of them when as many as `enough` have ended."""
+
+    def __init__(self, width: int, ends: frozenset[int], left: Sequence[int], enough: int) -> None:
+        self._width, self._ends, self._left, self._enough = width, sorted(ends), left, enough
+        self._done: torch.Tensor | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        device = input_ids.device
+        ended = torch.isin(input_ids[:, -1], torch.tensor(self._ends, device=device))
+        ended |= torch.tensor(self._left, device=device) <= input_ids.shape[1] - self._width
+        self._done = ended if self._done is None else self._done | ended
+        if int(self._done.sum()) >= self._enough:
+            return torch.ones_like(self._done)
+        return self._done
+
+
+@contextmanager
+def _plainly_greedy(model: Any) -> Iterator[None]:
+    """Hides the model's own generation settings: `generate` takes from them whatever it is not told, such as a
+    repetition penalty.
+    """
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def _up_to_end(tokens: list[int], ends: frozenset[int]) -> list[int]:
+    """The tokens up to the first end token, that one included; what follows it is padding."""
+    stop = next((index for index, token in enumerate(tokens) if token in ends), len(tokens))
+    return tokens[: stop + 1]
