@@ -39,7 +39,7 @@ _COPIED = 1 << 22
 def make_base(folder: Path, gigabytes: float) -> list[Any]:
     """Layers of random bfloat16 weights, one file each, until the size is reached; their headers."""
     import torch
-    from lora_retraining.models.headers import read_headers
+    from projects_common.models.headers import read_headers
     from safetensors.torch import save_file
 
     layer_bytes = 2 * sum(rows * columns for rows, columns in SHAPES.values())
@@ -93,7 +93,7 @@ def sync(folder: Path) -> None:
 def timed(folder: Path, gigabytes: float, rounds: int) -> tuple[dict[str, Timing], int]:
     """Both ways with and without the page cache; and how many bytes the base has."""
     import torch
-    from lora_retraining.merging.stream import write_merged
+    from lora_retraining.merging.blocks import write_merged
 
     base, copied, merged = (folder / name for name in ("base", "copied", "merged"))
     for place in (base, copied, merged):
@@ -124,8 +124,9 @@ CHILD = """
 import json, sys
 from pathlib import Path
 import peft, torch, transformers
-from lora_retraining.models.loading import find_model, load_model
-from lora_retraining.models.headers import read_headers
+from lora_retraining.base_model.loading import find_model
+from projects_common.models.loading import load_model
+from projects_common.models.headers import read_headers
 from lora_retraining.merging.logits import compare_logits
 from lora_retraining.merging.merged_model import DTYPES, merge_adapter, stored_dtype
 
@@ -145,9 +146,10 @@ print(json.dumps({"size": size, "written": written - imported, "compared": peak(
 def memory(folder: Path) -> dict[str, int]:
     """Bytes of SmolLM2, and by how much a process grew that merged it and compared logits."""
     import torch
-    from lora_retraining.models.loading import find_model, load_model
+    from lora_retraining.base_model.loading import find_model
     from lora_retraining.settings import PROJECTIONS
     from peft import LoraConfig, get_peft_model
+    from projects_common.models.loading import load_model
 
     model = load_model(find_model("smollm2"), torch.float32, "cpu")
     get_peft_model(model, LoraConfig(r=16, target_modules=list(PROJECTIONS))).save_pretrained(str(folder / "adapter"))

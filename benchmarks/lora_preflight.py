@@ -77,11 +77,11 @@ def write_sparse_model(folder: Path) -> int:
 
 def measure() -> str:
     """A Markdown table: the checks of a base model of 8 billion parameters, in seconds."""
+    from lora_retraining.base_model.loading import find_model
     from lora_retraining.checks import memory
     from lora_retraining.checks.base_precision import check_base_precision
-    from lora_retraining.models.headers import read_headers
-    from lora_retraining.models.loading import find_model
     from lora_retraining.settings import PRESETS
+    from projects_common.models.headers import read_headers
 
     settings, gpu = PRESETS["llama-3.1-8b"], memory.Precision(2, 2, cuda=True)
     with tempfile.TemporaryDirectory() as scratch:

@@ -63,13 +63,14 @@ class Training:
     """One base model and one set of rows, trained again and again with a new adapter."""
 
     def __init__(self, steps: int, folder: Path) -> None:
+        from lora_retraining.base_model.loading import find_model
         from lora_retraining.data.chat import encode_rows
         from lora_retraining.data.generator import generated_tasks, training_rows
-        from lora_retraining.models.loading import find_model, load_model, load_tokenizer
-        from lora_retraining.settings import settings
+        from lora_retraining.settings import read_settings
         from lora_retraining.training.plan import make_plan
+        from projects_common.models.loading import load_model, load_tokenizer
 
-        self.settings = settings({"preset": "smollm2", "packing": "grouped"})
+        self.settings = read_settings({"preset": "smollm2", "packing": "grouped"})
         files = find_model("smollm2")
         rows = training_rows(generated_tasks("train", steps * self.settings.batch_size, seed=0))
         self.rows = encode_rows(load_tokenizer(files), rows, self.settings.max_length).rows
@@ -93,7 +94,7 @@ class Training:
         def train(model: Any, watch: Any) -> None:
             with start_phase() as phase:
                 trainer = self._trainer(model, watch)
-                trainer.add_callback(Monitor(phase, self.plan))
+                trainer.add_callback(Monitor(phase.log, self.plan))
                 PhaseCallback(phase).train(trainer)
 
         return self._timed(train)
@@ -111,8 +112,8 @@ class Training:
         return Taken(steps, wall - ends[0][0], processors - ends[0][1])
 
     def _trainer(self, model: Any, watch: Any) -> Any:
+        from lora_retraining.base_model.loading import multiplies_bfloat16
         from lora_retraining.training.loop import make_trainer, training_arguments
-        from lora_retraining.training.precision import multiplies_bfloat16
 
         model.config.use_cache = False
         arguments = training_arguments(self.plan, self.settings, str(self.folder), True, multiplies_bfloat16())

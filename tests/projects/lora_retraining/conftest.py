@@ -1,13 +1,20 @@
-"""The tiny model for every test."""
+"""The tiny model and an empty project for every test."""
 
 from pathlib import Path
 
 import pytest
+from lora_project import LoraProject
 
 
 @pytest.fixture(scope="session")
 def tiny_folder() -> Path:
-    """The saved tiny model. Nobody may write into it."""
-    from lora_retraining.models.tiny import tiny_folder
+    """Return the folder of the saved tiny model. No test may write into it."""
+    from lora_retraining.base_model.tiny import tiny_folder
 
     return tiny_folder()
+
+
+@pytest.fixture
+def project(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> LoraProject:
+    """Return the project before any phase, on a store of its own."""
+    return LoraProject(tmp_path / "project", monkeypatch)

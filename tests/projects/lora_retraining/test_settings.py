@@ -97,7 +97,10 @@ def test_the_settings_need_no_torch():
 
 @pytest.mark.parametrize("preset", ["llama-3.1-8b", "qwen2.5-7b"])
 def test_the_published_gates_hold_against_a_strong_reference_and_never_against_the_base(preset):
-    against_base, against_strong = read_settings({"preset": preset}), read_settings({"preset": preset, "reference": "gpt.jsonl"})
+    against_base, against_strong = (
+        read_settings({"preset": preset}),
+        read_settings({"preset": preset, "reference": "gpt.jsonl"}),
+    )
     assert {gate[:2] for gate in against_base.gates} == {("math", "gain"), ("code", "gain"), ("all", "baseline_ratio")}
     assert ("gsm8k", "ties", 0.60, 0.50) in against_strong.gates
     assert ("code", "wins", 0.40, 0.30) in against_strong.gates

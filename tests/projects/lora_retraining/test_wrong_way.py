@@ -1,7 +1,5 @@
 """An adapter trained against a real 4-bit base is caught at every place where it can be."""
 
-from dataclasses import replace
-
 import pytest
 
 pytest.importorskip("bitsandbytes")

@@ -11,33 +11,34 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "projects" / "lora_retraining"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "projects/lora_retraining"))
 
 import torch
-from lora_retraining.models.loading import ModelFiles, find_model, load_model, load_tokenizer, weights_digest
-from lora_retraining.data.chat import encode_rows
+from lora_retraining.base_model.digest import weights_digest
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.checks.base_precision import check_base_precision
+from lora_retraining.data.chat import encode_rows
 from lora_retraining.data.generator import generated_tasks, training_rows
+from lora_retraining.data.tasks import Task
 from lora_retraining.grading.objective import grade_all
-from lora_retraining.models.headers import read_headers
 from lora_retraining.merging.logits import LogitComparison, compare_logits
 from lora_retraining.merging.merged_model import DTYPES, MergedModel, merge_adapter, reference_base, stored_dtype
 from lora_retraining.settings import PRESETS, Settings
-from lora_retraining.data.tasks import Task
 from lora_retraining.training.adapter import add_adapter, save_adapter
 from lora_retraining.training.loop import make_trainer, training_arguments
-from lora_retraining.training.plan import make_plan
-from lora_retraining.training.plan import multiplies_bfloat16
+from lora_retraining.training.plan import make_plan, multiplies_bfloat16
 from lora_retraining.validation.generation import complete, prompt_ids
+from projects_common.models.headers import read_headers
+from projects_common.models.loading import ModelFiles, load_model, load_tokenizer
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.progress import said_now_and_then, say
+from mlflow_plugin.progress import said_now_and_then
 
 INNOCENT_NAME = "base-model"
 OVERRIDDEN = ("base_digest",)
@@ -81,7 +82,7 @@ def train(files: ModelFiles, tasks: Sequence[Task], settings: Settings, folder: 
     rows = encode_rows(tokenizer, training_rows(tasks), settings.max_length).rows
     model = add_adapter(load_to_train(files), settings, files.source)
     plan = make_plan(rows, len(rows), settings)
-    say(plan.sentence())
+    print(plan.sentence(), file=sys.stderr)
     with tempfile.TemporaryDirectory() as scratch:
         arguments = training_arguments(plan, settings, scratch, cpu=True, autocast=multiplies_bfloat16())
         trainer = make_trainer(model, rows, arguments, tokenizer.pad_token_id or 0)

@@ -10,10 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lora_retraining.checks.checklist import Check
-from lora_retraining.checks.levels import find_few_levels
-from lora_retraining.checks.quantised_names import CONFIG_FILES, quantised_settings, quantised_tensor, quantised_word
-from lora_retraining.models.headers import (
+from projects_common.models.headers import (
     FLOAT_BYTES,
     TensorHeader,
     bytes_by_dtype,
@@ -21,7 +18,11 @@ from lora_retraining.models.headers import (
     parameter_count,
     read_headers,
 )
-from lora_retraining.models.loading import ModelFiles
+from projects_common.models.loading import ModelFiles
+
+from lora_retraining.checks.checklist import Check
+from lora_retraining.checks.levels import find_few_levels
+from lora_retraining.checks.quantised_names import CONFIG_FILES, quantised_settings, quantised_tensor, quantised_word
 from mlflow_plugin.errors import PhaseError
 
 ADAPTER_FILE = "adapter_config.json"

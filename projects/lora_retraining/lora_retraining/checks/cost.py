@@ -5,11 +5,11 @@ import time
 from collections.abc import Sequence
 
 import torch
+from projects_common.models.headers import TensorHeader, parameter_count
 
 from lora_retraining.checks.checklist import Check
 from lora_retraining.checks.data import Lengths
 from lora_retraining.checks.memory import Architecture, adapter_parameters
-from lora_retraining.models.headers import TensorHeader, parameter_count
 from lora_retraining.settings import Settings
 from mlflow_plugin.format import describe_cost, describe_duration
 from mlflow_plugin.machine.hardware import detect_hardware

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from lora_retraining.models.headers import TensorHeader
+from projects_common.models.headers import TensorHeader
 
 SAMPLED_TENSORS = 16
 SAMPLED_PIECES = 8

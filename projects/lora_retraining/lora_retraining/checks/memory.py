@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lora_retraining.models.headers import TensorHeader, parameter_count
+from projects_common.models.headers import TensorHeader, parameter_count
+
 from lora_retraining.settings import PROJECTIONS, Settings
 
 CPU_RUNTIME = 600 * 2**20

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from projects_common.models.devices import choose_device
+from projects_common.models.headers import FLOAT_BYTES, TensorHeader, bytes_by_dtype, parameter_count, read_headers
+from projects_common.models.loading import ModelFiles, load_tokenizer
 
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.checks import cost, memory, resources
 from lora_retraining.checks import data as data_checks
 from lora_retraining.checks.base_precision import check_adapter, check_base_precision, check_names
@@ -16,8 +20,6 @@ from lora_retraining.checks.checklist import CHECKS, Check
 from lora_retraining.checks.scripts import check_scripts
 from lora_retraining.checks.tokenizer import check_tokenizer, read_generation_config
 from lora_retraining.data.tasks import write_rows, write_tasks
-from lora_retraining.models.headers import FLOAT_BYTES, TensorHeader, bytes_by_dtype, parameter_count, read_headers
-from lora_retraining.models.loading import ModelFiles, choose_device, find_model, load_tokenizer
 from lora_retraining.settings import Settings
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.digests import value_digest

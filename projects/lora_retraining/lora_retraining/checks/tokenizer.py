@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from projects_common.models.headers import TensorHeader
+
 from lora_retraining.checks.checklist import Check
 from lora_retraining.data.chat import end_token_id
-from lora_retraining.models.headers import TensorHeader
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.digests import value_digest
 

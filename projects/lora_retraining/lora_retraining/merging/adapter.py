@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from projects_common.models.headers import ADAPTER_FILE, TensorHeader
+from projects_common.models.loading import ModelFiles
 from torch import Tensor
 
-from lora_retraining.models.headers import ADAPTER_FILE, TensorHeader
-from lora_retraining.models.loading import ModelFiles
 from mlflow_plugin.errors import PhaseError
 
 CONFIG_FILE = "adapter_config.json"

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from projects_common.models.headers import TensorHeader
 from torch import Tensor
 
+from lora_retraining.base_model.loading import multiplies_bfloat16
 from lora_retraining.merging.adapter import LowRankChange
 from lora_retraining.merging.files import (
     SHARD_BYTES,
@@ -28,8 +30,6 @@ from lora_retraining.merging.files import (
     written_bytes,
 )
 from lora_retraining.merging.rounding import BlockRounding, LayerChange, measure
-from lora_retraining.models.headers import TensorHeader
-from lora_retraining.models.loading import multiplies_bfloat16
 from mlflow_plugin.errors import PhaseError
 
 BLOCK_NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 24}

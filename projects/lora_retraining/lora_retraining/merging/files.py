@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from projects_common.models.headers import FLOAT_BYTES, INDEX_FILE, SINGLE_FILE, TensorHeader, read_headers
 from torch import Tensor
 
-from lora_retraining.models.headers import FLOAT_BYTES, INDEX_FILE, SINGLE_FILE, TensorHeader, read_headers
 from mlflow_plugin.errors import PhaseError
 
 SHARD_BYTES = 5_000_000_000

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from projects_common.models.loading import ModelFiles, load_model, load_tokenizer
 from torch import Tensor, nn
 
+from lora_retraining.base_model.loading import deprecations_hidden
 from lora_retraining.data.chat import prompt_text
 from lora_retraining.data.tasks import read_tasks
 from lora_retraining.merging.refusals import out_of_memory_reported
-from lora_retraining.models.loading import ModelFiles, deprecations_hidden, load_model, load_tokenizer
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.guardrails.memory import free_memory
 

@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from projects_common.models.headers import FLOAT_BYTES, TensorHeader, read_headers
+from projects_common.models.loading import ModelFiles
 
+from lora_retraining.base_model.digest import weights_digest
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.checks.base_precision import check_base_precision
 from lora_retraining.merging.adapter import Adapter, read_adapter
 from lora_retraining.merging.blocks import Written, write_merged
@@ -24,8 +28,6 @@ from lora_retraining.merging.refusals import (
     out_of_memory_reported,
     refuse,
 )
-from lora_retraining.models.headers import FLOAT_BYTES, TensorHeader, read_headers
-from lora_retraining.models.loading import ModelFiles, find_model, weights_digest
 from mlflow_plugin.errors import PhaseError
 
 _logger = logging.getLogger(__name__)

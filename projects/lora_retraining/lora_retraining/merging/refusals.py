@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from projects_common.models.headers import TensorHeader
+from projects_common.models.loading import ModelFiles, load_tokenizer
+
+from lora_retraining.base_model.digest import weights_digest
 from lora_retraining.merging.adapter import BASE_FILE, Adapter
-from lora_retraining.models.headers import TensorHeader
-from lora_retraining.models.loading import ModelFiles, load_tokenizer, weights_digest
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.guardrails.memory import free_memory, is_out_of_memory
 

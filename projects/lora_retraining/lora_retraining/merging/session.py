@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from projects_common.models.devices import choose_device
+from projects_common.models.headers import read_headers
+from projects_common.models.loading import ModelFiles
+
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.merging import report
 from lora_retraining.merging.logits import compare_logits, prompts_of
 from lora_retraining.merging.merged_model import DTYPES, MergedModel, merge_adapter, reference_base, stored_dtype
-from lora_retraining.models.headers import read_headers
-from lora_retraining.models.loading import ModelFiles, choose_device, find_model
 from lora_retraining.settings import Settings
 from mlflow_plugin.machine.threads import leave_busy_cores_alone
 

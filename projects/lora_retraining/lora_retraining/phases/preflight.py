@@ -5,7 +5,8 @@ training that would come to nothing, and hand on the rows to train on and the ta
 import argparse
 from pathlib import Path
 
-from lora_retraining.phases.messages import show_messages
+from projects_common.messages import show_messages
+
 from lora_retraining.settings import add_arguments, read_settings
 from mlflow_plugin import start_phase
 
@@ -20,7 +21,7 @@ def main() -> None:
     add_arguments(parser, *PARAMETERS)
     given = parser.parse_args()
     with start_phase() as phase:
-        show_messages(phase.name)
+        show_messages("lora_retraining")
         settings = read_settings(given)
         import mlflow
 

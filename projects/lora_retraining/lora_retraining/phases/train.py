@@ -5,7 +5,8 @@ the rows that it failed.
 import argparse
 import os
 
-from lora_retraining.phases.messages import show_messages
+from projects_common.messages import show_messages
+
 from lora_retraining.settings import add_arguments, read_settings
 from mlflow_plugin import start_phase
 from mlflow_plugin.machine.ranks import process_count
@@ -29,7 +30,7 @@ def main() -> None:
     add_arguments(parser, *PARAMETERS)
     given = parser.parse_args()
     with start_phase() as phase:
-        show_messages(phase.name)
+        show_messages("lora_retraining")
         settings = read_settings(given)
         if given.data_phase == "extract_failures":
             settings = settings.changed(learning_rate=settings.failure_learning_rate, epochs=settings.failure_epochs)

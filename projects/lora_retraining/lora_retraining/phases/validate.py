@@ -4,7 +4,8 @@ Phase `validate`, and phase `validate_1b`, whose baseline is the first.
 
 import argparse
 
-from lora_retraining.phases.messages import show_messages
+from projects_common.messages import show_messages
+
 from lora_retraining.settings import AUTO, add_arguments, read_settings
 from mlflow_plugin import start_phase
 
@@ -23,7 +24,7 @@ def main() -> None:
     add_arguments(parser, *PARAMETERS)
     given = parser.parse_args()
     with start_phase() as phase:
-        show_messages(phase.name)
+        show_messages("lora_retraining")
         settings = read_settings(given)
         import mlflow
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from projects_common.models.loading import ModelFiles, load_model
 from safetensors import SafetensorError
 
-from lora_retraining.models.loading import ModelFiles, deprecations_hidden, load_model
+from lora_retraining.base_model.loading import deprecations_hidden
 from lora_retraining.settings import PROJECTIONS, Settings
 from mlflow_plugin.errors import PhaseError
 

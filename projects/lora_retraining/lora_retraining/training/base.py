@@ -4,9 +4,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from projects_common.models.headers import read_headers
+from projects_common.models.loading import ModelFiles
+
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.checks.run import base_facts
-from lora_retraining.models.headers import read_headers
-from lora_retraining.models.loading import ModelFiles, find_model
 from lora_retraining.settings import Settings
 from lora_retraining.training.plan import choose_processes
 from mlflow_plugin.errors import PhaseError

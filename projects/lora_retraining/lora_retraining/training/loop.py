@@ -11,8 +11,8 @@ import torch
 from peft import PeftModel
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from lora_retraining.base_model.loading import deprecations_hidden
 from lora_retraining.data.chat import Row
-from lora_retraining.models.loading import deprecations_hidden
 from lora_retraining.settings import Settings
 from lora_retraining.training.adapter import trained_parameters
 from lora_retraining.training.batches import ShuffledGroups, collate, keeps_rows_apart, pack

@@ -30,7 +30,7 @@ class Log(Protocol):
 
 
 class Monitor(TrainerCallback, ExportableState):
-    """Show the progress of a training, and log throughput and the use of the machine with each of the Trainer's logs."""
+    """Show the progress of a training; log throughput and the use of the machine with each of the Trainer's logs."""
 
     def __init__(self, log: Log, plan: Plan) -> None:
         self._log, self._plan = log, plan
@@ -97,7 +97,7 @@ class Monitor(TrainerCallback, ExportableState):
 
 
 def peak_memory() -> dict[str, int]:
-    """Return the peaks of this process in bytes: `memory_peak_gib` resident, `gpu_memory_peak_gib` on its fullest GPU."""
+    """Return peaks of this process in bytes: `memory_peak_gib` resident, `gpu_memory_peak_gib` on its fullest GPU."""
     memory = psutil.Process().memory_info()
     peaks = {"memory_peak_gib": getattr(memory, "peak_wset", 0) or _resident_peak()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from projects_common.models.devices import choose_dtype
+from projects_common.models.headers import TensorHeader
 
+from lora_retraining.base_model.loading import multiplies_bfloat16
 from lora_retraining.checks.memory import Precision, architecture, training_memory
 from lora_retraining.data.chat import IGNORED, Row
-from lora_retraining.models.headers import TensorHeader
-from lora_retraining.models.loading import choose_dtype, multiplies_bfloat16
 from lora_retraining.settings import AUTO, Settings
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.machine.ranks import local_rank, process_count

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from projects_common.models.devices import choose_device
+from projects_common.models.loading import load_tokenizer
 from transformers import set_seed
 
+from lora_retraining.base_model.digest import weights_digest
 from lora_retraining.data.chat import encode_rows
-from lora_retraining.models.loading import (
-    choose_device,
-    load_tokenizer,
-    weights_digest,
-)
 from lora_retraining.settings import AUTO, Settings
 from lora_retraining.training.adapter import add_adapter, load_base, save_adapter
 from lora_retraining.training.base import Base

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+from projects_common.models.devices import choose_device
+from projects_common.models.loading import ModelFiles, load_model, load_tokenizer
+
 from lora_retraining.checks.quantised_names import quantised_settings
 from lora_retraining.data.tasks import Task
-from lora_retraining.models.loading import ModelFiles, choose_device, load_model, load_tokenizer
 from lora_retraining.settings import Settings
 from lora_retraining.validation.generation import GenerationState, end_ids, padding_id, prompt_ids, text_of
 from mlflow_plugin.errors import PhaseError

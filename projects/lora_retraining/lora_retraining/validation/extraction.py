@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lora_retraining.base_model.digest import weights_digest
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.data import failures
 from lora_retraining.data.failures import Attempt
 from lora_retraining.data.tasks import Task, read_tasks
 from lora_retraining.grading.objective import grade_all
-from lora_retraining.models.loading import find_model, weights_digest
 from lora_retraining.settings import Settings
 from lora_retraining.validation.answering import Checkpoints, Respondent, answer_all, completions_at_once
 from lora_retraining.validation.session import ShowProgress

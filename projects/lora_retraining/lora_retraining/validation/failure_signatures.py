@@ -16,14 +16,16 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
+from projects_common.models.headers import read_headers
+from projects_common.models.loading import ModelFiles, load_model, load_tokenizer
+from projects_common.statistics import normal_quantile
 from torch import Tensor
 
+from lora_retraining.base_model.digest import weights_digest
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.data import chat
 from lora_retraining.data.tasks import Task
-from lora_retraining.models.headers import read_headers
-from lora_retraining.models.loading import ModelFiles, find_model, load_model, load_tokenizer, weights_digest
 from lora_retraining.settings import Settings
-from lora_retraining.validation.intervals import normal_quantile
 from lora_retraining.validation.outcomes import Item
 from mlflow_plugin.errors import PhaseError
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from lora_retraining.validation.intervals import (
+from projects_common.statistics import (
     Interval,
     Pairs,
     independent_ratio,
@@ -12,6 +12,7 @@ from lora_retraining.validation.intervals import (
     samples_to_decide,
     wilson,
 )
+
 from mlflow_plugin.errors import UsageError
 
 Verdict = Literal["pass", "undecided", "fail"]

@@ -8,11 +8,11 @@ beside writing them. Rows are padded on the left under an attention mask, so tha
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from projects_common.models.generation import end_tokens, generate_greedily, up_to_end
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from lora_retraining.data import chat
 from mlflow_plugin.errors import PhaseError
@@ -87,28 +87,13 @@ class GenerationState:
         self.batch_size = (self.batch_size + 1) // 2
         _logger.info(f"out of memory while completions were written; going on with {self.batch_size} at once ({what})")
 
-    @torch.inference_mode()
     def _generate(self, model: Any, rows: Sequence[int], pad: int) -> list[list[int]]:
-        """The next tokens of each row: up to its end token or its limit, or as far as the round went."""
+        """Return the next tokens of each row: up to its end token or its limit, or as far as the round went."""
         texts = [self.prompts[row] + self.written[row] for row in rows]
-        width = max(map(len, texts))
-        ids = torch.tensor([[pad] * (width - len(text)) + text for text in texts], device=model.device)
-        mask = torch.tensor([[0] * (width - len(text)) + [1] * len(text) for text in texts], device=model.device)
         left = [self.max_new_tokens - len(self.written[row]) for row in rows]
-        round_ends = _RoundEnds(width, self.ends, left, enough=(len(rows) + 1) // 2)
-        with _plainly_greedy(model):
-            sequences = model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                generation_config=GenerationConfig(
-                    do_sample=False, max_new_tokens=max(left), eos_token_id=sorted(self.ends), pad_token_id=pad
-                ),
-                stopping_criteria=StoppingCriteriaList([round_ends]),
-            )
-        return [
-            _up_to_end(tokens[:limit], self.ends)
-            for tokens, limit in zip(sequences[:, width:].tolist(), left, strict=True)
-        ]
+        round_ends = _RoundEnds(max(map(len, texts)), self.ends, left, enough=(len(rows) + 1) // 2)
+        added = generate_greedily(model, texts, max(left), self.ends, pad, StoppingCriteriaList([round_ends]))
+        return [up_to_end(tokens[:limit], self.ends, keep_end=True) for tokens, limit in zip(added, left, strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
         return {"written": self.written, "ended": self.ended, "batch_size": self.batch_size, "seconds": self.seconds}
@@ -147,8 +132,7 @@ def end_ids(tokenizer: Any, configured: int | Sequence[int] | None = None) -> li
     """The tokens that end a completion: the chat template's, and those that the tokenizer and the model's configuration
     call their end, at which models stop that were not trained on the template.
     """
-    own = configured if isinstance(configured, Sequence) else [configured]
-    return sorted({chat.end_token_id(tokenizer), tokenizer.eos_token_id, *own} - {None})
+    return sorted(end_tokens(chat.end_token_id(tokenizer), tokenizer.eos_token_id, configured))
 
 
 def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
@@ -176,22 +160,3 @@ class _RoundEnds(StoppingCriteria):
         if int(self._done.sum()) >= self._enough:
             return torch.ones_like(self._done)
         return self._done
-
-
-@contextmanager
-def _plainly_greedy(model: Any) -> Iterator[None]:
-    """Hides the model's own generation settings: `generate` takes from them whatever it is not told, such as a
-    repetition penalty.
-    """
-    own = model.generation_config
-    model.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        model.generation_config = own
-
-
-def _up_to_end(tokens: list[int], ends: frozenset[int]) -> list[int]:
-    """The tokens up to the first end token, that one included; what follows it is padding."""
-    stop = next((index for index, token in enumerate(tokens) if token in ends), len(tokens))
-    return tokens[: stop + 1]

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from projects_common.statistics import Pairs
+
 from lora_retraining.data.tasks import Grade, Task
 from lora_retraining.validation.gates import Counts
-from lora_retraining.validation.intervals import Pairs
 
 Outcome = Literal["win", "tie_both_right", "both_wrong", "tie", "loss", "none"]
 """`tie` without more is one that a judge gave. `none`: there is no reference, or nobody could decide."""

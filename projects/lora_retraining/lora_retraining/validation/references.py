@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from projects_common.models.loading import ModelFiles
+
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.data.tasks import Task
-from lora_retraining.models.loading import ModelFiles, find_model
 from lora_retraining.settings import Settings
 from lora_retraining.validation.answering import Answer
 from mlflow_plugin.errors import PhaseError

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from projects_common.statistics import paired_difference, wilson
+
 from lora_retraining.validation.failure_signatures import FailureSignature
 from lora_retraining.validation.gates import Counts, Gate, Judged, Verdict, judge_all, overall
-from lora_retraining.validation.intervals import paired_difference, wilson
 from lora_retraining.validation.outcomes import TIES, Item, count, of_dataset
 from lora_retraining.validation.references import Baseline
 from mlflow_plugin.markdown import plain

@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from projects_common.models.loading import ModelFiles
+
+from lora_retraining.base_model.digest import weights_digest
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.data import chat
 from lora_retraining.data.tasks import Task, read_tasks
 from lora_retraining.grading.judge import Judge, Verdict
 from lora_retraining.grading.objective import grade_all
-from lora_retraining.models.loading import ModelFiles, find_model, weights_digest
 from lora_retraining.settings import Settings
 from lora_retraining.validation import results
 from lora_retraining.validation.answering import (

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lora_retraining.models.loading import find_model, load_model
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.checks.base_precision import check_base_precision, check_names
 from lora_retraining.checks.checklist import Check
 from lora_retraining.checks.levels import few_levels
 from lora_retraining.checks.quantised_names import quantised_word
+from projects_common.models.loading import load_model
 from safetensors.torch import load_file, save_file
 
 WEIGHT = "model.layers.0.mlp.up_proj.weight"

@@ -7,8 +7,8 @@ import torch
 from lora_retraining.checks.cost import check_cost, estimated_seconds, product_speed, training_operations
 from lora_retraining.checks.data import Lengths
 from lora_retraining.checks.memory import Architecture
-from lora_retraining.models.headers import TensorHeader
 from lora_retraining.settings import read_settings
+from projects_common.models.headers import TensorHeader
 
 SIZES = Architecture(hidden=64, intermediate=256, layers=1, attention=64, vocabulary=100)
 HEADERS = [

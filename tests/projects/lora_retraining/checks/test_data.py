@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lora_retraining.models.loading import find_model, load_tokenizer
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.checks.checklist import Check
 from lora_retraining.checks.data import check_data, check_overlap, load_data, measure_lengths, plan_sentence
 from lora_retraining.data.generator import generated_tasks
 from lora_retraining.settings import read_settings
+from projects_common.models.loading import load_tokenizer
 
 from mlflow_plugin.errors import PhaseError
 

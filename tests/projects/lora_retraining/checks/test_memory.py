@@ -18,8 +18,8 @@ from lora_retraining.checks.memory import (
     layer_bytes,
     training_memory,
 )
-from lora_retraining.models.headers import read_headers
 from lora_retraining.settings import PRESETS, Settings, read_settings
+from projects_common.models.headers import read_headers
 
 CPU = Precision(4, 4, cuda=False)
 TOLERANCE = 0.25
@@ -76,7 +76,7 @@ def test_the_estimate_is_near_what_training_takes(tmp_path: Path, dropout: float
     measured = int(done.stdout.split()[-1])
 
     sizes = Architecture(hidden, 3 * hidden, layers, hidden, vocabulary)
-    chosen = settings(
+    chosen = read_settings(
         {
             "preset": "tiny",
             "rank": rank,
@@ -131,9 +131,10 @@ def test_what_a_layer_keeps_is_what_autograd_saves() -> None:
 
 
 def test_the_adapter_is_counted_at_the_seven_projections(tiny_folder: Path) -> None:
-    from peft import LoraConfig, get_peft_model
-    from lora_retraining.models.loading import find_model, load_model
+    from lora_retraining.base_model.loading import find_model
     from lora_retraining.settings import PROJECTIONS
+    from peft import LoraConfig, get_peft_model
+    from projects_common.models.loading import load_model
 
     files = find_model("tiny")
     model = get_peft_model(load_model(files, "float32", "cpu"), LoraConfig(r=8, target_modules=list(PROJECTIONS)))

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lora_retraining.models.loading import find_model, load_tokenizer
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.checks.base_precision import check_adapter
 from lora_retraining.checks.checklist import Check
 from lora_retraining.checks.tokenizer import check_tokenizer
-from lora_retraining.models.headers import TensorHeader, read_headers
+from projects_common.models.headers import TensorHeader, read_headers
+from projects_common.models.loading import load_tokenizer
 
 
 @pytest.fixture

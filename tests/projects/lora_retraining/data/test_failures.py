@@ -1,10 +1,16 @@
 """What counts as a failure to train on, and what is said of it."""
 
 import pytest
-from lora_retraining.data.failures import Attempt, deduplicated, description, failure_row, summarised, without_test_tasks
+from lora_retraining.data.failures import (
+    Attempt,
+    deduplicated,
+    description,
+    failure_row,
+    summarised,
+    without_test_tasks,
+)
 from lora_retraining.data.generator import generated_tasks
-from lora_retraining.data.tasks import Grade
-from lora_retraining.data.tasks import Task
+from lora_retraining.data.tasks import Grade, Task
 
 from mlflow_plugin.errors import PhaseError
 

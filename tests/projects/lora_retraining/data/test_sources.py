@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lora_retraining.data.sources import GENERATED_COUNT, load_examples, load_tasks
 from lora_retraining.data.generator import generated_tasks
 from lora_retraining.data.schemas import MalformedRowError, Origin, read_example
+from lora_retraining.data.sources import GENERATED_COUNT, load_examples, load_tasks
 from lora_retraining.data.tasks import write_tasks
 
 from mlflow_plugin.errors import PhaseError

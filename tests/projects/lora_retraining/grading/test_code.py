@@ -1,8 +1,8 @@
 """Code taken out of completions, and graded by its tests."""
 
+from lora_retraining.data.tasks import Task
 from lora_retraining.grading.code import extract_code, with_call_of_check
 from lora_retraining.grading.objective import grade, grade_all
-from lora_retraining.data.tasks import Task
 
 PREFIX = '''from typing import List
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 from judging import judging
-from lora_retraining.grading.judge import Judge, read_choice
 from lora_retraining.data.tasks import Task
+from lora_retraining.grading.judge import Judge, read_choice
 
 from mlflow_plugin.errors import PhaseError, UsageError
 

@@ -3,10 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from lora_retraining.data.tasks import Task
 from lora_retraining.grading import mathematics
 from lora_retraining.grading.mathematics import extract_answer, gold_answer, number, same_answer
 from lora_retraining.grading.objective import Grade, grade, grade_all
-from lora_retraining.data.tasks import Task
 
 
 def task(answer: str = "She sells 16 - 7 = <<16-7=9>>9 eggs.\n#### 9") -> Task:
@@ -80,7 +80,7 @@ def test_expressions_are_compared_by_value_from_any_thread():
 
 def test_an_answer_that_takes_for_ever_to_compute_is_not_equal_and_the_next_is_still_compared(monkeypatch):
     assert same_answer("6", "10-4") is True
-    monkeypatch.setattr(expressions, "_SECONDS", 0.001)
+    monkeypatch.setattr(mathematics, "_SECONDS", 0.001)
     assert same_answer("6", "9^{9^{9^{9}}}+x") is False
     monkeypatch.undo()
     assert same_answer("6", "2+4") is True

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from lora_retraining.models.loading import ModelFiles, find_model, weights_digest
-from lora_retraining.models.headers import INDEX_FILE, read_headers
-from lora_retraining.merging import merged_model as merged_model_module
+from lora_retraining.base_model.digest import weights_digest
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.merging import blocks
+from lora_retraining.merging import merged_model as merged_model_module
 from lora_retraining.merging.adapter import read_adapter
 from lora_retraining.merging.logits import compare_logits, logit_tolerance, logits, widened
 from lora_retraining.merging.merged_model import merge_adapter
+from peft import LoraConfig, PeftModel, get_peft_model
+from projects_common.models.headers import INDEX_FILE, read_headers
+from projects_common.models.loading import ModelFiles
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
@@ -313,7 +315,7 @@ def test_adapters_that_are_more_than_a_low_rank_change_are_refused(
 
 
 def test_an_adapter_of_another_shape_or_architecture_is_refused(base: ModelFiles, adapter: Path, tmp_path: Path):
-    from lora_retraining.models.tiny import CONFIGURATION
+    from lora_retraining.base_model.tiny import CONFIGURATION
     from transformers import LlamaConfig, LlamaForCausalLM
 
     wide, deep = tmp_path / "wide", tmp_path / "deep"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from lora_retraining.models.headers import read_headers
+from lora_retraining.base_model.loading import multiplies_bfloat16
 from lora_retraining.merging import blocks
 from lora_retraining.merging.adapter import LowRankChange
 from lora_retraining.merging.rounding import LayerChange, measure, total_row
-from lora_retraining.training.plan import multiplies_bfloat16
+from projects_common.models.headers import read_headers
 from safetensors.torch import load_file, save_file
 
 
@@ -80,7 +80,7 @@ def test_the_largest_singular_value_of_a_change_needs_no_full_matrix():
 CHILD = """
 import json, resource, sys, torch
 from pathlib import Path
-from lora_retraining.models.headers import read_headers
+from projects_common.models.headers import read_headers
 from lora_retraining.merging.adapter import LowRankChange
 from lora_retraining.merging.blocks import write_merged
 from safetensors.torch import save_file
@@ -131,7 +131,7 @@ def test_of_a_large_weight_rows_evenly_spread_tell_what_rounding_does_and_how_ma
     found = {}
     for numbers, of_each in ((1 << 18, 1 << 16), (4 * 64, 1 << 16), (128 * 64, 1 << 11)):
         monkeypatch.setitem(blocks.BLOCK_NUMBERS, "cpu", numbers)
-        monkeypatch.setattr(stream, "_MEASURED_NUMBERS", of_each)
+        monkeypatch.setattr(blocks, "_MEASURED_NUMBERS", of_each)
         folder = tmp_path / str(numbers)
         folder.mkdir()
         (layer,) = blocks.write_merged(
@@ -179,7 +179,7 @@ def test_rounding_the_factors_of_a_fused_product_is_lost_in_what_rounding_the_re
     save_file({"w.weight": weight}, tmp_path / "model.safetensors")
     lost = {}
     for fused in (True, False):
-        monkeypatch.setattr(stream, "multiplies_bfloat16", lambda fused=fused: fused)
+        monkeypatch.setattr(blocks, "multiplies_bfloat16", lambda fused=fused: fused)
         folder = tmp_path / str(fused)
         folder.mkdir()
         headers, device = read_headers(tmp_path), torch.device("cpu")

@@ -2,71 +2,31 @@
 
 import dataclasses
 import json
-import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
-from lora_project import LoraProject, kill_while_answering, lines
-from mlflow.entities import Run
-from lora_retraining.phases import extract_failures
-from lora_retraining.models.loading import weights_digest
+from lora_project import LoraProject, lines
+from lora_retraining.base_model.digest import weights_digest
 from lora_retraining.data.generator import generated_tasks
 from lora_retraining.data.tasks import Task
 from lora_retraining.validation.answering import Answer, Respondent
+from mlflow.entities import Run
 
-MLPROJECT = """\
-name: retraining
-entry_points:
-  preflight:
-    command: "python preflight.py"
-    phase: {}
-  merge:
-    command: "python merge.py"
-    phase: {needs: [preflight]}
-  validate:
-    command: "python validate.py"
-    phase: {needs: [preflight, merge]}
-  extract_failures:
-    parameters: {given: {type: string, default: ""}}
-    command: "python extract_failures.py {given}"
-    phase: {needs: [preflight, merge, validate]}
-"""
 GIVEN = ("--preset", "tiny", "--max-new-tokens", "48")
 
 
 class FailuresProject(LoraProject):
-    """With the phases before `extract_failures`, whose real script `extract` runs."""
-
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        super().__init__(folder, patch)
-        (folder / "MLproject").write_text(MLPROJECT)
-        (folder / "validate.py").write_text('"""validate"""\n')
-        shutil.copyfile(extract_failures.__file__, folder / "extract_failures.py")
+    """With tasks of the test's choosing."""
 
     def give_tasks(self, tasks: list[Task], tests: list[Task], model: Path) -> None:
-        files = {"train_tasks.jsonl": tasks, "test_tasks.jsonl": tests}
-        self.give("preflight", {name: lines([dataclasses.asdict(one) for one in them]) for name, them in files.items()})
+        self.give("preflight", {"train_tasks.jsonl": lines(tasks), "test_tasks.jsonl": lines(tests)})
         self.give("merge", {"model": model})
-        self.give("validate", {"results.json": "{}"})
-
-    def start(self, *arguments: str) -> str:
-        tags = {"mlflow.project.entryPoint": "extract_failures", "mlflow.source.name": str(self.folder)}
-        run_id = str(self.client.create_run("0", tags=tags).info.run_id)
-        self.client.log_param(run_id, "given", " ".join(arguments))
-        return run_id
 
     def extract(self, *arguments: str) -> Run:
-        run_id = self.start(*arguments)
-        with self._patch.context() as here:
-            here.chdir(self.folder)
-            here.setenv("MLFLOW_RUN_ID", run_id)
-            here.setattr(sys, "argv", ["extract_failures.py", *arguments])
-            extract_failures.main()
-        return self.client.get_run(run_id)
+        return self.run("extract_failures", *arguments)
 
     def rows(self, run: Run) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.outputs(run) / "combined_losses.jsonl").read_text().splitlines()]
@@ -179,8 +139,7 @@ def test_what_no_failures_can_be_taken_from_is_refused(
 
 def test_a_killed_extraction_goes_on_where_it_was_and_ends_the_same(project: FailuresProject) -> None:
     given = (*GIVEN, "--batch-size", "2", "--checkpoint-every", "1")
-    killed = project.start(*given)
-    kill_while_answering(extract_failures, project.folder, killed, 4, *given)
+    killed = project.run_until_killed("extract_failures", 4, *given)
     resumed = project.extract(*given)
     whole = project.extract(*given, "--seed", "0")  # The same extraction, another identity.
     assert resumed.data.tags["phase.resumed_from"] == killed

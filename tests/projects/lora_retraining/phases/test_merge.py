@@ -1,6 +1,5 @@
 """The script of `merge`, on the tiny model, and what the project's own gates say of its metrics."""
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -8,49 +7,24 @@ from typing import Any
 
 import pytest
 import torch
-from lora_project import LoraProject
+from lora_project import REAL, LoraProject, lines
+from lora_retraining.base_model.digest import weights_digest
+from lora_retraining.data.generator import generated_tasks
 from mlflow.artifacts import load_dict
 from mlflow.entities import Run
 from peft import LoraConfig, get_peft_model
-from lora_retraining.models.loading import weights_digest
-from lora_retraining.data.generator import generated_tasks
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from mlflow_plugin.project.mlproject import load_project
 
-ROOT = Path(__file__).resolve().parents[4]
-MLPROJECT = """\
-name: retraining
-entry_points:
-  preflight:
-    command: "python preflight.py"
-    phase: {}
-  train:
-    parameters: {given: {type: string, default: ""}}
-    command: "python train.py {given}"
-    phase: {needs: [preflight]}
-  merge:
-    command: "python merge.py"
-    phase: {needs: [preflight, train]}
-  train_1b:
-    parameters: {given: {type: string, default: ""}}
-    command: "python train.py {given}"
-    phase: {needs: [preflight, merge]}
-  merge_1b:
-    command: "python merge.py"
-    phase: {needs: [preflight, merge, train_1b]}
-"""
-
 
 class MergeProject(LoraProject):
-    """With an adapter of the test's choosing; `merge` runs the real script."""
+    """With an adapter of the test's choosing."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         super().__init__(folder, patch)
-        (folder / "MLproject").write_text(MLPROJECT)
-        tasks = [json.dumps(dataclasses.asdict(task)) for task in generated_tasks("test", 8, seed=0)]
-        self.give("preflight", {"test_tasks.jsonl": "\n".join(tasks) + "\n"})
+        self.give("preflight", {"test_tasks.jsonl": lines(generated_tasks("test", 8, seed=0))})
 
     def give_adapter(self, base: Path, source: str, phase: str = "train", size: float = 0.05) -> None:
         """Completes a training with an adapter of random weights of that size."""
@@ -68,9 +42,7 @@ class MergeProject(LoraProject):
         self.give(phase, {"adapter": folder})
 
     def merge(self, *arguments: str, phase: str = "merge") -> Run:
-        from lora_retraining.phases.merge import main
-
-        return self._run(phase, ["--preset", "tiny", *arguments], main)
+        return self.run(phase, "--preset", "tiny", *arguments, script="merge")
 
 
 @pytest.fixture
@@ -80,7 +52,7 @@ def project(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> Merg
 
 def failed_gates(run: Run) -> list[str]:
     """What the gates that the project declares for `merge` say of a run's metrics."""
-    gates = load_project(ROOT / "projects/lora_retraining").phases["merge"].gates
+    gates = load_project(REAL).phases["merge"].gates
     assert gates
     return [gate.text for gate in gates if gate.failure(run.data.metrics)]
 

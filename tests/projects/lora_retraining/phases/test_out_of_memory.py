@@ -1,7 +1,6 @@
 """Memory that runs out while a model is loaded and while it is trained, through the real script."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +11,9 @@ from transformers import LlamaForCausalLM
 from mlflow_plugin.store.schema import BATCH_SIZE
 
 
-@pytest.fixture
-def project(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> LoraProject:
-    made = LoraProject(tmp_path / "project", monkeypatch)
-    made.give_preflight("tiny")
-    return made
+@pytest.fixture(autouse=True)
+def _preflight(project: LoraProject) -> None:
+    project.give_preflight("tiny")
 
 
 def allocator_for(examples: int, patch: pytest.MonkeyPatch) -> list[int]:

@@ -2,53 +2,27 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
+from lora_project import LoraProject
 from lora_retraining.checks.checklist import CHECKS, Check, as_data, as_markdown, as_text, override, refuse_failed
-from lora_retraining.phases.preflight import main
 from lora_retraining.data.tasks import read_tasks
+from mlflow.entities import Run
 from safetensors.torch import load_file, save_file
 
 from mlflow_plugin.errors import PhaseError, UsageError
 
-MLPROJECT = """\
-name: p
-entry_points:
-  preflight:
-    parameters: {given: {type: string, default: ""}}
-    command: "python preflight.py {given}"
-    phase: {}
-"""
 PASSED = Check("device", "pass", "CPU")
 FAILED = Check("scripts", "fail", "train.py:3 imports unsloth", "Take that out.")
 
 
-class Preflight:
-    """The real script in a project folder of its own, in this process, which has torch loaded."""
+class Preflight(LoraProject):
+    """With a script that imports a module, which a test may write."""
 
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        folder.mkdir()
-        (folder / "MLproject").write_text(MLPROJECT)
-        (folder / "preflight.py").write_text("import this_is_followed\n")
-        self.folder, self._patch, self.client = folder, patch, MlflowClient()
-
-    def run(self, *arguments: str) -> Run:
-        tags = {"mlflow.project.entryPoint": "preflight", "mlflow.source.name": str(self.folder)}
-        run_id = self.client.create_run("0", tags=tags).info.run_id
-        self.client.log_param(run_id, "given", " ".join(arguments))
-        with self._patch.context() as here:
-            here.chdir(self.folder)
-            here.setenv("MLFLOW_RUN_ID", run_id)
-            here.setattr(sys, "argv", ["preflight.py", "--preset", "tiny", *arguments])
-            main()
-        return self.client.get_run(run_id)
-
-    def artifact(self, run: Run, name: str) -> Path:
-        return Path(str(run.info.artifact_uri).removeprefix("file://")) / name
+    def preflight(self, *arguments: str) -> Run:
+        (self.folder / "preflight.py").write_text("import this_is_followed\n")
+        return self.run("preflight", "--preset", "tiny", *arguments)
 
     def last(self) -> Run:
         return self.client.search_runs(["0"], max_results=1)[0]
@@ -76,7 +50,7 @@ def quantised(tmp_path: Path, tiny_folder: Path) -> Path:
 def test_a_good_training_passes_every_check_and_hands_on_its_rows(
     preflight: Preflight, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = preflight.run()
+    run = preflight.preflight()
     checklist = json.loads(preflight.artifact(run, "preflight/checklist.json").read_text())
     assert [check["name"] for check in checklist["checks"]] == list(CHECKS)
     assert checklist["counts"]["pass"] == len(CHECKS)
@@ -94,7 +68,7 @@ def test_a_good_training_passes_every_check_and_hands_on_its_rows(
 
 def test_the_outputs_are_the_same_bytes_a_second_time(preflight: Preflight) -> None:
     names = ("train.jsonl", "train_tasks.jsonl", "test_tasks.jsonl", "base.json")
-    runs = [preflight.run("--rank", rank) for rank in ("4", "5")]
+    runs = [preflight.preflight("--rank", rank) for rank in ("4", "5")]
     contents = [[preflight.artifact(run, f"outputs/{name}").read_bytes() for name in names] for run in runs]
     assert contents[0] == contents[1]
 
@@ -104,7 +78,7 @@ def test_a_failed_check_ends_the_phase_and_all_failures_are_named_and_kept(
 ) -> None:
     (preflight.folder / "this_is_followed.py").write_text("load(load_in_4bit=True)\n")
     with pytest.raises((PhaseError, SystemExit)) as ended:
-        preflight.run("--model", str(quantised))
+        preflight.preflight("--model", str(quantised))
     run = preflight.last()
     checklist = json.loads(preflight.artifact(run, "preflight/checklist.json").read_text())
     failed = [check["name"] for check in checklist["checks"] if check["status"] == "fail"]
@@ -116,7 +90,7 @@ def test_a_failed_check_ends_the_phase_and_all_failures_are_named_and_kept(
 def test_an_overridden_refusal_lets_it_go_on_and_is_said_loudly(
     preflight: Preflight, quantised: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = preflight.run("--model", str(quantised), "--override", "base_precision,base_digest")
+    run = preflight.preflight("--model", str(quantised), "--override", "base_precision,base_digest")
     assert (run.info.status, run.data.metrics["preflight_overridden"]) == ("FINISHED", 1)
     assert preflight.artifact(run, "outputs/train.jsonl").is_file()
     captured = capsys.readouterr()
@@ -127,7 +101,7 @@ def test_an_overridden_refusal_lets_it_go_on_and_is_said_loudly(
 @pytest.mark.parametrize("model", ["no/such/folder", "nobody/nothing"])
 def test_a_model_that_is_not_there_is_a_failed_check_and_no_traceback(preflight: Preflight, model: str) -> None:
     with pytest.raises((PhaseError, SystemExit)):
-        preflight.run("--model", model)
+        preflight.preflight("--model", model)
     checklist = json.loads(preflight.artifact(preflight.last(), "preflight/checklist.json").read_text())
     statuses = {check["name"]: check["status"] for check in checklist["checks"]}
     assert (statuses["base_precision"], statuses["memory"], statuses["overlap"]) == ("fail", "skip", "pass")
@@ -138,7 +112,7 @@ def test_a_folder_with_only_an_adapter_is_told_by_the_adapters_base(preflight: P
     config = json.dumps({"base_model_name_or_path": "unsloth/meta-llama-3.1-8b-instruct-unsloth-bnb-4bit"})
     (tmp_path / "checkpoint" / "adapter_config.json").write_text(config)
     with pytest.raises((PhaseError, SystemExit)):
-        preflight.run("--model", str(tmp_path / "checkpoint"))
+        preflight.preflight("--model", str(tmp_path / "checkpoint"))
     checklist = json.loads(preflight.artifact(preflight.last(), "preflight/checklist.json").read_text())
     details = {check["name"]: check["detail"] for check in checklist["checks"] if check["status"] == "fail"}
     assert "unsloth-bnb-4bit" in details["adapter"]
@@ -169,7 +143,7 @@ def test_a_value_that_cannot_be_ends_the_phase_with_what_may_stand_there(
     preflight: Preflight, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        preflight.run("--rank", "none")
+        preflight.preflight("--rank", "none")
 
     assert ended.value.code == 2
     assert "rank = 'none' is not possible" in capsys.readouterr().err

@@ -8,29 +8,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from lora_project import LoraProject
-from mlflow.entities import Run
+from lora_project import PYTHONPATH, LoraProject
 from lora_retraining.settings import read_settings
 from lora_retraining.training import plan
+from mlflow.entities import Run
 from safetensors.torch import load_file
 
 from mlflow_plugin.errors import UsageError
 
-ROOT = Path(__file__).resolve().parents[4]
-MODULES = os.pathsep.join([str(ROOT), str(ROOT / "projects/lora_retraining")])
 GIVEN = ("--epochs", "2", "--batch-size", "4", "--accumulation", "2", "--packing", "grouped", "--dtype", "float32")
 
 
 def train_outside(project: LoraProject, *arguments: str) -> tuple[Run, str]:
     """The script in a process of its own, as its command starts it."""
-    tags = {"mlflow.project.entryPoint": "train", "mlflow.source.name": str(project.folder)}
-    run_id = project.client.create_run("0", tags=tags).info.run_id
     words = ["--preset", "tiny", *arguments]
-    project.client.log_param(run_id, "given", " ".join(words))
+    run_id = project.start("train", *words)
     ended = subprocess.run(
         [sys.executable, "-m", "lora_retraining.phases.train", *words],
         cwd=project.folder,
-        env=os.environ | {"MLFLOW_RUN_ID": run_id, "PYTHONPATH": MODULES},
+        env=os.environ | {"MLFLOW_RUN_ID": run_id, "PYTHONPATH": PYTHONPATH},
         capture_output=True,
         text=True,
         timeout=200,
@@ -42,10 +38,7 @@ def train_outside(project: LoraProject, *arguments: str) -> tuple[Run, str]:
 
 @pytest.mark.end_to_end
 @pytest.mark.slow
-def test_two_processes_train_the_adapter_that_one_trains(
-    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project = LoraProject(tmp_path / "project", monkeypatch)
+def test_two_processes_train_the_adapter_that_one_trains(project: LoraProject) -> None:
     project.give_preflight("tiny")
 
     two, said = train_outside(project, *GIVEN, "--device", "cpu", "--processes", "2")
@@ -84,8 +77,8 @@ def test_one_process_trains_on_each_gpu_that_the_model_fits_on(
 ) -> None:
     from types import SimpleNamespace
 
-    from lora_retraining.models.loading import find_model
-    from lora_retraining.models.headers import read_headers
+    from lora_retraining.base_model.loading import find_model
+    from projects_common.models.headers import read_headers
 
     size = int(gibibytes * 2**30)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)

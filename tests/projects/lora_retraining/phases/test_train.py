@@ -8,16 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lora_project import LoraProject, lines
+from lora_project import REAL, LoraProject, lines
+from lora_retraining.base_model.digest import weights_digest
 from mlflow.entities import Run
-from lora_retraining.models.loading import weights_digest
-from lora_retraining.phases.train import settings_of
 from safetensors.torch import load_file
-
-
-@pytest.fixture
-def project(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> LoraProject:
-    return LoraProject(tmp_path / "project", monkeypatch)
 
 
 def history(project: LoraProject, run: Run, name: str) -> list[tuple[int, float]]:
@@ -178,17 +172,19 @@ def test_a_value_that_cannot_be_ends_the_phase_with_what_may_stand_there(
 
 
 def test_the_verdict_comes_before_torch_is_loaded():
-    source = "import sys, lora_retraining.phases.train; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    folder = Path(sys.modules[settings_of.__module__].__file__ or "").parents[1]
-
-    assert subprocess.run([sys.executable, "-c", source], cwd=folder, check=False).returncode == 0
+    source = (
+        "import sys, lora_retraining.phases.train; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", source], cwd=REAL, check=False).returncode == 0
 
 
 def test_help_says_what_several_gpus_do():
-    folder = Path(sys.modules[settings_of.__module__].__file__ or "").parents[1]
-
     shown = subprocess.run(
-        [sys.executable, "-m", "lora_retraining.phases.train", "--help"], cwd=folder, check=True, capture_output=True, text=True
+        [sys.executable, "-m", "lora_retraining.phases.train", "--help"],
+        cwd=REAL,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
 
     assert "On several GPUs one process trains on each" in " ".join(shown.split())

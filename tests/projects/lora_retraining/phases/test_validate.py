@@ -1,88 +1,40 @@
 """The script of `validate` and `validate_1b`, on the tiny model."""
 
-import dataclasses
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
 from judging import judging
-from lora_project import LoraProject, kill_while_answering, lines
-from mlflow.entities import Run
-from lora_retraining.models import loading
-from lora_retraining.phases import validate
-from lora_retraining.models.loading import weights_digest
+from lora_project import LoraProject, lines
+from lora_retraining.base_model.digest import weights_digest
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.data.generator import generated_tasks, training_rows
-from lora_retraining.grading.judge import Judge
 from lora_retraining.data.tasks import Task
+from lora_retraining.grading.judge import Judge
 from lora_retraining.validation.generation import GenerationState
+from mlflow.entities import Run
+from projects_common.models.loading import load_model
 
-MLPROJECT = """\
-name: retraining
-entry_points:
-  preflight:
-    command: "python preflight.py"
-    phase: {}
-  merge:
-    command: "python merge.py"
-    phase: {needs: [preflight]}
-  merge_1b:
-    command: "python merge.py"
-    phase: {needs: [preflight, merge]}
-  validate:
-    parameters: {given: {type: string, default: ""}}
-    command: "python validate.py {given}"
-    phase: {needs: [preflight, merge], quality: {metric: validation_verdict, good: 1, poor: 0.5}}
-  validate_1b:
-    parameters: {given: {type: string, default: ""}}
-    command: "python validate.py {given}"
-    phase: {needs: [preflight, merge_1b, validate], quality: {metric: validation_verdict, good: 1, poor: 0.5}}
-"""
 STRICT = ("--preset", "smollm2", "--model", "tiny", "--samples", "60", "--max-new-tokens", "4")
 """Gates that the tiny model, which knows nothing, fails."""
 
 
 class ValidateProject(LoraProject):
-    """With the phases around `validate`, whose real script `validate` runs."""
-
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        super().__init__(folder, patch)
-        (folder / "MLproject").write_text(MLPROJECT)
-        shutil.copyfile(validate.__file__, folder / "validate.py")
+    """With test tasks of the test's choosing."""
 
     def give_tasks(self, tasks: list[Task]) -> None:
-        rows = training_rows(generated_tasks("train", 24, seed=0))
-        base = {"source": "tiny", "revision": ""}
         outputs = {
-            "test_tasks.jsonl": lines([dataclasses.asdict(task) for task in tasks]),
-            "train.jsonl": lines(rows),
-            "base.json": json.dumps(base),
+            "test_tasks.jsonl": lines(tasks),
+            "train.jsonl": lines(training_rows(generated_tasks("train", 24, seed=0))),
+            "base.json": json.dumps({"source": "tiny", "revision": ""}),
         }
         self.give("preflight", outputs)
 
-    def start(self, phase: str, *arguments: str) -> str:
-        tags = {"mlflow.project.entryPoint": phase, "mlflow.source.name": str(self.folder)}
-        run_id = str(self.client.create_run("0", tags=tags).info.run_id)
-        self.client.log_param(run_id, "given", " ".join(arguments))
-        return run_id
-
     def validate(self, *arguments: str, phase: str = "validate") -> Run:
-        run_id = self.start(phase, *arguments)
-        with self._patch.context() as here:
-            here.chdir(self.folder)
-            here.setenv("MLFLOW_RUN_ID", run_id)
-            here.setattr(sys, "argv", ["validate.py", *arguments])
-            validate.main()
-        return self.client.get_run(run_id)
-
-    def validate_until_killed(self, rounds: int, *arguments: str) -> str:
-        """Lets the script be killed at the beginning of that round, once something is saved; returns the run's id."""
-        run_id = self.start("validate", *arguments)
-        kill_while_answering(validate, self.folder, run_id, rounds, *arguments)
-        return run_id
+        return self.run(phase, *arguments, script="validate")
 
     def results(self, run: Run) -> dict[str, Any]:
         return json.loads((self.outputs(run) / "results.json").read_text())
@@ -158,7 +110,7 @@ def test_a_killed_validation_goes_on_where_it_was_and_ends_the_same(
 ) -> None:
     given = ("--preset", "tiny", "--samples", "16", "--max-new-tokens", "12", "--batch-size", "4")
     given = (*given, "--checkpoint-every", "1")
-    killed = project.validate_until_killed(4, *given)
+    killed = project.run_until_killed("validate", 4, *given)
     advance, written = GenerationState.advance, []
 
     def counting(self: GenerationState, model: Any, pad: int) -> list[int]:
@@ -187,7 +139,6 @@ def test_the_second_validation_takes_the_reference_over_and_has_the_first_as_bas
     first = project.validate(*given)
     project.give("merge_1b", {"model": tiny_folder})
     loaded = []
-    load_model = base_model.load_model
     monkeypatch.setattr(
         "lora_retraining.validation.answering.load_model",
         lambda files, *kind: loaded.append(files) or load_model(files, *kind),
@@ -295,7 +246,7 @@ def test_models_are_loaded_in_full_precision(project: ValidateProject, monkeypat
 
 def test_without_test_tasks_it_says_what_is_missing(empty: ValidateProject, capsys: pytest.CaptureFixture[str]) -> None:
     empty.give_tasks([])
-    empty.give("merge", {"model": base_model.find_model("tiny").folder})
+    empty.give("merge", {"model": find_model("tiny").folder})
     with pytest.raises(SystemExit) as ended:
         empty.validate("--preset", "tiny")
     assert ended.value.code == 1

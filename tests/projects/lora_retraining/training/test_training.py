@@ -4,20 +4,19 @@ import itertools
 import json
 import random
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from lora_retraining.models.loading import ModelFiles, find_model, load_model, load_tokenizer
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.settings import PROJECTIONS, read_settings
 from lora_retraining.training.adapter import add_adapter, save_adapter, trained_parameters
 from lora_retraining.training.batches import ShuffledGroups, collate, count_tokens, keeps_rows_apart, pack
 from lora_retraining.training.loop import make_trainer, training_arguments
 from lora_retraining.training.monitors import mean_loss
-from lora_retraining.training.plan import make_plan
-from lora_retraining.training.plan import precision_of
+from lora_retraining.training.plan import make_plan, precision_of
+from projects_common.models.loading import ModelFiles, load_model, load_tokenizer
 
 from mlflow_plugin.errors import PhaseError
 
@@ -119,7 +118,7 @@ def test_the_loss_of_packed_rows_is_the_mean_over_all_their_learnt_tokens(model:
 def test_the_planned_steps_are_those_that_the_trainer_takes(
     model: Any, tmp_path: Path, rows: int, batch_size: int, accumulation: int, epochs: float
 ):
-    chosen = settings(
+    chosen = read_settings(
         {
             "preset": "tiny",
             "batch_size": batch_size,
@@ -185,7 +184,7 @@ def test_training_begins_without_a_word_of_names_that_are_going_to_change(files:
         warnings.simplefilter("always")
         add_adapter(model, TINY, "base")
         plan = make_plan(rows_of([20]), 1, TINY)
-        training_arguments(plan, replace(TINY, gradient_checkpointing=True), str(tmp_path), cpu=True, autocast=False)
+        training_arguments(plan, TINY.changed(gradient_checkpointing=True), str(tmp_path), cpu=True, autocast=False)
     assert not [str(one.message) for one in said if issubclass(one.category, FutureWarning)]
 
 

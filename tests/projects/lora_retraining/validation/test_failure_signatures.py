@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from lora_retraining.base_model.digest import weights_digest
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.data import chat
-from lora_retraining.models.loading import ModelFiles, find_model, load_model, load_tokenizer, weights_digest
 from lora_retraining.data.generator import generated_tasks, training_rows
 from lora_retraining.data.tasks import Task
 from lora_retraining.validation.failure_signatures import (
@@ -21,6 +22,7 @@ from lora_retraining.validation.failure_signatures import (
     wrong_checkpoint,
     wrong_template,
 )
+from projects_common.models.loading import ModelFiles, load_model, load_tokenizer
 
 TASKS = [task for task in generated_tasks("train", 48, seed=3) if task.kind == "math"]
 ROWS = training_rows(TASKS)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lora_retraining.settings import PRESETS
 from lora_retraining.validation.gates import Counts, Gate, judge, judge_all, overall
-from lora_retraining.validation.intervals import Pairs
+from projects_common.statistics import Pairs
 
 TIES = Gate("gsm8k", "ties", 0.60, 0.50)
 CODE_WINS = Gate("code", "wins", 0.40, 0.30)

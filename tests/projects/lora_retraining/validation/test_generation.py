@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from lora_retraining.base_model.loading import find_model
 from lora_retraining.data import chat
-from lora_retraining.models.loading import find_model, load_model, load_tokenizer
 from lora_retraining.data.generator import generated_tasks, training_rows
 from lora_retraining.settings import PRESETS
 from lora_retraining.validation.answering import Respondent
 from lora_retraining.validation.generation import GenerationState, complete, end_ids, padding_id, prompt_ids
+from projects_common.models.loading import load_model, load_tokenizer
 
 from mlflow_plugin.errors import PhaseError
 
@@ -124,7 +125,9 @@ def test_a_state_goes_on_with_the_very_same_batches(tiny: Any, monkeypatch: pyte
     batches: list[list[int]] = []
     generate = GenerationState._generate
     monkeypatch.setattr(
-        GenerationState, "_generate", lambda self, model, rows, pad: batches.append(rows) or generate(self, model, rows, pad)
+        GenerationState,
+        "_generate",
+        lambda self, model, rows, pad: batches.append(rows) or generate(self, model, rows, pad),
     )
     finish(model, tokenizer, whole)
     first, batches[:] = list(batches), []
@@ -174,7 +177,7 @@ def test_a_single_row_that_does_not_fit_says_what_to_do(tiny: Any, monkeypatch: 
 def test_what_the_model_sees_is_byte_for_byte_what_it_was_trained_on(tiny: Any) -> None:
     _, tokenizer = tiny
     side = Respondent(find_model("tiny"), TASKS, PRESETS["tiny"].max_new_tokens, 4)
-    for row, (task, prompt) in enumerate(zip(training_rows(TASKS), side.writing.prompts, strict=True)):
+    for row, (task, prompt) in enumerate(zip(training_rows(TASKS), side.generation.prompts, strict=True)):
         encoded = chat.encode_row(tokenizer, task["messages"], 10_000)
         seen = [token for token, label in zip(encoded["input_ids"], encoded["labels"], strict=True) if label == -100]
         assert prompt == seen
@@ -187,7 +190,7 @@ def test_it_stops_where_the_model_itself_says_that_a_text_ends(tmp_path: Path, t
     for file in files.folder.iterdir():
         if file.name != "generation_config.json":
             (tmp_path / file.name).symlink_to(file)
-    ends = Respondent(find_model(str(tmp_path)), TASKS, 4, 4).writing.ends
+    ends = Respondent(find_model(str(tmp_path)), TASKS, 4, 4).generation.ends
     assert {7, 9, chat.end_token_id(tiny[1])} <= ends
 
 

@@ -1,13 +1,12 @@
 """Outcomes: grades first, a judge only where there is none, and two wrong answers never look like good news."""
 
 import pytest
-from lora_retraining.data.tasks import Grade
+from lora_retraining.data.tasks import Grade, Kind, Task
 from lora_retraining.settings import PRESETS
-from lora_retraining.data.tasks import Kind, Task
-from lora_retraining.phases.validate import find_judge
 from lora_retraining.validation.gates import Gate, judge
-from lora_retraining.validation.intervals import Pairs
 from lora_retraining.validation.outcomes import Item, by_grades, count, decide, of_dataset
+from lora_retraining.validation.session import find_judge
+from projects_common.statistics import Pairs
 
 from mlflow_plugin.errors import UsageError
 
@@ -68,7 +67,6 @@ def test_a_judge_decides_open_tasks_and_is_named_as_who_did() -> None:
 
 
 def test_a_judge_is_needed_only_where_there_is_an_open_task() -> None:
-    from dataclasses import replace
 
     closed, opened = item(RIGHT, RIGHT).task, item(UNGRADED, None, "open").task
     settings = PRESETS["tiny"].changed(reference="judge")

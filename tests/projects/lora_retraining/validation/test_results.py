@@ -1,7 +1,6 @@
 """What a validation came to, from its items."""
 
-from lora_retraining.data.tasks import Grade
-from lora_retraining.data.tasks import Task
+from lora_retraining.data.tasks import Grade, Task
 from lora_retraining.validation.gates import Gate
 from lora_retraining.validation.outcomes import Item
 from lora_retraining.validation.references import Baseline

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lora_retraining.models.headers import bytes_by_dtype, parameter_count, read_headers
+from projects_common.models.headers import bytes_by_dtype, parameter_count, read_headers
 from safetensors.numpy import save_file
 
 from mlflow_plugin.errors import PhaseError

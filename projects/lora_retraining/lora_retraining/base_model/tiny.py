@@ -1,4 +1,4 @@
-"""A language model of two layers with random weights: the real code path in a second, for tests and first tries."""
+"""Make a language model of two layers with random weights, and its tokenizer, for tests and first tries."""
 
 import hashlib
 import json
@@ -33,9 +33,10 @@ CONFIGURATION = {
 
 
 def tiny_folder() -> Path:
-    """Folder with the model as float32 safetensors and its tokenizer, made once in the user's cache; about 0.6 MB.
+    """Return the folder with the model as float32 safetensors and its tokenizer, made once in the user's cache.
 
-    A Llama of width 64 with a byte-level tokenizer of 512 tokens and a ChatML template; the same bytes everywhere.
+    The model is a Llama of width 64 with a byte-level tokenizer of 512 tokens and a ChatML template, about 0.6 MB and
+    the same bytes everywhere.
     """
     texts = _corpus()
     recipe = json.dumps([CONFIGURATION, CHAT_TEMPLATE, SPECIAL_TOKENS, texts])
@@ -58,14 +59,11 @@ def _corpus() -> list[str]:
 
 
 def _save(texts: list[str], folder: Path) -> None:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from projects_common.models.tiny import tiny_llama
     from transformers import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(LlamaConfig(**CONFIGURATION, dtype="float32"))
+    model = tiny_llama({**CONFIGURATION, "dtype": "float32"})
     model.save_pretrained(folder)
     _tokenizer(texts).save_pretrained(folder)
 

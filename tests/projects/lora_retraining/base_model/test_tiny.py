@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lora_retraining.models.tiny import tiny_folder as make_tiny
+from lora_retraining.base_model.tiny import tiny_folder as make_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 

@@ -6,15 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from lora_retraining.models.loading import (
-    ModelFiles,
-    choose_device,
-    choose_dtype,
-    find_model,
-    load_model,
-    load_tokenizer,
-    weights_digest,
-)
+from lora_retraining.base_model.digest import weights_digest
+from lora_retraining.base_model.loading import find_model
+from projects_common.models.devices import choose_device, choose_dtype
+from projects_common.models.loading import ModelFiles, load_model, load_tokenizer
 from safetensors.torch import load_file, save_file
 
 from mlflow_plugin.errors import PhaseError, UsageError
