@@ -1,1 +1,1 @@
-"""Full-precision LoRA retraining in phases."""
+"""Retrain a language model with LoRA in full precision, in phases."""

@@ -143,6 +143,10 @@ class Settings(BaseModel):
         counts = dict(self.samples)
         return counts.get(dataset, counts.get("", 0))
 
+    def for_failures(self) -> "Settings":
+        """Return the settings of a training on failures, with its own learning rate and epochs."""
+        return self.changed(learning_rate=self.failure_learning_rate, epochs=self.failure_epochs)
+
     def changed(self, **values: Any) -> "Settings":
         """Return a copy with these values; they are not checked again."""
         return self.model_copy(update=values)

@@ -1,9 +1,12 @@
-"""presets.py: what `auto` stands for, and which values are refused."""
+"""settings.py: the meaning of `auto`, the values that are refused, and the MLproject file that passes them."""
 
 import argparse
-from pathlib import Path
+import importlib
+import re
 
 import pytest
+import yaml
+from lora_project import REAL
 from lora_retraining.settings import PARAMETERS, PRESETS, PROJECTIONS, add_arguments, read_settings
 
 from mlflow_plugin.errors import UsageError
@@ -73,13 +76,15 @@ def test_a_value_that_cannot_be_is_refused_with_what_may_stand_there(name, value
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_value_of_a_preset_would_be_accepted_as_an_argument(preset):
-    for name, kind in PARAMETERS.items():
+    for name in PARAMETERS:
         value = getattr(PRESETS[preset], name)
         if name == "samples":
             value = ",".join(f"{dataset}={count}" if dataset else str(count) for dataset, count in value)
         elif isinstance(value, tuple):
             value = ",".join(value) or "none"
-        assert kind.read(str(value)) == getattr(PRESETS[preset], name), name
+        assert getattr(read_settings({"preset": preset, name: str(value)}), name) == getattr(PRESETS[preset], name), (
+            name
+        )
 
 
 def test_presets_are_named_after_themselves():
@@ -90,9 +95,8 @@ def test_the_settings_need_no_torch():
     import subprocess
     import sys
 
-    project = Path(__file__).resolve().parents[3] / "projects/lora_retraining"
     source = "import sys; import lora_retraining.settings; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", source], cwd=project, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", source], cwd=REAL, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("preset", ["llama-3.1-8b", "qwen2.5-7b"])
@@ -104,3 +108,41 @@ def test_the_published_gates_hold_against_a_strong_reference_and_never_against_t
     assert {gate[:2] for gate in against_base.gates} == {("math", "gain"), ("code", "gain"), ("all", "baseline_ratio")}
     assert ("gsm8k", "ties", 0.60, 0.50) in against_strong.gates
     assert ("code", "wins", 0.40, 0.30) in against_strong.gates
+
+
+def test_every_fault_of_a_command_line_is_listed_at_once():
+    with pytest.raises(UsageError) as refused:
+        read_settings({"rank": "0", "packing": "loose", "epochs": "2"})
+
+    assert [line.partition(" = ")[0] for line in str(refused.value).splitlines()] == ["rank", "packing"]
+
+
+ENTRY_POINTS = yaml.safe_load((REAL / "MLproject").read_text(encoding="utf-8"))["entry_points"]
+PHASES = [name for name, entry in ENTRY_POINTS.items() if "phase" in entry]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_mlproject_file_passes_each_parameter_to_the_option_of_its_name(phase):
+    entry = ENTRY_POINTS[phase]
+    passed = dict(re.findall(r"--([\w-]+) \{(\w+)\}", entry["command"]))
+    declared = {name: content["default"] for name, content in entry["parameters"].items() if name != "decide"}
+
+    assert {option.replace("-", "_"): name for option, name in passed.items()} == {name: name for name in declared}
+    defaults = {"preset": "smollm2", "override": "none"}
+    assert declared == {name: defaults.get(name, "auto") for name in declared}
+    script = importlib.import_module(re.search(r"-m ([\w.]+)", entry["command"])[1])
+    assert declared.keys() <= set(script.PARAMETERS)
+
+
+def test_the_script_of_a_phase_takes_no_parameter_that_no_entry_point_passes():
+    passed: dict[str, set[str]] = {}
+    for phase in PHASES:
+        module = re.search(r"-m ([\w.]+)", ENTRY_POINTS[phase]["command"])[1]
+        passed.setdefault(module, set()).update(ENTRY_POINTS[phase]["parameters"])
+
+    for module, names in passed.items():
+        assert set(importlib.import_module(module).PARAMETERS) == names - {"decide"}, module
+
+
+def test_the_entry_point_of_the_whole_pipeline_has_every_parameter():
+    assert ENTRY_POINTS["main"]["parameters"].keys() == {*PARAMETERS, "decide"}

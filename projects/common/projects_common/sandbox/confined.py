@@ -1,8 +1,8 @@
-"""Runs Python source that a model wrote, in a child process that can compute and little else.
+"""Run Python source that a model wrote, in a child process that can compute and little else.
 
-The child has no network, starts no processes, reads Python's own files only, writes only into a scratch folder that is
-removed, and is bounded in memory, time, output and files. On Linux the kernel enforces that (seccomp, Landlock);
-elsewhere an audit hook inside the child does, which is weaker: `strength` says which.
+The child has no network, starts no processes, reads Python's own files only and writes only into a scratch folder that
+is removed. Its memory, time, output and files are bounded. On Linux the kernel enforces that (seccomp, Landlock).
+Elsewhere an audit hook inside the child does, which is weaker: `strength` says so.
 """
 
 import functools
@@ -42,8 +42,15 @@ _SHOWN = 500
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use: `seconds` of CPU time, the rest in bytes (`scratch` of all its files). `wall_seconds`
-    are many, for programs that wait: a right one must not fail because the machine is busy.
+    """The limits of one program.
+
+    Attributes:
+        seconds: CPU time.
+        wall_seconds: Elapsed time. Large, for programs that wait: a right one must not fail because the machine is
+            busy.
+        memory: Bytes.
+        output: Bytes printed.
+        scratch: Bytes of all its files.
     """
 
     seconds: float = 10.0
@@ -58,7 +65,14 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class SandboxResult:
-    """`status`: passed, failed (wrong, or an error), timeout, memory, refused (tried what is forbidden) or crashed."""
+    """The result of one program.
+
+    Attributes:
+        status: passed, failed (wrong, or an error), timeout, memory, refused (tried something forbidden) or
+            crashed.
+        message: Why it did not pass.
+        seconds: Elapsed time.
+    """
 
     status: str
     message: str
@@ -67,18 +81,18 @@ class SandboxResult:
 
 @dataclass
 class _Child:
-    """A running child, and what it has said so far."""
+    """A running child, and its output so far."""
 
     process: subprocess.Popen[bytes]
     report: int
     token: str
     began: float
     printed: int = 0
-    shown: bytes = b""
-    said: bytes = b""
+    printed_end: bytes = b""
+    reported: bytes = b""
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        for line in self.said.splitlines():
+        for line in self.reported.splitlines():
             with suppress(ValueError):
                 content = json.loads(line)
                 if isinstance(content, dict):
@@ -86,17 +100,24 @@ class _Child:
 
 
 def run(source: str, tests: str = "", entry_point: str = "", limits: Limits = DEFAULT_LIMITS) -> SandboxResult:
-    """Runs `source`, then `tests`, which raise when the source is wrong and see what it defined.
+    """Run `source`, then `tests`, which see its definitions and raise if it is wrong.
 
-    Names of Python's builtins that the source redefines keep their meaning in the tests, except `entry_point`.
-    Raises PhaseError when no child can be started, or one ends before it comes to the code.
+    Args:
+        source: The code to test.
+        tests: Python that raises if the source is wrong.
+        entry_point: The function asked for. Other names of Python's builtins that the source redefines keep their
+            meaning in the tests.
+        limits: Time, memory, output and files.
+
+    Raises:
+        PhaseError: No child can be started, or one ends before it comes to the code.
     """
     _say_when_weak()
     return _run(source, tests, entry_point, limits, kernel=True)[0]
 
 
 def strength() -> str:
-    """In words: what confines the code on this machine."""
+    """Say in words how code is confined on this machine."""
     applied = _confined_by()
     if _is_strong(applied):
         return f"confined by the kernel: {', '.join(applied)}"
@@ -130,7 +151,7 @@ def _say_when_weak() -> None:
 def _run(
     source: str, tests: str, entry_point: str, limits: Limits, kernel: bool
 ) -> tuple[SandboxResult, tuple[str, ...]]:
-    """The result, and what confined the child."""
+    """Return the result, and the restrictions of the child."""
     scratch = os.path.realpath(tempfile.mkdtemp(prefix="graded-code-"))
     try:
         with _started(scratch, _request(source, tests, entry_point, limits, scratch, kernel)) as child:
@@ -163,7 +184,7 @@ def _request(source: str, tests: str, entry_point: str, limits: Limits, scratch:
 
 @functools.cache
 def _python_files() -> list[str]:
-    """The standard library, the shared libraries that it loads, and devices that anyone may read."""
+    """Return the standard library, the shared libraries that it loads, and devices that anyone may read."""
     folders = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), str(Path(os.__file__).parent)}
     folders |= {"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo"}
     if library := sysconfig.get_config_var("LIBDIR"):
@@ -173,7 +194,7 @@ def _python_files() -> list[str]:
 
 @contextmanager
 def _started(scratch: str, request: dict[str, Any]) -> Iterator[_Child]:
-    """The child with its request; killed with its whole group at the end, whatever happens here."""
+    """Yield the child with its request. It is killed with its whole group at the end."""
     read, write = os.pipe()
     command = [sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", _START, str(_PACKAGE)]
     environment = {"HOME": scratch, "TMPDIR": scratch, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
@@ -207,7 +228,7 @@ def _started(scratch: str, request: dict[str, Any]) -> Iterator[_Child]:
 
 
 def _watch(child: _Child, limits: Limits, scratch: str) -> str:
-    """Reads what the child says until it ends; returns why it has to be stopped, "" when it ended by itself."""
+    """Read the output of the child until it ends; return why it has to be stopped, "" if it ended by itself."""
     assert child.process.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(child.process.stdout.fileno(), selectors.EVENT_READ)
@@ -220,7 +241,7 @@ def _watch(child: _Child, limits: Limits, scratch: str) -> str:
             now = time.monotonic()
             if child.printed > limits.output:
                 return f"printed more than {limits.output} bytes"
-            if len(child.said) > _LONGEST_REPORT:
+            if len(child.reported) > _LONGEST_REPORT:
                 return "wrote where only the verdict is written"
             if not selector.get_map() and _has_ended(child.process):
                 return ""
@@ -235,25 +256,25 @@ def _watch(child: _Child, limits: Limits, scratch: str) -> str:
 
 
 def _read(child: _Child, descriptor: int) -> bool:
-    """Takes what is there; False at the end. What is printed is counted, and thrown away but for its end."""
+    """Read the available output; return False at the end. All of it is counted, only its end is kept."""
     content = os.read(descriptor, 65536)
     if descriptor == child.report:
-        child.said += content
+        child.reported += content
     else:
         child.printed += len(content)
-        child.shown = (child.shown + content)[-_SHOWN:]
+        child.printed_end = (child.printed_end + content)[-_SHOWN:]
     return bool(content)
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Leaves it unreaped where it can, so that its group can still be killed by number."""
+    """Tell if the process has ended. It stays unreaped if possible: its group can still be killed by number."""
     if hasattr(os, "waitid"):
         return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     return process.poll() is not None
 
 
 def _exceeds(folder: str, limit: int) -> bool:
-    """Whether the files in a folder have more bytes than that, an empty one counted as 4096."""
+    """Tell if the files in a folder have more bytes than that, an empty one counted as 4096."""
     total = 0
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -265,19 +286,21 @@ def _exceeds(folder: str, limit: int) -> bool:
 
 
 def _lasting(message: str, scratch: str) -> str:
-    """The message without what differs from run to run, and as text that can be written to a file."""
-    told = message.replace(scratch, "<scratch folder>").encode(errors="replace").decode()
-    return re.sub(r"\bat 0x[0-9a-fA-F]+", "at 0x...", told)
+    """Remove the parts of a message that differ from run to run, and those that cannot be written to a file."""
+    text = message.replace(scratch, "<scratch folder>").encode(errors="replace").decode()
+    return re.sub(r"\bat 0x[0-9a-fA-F]+", "at 0x...", text)
 
 
 def _judged(child: _Child, stopped: str, limits: Limits, seconds: float, scratch: str) -> SandboxResult:
-    """The result of a child that has ended or is to be stopped. Raises PhaseError when it never came to the code."""
+    """Return the result of a child that has ended or is to be stopped. Raise PhaseError if it never came to the
+    code.
+    """
     code = child.process.wait()
-    if not child.said:
-        shown = " ".join(child.shown.decode(errors="replace").split())
+    if not child.reported:
+        output = " ".join(child.printed_end.decode(errors="replace").split())
         raise PhaseError(
-            f"the sandbox for code ended with {code} before it had begun: {shown}. That is no fault of the code. Run "
-            "the same again: it goes on from what is saved."
+            f"the sandbox for code ended with {code} before it had begun: {output}. That is no fault of the code. Run "
+            "the same again: it resumes from what is saved."
         )
     too_long = f"did not end within {limits.seconds:g} s of CPU time and {limits.wall_seconds:g} s in all"
     if stopped == "timeout":

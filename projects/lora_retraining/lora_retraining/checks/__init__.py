@@ -1,1 +1,1 @@
-"""What must hold before anything is trained. Each check looks, and says in one line what it saw and what to do."""
+"""Check everything that must hold before a training. Each check says in one line what it saw and what to do."""

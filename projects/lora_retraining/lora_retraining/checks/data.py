@@ -1,4 +1,4 @@
-"""What is trained on and what is tested with: there, well formed, encodable, and apart from one another."""
+"""Check the data to train on and to test with: present, well formed, encodable, and free of overlap."""
 
 import dataclasses
 import math
@@ -25,7 +25,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Data:
-    """Rows to train on as `{"id", "messages"}`, those of them that are tasks, and all tasks to test with."""
+    """Rows to train on as `{"id", "messages"}`, the tasks among them, and all tasks to test with."""
 
     rows: list[dict[str, Any]]
     train_tasks: list[Task]
@@ -34,7 +34,9 @@ class Data:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Of the rows: tokens of the longest, share longer than max_length, share that ends with the end token."""
+    """Lengths of the rows in tokens: the longest, the share above max_length, the share that ends with the end
+    token.
+    """
 
     longest: int
     too_long: float
@@ -44,7 +46,7 @@ class Lengths:
 
 
 def load_data(settings: Settings) -> Data:
-    """Everything that the settings name. Raises PhaseError when something is missing or rows are malformed."""
+    """Load all data of the settings. Raise PhaseError if some is missing or rows are malformed."""
     examples = list(load_examples(settings.data, "train", settings.limit, settings.seed))
     rows = [example.row for example in examples]
     train_tasks = [example.task for example in examples if example.task is not None]
@@ -53,7 +55,7 @@ def load_data(settings: Settings) -> Data:
 
 
 def measure_lengths(tokenizer: Any, rows: Sequence[Mapping[str, Any]], max_length: int) -> Lengths:
-    """Counts tokens of rows as training encodes them. Raises PhaseError naming a row that cannot be."""
+    """Count the tokens of rows as training encodes them. Raise PhaseError that names a row which cannot be encoded."""
     end = end_token_id(tokenizer)
     chosen = [rows[place] for place in _spread(len(rows), _FOR_LENGTHS)]
     lengths, ended = [], 0
@@ -74,7 +76,9 @@ def _spread(count: int, most: int) -> Iterable[int]:
 
 
 def check_data(settings: Settings, data: Data, lengths: Lengths | None, problem: str = "") -> Check:
-    """`lengths` is None without a tokenizer; `problem` says why rows could not be encoded."""
+    """Check that there are rows and tasks. `lengths` is None without a tokenizer; `problem` is the error of
+    encoding.
+    """
     sets = ", ".join(f"{name}: {_count(data.test_tasks, name):,}" for name in _names(data.test_tasks))
     seen = f"{settings.data}: {len(data.rows):,} rows, {_size(settings, data)}, digest {value_digest(data.rows)[:12]}"
     seen += f"; test tasks: {sets or 'none'}"
@@ -82,15 +86,15 @@ def check_data(settings: Settings, data: Data, lengths: Lengths | None, problem:
         what = "train on" if not data.rows else "test with"
         return Check("data", "fail", seen, f"There is nothing to {what}: give other data.")
     if problem:
-        return Check("data", "fail", f"{seen}; {problem}", "Mend the row, or take the tokenizer of a chat model.")
+        return Check("data", "fail", f"{seen}; {problem}", "Fix the row, or take the tokenizer of a chat model.")
     if lengths is None:
-        return Check("data", "warn", f"{seen}; not encoded, for want of a tokenizer", "Mend the model first.")
+        return Check("data", "warn", f"{seen}; not encoded, since there is no tokenizer", "Fix the model first.")
     seen += f"; {plan_sentence(settings, len(data.rows), lengths)}"
     seen += (
         f"; {lengths.ended:.0%} end with the end token; {lengths.too_long:.1%} exceed max_length={settings.max_length}"
     )
     if lengths.ended < 1 or lengths.too_long > LONG_FAILS:
-        remedy = "Raise max_length, or shorten the rows." if lengths.ended == 1 else "Mend the chat template."
+        remedy = "Raise max_length, or shorten the rows." if lengths.ended == 1 else "Fix the chat template."
         return Check("data", "fail", seen, remedy)
     if lengths.too_long > LONG_WARNS:
         return Check("data", "warn", seen, "Longer rows are cut, and end without the end token: raise max_length.")
@@ -98,7 +102,7 @@ def check_data(settings: Settings, data: Data, lengths: Lengths | None, problem:
 
 
 def plan_sentence(settings: Settings, rows: int, lengths: Lengths) -> str:
-    """How many steps of the optimizer there will be, computed; of packed rows by their tokens, so about so many."""
+    """Describe the steps of the optimizer in one line. For packed rows it is an estimate, by their tokens."""
     sequences = rows
     if settings.packing == "packed" and lengths.counted:
         tokens = lengths.tokens / lengths.counted * rows
@@ -128,24 +132,24 @@ def _size(settings: Settings, data: Data) -> str:
 
 
 def check_overlap(data: Data) -> Check:
-    """Everything that is said in training rows against what every test set asks."""
-    said = {
+    """Compare every message of the training rows with the prompts of every test set."""
+    messages = {
         f"{row['id']} {turn}": (row["id"], message["content"])
         for row in data.rows
         for turn, message in enumerate(row["messages"], start=1)
     }
     test = {f"{task.dataset}: {task.id}": task.prompt for task in data.test_tasks}
-    matches = find_overlap({key: text for key, (_, text) in said.items()}, test)
-    found = [dataclasses.replace(match, train_id=said[match.train_id][0]) for match in matches]
-    if not found:
+    matches = find_overlap({key: text for key, (_, text) in messages.items()}, test)
+    overlaps = [dataclasses.replace(match, train_id=messages[match.train_id][0]) for match in matches]
+    if not overlaps:
         seen = f"none of {len(data.rows):,} rows holds one of {len(test):,} test tasks, exactly or nearly"
         return Check("overlap", "pass", seen)
-    exact = sum(overlap.kind == "exact" for overlap in found)
-    listed = ", ".join(f"{o.train_id} = {o.test_id} ({o.kind}, {o.similarity:.2f})" for o in found[:_SHOWN])
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    exact = sum(overlap.kind == "exact" for overlap in overlaps)
+    listed = ", ".join(f"{o.train_id} = {o.test_id} ({o.kind}, {o.similarity:.2f})" for o in overlaps[:_SHOWN])
+    more = f" and {len(overlaps) - _SHOWN} more" if len(overlaps) > _SHOWN else ""
     return Check(
         "overlap",
         "fail",
-        f"{len({overlap.train_id for overlap in found})} rows hold test tasks, {exact} exactly: {listed}{more}",
+        f"{len({overlap.train_id for overlap in overlaps})} rows hold test tasks, {exact} exactly: {listed}{more}",
         "Take these rows out of the training data: what was trained on cannot test.",
     )

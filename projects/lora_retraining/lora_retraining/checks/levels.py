@@ -1,4 +1,4 @@
-"""Finds float weights that were quantised once: scaled back, a block of them still has only a few distinct values.
+"""Find float weights that were quantised once: scaled back, a block of them still has only a few distinct values.
 
 Formats of 4 bits (NF4: Dettmers et al. 2023, arXiv:2305.14314, section 3; GPTQ, AWQ, GGUF's Q4) share one scale among
 32 to 128 neighbours of a row, so that no 32 of them have more than 16 distinct values; those of 8 bits have at most 256
@@ -35,15 +35,15 @@ class FewLevels:
 
 
 def find_few_levels(headers: Sequence[TensorHeader]) -> tuple[list[FewLevels], int]:
-    """Those of a sample of weights that look as if they had been quantised, and how many were sampled.
+    """Return the sampled weights that look as if they had been quantised, and how many were sampled.
 
-    Weights of two dimensions are sampled, spread over the model; embeddings are not, since their rows may be unused.
+    Weights of two dimensions are sampled, spread over the model. Embeddings are not, since their rows may be unused.
     """
     weights = [header for header in headers if _is_candidate(header)]
     places = sorted({round(place) for place in np.linspace(0, len(weights) - 1, min(SAMPLED_TENSORS, len(weights)))})
     sampled = [weights[place] for place in places]
-    found = [few for header in sampled if (few := few_levels(header.name, _pieces(header))) is not None]
-    return found, len(sampled)
+    findings = [few for header in sampled if (few := few_levels(header.name, _pieces(header))) is not None]
+    return findings, len(sampled)
 
 
 def _is_candidate(header: TensorHeader) -> bool:
@@ -58,7 +58,7 @@ def _is_candidate(header: TensorHeader) -> bool:
 
 
 def _pieces(header: TensorHeader) -> list[np.ndarray]:
-    """Up to SAMPLED_PIECES rows, or beginnings of rows, as float64 (PIECE,) or shorter; short rows are joined."""
+    """Read up to SAMPLED_PIECES rows, or beginnings of rows, as float64 (PIECE,) or shorter; short rows are joined."""
     dtype = _DTYPES[header.dtype]
     rows, width = header.shape
     count = min(max(width, min(PIECE, header.count)), PIECE)
@@ -76,12 +76,14 @@ def _pieces(header: TensorHeader) -> list[np.ndarray]:
 
 
 def _whole_rows(numbers: np.ndarray, width: int) -> np.ndarray:
-    """Without a row begun at the end, where rows are shorter than a piece."""
+    """Drop a row that is cut off at the end, if rows are shorter than a piece."""
     return numbers[: max(width, len(numbers) // width * width)] if width < len(numbers) else numbers
 
 
 def few_levels(name: str, pieces: Sequence[np.ndarray]) -> FewLevels | None:
-    """Whether pieces of one weight, each float64 (n,), have so few levels that it must have been quantised."""
+    """Return the finding if pieces of one weight, each float64 (n,), have so few levels that it must have been
+    quantised.
+    """
     blocks = _blocks(pieces, 32, zeros=0.25)
     if len(blocks) >= _FEWEST_BLOCKS and (most := int(np.quantile(_distinct(blocks), 0.9))) <= 16:
         return FewLevels(name, 4, f"at most {most} distinct values in blocks of 32")
@@ -100,7 +102,7 @@ def few_levels(name: str, pieces: Sequence[np.ndarray]) -> FewLevels | None:
 
 
 def _blocks(pieces: Sequence[np.ndarray], size: int, zeros: float) -> np.ndarray:
-    """Blocks (m, size). Those with more zeros than that share, or all alike, are pruned or untrained and left out."""
+    """Return blocks (m, size), without those that are pruned or untrained: too many zeros, or all values alike."""
     blocks = [piece[: len(piece) // size * size].reshape(-1, size) for piece in pieces]
     joined = np.concatenate(blocks) if blocks else np.empty((0, size))
     telling = ((joined == 0).mean(axis=1) <= zeros) & (joined.max(axis=1) > joined.min(axis=1))
@@ -108,6 +110,6 @@ def _blocks(pieces: Sequence[np.ndarray], size: int, zeros: float) -> np.ndarray
 
 
 def _distinct(blocks: np.ndarray) -> np.ndarray:
-    """Distinct values in each block, as integers (m,)."""
+    """Count the distinct values in each block, as integers (m,)."""
     ordered = np.sort(blocks, axis=1)
     return 1 + (np.diff(ordered, axis=1) != 0).sum(axis=1)

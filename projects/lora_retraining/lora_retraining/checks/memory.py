@@ -1,4 +1,4 @@
-"""How many bytes training an adapter takes, computed part by part before anything is loaded.
+"""Estimate the memory of training an adapter, part by part, before anything is loaded.
 
 The approach is that of Korthikanti et al. 2022 (arXiv:2205.05198, section 4.1): what each operation of a layer keeps
 for the backward pass is added up. Their equation 2, s b h (34 + 5 a s / h) bytes, is for a GPT whose weights are all
@@ -28,7 +28,7 @@ MERGE_FACTOR = 1.3
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a config.json says about sizes: all in numbers, not bytes."""
+    """Sizes of a model by its config.json, in numbers, not bytes."""
 
     hidden: int
     intermediate: int
@@ -48,7 +48,7 @@ class Precision:
 
 
 def architecture(config: Mapping[str, Any]) -> Architecture | None:
-    """None for a config.json that names its sizes in another way than Llama, Qwen, Mistral and Gemma do."""
+    """Read the sizes; None for a config.json that names them otherwise than Llama, Qwen, Mistral and Gemma do."""
     try:
         hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
         return Architecture(
@@ -63,8 +63,8 @@ def architecture(config: Mapping[str, Any]) -> Architecture | None:
 
 
 def adapter_parameters(headers: Sequence[TensorHeader], rank: int) -> int:
-    """Numbers in A (rank x in) and B (out x rank) at every projection; where none of the seven is there, at every
-    matrix that is no embedding.
+    """Count the numbers in A (rank x in) and B (out x rank) at every projection; if none of the seven is there, at
+    every matrix that is no embedding.
     """
     matrices = [header for header in headers if len(header.shape) == 2]
     chosen = [header for header in matrices if header.name.removesuffix(".weight").rpartition(".")[2] in PROJECTIONS]
@@ -74,7 +74,7 @@ def adapter_parameters(headers: Sequence[TensorHeader], rank: int) -> int:
 
 
 def layer_bytes(sizes: Architecture, settings: Settings, length: int, use: Precision) -> int:
-    """Bytes that one layer keeps for the backward pass, for each token.
+    """Return the bytes that one layer keeps for the backward pass, for each token.
 
     Both norms keep their input in float32. Attention keeps q, k and v, the latter two as wide as q, its output and a
     row of the mask; the feed-forward part gate, its activation and up. Each adapter keeps its input and A times it, and
@@ -92,7 +92,8 @@ def layer_bytes(sizes: Architecture, settings: Settings, length: int, use: Preci
 def training_memory(
     sizes: Architecture, headers: Sequence[TensorHeader], settings: Settings, length: int, use: Precision
 ) -> dict[str, int]:
-    """Bytes by part at the peak of training, on the device. `length`: tokens of the longest row in a batch.
+    """Return the bytes by part at the peak of training, on the device. `length` is the longest row of a batch in
+    tokens.
 
     Adapters, their gradients and Adam's two moments are float32. At the peak the logits are there three times in
     float32: as log-probabilities, and as two gradients.
@@ -121,12 +122,12 @@ def training_memory(
 
 
 def merge_memory(headers: Sequence[TensorHeader], itemsize: int) -> int:
-    """Bytes that merging takes in main memory at most."""
+    """Return the bytes that merging takes in main memory at most."""
     return int(MERGE_FACTOR * parameter_count(headers) * itemsize)
 
 
 def in_words(parts: Mapping[str, int]) -> str:
-    """`9.6 GiB (weights 7.2, logits 1.2, ...)`, largest part first."""
+    """Return `9.6 GiB (weights 7.2, logits 1.2, ...)`, largest part first."""
     ordered = sorted(parts.items(), key=lambda part: -part[1])
     listed = ", ".join(f"{name} {size / 2**30:.2g}" for name, size in ordered if size >= 0.005 * 2**30)
     return f"{sum(parts.values()) / 2**30:.3g} GiB ({listed})"

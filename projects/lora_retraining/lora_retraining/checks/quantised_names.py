@@ -1,4 +1,4 @@
-"""What names say: of models, files, tensors, settings and packages that belong to quantised weights."""
+"""Recognise quantised weights by names: of models, files, tensors, settings and packages."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -33,17 +33,17 @@ TENSOR_SUFFIXES = (
 
 
 def quantised_word(name: str) -> str | None:
-    """The word by which a model's name or path says that it is quantised, or was made by tools for quantised bases.
+    """Return the word of a model's name or path that says it is quantised, or was made by tools for quantised bases.
 
     >>> quantised_word("unsloth/meta-llama-3.1-8b-instruct-bnb-4bit"), quantised_word("Qwen/Qwen2.5-7B-Instruct")
     ('unsloth', None)
     """
-    found = _MODEL_WORD.search(name)
-    return found[1] if found else None
+    match = _MODEL_WORD.search(name)
+    return match[1] if match else None
 
 
 def quantised_model(text: str) -> bool:
-    """Whether a text is the name of a quantised model: as the Hub has them, with an owner or the model's size in it.
+    """Tell if a text is the name of a quantised model, as the Hub has them: with an owner or the model's size in it.
 
     >>> quantised_model("unsloth/Llama-3.1-8B"), quantised_model("TheBloke/x-AWQ"), quantised_model("gptq")
     (True, True, False)
@@ -55,7 +55,7 @@ def quantised_model(text: str) -> bool:
 
 
 def quantised_tensor(name: str) -> bool:
-    """Whether a tensor is an extra one that only quantised weights have.
+    """Tell if a tensor is an extra one that only quantised weights have.
 
     >>> quantised_tensor("model.layers.0.mlp.up_proj.weight.absmax"), quantised_tensor("model.norm.weight")
     (True, False)
@@ -64,7 +64,7 @@ def quantised_tensor(name: str) -> bool:
 
 
 def quantised_settings(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """What a config.json, or an adapter_config.json, says of quantised weights, as texts for people."""
+    """Yield the settings of a config.json or an adapter_config.json that speak of quantised weights."""
     for key, value in config.items():
         path = f"{prefix}{key}"
         if key in CONFIG_KEYS and value not in (None, False, {}):

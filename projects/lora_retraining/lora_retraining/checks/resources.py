@@ -1,4 +1,4 @@
-"""What the machine has against what the training takes: the device, memory, disks, packages."""
+"""Compare the machine with the needs of the training: the device, memory, disks, packages."""
 
 import os
 import shutil
@@ -27,16 +27,16 @@ _NARROW = 1.1
 
 
 def check_packages(least: Mapping[str, str] = PACKAGES) -> Check:
-    """Versions of what training hangs on."""
+    """Check the versions of the packages that training depends on."""
     from packaging.version import Version
 
-    found = {name: _version(name) for name in least}
+    versions = {name: _version(name) for name in least}
     wrong = [
-        f"{name} {found[name] or 'is missing'}, needed from {least[name]} on"
+        f"{name} {versions[name] or 'is missing'}, needed from {least[name]} on"
         for name in least
-        if not found[name] or Version(found[name]) < Version(least[name])
+        if not versions[name] or Version(versions[name]) < Version(least[name])
     ]
-    detail = "; ".join(wrong) or ", ".join(f"{name} {version}" for name, version in found.items())
+    detail = "; ".join(wrong) or ", ".join(f"{name} {version}" for name, version in versions.items())
     return Check("packages", "fail" if wrong else "pass", detail, "Install the project's extra: lora." if wrong else "")
 
 
@@ -48,7 +48,7 @@ def _version(name: str) -> str:
 
 
 def check_device(device: "torch.device", parameters: int) -> Check:
-    """A model of a billion parameters and more needs a GPU. Looks at CUDA and at bfloat16."""
+    """Require a GPU for a model of a billion parameters and more. Check CUDA and bfloat16."""
     import torch
 
     if device.type == "cuda":
@@ -69,7 +69,7 @@ def check_device(device: "torch.device", parameters: int) -> Check:
 
 
 def free_device_memory(device: "torch.device") -> int:
-    """Bytes free on a device; of all GPUs, over which a model is spread, where none is named."""
+    """Return the bytes free on a device; on all GPUs, over which a model is spread, if none is named."""
     import torch
 
     if device.type == "cuda":
@@ -79,7 +79,7 @@ def free_device_memory(device: "torch.device") -> int:
 
 
 def free_main_memory() -> int:
-    """Bytes of main memory that this process may still take, within the machine and its control group."""
+    """Return the bytes of main memory that this process may still take, within the machine and its control group."""
     available = int(psutil.virtual_memory().available)
     limit = memory_limit()
     return available if limit is None else min(available, max(0, limit.limit - limit.used))
@@ -88,7 +88,7 @@ def free_main_memory() -> int:
 def check_memory(
     training: Mapping[str, int] | None, merging: int, free_on_device: int, free_in_main: int, *, gpu: bool
 ) -> Check:
-    """`training`: bytes by part on the device, None for an unknown architecture; `merging`: bytes in main memory."""
+    """Compare needs and free memory, all in bytes. `training` is by part, None for an unknown architecture."""
     words = f"training takes {in_words(training)}" if training else "what training takes is not known for this model"
     needed = sum(training.values()) if training else 0
     seen = f"{words}, of {free_on_device / 2**30:.3g} GiB free on the {'GPU' if gpu else 'CPU'}"
@@ -103,12 +103,14 @@ def check_memory(
         )
         return Check("memory", "fail", seen, f"{remedy}, or take merge_dtype=bfloat16.")
     if not training or _NARROW * needed > free_on_device or _NARROW * merging > free_in_main:
-        return Check("memory", "warn", seen, "That is close: a batch that does not fit is halved, and it goes on.")
+        return Check(
+            "memory", "warn", seen, "That is close: a batch that does not fit is halved, and the training continues."
+        )
     return Check("memory", "pass", seen)
 
 
 def check_disk(needs: Mapping[str, tuple[Path, int]]) -> Check:
-    """`needs`: what is written -> folder and bytes. Folders on one disk share its room."""
+    """Compare needs (purpose -> folder and bytes) with the free disk. Folders on one disk share its room."""
     by_disk: dict[int, tuple[Path, int, list[str]]] = {}
     for what, (folder, size) in needs.items():
         place = _existing(folder)
@@ -132,10 +134,15 @@ def _existing(folder: Path) -> Path:
 
 
 def disk_needs(adapter: int, model: int, artifact_uri: str) -> dict[str, tuple[Path, int]]:
-    """What one round (train, merge) writes: `adapter` and `model` in bytes, in the artifact store if that is local.
+    """Return the folder and bytes that one round (train, merge) writes, by purpose.
 
-    Checkpoints hold the adapter and Adam's two moments; three stay, and one more is written before the oldest goes. A
+    Checkpoints hold the adapter and Adam's two moments. Three stay, and one more is written before the oldest goes. A
     merged model lies in a temporary folder before it is stored. Both are made twice: phase 1B is a second round.
+
+    Args:
+        adapter: Bytes of the adapter.
+        model: Bytes of the merged model.
+        artifact_uri: The artifact store; its disk counts if it is local.
     """
     temporary = Path(tempfile.gettempdir())
     needs = {"model and adapter on their way": (temporary, model + 4 * adapter)}
@@ -146,6 +153,6 @@ def disk_needs(adapter: int, model: int, artifact_uri: str) -> dict[str, tuple[P
 
 
 def local_folder(artifact_uri: str) -> Path | None:
-    """The folder of a local artifact store, None for a remote one."""
+    """Return the folder of a local artifact store, None for a remote one."""
     parsed = urlparse(artifact_uri)
     return Path(unquote(parsed.path)) if parsed.scheme in ("", "file") else None

@@ -1,4 +1,4 @@
-"""All checks of one training, in the order of their titles. What one of them needs and lacks skips it, saying so."""
+"""Run all checks of one training, in the order of their titles. A check that lacks something is skipped and says so."""
 
 import json
 import logging
@@ -29,7 +29,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass
 class Findings:
-    """Every check, and what was read on the way: None or empty where it could not be."""
+    """The result of every check, and the facts read on the way: None or empty if they could not be read.
+
+    Attributes:
+        estimate: Metrics: the seconds and dollars that the training will take.
+    """
 
     checks: list[Check] = field(default_factory=list)
     files: ModelFiles | None = None
@@ -41,7 +45,7 @@ class Findings:
     """Metrics: what the training will take, in seconds and dollars."""
 
     def add(self, name: str, check: Callable[[], Check]) -> None:
-        """The outcome of one check; an error that it raises for people is its failure."""
+        """Add the result of one check; a PhaseError is its failure."""
         try:
             self.checks.append(check())
         except PhaseError as error:
@@ -69,117 +73,123 @@ class Findings:
 
 
 def run_checks(settings: Settings, project: Path, artifact_uri: str) -> Findings:
-    """Runs all checks. `project`: the folder of the MLproject file; `artifact_uri`: where the run's artifacts go.
+    """Run all checks.
 
-    Raises UsageError for a device or dtype that cannot be.
+    Args:
+        settings: Of preflight.
+        project: The folder of the MLproject file.
+        artifact_uri: The artifact store of the run.
+
+    Raises:
+        UsageError: The device or dtype does not exist here.
     """
     _logger.info(f"checking {settings.model}, {settings.data} and this machine")
-    found = Findings()
-    _base(found, settings)
-    found.add("scripts", lambda: check_scripts(project))
-    folder = found.files.folder if found.files else Path(settings.model)
-    found.add("adapter", lambda: check_adapter(folder))
-    if found.files and found.headers:
-        found.add("tokenizer", lambda: _tokenizer(found))
+    findings = Findings()
+    _base(findings, settings)
+    findings.add("scripts", lambda: check_scripts(project))
+    folder = findings.files.folder if findings.files else Path(settings.model)
+    findings.add("adapter", lambda: check_adapter(folder))
+    if findings.files and findings.headers:
+        findings.add("tokenizer", lambda: _tokenizer(findings))
     else:
-        found.skip("there is no model to look at", "tokenizer")
-    found.add("packages", resources.check_packages)
-    found.add("data", lambda: _data(found, settings))
-    _machine(found, settings, artifact_uri)
-    if found.data:
-        data = found.data
-        found.add("overlap", lambda: data_checks.check_overlap(data))
+        findings.skip("there is no model to check", "tokenizer")
+    findings.add("packages", resources.check_packages)
+    findings.add("data", lambda: _data(findings, settings))
+    _machine(findings, settings, artifact_uri)
+    if findings.data:
+        data = findings.data
+        findings.add("overlap", lambda: data_checks.check_overlap(data))
     else:
-        found.skip("there is no data to look at", "overlap")
+        findings.skip("there is no data to check", "overlap")
     order = list(CHECKS)
-    found.checks.sort(key=lambda check: order.index(check.name))
-    return found
+    findings.checks.sort(key=lambda check: order.index(check.name))
+    return findings
 
 
-def _base(found: Findings, settings: Settings) -> None:
-    """Looks at names first: a model that they give away is not fetched, unless that refusal is overridden."""
+def _base(findings: Findings, settings: Settings) -> None:
+    """Check names first: a model that they give away is not fetched, unless that refusal is overridden."""
     try:
         files = find_model(settings.model, weights=False)
         named = check_names(settings.model, files)
         if named.status == "fail" and "base_precision" not in settings.override:
-            found.files, check = files, check_base_precision(settings.model, files) if _is_local(settings) else named
-            found.checks.append(check)
+            findings.files, check = files, check_base_precision(settings.model, files) if _is_local(settings) else named
+            findings.checks.append(check)
         else:
-            found.files = files if _is_local(settings) else find_model(settings.model)
-            found.checks.append(check_base_precision(settings.model, found.files))
-        found.headers = read_headers(found.files.folder)
+            findings.files = files if _is_local(settings) else find_model(settings.model)
+            findings.checks.append(check_base_precision(settings.model, findings.files))
+        findings.headers = read_headers(findings.files.folder)
     except PhaseError as error:
-        if any(check.name == "base_precision" for check in found.checks):
-            return  # It has said the same already.
+        if any(check.name == "base_precision" for check in findings.checks):
+            return  # Its failure says the same already.
         if Path(settings.model).exists():
-            found.add("base_precision", lambda: check_base_precision(settings.model, None))
+            findings.add("base_precision", lambda: check_base_precision(settings.model, None))
         else:
-            found.checks.append(Check("base_precision", "fail", str(error), "Give another model."))
+            findings.checks.append(Check("base_precision", "fail", str(error), "Give another model."))
 
 
 def _is_local(settings: Settings) -> bool:
     return settings.model in ("tiny", "smollm2") or Path(settings.model).exists()
 
 
-def _tokenizer(found: Findings) -> Check:
-    assert found.files is not None
-    found.tokenizer = load_tokenizer(found.files)
-    generation = read_generation_config(found.files.folder)
-    return check_tokenizer(found.tokenizer, found.files.config, generation, found.headers)
+def _tokenizer(findings: Findings) -> Check:
+    assert findings.files is not None
+    findings.tokenizer = load_tokenizer(findings.files)
+    generation = read_generation_config(findings.files.folder)
+    return check_tokenizer(findings.tokenizer, findings.files.config, generation, findings.headers)
 
 
-def _data(found: Findings, settings: Settings) -> Check:
-    found.data = data_checks.load_data(settings)
+def _data(findings: Findings, settings: Settings) -> Check:
+    findings.data = data_checks.load_data(settings)
     problem = ""
     try:
-        if found.tokenizer is not None:
-            found.lengths = data_checks.measure_lengths(found.tokenizer, found.data.rows, settings.max_length)
+        if findings.tokenizer is not None:
+            findings.lengths = data_checks.measure_lengths(findings.tokenizer, findings.data.rows, settings.max_length)
     except PhaseError as error:
         problem = str(error)
-    return data_checks.check_data(settings, found.data, found.lengths, problem)
+    return data_checks.check_data(settings, findings.data, findings.lengths, problem)
 
 
-def _machine(found: Findings, settings: Settings, artifact_uri: str) -> None:
+def _machine(findings: Findings, settings: Settings, artifact_uri: str) -> None:
     from lora_retraining.training.plan import precision_of
 
-    if not (found.files and found.headers):
-        found.skip("the model's size is not known", "device", "memory", "disk", "cost")
+    if not (findings.files and findings.headers):
+        findings.skip("the model's size is not known", "device", "memory", "disk", "cost")
         return
     device = choose_device(settings.device)
     dtype, autocast = precision_of(settings, device)
     gpu = device.type == "cuda"
     use = memory.Precision(dtype.itemsize, 2 if autocast else dtype.itemsize, gpu)
     merged = FLOAT_BYTES["BF16" if settings.merge_dtype == "bfloat16" else "F32"]
-    merging = memory.merge_memory(found.headers, merged)
-    sizes = memory.architecture(found.files.config)
+    merging = memory.merge_memory(findings.headers, merged)
+    sizes = memory.architecture(findings.files.config)
     length = settings.max_length
-    if settings.packing == "grouped" and found.lengths:
-        length = min(length, found.lengths.longest)
-    training = memory.training_memory(sizes, found.headers, settings, length, use) if sizes else None
-    adapter = 4 * memory.adapter_parameters(found.headers, settings.rank)
-    count = parameter_count(found.headers)
-    found.add("device", lambda: resources.check_device(device, count))
+    if settings.packing == "grouped" and findings.lengths:
+        length = min(length, findings.lengths.longest)
+    training = memory.training_memory(sizes, findings.headers, settings, length, use) if sizes else None
+    adapter = 4 * memory.adapter_parameters(findings.headers, settings.rank)
+    count = parameter_count(findings.headers)
+    findings.add("device", lambda: resources.check_device(device, count))
     free, main = resources.free_device_memory(device), resources.free_main_memory()
-    found.add("memory", lambda: resources.check_memory(training, merging, free, main, gpu=gpu))
-    found.add("cost", lambda: _cost(found, settings, sizes, autocast or dtype == torch.bfloat16, device))
+    findings.add("memory", lambda: resources.check_memory(training, merging, free, main, gpu=gpu))
+    findings.add("cost", lambda: _cost(findings, settings, sizes, autocast or dtype == torch.bfloat16, device))
     needs = resources.disk_needs(adapter, count * merged, artifact_uri)
-    found.add("disk", lambda: resources.check_disk(needs))
+    findings.add("disk", lambda: resources.check_disk(needs))
 
 
 def _cost(
-    found: Findings, settings: Settings, sizes: memory.Architecture | None, narrow: bool, device: torch.device
+    findings: Findings, settings: Settings, sizes: memory.Architecture | None, narrow: bool, device: torch.device
 ) -> Check:
     seconds = None
-    if sizes and found.lengths and found.data:
+    if sizes and findings.lengths and findings.data:
         dtype = torch.bfloat16 if narrow else torch.float32
-        rows = len(found.data.rows)
-        seconds = cost.estimated_seconds(sizes, found.headers, settings, found.lengths, rows, dtype, device)
-    check, found.estimate = cost.check_cost(seconds)
+        rows = len(findings.data.rows)
+        seconds = cost.estimated_seconds(sizes, findings.headers, settings, findings.lengths, rows, dtype, device)
+    check, findings.estimate = cost.check_cost(seconds)
     return check
 
 
 def base_facts(files: ModelFiles, headers: Collection[TensorHeader]) -> dict[str, Any]:
-    """What is known of the base model without reading its weights; the same on every machine."""
+    """Return the facts of the base model that need none of its weights; the same on every machine."""
     listed = [[header.name, header.dtype, list(header.shape)] for header in headers]
     return {
         "source": files.source,

@@ -1,7 +1,7 @@
-"""Whether the scripts themselves would load a quantised base: by their syntax trees, so that comments, docstrings and
-`load_in_4bit=False` are no alarm, and a keyword broken over lines still is.
+"""Find code in the scripts that would load a quantised base.
 
-What is put together only while a script runs (a name read from a file) cannot be seen.
+It goes by syntax trees: comments, docstrings and `load_in_4bit=False` raise no alarm, and a keyword broken over lines
+still does. A name that is put together only while a script runs cannot be seen.
 """
 
 import ast
@@ -56,24 +56,25 @@ PACKAGES = (
     "unsloth",
     "unsloth_zoo",
 )
+SHARED = "projects_common"
 _DTYPE_KEYWORDS = ("dtype", "torch_dtype")
 _NARROW_DTYPE = re.compile(r"(torch\.)?(u?int\d+|float8\w*|float4\w*)")
 
 
 def check_scripts(project: Path) -> Check:
-    """Looks at the Python files of an MLflow project that its phases' commands reach through imports, and at its
-    configuration files.
+    """Check the Python files that the phases of an MLflow project reach through imports, and its configuration
+    files.
     """
     project = project.resolve()
     files = scripts_of(project)
-    found = [f"{file.relative_to(project)}:{line} {what}" for file in files for line, what in quantised_code(file)]
+    findings = [f"{file.relative_to(project)}:{line} {what}" for file in files for line, what in quantised_code(file)]
     configured = configuration_files(project)
-    found += [f"{file.relative_to(project)} {what}" for file in configured for what in quantised_configuration(file)]
-    if found:
+    findings += [f"{file.relative_to(project)} {what}" for file in configured for what in quantised_configuration(file)]
+    if findings:
         return Check(
             "scripts",
             "fail",
-            f"{len(found)} places load quantised weights: {'; '.join(found)}",
+            f"{len(findings)} places load quantised weights: {'; '.join(findings)}",
             "Take that out and load the base in bfloat16 or float32.",
         )
     return Check(
@@ -82,9 +83,13 @@ def check_scripts(project: Path) -> Check:
 
 
 def scripts_of(project: Path) -> list[Path]:
-    """Python files below `project` that the phases of its MLproject file reach, or without one all of them, in order.
+    """List the Python files that the phases of an MLproject file reach, or without one all files, in order.
 
-    `project` is absolute. Raises PhaseError when the MLproject file is wrong or a file cannot be read.
+    Args:
+        project: The absolute folder of the MLproject file.
+
+    Raises:
+        PhaseError: The MLproject file is wrong, or a file cannot be read.
     """
     if not (project / "MLproject").is_file():
         files = walk_files(project, lambda name: name.startswith(".") or name in NO_CODE)
@@ -92,13 +97,17 @@ def scripts_of(project: Path) -> list[Path]:
     names: set[str] = set()
     for phase in load_project(project).phases.values():
         names |= code_digest(project, phase.command, list(phase.code) if phase.code else None).files.keys()
-    return sorted(project / name for name in names if name.endswith(".py"))
+    # The shared package makes SmolLM2 from a 4-bit file, which `base_precision` reports by itself.
+    return sorted(project / name for name in names if name.endswith(".py") and SHARED not in Path(name).parts)
 
 
 def quantised_code(file: Path) -> list[tuple[int, str]]:
-    """(line, what it does) of every place in a Python file that asks for quantised weights.
+    """Return (line, finding) of every place in a Python file that asks for quantised weights.
 
-    Raises PhaseError when the file cannot be read; one that does not parse cannot run either, and has none.
+    A file that does not parse cannot run either, and has none.
+
+    Raises:
+        PhaseError: The file cannot be read.
     """
     try:
         tree = ast.parse(file.read_bytes())
@@ -107,17 +116,17 @@ def quantised_code(file: Path) -> list[tuple[int, str]]:
     except (SyntaxError, ValueError):
         return []
     docstrings = set(_docstrings(tree))
-    found = {
+    findings = {
         (getattr(node, "lineno", 0), what)
         for node in ast.walk(tree)
         if id(node) not in docstrings
         for what in _complaints(node)
     }
-    return sorted(found)
+    return sorted(findings)
 
 
 def _docstrings(tree: ast.AST) -> Iterator[int]:
-    """Texts that stand alone as statements, by id: nobody uses them."""
+    """Yield texts that stand alone as statements, by id."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             yield id(node.value)
@@ -194,7 +203,7 @@ def _switches(pairs: Sequence[tuple[object, ast.expr]]) -> Iterator[str]:
 
 
 def _target_name(target: ast.expr) -> object:
-    """What is assigned to: `config.load_in_4bit`, `options["load_in_4bit"]` and `load_in_4bit` alike."""
+    """Return the name that is assigned: `config.load_in_4bit`, `options["load_in_4bit"]` and `load_in_4bit` alike."""
     if isinstance(target, ast.Attribute):
         return target.attr
     if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
@@ -207,7 +216,7 @@ def _is_off(value: ast.expr) -> bool:
 
 
 def _is_dequantising(config: ast.expr) -> bool:
-    """`GgufConfig(dequantize=True)` and the like make floats of a quantised file, which `base_precision` looks at."""
+    """Tell if `GgufConfig(dequantize=True)` and the like make floats of a file, which `base_precision` checks."""
     return isinstance(config, ast.Call) and any(
         keyword.arg == "dequantize" and isinstance(keyword.value, ast.Constant) and keyword.value.value is True
         for keyword in config.keywords

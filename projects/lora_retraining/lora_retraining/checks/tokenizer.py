@@ -1,4 +1,4 @@
-"""Whether the tokenizer belongs to the model, asks it as a chat, and ends what it says."""
+"""Check that the tokenizer belongs to the model, formats chats, and ends an answer."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "e
 def check_tokenizer(
     tokenizer: Any, config: Mapping[str, Any], generation: Mapping[str, Any], headers: Sequence[TensorHeader]
 ) -> Check:
-    """`config` and `generation`: the model's config.json and generation_config.json ({} where there is none)."""
+    """Check a tokenizer against the model's config.json, generation_config.json ({} if there is none) and headers."""
     try:
         end = end_token_id(tokenizer)
     except PhaseError as error:
@@ -49,7 +49,9 @@ def _vocabulary(tokenizer: Any, headers: Sequence[TensorHeader]) -> Iterator[str
 
 
 def _special_tokens(tokenizer: Any, config: Mapping[str, Any], end: int) -> Iterator[str]:
-    """Ids in the model's configuration that the tokenizer gives to other tokens. Of several end tokens one must fit."""
+    """Yield ids of the model's configuration that are other tokens in the tokenizer. Of several end tokens one must
+    fit.
+    """
     for name in ("bos_token_id", "eos_token_id"):
         ours, theirs = getattr(tokenizer, name), _ids(config.get(name))
         if ours is None or not theirs or ours in theirs or (name == "eos_token_id" and end in theirs):
@@ -62,11 +64,11 @@ def _ids(value: Any) -> list[int]:
 
 
 def read_generation_config(folder: Path) -> dict[str, Any]:
-    """generation_config.json, {} where there is none or it cannot be read, as transformers does."""
+    """Read generation_config.json, {} if it is missing or cannot be read, as transformers does."""
     import json
 
     try:
-        found = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+        settings = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return settings if isinstance(settings, dict) else {}

@@ -1,1 +1,1 @@
-"""Tasks, chats and rows: what a model is trained on and asked."""
+"""Read, make and encode the tasks and rows that a model is trained on and asked."""

@@ -1,4 +1,4 @@
-"""Chats as tokens: one way for training and validation, so that a model is asked what it was trained on."""
+"""Encode chats as tokens, in the same way for training and validation: a model is asked as it was trained."""
 
 import logging
 import re
@@ -24,7 +24,12 @@ Row = Mapping[str, Sequence[int]]
 
 @dataclass
 class EncodedRows:
-    """Rows as tokens. `cut` were longer than allowed; of these `dropped` had nothing of an answer left."""
+    """Rows as tokens.
+
+    Attributes:
+        cut: Rows that were longer than allowed.
+        dropped: Those of them with nothing of an answer left.
+    """
 
     rows: list[dict[str, list[int]]] = field(default_factory=list)
     cut: int = 0
@@ -32,18 +37,21 @@ class EncodedRows:
 
 
 def prompt_text(tokenizer: Any, user: str) -> str:
-    """The text a model goes on from when a user says this. Tokenize it with `add_special_tokens=False`.
+    """Return the text that a model continues after a user's message. Tokenize it with `add_special_tokens=False`.
 
-    Raises PhaseError for a tokenizer without a chat template.
+    Raises:
+        PhaseError: The tokenizer has no chat template.
     """
     return _rendered(tokenizer, [{"role": "user", "content": user}], generation=True)
 
 
 def end_token_id(tokenizer: Any) -> int:
-    """The token that ends an assistant's turn in this tokenizer's chat template; generation stops at it.
+    """Return the token that ends an assistant's turn in this tokenizer's chat template; generation stops at it.
 
-    Not always the tokenizer's end-of-sequence token, which in many models ends a document.
-    Raises PhaseError when the template ends the turn with no special token: such a model never learns to stop.
+    It is not always the tokenizer's end-of-sequence token, which in many models ends a document.
+
+    Raises:
+        PhaseError: The template ends the turn with no special token. Such a model never learns to stop.
     """
     answer = "answer"
     chat = [{"role": "user", "content": "question"}, {"role": "assistant", "content": answer}]
@@ -51,27 +59,33 @@ def end_token_id(tokenizer: Any) -> int:
     behind = text[text.rindex(answer) + len(answer) :].strip()
     ids = tokenizer(behind, add_special_tokens=False)["input_ids"] if behind else []
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    found = next((token for token in ids if token in special), None)
-    if found is None:
+    end = next((token for token in ids if token in special), None)
+    if end is None:
         raise PhaseError(
             f"the chat template of {_name(tokenizer)} ends an assistant's turn with {behind!r}, which is no special "
             "token: a model trained with it does not learn to stop. Use the tokenizer of the instruction-tuned model."
         )
-    return int(found)
+    return int(end)
 
 
 def encode_row(tokenizer: Any, messages: Sequence[Message], max_length: int) -> dict[str, list[int]]:
-    """A chat as `input_ids` and `labels`, both of one length of at most `max_length`.
+    """Encode a chat as `input_ids` and `labels`, both of one length of at most `max_length`.
 
-    Labels are the ids where the assistant speaks, the token that ends each of its turns included, else -100. What the
-    template puts behind the last such token (a line break) is left off. A longer chat is cut at its end.
-    Raises PhaseError when the template is missing, or rewrites earlier turns so that they cannot be told apart.
+    Labels are the ids in the assistant's turns, with the token that ends each turn, else -100. Text of the template
+    after the last such token (a line break) is left off. A longer chat is cut at its end.
+
+    Raises:
+        PhaseError: The template is missing, or rewrites earlier turns so that they cannot be told apart.
     """
     return _cut(_encode(tokenizer, messages, end_token_id(tokenizer)), max_length)
 
 
 def encode_rows(tokenizer: Any, rows: Iterable[Mapping[str, Any]], max_length: int) -> EncodedRows:
-    """Rows `{"id", "messages"}` as `encode_row` has them; says how many were cut. Raises PhaseError naming the row."""
+    """Encode rows `{"id", "messages"}` as `encode_row` does, and count those that were cut.
+
+    Raises:
+        PhaseError: A row cannot be encoded; the message names it.
+    """
     end, result = end_token_id(tokenizer), EncodedRows()
     for row in progress(rows, description="encoding rows"):
         try:
@@ -109,7 +123,7 @@ def _encode(tokenizer: Any, messages: Sequence[Message], end: int) -> dict[str, 
 
 
 def _spoken_by_marks(tokenizer: Any, messages: Sequence[Message], end: int) -> tuple[list[int], list[bool]]:
-    """Token ids, and whether the assistant says each, as the template's own `{% generation %}` marks tell."""
+    """Return the token ids, and for each if it is the assistant's, by the template's own `{% generation %}` marks."""
     encoded = tokenizer.apply_chat_template(
         [dict(message) for message in messages], return_assistant_tokens_mask=True, date_string=TEMPLATE_DATE
     )
@@ -121,7 +135,9 @@ def _spoken_by_marks(tokenizer: Any, messages: Sequence[Message], end: int) -> t
 
 
 def _spoken_by_prefixes(tokenizer: Any, messages: Sequence[Message], end: int) -> tuple[list[int], list[bool]]:
-    """The same for a template without marks: a turn goes from where its generation prompt ends to the end token."""
+    """Return the same for a template without marks: a turn runs from the end of its generation prompt to the end
+    token.
+    """
     text = _rendered(tokenizer, messages)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = list(encoded["input_ids"]), encoded["offset_mapping"]
@@ -146,7 +162,7 @@ def _spoken_by_prefixes(tokenizer: Any, messages: Sequence[Message], end: int) -
 def _rendered(tokenizer: Any, messages: Sequence[Message], generation: bool = False) -> str:
     if not tokenizer.chat_template:
         raise PhaseError(
-            f"the tokenizer of {_name(tokenizer)} has no chat template, so nobody knows how to ask the model. "
+            f"the tokenizer of {_name(tokenizer)} has no chat template, so the model cannot be asked. "
             "Use an instruction-tuned model, or put its chat_template.jinja into the model's folder."
         )
     from jinja2.exceptions import TemplateError  # Besides these, what a template's own expressions raise.
@@ -164,7 +180,7 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], generation: bool = Fa
 
 
 def _check_content(tokenizer: Any, messages: Sequence[Message], end: int) -> None:
-    """An end token inside what is said would end the turn there, in training and in answers alike."""
+    """Refuse an end token inside a message: it would end the turn there, in training and in answers alike."""
     token = tokenizer.convert_ids_to_tokens(end)
     for turn, message in enumerate(messages, start=1):
         if token in message["content"]:

@@ -1,7 +1,7 @@
-"""Real failures of a model on tasks of train splits, as rows to train on.
+"""Keep the real failures of a model on tasks of train splits, as rows to train on.
 
-Real: graded objectively as wrong. What is undecided is no failure, what was right neither, and an answer that was cut
-off where even the right one would have been says nothing.
+A failure is real if it was graded objectively as wrong. An undecided answer is no failure. An answer that was cut off
+where even the right one would have been says nothing.
 """
 
 from collections import Counter
@@ -22,7 +22,12 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Attempt:
-    """A task with what the model wrote. `cut`: it ran into max_new_tokens; `too_short`: the right answer would too."""
+    """A task with the model's answer.
+
+    Attributes:
+        cut: The answer ran into max_new_tokens.
+        too_short: The right answer would have done so, too.
+    """
 
     task: Task
     completion: str
@@ -36,23 +41,24 @@ class Attempt:
 
     @property
     def outcome(self) -> str:
-        """right, failed, undecided or cut_off."""
+        """Return right, failed, undecided or cut_off."""
         if self.grade.correct is None:
             return "undecided"
         return "right" if self.grade.correct else "failed" if self.failed else "cut_off"
 
     @property
     def reason(self) -> str:
-        """Why it counts as wrong, in a few words that can be counted."""
+        """Return why the answer counts as wrong, in a few words that can be counted."""
         if self.task.kind == "code":
             return f"code: {self.grade.reason.split(':', 1)[0]}"
         return "math: no answer" if not self.grade.extracted else "math: another value"
 
 
 def without_test_tasks(tasks: Sequence[Task], test_tasks: Sequence[Task]) -> tuple[list[Task], list[str]]:
-    """The tasks that stand in no test set, and the ids of those that do, exactly or nearly, by their prompts.
+    """Return the tasks that are in no test set, and the ids of the others, by exact or near matches of their prompts.
 
-    Raises PhaseError when there is a task of a test split among them: then the file is the wrong one.
+    Raises:
+        PhaseError: A task of a test split is among the tasks, so the file is the wrong one.
     """
     known = {task.id for task in test_tasks}
     if wrong := [task.id for task in tasks if task.split != "train" or task.id in known]:
@@ -61,13 +67,13 @@ def without_test_tasks(tasks: Sequence[Task], test_tasks: Sequence[Task]) -> tup
             f"{', '.join(wrong[:_SHOWN])}. Training on them would make every later validation worthless. Give "
             "preflight data of a train split."
         )
-    found = find_overlap({task.id: task.prompt for task in tasks}, {task.id: task.prompt for task in test_tasks})
-    inside = {overlap.train_id for overlap in found}
+    overlaps = find_overlap({task.id: task.prompt for task in tasks}, {task.id: task.prompt for task in test_tasks})
+    inside = {overlap.train_id for overlap in overlaps}
     return [task for task in tasks if task.id not in inside], [task.id for task in tasks if task.id in inside]
 
 
 def deduplicated(attempts: Sequence[Attempt]) -> list[Attempt]:
-    """Of attempts at the same task or nearly the same, by their prompts, only the first."""
+    """Keep the first of several attempts at the same task or nearly the same, by their prompts."""
     prompts = {attempt.task.id: attempt.task.prompt for attempt in attempts}
     like: dict[str, set[str]] = {task: set() for task in prompts}
     for overlap in find_overlap(prompts, prompts):
@@ -81,7 +87,9 @@ def deduplicated(attempts: Sequence[Attempt]) -> list[Attempt]:
 
 
 def failure_row(attempt: Attempt, model: str) -> dict[str, Any]:
-    """A row to train on: the task with its right answer, and where it comes from. `model`: digest of its weights."""
+    """Return a row to train on: the task with its right answer, and its origin. `model` is the digest of the
+    weights.
+    """
     provenance = {
         "task": attempt.task.id,
         "dataset": attempt.task.dataset,
@@ -98,7 +106,7 @@ def failure_row(attempt: Attempt, model: str) -> dict[str, Any]:
 def summarised(
     attempts: Sequence[Attempt], kept: Sequence[Attempt], in_test_sets: Sequence[str], model: str
 ) -> dict[str, Any]:
-    """The content of failures.json: counts, without anything that differs from run to run."""
+    """Return the content of failures.json: counts that do not differ from run to run."""
     outcomes = Counter(attempt.outcome for attempt in attempts)
     failed = [attempt for attempt in attempts if attempt.failed]
     return {
@@ -128,7 +136,7 @@ def _counted(attempts: Sequence[Attempt], kept: Sequence[Attempt], by: str) -> d
 
 
 def table(attempts: Sequence[Attempt]) -> dict[str, list[Any]]:
-    """All attempts by column, as `mlflow.log_table` takes them, long texts as their beginning."""
+    """Return all attempts by column, as `mlflow.log_table` takes them, with long texts shortened."""
     rows = [
         {
             "id": attempt.task.id,
@@ -147,18 +155,18 @@ def table(attempts: Sequence[Attempt]) -> dict[str, list[Any]]:
 
 
 def none_failed(summary: Mapping[str, Any], max_new_tokens: int) -> str:
-    """Why there are no failures: the model is right, or it could not be told."""
-    told = f"Of {summary['attempted']} tasks the model solves {summary['right']} and really fails none."
+    """Say why there are no failures: the model is right, or its answers were cut off."""
+    sentence = f"Of {summary['attempted']} tasks the model solves {summary['right']} and really fails none."
     if not summary["cut_off"]:
-        return told
+        return sentence
     return (
-        f"{told} {summary['cut_off']} cannot be told: their right answers are longer than max_new_tokens="
+        f"{sentence} {summary['cut_off']} cannot be graded: their right answers are longer than max_new_tokens="
         f"{max_new_tokens}; raise it."
     )
 
 
 def description(summary: Mapping[str, Any], max_new_tokens: int, model_run: str) -> str:
-    """What was found, for the run's page."""
+    """Describe the extraction for the run's page, as Markdown."""
     tried, failed = summary["attempted"], summary["failed"]
     rate = wilson(failed, tried)
     lines = [

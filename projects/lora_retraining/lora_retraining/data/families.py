@@ -1,4 +1,4 @@
-"""The families of the generated tasks: how they are worded, which numbers they take, how their answers are computed."""
+"""Define the families of the generated tasks: their wordings, their numbers and how their answers are computed."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A small set of arithmetic and code tasks, made on the spot: enough to show what a retraining does, and free to share.
+"""Generate a small set of arithmetic and code tasks: enough to show the effect of a retraining, and free to share.
 
 Arithmetic: ten families of word problems in two steps, each in two wordings, answered as in GSM8K (the steps, then
 `#### 42`). Code: fourteen families of one-line functions, asked for as in MBPP, with one test shown and two more that
@@ -47,9 +47,9 @@ REQUESTS = (
 
 
 def generated_tasks(split: Split, count: int, seed: int) -> list[Task]:
-    """The first `count` tasks of a split, arithmetic and code in turn, without repetition.
+    """Return the first `count` tasks of a split, arithmetic and code in turn, without repetition.
 
-    The same split, count and seed give the same tasks on any machine, and a larger count the same and more.
+    The same split, count and seed give the same tasks on any machine. A larger count gives the same tasks and more.
     """
     source = random.Random(f"{DATASET} {split} {seed}")
     tasks: list[Task] = []
@@ -64,7 +64,7 @@ def generated_tasks(split: Split, count: int, seed: int) -> list[Task]:
 
 
 def training_rows(tasks: Iterable[Task]) -> list[dict[str, Any]]:
-    """Tasks as rows `{"id", "messages"}` to train on."""
+    """Return tasks as rows `{"id", "messages"}` to train on."""
     return [task_row(task) for task in tasks]
 
 

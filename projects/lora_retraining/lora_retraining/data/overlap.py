@@ -1,4 +1,4 @@
-"""Finds test tasks in training data, word for word or nearly, so that no test set becomes training data.
+"""Find test tasks in training data, word for word or nearly, so that no test set becomes training data.
 
 A text is compared as the set of its shingles: runs of three words, case and punctuation dropped, every number read as
 the same, since a problem with other numbers is still the same problem. How much of a test text stands in a training
@@ -8,9 +8,9 @@ longer text too. Each shingle counts by how rare it is among the test texts (inv
 
 The threshold: a problem of GSM8K with three of its 45 words replaced is found in 88 of 100 cases, two in 97; of its
 1,319 test problems one pair, on the same lockers, is taken for each other. MBPP's train split holds 14 pairs with its
-test split, apart by a word or by their numbers; "first" for "last occurrence" stays below.
-Lee et al. (Deduplicating training data makes language models better, 2022) compare whole documents by 5-word shingles;
-problems of some 15 words need shorter ones.
+test split, apart by a word or by their numbers; "first" for "last occurrence" stays below. Lee et al. (Deduplicating
+training data makes language models better, 2022) compare whole documents by 5-word shingles; problems of some 15 words
+need shorter ones.
 """
 
 import math
@@ -33,7 +33,7 @@ Shingles = set[tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Overlap:
-    """A training text that holds a test text. `similarity`: the weighted containment, 0 to 1; 1 when it is exact."""
+    """A training text that holds a test text. `similarity` is the weighted containment, 0 to 1; 1 if it is exact."""
 
     train_id: str
     test_id: str
@@ -42,19 +42,20 @@ class Overlap:
 
 
 def find_overlap(train_texts: Mapping[str, str], test_texts: Mapping[str, str]) -> list[Overlap]:
-    """Every pair of a training text and a test text that are the same or nearly so, in the order of `train_texts`.
+    """Return every pair of a training text and a test text that are the same or nearly so, in the order of
+    `train_texts`.
 
-    Only the test texts are indexed, so memory goes by their size, and time by that of the training texts: some 8,000 of
-    90 words a second, against 2,300 test texts on one core.
-    Scripts that put no space between words are compared word for word only.
+    Only the test texts are indexed: memory grows with their size, time with that of the training texts. One core
+    compares some 8,000 texts of 90 words a second with 2,300 test texts. Scripts that put no space between words are
+    compared word for word only.
     """
     index = _Index(test_texts)
-    found: list[Overlap] = []
+    overlaps: list[Overlap] = []
     for train_id, text in progress(
         train_texts.items(), len(train_texts), "looking for test tasks in the training data"
     ):
-        found += [Overlap(train_id, *match) for match in index.matches(text)]
-    return found
+        overlaps += [Overlap(train_id, *match) for match in index.matches(text)]
+    return overlaps
 
 
 class _Index:
@@ -77,23 +78,23 @@ class _Index:
                 self._candidates[shingle].append(number)
 
     def matches(self, text: str) -> list[tuple[str, Literal["exact", "near"], float]]:
-        """(test id, kind, similarity) of every test text that this training text holds."""
+        """Return (test id, kind, similarity) of every test text that this training text holds."""
         words = _words(text)
         exact = self._exact.get(tuple(words), [])
-        found: list[tuple[str, Literal["exact", "near"], float]] = [(self._ids[n], "exact", 1.0) for n in exact]
+        overlaps: list[tuple[str, Literal["exact", "near"], float]] = [(self._ids[n], "exact", 1.0) for n in exact]
         shingles = _shingles(words)
         candidates = {number for shingle in shingles for number in self._candidates.get(shingle, ())}
         for number in sorted(candidates.difference(exact)):
             similarity = self._weigh(shingles & self._shingles[number]) / self._total[number]
             if similarity >= NEAR:
-                found.append((self._ids[number], "near", min(1.0, similarity)))
-        return found
+                overlaps.append((self._ids[number], "near", min(1.0, similarity)))
+        return overlaps
 
     def _weigh(self, shingles: Shingles) -> float:
         return sum(self._weight[shingle] for shingle in shingles)
 
     def _telling(self, number: int) -> Iterator[tuple[str, ...]]:
-        """The rarest shingles of a test text, so many that a text with none of them cannot be near.
+        """Yield the rarest shingles of a test text, so many that a text with none of them cannot be near.
 
         Prefix filtering (Chaudhuri et al., A primitive operator for similarity joins, 2006): what all tasks of a set
         share never makes a candidate.
@@ -107,7 +108,7 @@ class _Index:
 
 
 def _words(text: str) -> list[str]:
-    """Words and numbers in lower case; a number with its separators (1,200.50) is one."""
+    """Return words and numbers in lower case; a number with its separators (1,200.50) is one."""
     return [word.rstrip(",.") for word in _WORD.findall(text.casefold())]
 
 

@@ -1,4 +1,4 @@
-"""Rows of data sets, whatever their fields are called, as chats and tasks."""
+"""Read rows of data sets as chats and tasks, by the names of their fields."""
 
 import ast
 import re
@@ -23,9 +23,11 @@ class MalformedRowError(ValueError):
 
 @dataclass(frozen=True)
 class Example:
-    """One row of a data set: `row` is `{"id", "messages"}` to train on, `task` the same as something to ask a model.
+    """One row of a data set.
 
-    A chat with a system message or of several turns is no task.
+    Attributes:
+        row: `{"id", "messages"}` to train on.
+        task: The same as a task for a model; None for a chat with a system message or of several turns.
     """
 
     row: dict[str, Any]
@@ -34,7 +36,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a row comes from: the data set's name, its split, and an id for a row that has none of its own."""
+    """The origin of a row: the name of its data set, its split, and an id for a row that has none."""
 
     dataset: str
     split: Split
@@ -42,7 +44,11 @@ class Origin:
 
 
 def read_example(record: Any, origin: Origin) -> Example:
-    """Understands a record by its fields. Raises MalformedRowError saying which field is missing, wrong or empty."""
+    """Read a record by its fields.
+
+    Raises:
+        MalformedRowError: No schema fits, or a field is missing, wrong or empty.
+    """
     if not isinstance(record, Mapping):
         raise MalformedRowError(f"is a {type(record).__name__}, not an object with fields")
     for fields, read in _SCHEMAS:
@@ -86,15 +92,17 @@ def _question(record: Mapping[str, Any], origin: Origin) -> Example:
 
 
 def _mbpp(record: Mapping[str, Any], origin: Origin) -> Example:
-    """Asked as in Austin et al., Program synthesis with large language models (2021), with all tests shown."""
+    """Read a task of MBPP, asked as in Austin et al., Program synthesis with large language models (2021), with all
+    tests.
+    """
     what = _text(record, "text" if "text" in record else "prompt")
     code, tests = _text(record, "code").replace("\r\n", "\n").strip(), _texts(record, "test_list")
     setup = _text(record, "test_setup_code", empty=True) if record.get("test_setup_code") is not None else ""
     imports = _texts(record, "test_imports") if record.get("test_imports") else []
-    shown = "\n".join(tests)
+    listed = "\n".join(tests)
     prompt = (
         f"You are an expert Python programmer, and here is your task: {what} "
-        f"Your code should pass these tests:\n\n{shown}"
+        f"Your code should pass these tests:\n\n{listed}"
     )
     return _of_task(
         record,
@@ -102,8 +110,8 @@ def _mbpp(record: Mapping[str, Any], origin: Origin) -> Example:
         "code",
         prompt,
         f"```python\n{code}\n```",
-        tests="\n".join([*imports, *([setup.replace("\r\n", "\n")] if setup.strip() else []), shown]),
-        entry_point=_called(code, shown),
+        tests="\n".join([*imports, *([setup.replace("\r\n", "\n")] if setup.strip() else []), listed]),
+        entry_point=_called(code, listed),
     )
 
 
@@ -136,7 +144,7 @@ _SCHEMAS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any], Origin], Exa
 
 
 def _asked(record: Mapping[str, Any], origin: Origin, prompt: str, answer: str) -> Example:
-    """A question and its answer: arithmetic when the answer ends as in GSM8K, else nothing objective decides."""
+    """Make a task of a question and its answer: math if the answer ends as in GSM8K, else open."""
     return _of_task(record, origin, "math" if _FINAL_NUMBER.search(answer) else "open", prompt, answer)
 
 
@@ -168,7 +176,7 @@ def _checked_messages(value: Any, field: str, whole: bool = True) -> list[dict[s
             f"{field} do not end with the assistant, so there is nothing to learn from the last turn"
         )
     if whole and messages[0]["role"] == "assistant":
-        raise MalformedRowError(f"{field} begin with the assistant, so nobody has asked anything")
+        raise MalformedRowError(f"{field} begin with the assistant, so there is no question")
     return messages
 
 
@@ -205,7 +213,7 @@ def _identifier(record: Mapping[str, Any], origin: Origin) -> str:
 
 
 def _called(code: str, tests: str) -> str:
-    """Name of the function in the code that the tests call, "" when that cannot be told."""
+    """Return the name of the function in the code that the tests call, "" if there is none."""
     try:
         defined = {node.name for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)}
         calls = [node.func for node in ast.walk(ast.parse(tests)) if isinstance(node, ast.Call)]

@@ -1,4 +1,6 @@
-"""Data to train on and to test with, by name: generated, a benchmark, a data set of the Hub, a file or a folder."""
+"""Load data to train on and to test with, by name: generated, a benchmark, a data set of the Hub, a file or a
+folder.
+"""
 
 import csv
 import json
@@ -27,15 +29,23 @@ GENERATED_COUNT: dict[Split, int] = {"train": 2000, "test": 400}
 """Generated tasks when no limit is given."""
 BENCHMARKS = (*HUB, "humaneval")
 SHOWN = 20
-"""Malformed rows that are described; of all others the place is told."""
+"""Malformed rows that are described; of all others only the place is listed."""
 
 
 def load_examples(name: str, split: Split, limit: int = 0, seed: int = 0) -> Iterator[Example]:
-    """The rows of a data set, in its order; with a limit, a sample of so many drawn by the seed.
+    """Yield the rows of a data set in its order; with a limit, a sample of that size drawn by the seed.
 
-    `name`: `generated`, `gsm8k`, `humaneval`, `mbpp`, a Hub id (`owner/name`, or `owner/name:configuration`), or a
-    .jsonl, .json, .parquet or .csv file or a folder of such. Rows are read one at a time and only a sample is kept.
-    Raises PhaseError when there is no such data, and at the end, when rows were malformed, with all of them.
+    Rows are read one at a time, and only a sample is kept in memory.
+
+    Args:
+        name: `generated`, `gsm8k`, `humaneval`, `mbpp`, a Hub id (`owner/name`, or `owner/name:configuration`), or
+            a .jsonl, .json, .parquet or .csv file or a folder of such.
+        split: The split of a data set that has several.
+        limit: Rows at most; 0 for all.
+        seed: Of the sample and of generated tasks.
+
+    Raises:
+        PhaseError: There is no such data; or, at the end, rows were malformed, with all of them.
     """
     if name == "generated":
         count = limit or GENERATED_COUNT[split]
@@ -45,12 +55,12 @@ def load_examples(name: str, split: Split, limit: int = 0, seed: int = 0) -> Ite
 
 
 def load_tasks(name: str, split: Split, limit: int = 0, seed: int = 0) -> list[Task]:
-    """The same as tasks; rows that are no tasks (chats of several turns) are left out."""
+    """Return the same as tasks, without the rows that are none (chats of several turns)."""
     return [example.task for example in load_examples(name, split, limit, seed) if example.task is not None]
 
 
 class _Malformed:
-    """What is wrong with which row: the first few in words, all others by number."""
+    """Collect malformed rows: the first few with a description, all others by number."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -67,11 +77,11 @@ class _Malformed:
     def message(self, name: str, rows: int) -> str:
         others = [f"  and {len(them)} more: {unit} {_ranges(them)}" for unit, them in self._others.items()]
         first = f"{self.count} of {rows} rows of {name} are malformed:"
-        return "\n".join([first, *self._described, *others, "Mend them or take them out, then run this again."])
+        return "\n".join([first, *self._described, *others, "Fix or remove them, then run this again."])
 
 
 def _checked(name: str, split: Split, sources: Iterable[tuple[str, Iterable[Record]]]) -> Iterator[Example]:
-    """Every record that is an example. At the end raises PhaseError with all that are none."""
+    """Yield every record that is an example. At the end raise PhaseError with all that are none."""
     malformed, ids, rows = _Malformed(), set[str](), 0
     dataset = _dataset_name(name)
     for unit, records in sources:
@@ -97,7 +107,7 @@ def _checked(name: str, split: Split, sources: Iterable[tuple[str, Iterable[Reco
 
 
 def _dataset_name(name: str) -> str:
-    """What tasks are filed under: a local copy of a benchmark (gsm8k_test.jsonl) under the benchmark's name."""
+    """Return the name of the data set: a local copy of a benchmark (gsm8k_test.jsonl) has the benchmark's name."""
     if name in BENCHMARKS or not Path(name).exists():
         return name
     stem = Path(name).resolve().stem
@@ -105,7 +115,9 @@ def _dataset_name(name: str) -> str:
 
 
 def _sources(name: str, split: Split) -> Iterator[tuple[str, Iterable[Record]]]:
-    """Records after what they are counted by: `line` or `row`, behind the file's name where there are several files."""
+    """Yield records after the unit that counts them: `line` or `row`, behind the file's name if there are several
+    files.
+    """
     place = Path(name)
     if name == "humaneval":
         yield "row", _human_eval(split)
@@ -138,16 +150,16 @@ def _hub_records(identifier: str, configuration: str | None, split: Split) -> It
     try:
         with said_now_and_then(lambda: f"fetching {identifier} from the Hugging Face Hub"):
             rows: Any = datasets.load_dataset(identifier, configuration, split=split)
-    except Exception as error:  # datasets raises whatever the formats, the network and the Hub raise.
+    except Exception as error:  # datasets raises all errors of the formats, the network and the Hub.
         raise PhaseError(
-            f"the data set {identifier!r} cannot be had from the Hub: {' '.join(str(error).split())[:300]} "
+            f"the data set {identifier!r} cannot be fetched from the Hub: {' '.join(str(error).split())[:300]} "
             f"Check the name and the network, or give a path to its files ({', '.join(READERS)}) instead."
         ) from None
     yield from enumerate(rows, start=1)
 
 
 def _sample(examples: Iterable[Example], limit: int, seed: int) -> list[Example]:
-    """So many of the examples, each as likely as another, in their order (algorithm R; Vitter 1985)."""
+    """Draw that many of the examples with equal probability, in their order (algorithm R; Vitter 1985)."""
     source = random.Random(seed)
     kept: list[tuple[int, Example]] = []
     for number, example in enumerate(examples):
@@ -159,7 +171,7 @@ def _sample(examples: Iterable[Example], limit: int, seed: int) -> list[Example]
 
 
 def _ranges(numbers: list[int]) -> str:
-    """`[3, 4, 5, 9]` as `3-5, 9`."""
+    """Return `[3, 4, 5, 9]` as `3-5, 9`."""
     parts = []
     for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
         members = [number for _, number in run]
@@ -168,9 +180,10 @@ def _ranges(numbers: list[int]) -> str:
 
 
 def data_files(place: Path, split: Split) -> list[Path]:
-    """The file itself; of a folder the files whose names begin with the split's name, else all that hold data.
+    """Return the file itself; of a folder the files whose names begin with the split's name, else all that hold data.
 
-    Raises PhaseError when there are none.
+    Raises:
+        PhaseError: There are none.
     """
     files = [place] if place.is_file() else sorted(file for file in place.iterdir() if file.suffix in READERS)
     if not files or files[0].suffix not in READERS:
@@ -179,7 +192,7 @@ def data_files(place: Path, split: Split) -> list[Path]:
 
 
 def read_records(file: Path) -> Iterator[Record]:
-    """Every record of a file. Raises PhaseError when the file as a whole cannot be read."""
+    """Yield every record of a file. Raise PhaseError if the file as a whole cannot be read."""
     try:
         yield from READERS[file.suffix](file)
     except (OSError, ValueError, RecursionError, NotImplementedError, csv.Error) as error:

@@ -1,4 +1,4 @@
-"""Tasks: what a model is asked, and what decides whether its answer is right."""
+"""Define a task: the prompt for a model, and the answer or tests that decide if it is right. Define its grade."""
 
 import dataclasses
 import json
@@ -16,12 +16,16 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to ask a model.
+    """One task for a model.
 
-    `prompt` is what the user says, before the chat template. `answer` is a right answer as the model should give it.
-    `kind` says what decides: for "math" the number in `answer`, for "code" the Python in `tests`, which runs after the
-    solution and raises when it is wrong; nothing objective for "open". `entry_point` names the function asked for.
-    `prefix` is the code that a bare completion goes on from, as HumanEval has it.
+    Attributes:
+        kind: The way it is graded: "math" by the number in `answer`, "code" by `tests`, "open" by nothing
+            objective.
+        prompt: The user's message, before the chat template.
+        answer: A right answer as the model should give it.
+        tests: Python that runs after the solution and raises if it is wrong.
+        entry_point: The name of the function asked for.
+        prefix: The code that a bare completion continues, as in HumanEval.
     """
 
     id: str
@@ -37,7 +41,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Grade:
-    """`correct` is None where nothing objective decides; `extracted` is the answer or code that was looked at."""
+    """The grade of one completion.
+
+    Attributes:
+        correct: None if nothing objective decides.
+        extracted: The answer or code that was graded.
+    """
 
     correct: bool | None
     reason: str
@@ -45,7 +54,7 @@ class Grade:
 
 
 def task_row(task: Task) -> dict[str, Any]:
-    """A task as a row to train on: `{"id", "messages": [{"role", "content"}, ...]}`."""
+    """Return a task as a row to train on: `{"id", "messages": [{"role", "content"}, ...]}`."""
     messages = [{"role": "user", "content": task.prompt}, {"role": "assistant", "content": task.answer}]
     return {"id": task.id, "messages": messages}
 
@@ -57,14 +66,14 @@ def write_rows(rows: Iterable[Mapping[str, Any]], file: Path) -> None:
 
 
 def write_tasks(tasks: Iterable[Task], file: Path) -> None:
-    """Writes one JSON object a line."""
+    """Write one JSON object a line."""
     with open(file, "w", encoding="utf-8") as stream:
         for task in tasks:
             stream.write(json.dumps(dataclasses.asdict(task), ensure_ascii=False) + "\n")
 
 
 def read_tasks(file: Path) -> list[Task]:
-    """Reads what `write_tasks` wrote. Raises PhaseError for a file that is missing or holds something else."""
+    """Read a file that `write_tasks` wrote. Raise PhaseError if it is missing or holds something else."""
     tasks = []
     try:
         with open(file, encoding="utf-8") as stream:

@@ -1,1 +1,1 @@
-"""Objective grading: final answers compared as values, code run against its tests in a confined child process."""
+"""Grade answers objectively: final answers by value, code by its tests in a confined child process."""

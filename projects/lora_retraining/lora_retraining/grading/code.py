@@ -1,4 +1,6 @@
-"""Code out of a completion, and its tests run on it in the sandbox. HumanEval's and MBPP's conventions."""
+"""Grade code: take it out of a completion and run its tests in the sandbox. Follows HumanEval's and MBPP's
+conventions.
+"""
 
 import ast
 import re
@@ -22,7 +24,7 @@ _filters = threading.Lock()
 
 
 def grade_code(task: Task, completion: str, limits: Limits = DEFAULT_LIMITS) -> Grade:
-    """Runs the task's tests on the code in the completion. Undecided when the task has no tests."""
+    """Run the task's tests on the code in the completion. A task without tests stays undecided."""
     if not task.tests.strip():
         return Grade(None, "the task has no tests")
     code = extract_code(completion, task.entry_point, task.prefix)
@@ -34,14 +36,14 @@ def grade_code(task: Task, completion: str, limits: Limits = DEFAULT_LIMITS) -> 
 
 
 def program(code: str, task: Task) -> str:
-    """The code with what HumanEval's prompt gives beforehand: imports, and functions that it may call."""
+    """Put the code behind HumanEval's prompt: its imports, and functions that the code may call."""
     if not task.prefix or code.startswith(task.prefix) or "from __future__" in code:
         return code
     return f"{task.prefix}\n\n{code}"
 
 
 def with_call_of_check(task: Task) -> str:
-    """The tests with the call of HumanEval's `check(candidate)`, where they only define it."""
+    """Return the tests, with the call of HumanEval's `check(candidate)` if they only define it."""
     tree = _parsed(task.tests)
     if tree is None or not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body):
         return task.tests
@@ -52,9 +54,11 @@ def with_call_of_check(task: Task) -> str:
 
 
 def extract_code(completion: str, entry_point: str = "", prefix: str = "") -> str:
-    """The code in a completion: the first block that defines `entry_point`, with what blocks before it import and
-    define; else the body that `prefix` goes on with, else the first block, else the text from where code begins. ""
-    when there is none. What the model's own examples raise counts against it, as in HumanEval's own harness.
+    """Return the code in a completion, "" if there is none.
+
+    It is the first block that defines `entry_point`, with the imports and definitions of the blocks before it; else the
+    body that continues `prefix`; else the first block; else the text from the first line of code. An exception in the
+    model's own examples counts against it, as in HumanEval's own harness.
     """
     text = completion[:_LONGEST].replace("\r\n", "\n")
     blocks = list(_blocks(text))
@@ -70,7 +74,9 @@ def extract_code(completion: str, entry_point: str = "", prefix: str = "") -> st
 
 
 def _blocks(text: str) -> Iterator[str]:
-    """What stands in Python's fences, also in those of a list; of a last one that was cut off, what can be run."""
+    """Yield the content of Python's fences, also inside lists; of a last one that was cut off, the part that can
+    run.
+    """
     for language, body, end in _FENCE.findall(text):
         if language.lower() in _PYTHON and body.strip():
             body = textwrap.dedent(body)
@@ -78,14 +84,14 @@ def _blocks(text: str) -> Iterator[str]:
 
 
 def _definitions(code: str) -> str:
-    """What a block imports and defines, without its examples."""
+    """Return the imports and definitions of a block, without its examples."""
     tree = _parsed(code)
     kept = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
     return "" if tree is None else "\n".join(ast.unparse(node) for node in tree.body if isinstance(node, kept))
 
 
 def _unfenced(text: str) -> Iterator[str]:
-    """The text itself when it is code, else its part from the first line that looks like code."""
+    """Yield the text itself if it is code, else its part from the first line that looks like code."""
     if _parsed(text) is not None:
         yield text
     elif begin := _BEGINS.search(text):
@@ -93,7 +99,7 @@ def _unfenced(text: str) -> Iterator[str]:
 
 
 def _continued(prefix: str, body: str) -> str:
-    """The prefix, whose last function has no body yet, with the body; "" when they make no code together."""
+    """Join the prefix, whose last function has no body yet, with the body; "" if they make no code together."""
     body = body.strip("\n")
     for indented in (body, f"    {body}", textwrap.indent(textwrap.dedent(body), "    ")):
         if not indented[:1].isspace():
@@ -106,7 +112,7 @@ def _continued(prefix: str, body: str) -> str:
 
 
 def _longest_code(text: str) -> str:
-    """The text without the lines at its end that keep it from being code; as it is when nothing is."""
+    """Drop the lines at the end that keep a text from being code; return it unchanged if no part is code."""
     lines = text.split("\n")[:_MOST_LINES]
     for count in range(len(lines), 0, -1):
         shorter = "\n".join(lines[:count])

@@ -1,8 +1,8 @@
-"""A language model behind an API as judge of what nothing objective decides. Each pair is shown in both orders: a judge
-that prefers a place rather than an answer can only give ties (Zheng et al. 2023, arXiv:2306.05685, section 3.4).
+"""Ask a language model behind an API to judge answers that cannot be graded objectively.
 
-Any endpoint that speaks OpenAI's chat completions will do. MLflow's own judges rate one answer at a time and want
-structured outputs, which many such endpoints do not offer.
+Each pair is shown in both orders: a judge that prefers a place rather than an answer can only give ties (Zheng et al.
+2023, arXiv:2306.05685, section 3.4). Any endpoint that speaks OpenAI's chat completions will do. MLflow's own judges
+rate one answer at a time and need structured outputs, which many such endpoints do not offer.
 """
 
 import logging
@@ -36,17 +36,19 @@ _INSTRUCTIONS = (
 
 
 class _Patience(Retry):
-    """As urllib3 retries, but not for hours where an endpoint says so in Retry-After."""
+    """Retry as urllib3 does, but do not wait for hours if an endpoint says so in Retry-After."""
 
     def parse_retry_after(self, retry_after: str) -> float:
         return min(_LONGEST_PAUSE_SECONDS, super().parse_retry_after(retry_after))
 
 
 class Judge:
-    """Asks the endpoint, at most once for each order of each pair: verdicts are kept by the id of the task.
+    """Ask an endpoint at most once for each order of each pair; verdicts are kept by the id of the task.
 
-    As part of a checkpoint's state (`state_dict`) a resumed run asks only for those that are missing. Raises UsageError
-    for a url that is none.
+    As part of a checkpoint's state (`state_dict`) it asks only for missing verdicts after an interruption.
+
+    Raises:
+        UsageError: The url is no address, or no model is named.
     """
 
     def __init__(self, url: str, model: str, retries: int = 5, backoff_seconds: float = 1.0) -> None:
@@ -75,10 +77,12 @@ class Judge:
         self._session.mount(self.url, HTTPAdapter(max_retries=retry))
 
     def __call__(self, task: Task, completion: str, reference: str) -> Verdict:
-        """What becomes of the completion against the reference; `tie` where the two orders disagree, `none` where the
-        judge did not answer as it was told.
+        """Compare a completion with the reference and return win, tie, loss or none.
 
-        Raises PhaseError when the endpoint does not answer, however often it is asked; verdicts so far are kept.
+        It is a tie if the two orders disagree, and none if the judge did not answer with a choice.
+
+        Raises:
+            PhaseError: The endpoint does not answer after all retries; verdicts so far are kept.
         """
         if task.id not in self.verdicts:
             self.verdicts[task.id] = self._judge(task.prompt, completion, reference)
@@ -101,16 +105,16 @@ class Judge:
         return outcomes.get((first, second), "tie")
 
     def _better(self, prompt: str, a: str, b: str) -> str | None:
-        """A, B or TIE; None for any other answer."""
-        shown = (
+        """Return A, B or TIE; None for any other answer."""
+        comparison = (
             f"<task>\n{prompt[:_LONGEST]}\n</task>\n<answer_a>\n{a[:_LONGEST]}\n</answer_a>\n"
             f"<answer_b>\n{b[:_LONGEST]}\n</answer_b>\nWhich is better: A, B or TIE?"
         )
-        messages = [{"role": "system", "content": _INSTRUCTIONS}, {"role": "user", "content": shown}]
-        said = read_choice(self._ask(messages))
-        if said is None:
+        messages = [{"role": "system", "content": _INSTRUCTIONS}, {"role": "user", "content": comparison}]
+        choice = read_choice(self._ask(messages))
+        if choice is None:
             _logger.info(f"the judge {self.model} did not answer with A, B or TIE; this pair stays undecided")
-        return said
+        return choice
 
     def _ask(self, messages: list[dict[str, str]]) -> str:
         response = self._post(messages)
@@ -140,14 +144,14 @@ class Judge:
 
     def _failed(self, what: str) -> PhaseError:
         key = os.environ.get(KEY, "")
-        told = what.replace(key, "...") if key else what  # Endpoints like to repeat a key that they refuse.
+        message = what.replace(key, "...") if key else what  # Endpoints like to repeat a key that they refuse.
         return PhaseError(
-            f"the judge at {self.url} {told}. {len(self.verdicts)} verdicts are kept. See to the endpoint, judge_model "
-            f"and {KEY}, then run the same again: it goes on from there."
+            f"the judge at {self.url} {message}. {len(self.verdicts)} verdicts are kept. Check the endpoint, "
+            f"judge_model and {KEY}, then run the same again: it resumes from there."
         )
 
 
 def read_choice(text: str) -> str | None:
-    """A, B or TIE when the text is that one word, whatever was thought aloud before; else None."""
+    """Return A, B or TIE if the text is that one word, after any text in <think>; else None."""
     answer = re.sub(r"<think>.*?</think>", "", text, flags=re.DOTALL).strip().strip("*_`\"'.[]()").strip()
     return answer.upper() if answer.upper() in ("A", "B", "TIE") else None

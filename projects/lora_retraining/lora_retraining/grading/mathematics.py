@@ -1,7 +1,10 @@
-"""Final answers of mathematical tasks: taken out of the text by its conventions, compared as values by math-verify.
+r"""Grade final answers of mathematical tasks: take them out of the text, and compare their values with math-verify.
 
-Never by "contains": an answer is equal or it is not. Sources: GSM8K's "#### N" (Cobbe et al. 2021, arXiv:2110.14168);
-\\boxed{} as in MATH (Hendrycks et al. 2021, arXiv:2103.03874).
+An answer is equal or it is not; "contains" is never enough. Sources: GSM8K's "#### N" (Cobbe et al. 2021,
+arXiv:2110.14168); \boxed{} as in MATH (Hendrycks et al. 2021, arXiv:2103.03874).
+
+math-verify runs in a process of its own. It guards itself by SIGALRM, which works in a main thread only and interrupts
+no long operation in C, such as 9^9^9^9. A process can be ended from any thread.
 """
 
 import atexit
@@ -51,7 +54,7 @@ class Number:
 
 
 def grade_math(task: Task, completion: str) -> Grade:
-    """Compares the final answer with the task's. Undecided when the task's own answer cannot be read."""
+    """Compare the final answer with the task's. It stays undecided if the task's own answer cannot be read."""
     gold = gold_answer(task.answer)
     given = extract_answer(completion)
     if not given:
@@ -63,28 +66,29 @@ def grade_math(task: Task, completion: str) -> Grade:
 
 
 def gold_answer(answer: str) -> str:
-    """What the task counts as right. GSM8K's answers hold the whole solution: only what follows #### counts."""
+    """Return the task's right answer. GSM8K's answers hold the whole solution: only the text after #### counts."""
     if "####" in answer:
         return answer.rsplit("####", 1)[1].strip()
     return boxed(answer) or (answer.strip() if len(answer) <= _LONGEST and "\n" not in answer.strip() else "")
 
 
 def extract_answer(completion: str) -> str:
-    """The final answer, by the first convention that the text keeps: after the first ####, whatever is written on after
-    it; in the last \\boxed{}; after the last "the answer is"; else its last number. "" when there is none.
+    r"""Return the final answer by the first convention that the text keeps, "" if there is none.
+
+    The conventions: after the first ####; in the last \boxed{}; after the last "the answer is"; the last number.
     """
-    if found := _HASHES.search(completion):
-        return _sentence(found[1])
+    if match := _HASHES.search(completion):
+        return _sentence(match[1])
     if inside := boxed(completion):
         return inside[:_LONGEST]
-    if said := list(_SAID.finditer(completion)):
-        return _sentence(completion[said[-1].end() :].split("\n", 1)[0])
+    if phrases := list(_SAID.finditer(completion)):
+        return _sentence(completion[phrases[-1].end() :].split("\n", 1)[0])
     numbers = _ANY_NUMBER.findall(completion)
     return numbers[-1].strip() if numbers else ""
 
 
 def boxed(text: str) -> str:
-    """What stands in the last \\boxed{}, with its braces balanced; "" when there is none."""
+    r"""Return the content of the last \boxed{}, with its braces balanced; "" if there is none."""
     begin = text.rfind("\\boxed{")
     if begin < 0:
         return ""
@@ -98,15 +102,17 @@ def boxed(text: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    """The text up to the end of its sentence, and of that what stands behind the last "="."""
+    """Return the text up to the end of its sentence, and of that the part after the last "="."""
     text = re.split(r"(?<!\d)\.(?:\s|$)|[.!;](?:\s|$)|<\|", text.strip(), maxsplit=1)[0]
     text = re.sub(r"\s+\([^()\d]*\)$", "", text.rsplit("=", 1)[-1].strip())  # 12 (twelve)
     return text[:_LONGEST]
 
 
 def same_answer(gold: str, given: str) -> bool | None:
-    """Whether two answers have one value; None when `gold` has none. 1,000 is 1000, $5.00 is 5, 1/2 is 0.5, 20% is 0.2
-    or 20, and a unit behind a number does not count. Several answers ("18 or 20") are equal to no single one.
+    """Tell if two answers have one value; None if `gold` has none.
+
+    1,000 is 1000, $5.00 is 5, 1/2 is 0.5, 20% is 0.2 or 20, and a unit behind a number does not count. Several answers
+    ("18 or 20") are equal to no single one.
     """
     if _plain(gold) == _plain(given):
         return True
@@ -122,27 +128,27 @@ def same_answer(gold: str, given: str) -> bool | None:
 
 
 def number(text: str) -> Number | None:
-    """The value of a number, with what may stand around it: currency, percent sign, unit. None for anything else."""
-    found = _NUMBER.fullmatch(_plain(text))
-    if found is None:
+    """Return the value of a number with its currency, percent sign or unit. None for anything else."""
+    match = _NUMBER.fullmatch(_plain(text))
+    if match is None:
         return None
-    if found["whole"]:
-        if not int(found["below"]):
+    if match["whole"]:
+        if not int(match["below"]):
             return None
-        value = int(found["whole"]) + Fraction(int(found["above"]), int(found["below"]))
+        value = int(match["whole"]) + Fraction(int(match["above"]), int(match["below"]))
     else:
-        value = Fraction(re.sub(r"[, ]", "", found["number"])) * Fraction(10) ** int(found["power"] or 0)
-        if found["divisor"]:
-            if not Fraction(found["divisor"]):
+        value = Fraction(re.sub(r"[, ]", "", match["number"])) * Fraction(10) ** int(match["power"] or 0)
+        if match["divisor"]:
+            if not Fraction(match["divisor"]):
                 return None
-            value /= Fraction(found["divisor"])
-    value *= _SCALES.get((found["scale"] or "").lower(), 1)
-    negative = (found["sign"] == "-") != (found["inner"] == "-")
-    return Number(-value if negative else value, bool(found["percent"]))
+            value /= Fraction(match["divisor"])
+    value *= _SCALES.get((match["scale"] or "").lower(), 1)
+    negative = (match["sign"] == "-") != (match["inner"] == "-")
+    return Number(-value if negative else value, bool(match["percent"]))
 
 
 def _plain(text: str) -> str:
-    """The answer without the mark-up that does not change its value: LaTeX's and Markdown's."""
+    """Remove the mark-up of LaTeX and Markdown that does not change an answer's value."""
     text = text.strip()[:_LONGEST].replace("\u2212", "-").replace("`", "")
     text = re.sub(r"(?<![\w)])\*\*([^*]+)\*\*(?![\w(])", r"\1", text).strip("*")  # bold, but 2**3 is a power
     text = re.sub(r"(?:\*\*|\^)[ (]*(-?\d+)\)?", r"^{\1}", text)
@@ -157,19 +163,20 @@ def _plain(text: str) -> str:
 
 
 def equal_numbers(gold: Fraction, given: Fraction) -> bool:
-    """Whether two exact values are one number: 0.333333 stands for 1/3, 0.333 does not."""
+    """Tell if two exact values are one number: 0.333333 stands for 1/3, 0.333 does not."""
     return abs(gold - given) < Fraction(1, 2 * 10**_TOLERANCE)
 
 
 def equal_expressions(gold: str, given: str) -> bool | None:
-    """Whether two expressions in LaTeX or plain text have one value, by math-verify. None when `gold` has none; what
-    takes longer than a few seconds to compare is not equal.
+    """Tell if two expressions in LaTeX or plain text have one value, by math-verify; None if `gold` has none.
+
+    Expressions that take longer than a few seconds to compare are not equal.
     """
     return _worker.compare(gold, given)
 
 
 class _Worker:
-    """The process, started when first needed and again after it had to be ended."""
+    """The process of math-verify, started when first needed and again after it had to be ended."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -191,7 +198,7 @@ class _Worker:
 
     def _ready(self) -> Connection:
         if self._connection is None or self._process is None or not self._process.is_alive():
-            # spawn: a fork would take over the locks of whatever threads torch has in this process.
+            # spawn: a fork would take over the locks of torch's threads in this process.
             context = multiprocessing.get_context("spawn")
             self._connection, theirs = context.Pipe()
             self._process = context.Process(target=_serve, args=(theirs,), name="math-verify", daemon=True)

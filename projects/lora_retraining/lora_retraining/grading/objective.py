@@ -1,4 +1,4 @@
-"""Whether a completion is right, decided by its task: an answer compared, or tests run. Nothing here asks a model."""
+"""Grade completions by their task: compare an answer, or run tests. Nothing here asks a model."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ __all__ = ["Grade", "grade", "grade_all"]
 
 
 def grade(task: Task, completion: str) -> Grade:
-    """Grades one completion; `correct` is None where nothing objective decides. Can be called from any thread."""
+    """Grade one completion; `correct` is None if nothing objective decides. Safe to call from any thread."""
     if task.kind == "math":
         return grade_math(task, completion)
     if task.kind == "code":
@@ -21,8 +21,15 @@ def grade(task: Task, completion: str) -> Grade:
 
 
 def grade_all(tasks: Sequence[Task], completions: Sequence[str], workers: int | None = None) -> Iterator[Grade]:
-    """The grades in order of the tasks, as soon as each is there; code runs in `workers` processes, by default one for
-    each core. Raises ValueError when there are not as many completions as tasks.
+    """Yield the grades in the order of the tasks.
+
+    Args:
+        tasks: One for each completion.
+        completions: Texts of the model.
+        workers: Processes that run code at once; None for one on each core.
+
+    Raises:
+        ValueError: The numbers of tasks and completions differ.
     """
     if len(tasks) != len(completions):
         raise ValueError(f"{len(tasks)} tasks but {len(completions)} completions.")

@@ -1,4 +1,4 @@
-"""A LoRA adapter as the low-rank change that it makes to each weight of its base; what cannot be merged is refused."""
+"""Read a LoRA adapter as the low-rank change that it makes to each weight of its base. Refuse all other adapters."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -39,10 +39,14 @@ _NOT_MERGED = (
 
 @dataclass(frozen=True)
 class LowRankChange:
-    """W' = W + left @ right, both float32: `left` (rows of W, rank), scaled already; `right` (rank, columns of W).
+    """A change of one weight W: W' = W + left @ right, both float32.
 
     Hu et al. 2021, arXiv:2106.09685, equation 3: left = (alpha / rank) B, right = A; transposed and swapped for layers
     that keep their weight as (in, out).
+
+    Attributes:
+        left: (rows of W, rank), already scaled.
+        right: (rank, columns of W).
     """
 
     module: str
@@ -51,14 +55,19 @@ class LowRankChange:
 
     @property
     def largest_singular_value(self) -> float:
-        """Of the product, from the triangular factors of both sides."""
+        """Compute the largest singular value of the product, from the triangular factors of both sides."""
         inner = torch.linalg.qr(self.left, mode="r").R @ torch.linalg.qr(self.right.mT, mode="r").R.mT
         return float(torch.linalg.matrix_norm(inner, 2))
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """`changes`: name of a weight of the base -> what is added to it. `base`: what base.json says, {} without one."""
+    """An adapter.
+
+    Attributes:
+        changes: Name of a weight of the base -> its change.
+        base: The content of base.json, {} if there is none.
+    """
 
     folder: Path
     config: Mapping[str, Any]
@@ -67,11 +76,14 @@ class Adapter:
 
 
 def read_adapter(folder: Path, base: ModelFiles, headers: Sequence[TensorHeader]) -> Adapter:
-    """The adapter in a folder, as changes of the weights that `headers` describes.
+    """Read the adapter in a folder, as changes of the weights that `headers` describes.
 
-    peft itself decides on an empty model of the base's architecture which layers are meant and how each is scaled
-    (rank and alpha patterns, rank-stabilised scaling). Raises PhaseError when the adapter is damaged, was made for
-    another architecture, has NaN or Inf in it, or is more than a low-rank change of linear layers.
+    peft itself decides on an empty model of the base's architecture which layers are changed and how each is scaled
+    (rank and alpha patterns, rank-stabilised scaling).
+
+    Raises:
+        PhaseError: The adapter is damaged, was made for another architecture, has NaN or Inf in it, or is more than
+            a low-rank change of linear layers.
     """
     config = read_config(folder)
     tensors = _read_tensors(folder)
@@ -90,7 +102,9 @@ def read_adapter(folder: Path, base: ModelFiles, headers: Sequence[TensorHeader]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """adapter_config.json. Raises PhaseError when it is missing, damaged, or describes what cannot be merged."""
+    """Read adapter_config.json. Raise PhaseError if it is missing, damaged, or describes an adapter that cannot be
+    merged.
+    """
     if not (folder / CONFIG_FILE).is_file():
         raise PhaseError(f"{folder} holds no adapter: it has no {CONFIG_FILE}. Give the folder that training wrote.")
     config = _read_json(folder / CONFIG_FILE)
@@ -104,9 +118,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     if config.get("init_lora_weights", True) not in _PLAIN_STARTS:
         more.append("init_lora_weights")
     if more:
-        told = ", ".join(f"{key} = {config[key]!r}" for key in more)
+        settings = ", ".join(f"{key} = {config[key]!r}" for key in more)
         raise PhaseError(
-            f"{folder / CONFIG_FILE}: {told}. Such an adapter is more than W + scaling B A, or wants other base "
+            f"{folder / CONFIG_FILE}: {settings}. Such an adapter is more than W + scaling B A, or needs other base "
             "weights; that is not merged here. Train without it, or merge with peft's merge_and_unload."
         )
     return config
@@ -137,13 +151,13 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     if broken:
         raise PhaseError(
             f"{file}: NaN or Inf in {len(broken)} of {len(tensors)} tensors, first {broken[0]}. Training broke down; "
-            "go on from a checkpoint before that, with a lower learning rate."
+            "Resume from an earlier checkpoint with a lower learning rate."
         )
     return tensors
 
 
 def _layers_meant(folder: Path, base: ModelFiles) -> dict[str, Any]:
-    """Module name -> peft's LoRA layer, on a model of the base's architecture that has shapes but no weights."""
+    """Map module names to peft's LoRA layers, on a model of the base's architecture with shapes but no weights."""
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.lora import Linear, LoraLayer
     from transformers import AutoConfig, AutoModelForCausalLM

@@ -1,7 +1,7 @@
-"""Merging block by block: what is in memory at any moment is a few blocks of rows, whatever the size of the model.
+"""Merge block by block: only a few blocks of rows are in memory at any moment, whatever the size of the model.
 
 Each thread reads a block, computes and writes it, in memory of its own that is small enough to stay in a processor's
-cache: what a merge takes beyond reading and writing is the multiplication.
+cache. So a merge takes little more than reading, writing and the multiplication.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ BLOCK_NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 24}
 _DEVICE_THREADS = 3
 """For a GPU: one block comes, one is computed, one goes."""
 _MEASURED_BLOCKS, _MEASURED_NUMBERS = 8, 1 << 16
-"""What rounding does is told by at most so many blocks of a weight, evenly spread, and so many numbers of each: looking
+"""Rounding is measured in at most so many blocks of a weight, evenly spread, and so many numbers of each: measuring
 takes longer than adding the change, and rows are alike.
 """
 _TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -44,10 +44,14 @@ _TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF1
 
 @dataclass(frozen=True)
 class Written:
-    """What came of a merge. `nonfinite`: numbers of the result that are NaN or Inf, by tensor, where there are any.
+    """The result of a merge.
 
-    `base_rounding`: part of the unchanged weights (Frobenius norm) that is lost because the base has more digits than
-    the result; 0 where it has not.
+    Attributes:
+        headers: The tensors that were written.
+        layers: The change of each layer, and its rounding.
+        nonfinite: Numbers that are NaN or Inf, by tensor, if there are any.
+        base_rounding: Share of the unchanged weights (Frobenius norm) that is lost if the base has more digits than
+            the result; else 0.
     """
 
     headers: tuple[TensorHeader, ...]
@@ -58,7 +62,7 @@ class Written:
 
 @dataclass(frozen=True)
 class _Merged:
-    """What is to be told of a block; squares are sums over its numbers."""
+    """The figures of one block; squares are sums over its numbers."""
 
     nonfinite: int = 0
     rounding: BlockRounding | None = None
@@ -91,14 +95,24 @@ def write_merged(
     shard_bytes: int = SHARD_BYTES,
     progress: Callable[[Sequence[Block]], Iterator[Block]] = iter,
 ) -> Written:
-    """Writes base + changes as safetensors into a folder, with an index where there are several files.
+    """Write base + changes as safetensors into a folder, with an index if there are several files.
 
-    The change is computed and added in float32 and rounded once, to `dtype` (bfloat16 or float32). Where base and
-    result are bfloat16 and the processor multiplies that, the adapter's two factors are rounded to it before: that adds
-    0.2% of the change to an error of which the result's rounding alone makes many times as much, and saves most of the
-    time. The same input gives the same bytes on processors that do alike.
+    The change is computed and added in float32 and rounded once, to `dtype` (bfloat16 or float32). If base and result
+    are bfloat16 and the processor multiplies that, the adapter's two factors are rounded to it before. That adds 0.2%
+    of the change to an error of which the result's rounding alone makes many times as much, and saves most of the time.
+    The same input gives the same bytes on processors of one kind.
 
-    Raises PhaseError when a file cannot be read or the disk is full; what was written stays there.
+    Args:
+        base: The tensors of the base.
+        changes: Name of a weight -> its change.
+        folder: An existing folder.
+        dtype: Of the result's floating-point numbers.
+        device: The device that computes.
+        shard_bytes: Bytes of one file at most.
+        progress: Yields the blocks and shows how many are done.
+
+    Raises:
+        PhaseError: A file cannot be read or the disk is full. The written part stays there.
     """
     targets = expected_headers(base, dtype, folder, shard_bytes)
     sources = {header.name: header for header in base}
@@ -134,7 +148,7 @@ class _Factors:
         return cls(left, right, (left.bfloat16(), right.bfloat16()) if fused else None)
 
     def add_to(self, weight: Tensor, rows: slice, dtype: torch.dtype) -> Tensor:
-        """Some rows of a weight with their change, in `dtype`; the weight may be used up."""
+        """Return some rows of a weight with their change, in `dtype`; the weight may be overwritten."""
         if self.narrow is None:
             return weight.float().addmm_(self.left[rows], self.right).to(dtype)
         # One operation that adds up in float32 and rounds once.
@@ -158,7 +172,7 @@ def _merge_all(
     device: torch.device,
     progress: Callable[[Sequence[Block]], Iterator[Block]],
 ) -> None:
-    """Reads, computes and writes all blocks; told in their order, whoever was ready first."""
+    """Read, compute and write all blocks; count their figures in their order, whatever the order of the threads."""
     under_way: deque[tuple[Block, Future[_Merged]]] = deque()
 
     def finish() -> None:
@@ -184,7 +198,9 @@ def _merge_all(
 
 @contextmanager
 def _computing_threads(device: torch.device) -> Iterator[tuple[int, ThreadPoolExecutor]]:
-    """Threads that each merge a block, and how many: on a CPU as many as torch would use for one operation."""
+    """Yield threads that each merge a block, and their number: on a CPU as many as torch would use for one
+    operation.
+    """
     before = torch.get_num_threads()
     threads = before if device.type == "cpu" else _DEVICE_THREADS
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as computer:
@@ -196,7 +212,7 @@ def _computing_threads(device: torch.device) -> Iterator[tuple[int, ThreadPoolEx
 
 
 def _merge(block: Block, change: _Factors | None, files: BlockFiles, device: torch.device) -> _Merged:
-    """Writes what becomes of a block of the base, and tells about it."""
+    """Merge one block, write it, and return its figures."""
     raw = files.read(block)
     if block.source.dtype not in _TORCH:
         files.write(block, torch.frombuffer(raw, dtype=torch.uint8))
@@ -204,16 +220,16 @@ def _merge(block: Block, change: _Factors | None, files: BlockFiles, device: tor
     before = torch.frombuffer(raw, dtype=_TORCH[block.source.dtype])
     dtype = _TORCH[block.target.dtype]
     if change is None:
-        after, told = _converted(before, dtype)
+        after, figures = _converted(before, dtype)
     else:
         weight, rows = before.view(block.length, block.width).to(device), slice(block.first, block.first + block.length)
-        after, told = _changed(weight, change, rows, dtype, block.measured)
+        after, figures = _changed(weight, change, rows, dtype, block.measured)
     files.write(block, after)
-    return dataclasses.replace(told, nonfinite=_nonfinite(after))
+    return dataclasses.replace(figures, nonfinite=_nonfinite(after))
 
 
 def _converted(before: Tensor, dtype: torch.dtype) -> tuple[Tensor, _Merged]:
-    """Numbers that the adapter leaves alone, in `dtype`, and what is lost of them when that has fewer digits."""
+    """Return numbers that the adapter leaves alone in `dtype`, and what they lose if that has fewer digits."""
     after = before.to(dtype)
     if before.dtype == dtype or torch.promote_types(before.dtype, dtype) == dtype:
         return after, _Merged()
@@ -224,8 +240,8 @@ def _converted(before: Tensor, dtype: torch.dtype) -> tuple[Tensor, _Merged]:
 def _changed(
     weight: Tensor, change: _Factors, rows: slice, dtype: torch.dtype, measured: bool
 ) -> tuple[Tensor, _Merged]:
-    """Some rows of a weight with their change, in `dtype`, and what a part of them tells of rounding. The weight may
-    be used up.
+    """Return some rows of a weight with their change, in `dtype`, and the rounding of a part of them. The weight may be
+    overwritten.
     """
     if not measured:
         return change.add_to(weight, rows, dtype), _Merged()
@@ -237,7 +253,7 @@ def _changed(
 
 
 def _nonfinite(numbers: Tensor) -> int:
-    """How many are NaN or Inf."""
+    """Count NaN and Inf."""
     if not numbers.numel() or all(torch.isfinite(end) for end in torch.aminmax(numbers)):
         return 0
     return int((~torch.isfinite(numbers)).sum())

@@ -23,8 +23,8 @@ _NAMES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 def expected_headers(
     base: Sequence[TensorHeader], dtype: torch.dtype, folder: Path, shard_bytes: int
 ) -> list[TensorHeader]:
-    """Where each tensor of the result will lie, in the base's order: floating-point numbers in `dtype`, others as they
-    are. Files and index are those that transformers loads.
+    """Return the place of each tensor of the result, in the base's order: floating-point numbers in `dtype`, others as
+    they are. Files and index are those that transformers loads.
     """
     from huggingface_hub.serialization import split_state_dict_into_shards_factory
 
@@ -58,7 +58,9 @@ def _after_headers(planned: list[TensorHeader]) -> list[TensorHeader]:
 
 
 def file_beginnings(planned: Sequence[TensorHeader]) -> dict[Path, bytes]:
-    """The first bytes of each file: https://github.com/huggingface/safetensors#format. Offsets count from the data."""
+    """Return the first bytes of each file: https://github.com/huggingface/safetensors#format. Offsets count from the
+    data.
+    """
     entries: dict[Path, dict[str, object]] = {}
     ends: dict[Path, int] = {}
     for header in planned:
@@ -76,7 +78,7 @@ def file_beginnings(planned: Sequence[TensorHeader]) -> dict[Path, bytes]:
 
 
 def write_index(headers: Sequence[TensorHeader], folder: Path) -> None:
-    """Which file holds which tensor, where there are several. None for a single file."""
+    """Write the index of tensors to files, unless there is only one file."""
     if {header.file.name for header in headers} == {SINGLE_FILE}:
         return
     index = {
@@ -91,7 +93,7 @@ def written_bytes(folder: Path) -> int:
 
 
 def disk_full(folder: Path, needed: int, written: int) -> str:
-    """What to tell when the disk of a folder holds less than the merged model needs."""
+    """Return the message for a disk that holds less than the merged model needs."""
     return (
         f"the disk of {folder} is full: the merged model has {needed:,} bytes, {written:,} could be written, "
         f"{max(0, needed - written):,} are missing. Make room, or set TMPDIR to a folder on a bigger disk, and merge "
@@ -121,7 +123,7 @@ class Block:
 
 
 class BlockFiles:
-    """All files that are read or written, for several threads; each has memory of its own to read into."""
+    """All files that are read or written, for several threads. Each thread has memory of its own to read into."""
 
     def __init__(self, sources: Iterable[Path], file_headers: Mapping[Path, bytes]) -> None:
         self._sources, self._file_headers = sources, file_headers
@@ -143,8 +145,11 @@ class BlockFiles:
         self._stack.close()
 
     def read(self, block: Block) -> memoryview:
-        """A block's bytes, in memory that the thread's next block takes again: new memory would cost as much as
-        reading. Raises PhaseError when the file ends before.
+        """Return a block's bytes, in memory that the thread's next block reuses: new memory would cost as much as
+        reading.
+
+        Raises:
+            PhaseError: The file ends before the block does.
         """
         source = block.source
         itemsize = source.bytes // source.count
@@ -173,7 +178,7 @@ class BlockFiles:
 
 @dataclass(frozen=True)
 class Verification:
-    """What the files on disk say. `problems` are sentences; none when all is well."""
+    """The facts of the files on disk. `problems` are sentences; none if all is well."""
 
     parameters: int
     tensor_bytes: int
@@ -187,10 +192,19 @@ class Verification:
 
 
 def verify(folder: Path, base: Sequence[TensorHeader], dtype: str, base_folder: Path) -> Verification:
-    """Reads back the headers of a merged model and compares them with the base's; `dtype` is F32 or BF16.
+    """Read back the headers of a merged model and compare them with the base's.
 
-    The expected size is parameters x bytes of one number, for the tensors of the base, to the byte; beyond these a
-    file has its header. Raises PhaseError when a file is missing or cut short.
+    The expected size is the parameters times the bytes of one number, for the tensors of the base, to the byte. Beyond
+    these a file has its header.
+
+    Args:
+        folder: The merged model.
+        base: The tensors of the base.
+        dtype: F32 or BF16.
+        base_folder: The base, for its tokenizer.
+
+    Raises:
+        PhaseError: A file is missing or cut short.
     """
     written = {header.name: header for header in read_headers(folder)}
     wanted = {header.name: header for header in base}
@@ -225,10 +239,10 @@ def _differing_files(folder: Path, base_folder: Path) -> list[str]:
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
-    """The files that make up a tokenizer, with its chat template."""
+    """List the files of a tokenizer, with its chat template."""
     patterns = (
         *("tokenizer*", "*.jinja", "vocab.*", "merges.txt", "*.model"),
         *("special_tokens_map.json", "added_tokens.json"),
     )
-    found = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
-    return sorted(found)
+    files = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
+    return sorted(files)

@@ -1,7 +1,7 @@
-"""Whether the merged model says what base and adapter say together: logits of both on the same prompts.
+"""Compare the logits of the merged model with those of base and adapter, on the same prompts.
 
-Both are computed in float32 whatever dtype their weights are stored in, one layer's weights widened at a time. So the
-only difference left is the one that the merge makes, and memory stays near that of one model.
+Both are computed in float32 whatever dtype their weights are stored in, one layer's weights widened at a time. The only
+difference left is the one that the merge makes, and memory stays near that of one model.
 """
 
 import math
@@ -31,9 +31,15 @@ POSITIONS = 16
 
 @dataclass(frozen=True)
 class LogitComparison:
-    """`difference`: largest |a - b| over largest |b|. `divergence`: mean of KL(b || a) over the positions, in nats.
-    `same_choice`: share of positions where both would write the same token. `noise`: the difference that computing in
-    the stored dtype instead of float32 makes to the merged model; None when it is stored in float32.
+    """The comparison of two models.
+
+    Attributes:
+        difference: Largest |a - b| over largest |b|.
+        divergence: Mean of KL(b || a) over the positions, in nats.
+        same_choice: Share of positions where both would write the same token.
+        tolerance: The difference that rounding alone may make.
+        noise: The difference that computing in the stored dtype instead of float32 makes to the merged model; None
+            if it is stored in float32.
     """
 
     difference: float
@@ -45,7 +51,7 @@ class LogitComparison:
 
 
 def logit_tolerance(dtype: torch.dtype, layers: int, width: int) -> float:
-    """What rounding alone may make of `LogitComparison.difference`; `width` is the longest sum in a layer.
+    """Return the `LogitComparison.difference` that rounding alone may make; `width` is the longest sum in a layer.
 
     Rounding a weight to `dtype` changes it by at most u = eps / 2 of itself, so each of the 2 L parts (attention and
     feed-forward of L layers) adds to the stream something that is off by a part of about u, and a sum of n products in
@@ -61,7 +67,7 @@ def logit_tolerance(dtype: torch.dtype, layers: int, width: int) -> float:
 
 
 def tolerance_of(config: dict[str, Any], dtype: torch.dtype) -> float:
-    """`logit_tolerance` of the model that a config.json describes."""
+    """Return the `logit_tolerance` of the model that a config.json describes."""
     width = max(int(config.get(key) or 0) for key in ("hidden_size", "n_embd", "intermediate_size", "n_inner"))
     return logit_tolerance(dtype, int(config.get("num_hidden_layers") or config.get("n_layer") or 1), max(1, width))
 
@@ -76,10 +82,20 @@ def compare_logits(
     device: torch.device,
     progress: Callable[[Sequence[Any]], Iterator[Any]] = iter,
 ) -> LogitComparison:
-    """The merged model against the reference base with the adapter on top, unmerged. One is loaded after the other.
+    """Compare the merged model with the reference base and the unmerged adapter on top. One is loaded after the other.
 
-    `prompts` are token ids. `dtype` is that of the merged files, `reference_dtype` that of the reference's.
-    Raises PhaseError when one of them cannot be loaded or memory runs out.
+    Args:
+        merged: The merged model.
+        reference: The base that the adapter was trained against.
+        adapter: The folder of the adapter.
+        prompts: Token ids.
+        dtype: Of the merged files.
+        reference_dtype: Of the reference's files.
+        device: The device that computes.
+        progress: Yields the prompts and shows how many are done.
+
+    Raises:
+        PhaseError: One of them cannot be loaded, or memory runs out.
     """
     cut = [list(prompt)[:PROMPT_TOKENS] for prompt in prompts[:PROMPTS]]
     with out_of_memory_reported("the merged model was tried on prompts"):
@@ -94,9 +110,10 @@ def compare_logits(
 
 
 def prompts_of(files: ModelFiles, tasks: Path) -> list[list[int]]:
-    """Token ids of the first test tasks in a model's chat template, as validation will ask them.
+    """Return the token ids of the first test tasks in a model's chat template, as validation will ask them.
 
-    Raises PhaseError when there is no task, or the tokenizer has no chat template.
+    Raises:
+        PhaseError: There is no task, or the tokenizer has no chat template.
     """
     tokenizer = load_tokenizer(files)
     texts = [prompt_text(tokenizer, task.prompt) for task in read_tasks(tasks)[:PROMPTS]]
@@ -136,7 +153,7 @@ def _reference_logits(
 
 @contextmanager
 def widened(model: nn.Module) -> Iterator[None]:
-    """Lets every module of a model compute in float32: its own weights are widened while it runs, then put back."""
+    """Let every module of a model compute in float32: its own weights are widened while it runs, then put back."""
 
     def widen(module: nn.Module, _: Any) -> None:
         for parameter in module.parameters(recurse=False):
@@ -160,9 +177,10 @@ def widened(model: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def logits(model: Any, prompts: list[list[int]], progress: Callable[[Sequence[Any]], Iterator[Any]] = iter) -> Tensor:
-    """Logits (positions, vocabulary) float32 on the CPU, of the last POSITIONS tokens of each prompt in turn.
+    """Return the logits (positions, vocabulary), float32 on the CPU, of the last POSITIONS tokens of each prompt in
+    turn.
 
-    One prompt at a time: a batch would need padding, and numbers that depend on it.
+    One prompt at a time: a batch would need padding, and its numbers would depend on it.
     """
     rows = []
     for prompt in progress(prompts):
@@ -174,7 +192,9 @@ def logits(model: Any, prompts: list[list[int]], progress: Callable[[Sequence[An
 
 
 def _compared(ours: Tensor, theirs: Tensor) -> tuple[float, float, float]:
-    """Largest difference over largest logit, mean Kullback-Leibler divergence, share of like choices."""
+    """Return the largest difference over the largest logit, the mean Kullback-Leibler divergence, the share of equal
+    choices.
+    """
     difference = float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=torch.finfo(torch.float32).tiny))
     # Position by position: log-probabilities of all at once would need the memory again.
     divergences = [

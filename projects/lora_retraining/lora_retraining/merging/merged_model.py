@@ -1,4 +1,4 @@
-"""The whole merge: refusals first, then the weights, then the small files, and the model appears in one step."""
+"""Merge a whole model: refusals first, then the weights, then the small files. The model appears in one step."""
 
 import dataclasses
 import json
@@ -38,8 +38,11 @@ _STORED = {"bfloat16": "BF16", "float32": "F32"}
 
 @dataclass(frozen=True)
 class MergedModel:
-    """`adapter` is without its changes. `base_matches`: whether the base is the adapter's own, by digest; False only
-    when that refusal was overridden.
+    """A merged model.
+
+    Attributes:
+        adapter: Without its changes.
+        base_matches: The base is the adapter's own, by digest; False only if that refusal was overridden.
     """
 
     files: ModelFiles
@@ -61,11 +64,23 @@ def merge_adapter(
     shard_bytes: int = SHARD_BYTES,
     progress: Callable[[Sequence[Any]], Iterator[Any]] = iter,
 ) -> MergedModel:
-    """Merges an adapter into its base; `folder` then holds a model that transformers loads. `dtype`: a key of DTYPES.
+    """Merge an adapter into its base; `folder` then holds a model that transformers loads.
 
-    Until all is written the folder's name ends in `.partial`, so that no half of a model is ever taken for one.
-    Raises PhaseError for an adapter that does not fit or a base that is not its own, is quantised or damaged, unless
-    `override` names that refusal; and when disk or memory run out.
+    Until all is written the folder's name ends in `.partial`: half of a model is never taken for one.
+
+    Args:
+        adapter_folder: The adapter.
+        base: The model to merge into.
+        folder: The folder to make.
+        dtype: A key of DTYPES.
+        device: The device that computes.
+        override: Names of refusals that are only logged.
+        shard_bytes: Bytes of one file at most.
+        progress: Yields the blocks and shows how many are done.
+
+    Raises:
+        PhaseError: The adapter does not fit; the base is not its own, is quantised or damaged; disk or memory run
+            out.
     """
     headers = read_headers(base.folder)
     precision = check_base_precision(base.source, base)
@@ -96,7 +111,7 @@ def merge_adapter(
 
 
 def _write_small_files(base: ModelFiles, folder: Path, dtype: str) -> None:
-    """The base's configuration with the merged dtype, its generation settings and its tokenizer as they are."""
+    """Write the base's configuration with the merged dtype, its generation settings and its tokenizer as they are."""
     kept = {name: value for name, value in base.config.items() if name not in ("quantization_config", "torch_dtype")}
     config = {**kept, "dtype": dtype}
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -106,19 +121,19 @@ def _write_small_files(base: ModelFiles, folder: Path, dtype: str) -> None:
 
 
 def reference_base(merged: MergedModel) -> ModelFiles:
-    """The base that the adapter was trained against: what the merged model has to agree with.
+    """Return the base that the adapter was trained against: the merged model has to agree with it.
 
-    When it is not the one at hand it is looked for where base.json says; if it is not there any more, or has changed,
-    that is said, and the base at hand is returned.
+    If it is not the base at hand, it is looked for at the place in base.json. If it is not there any more, or has
+    changed, a warning says so, and the base at hand is returned.
     """
     recorded = merged.adapter.base
     if merged.base_matches or not recorded.get("weights_digest"):
         return merged.base
     try:
-        found = find_model(str(recorded.get("source")))
-        if weights_digest(found.folder) == recorded["weights_digest"]:
-            return found
-        why = f"{found.folder} has changed since"
+        files = find_model(str(recorded.get("source")))
+        if weights_digest(files.folder) == recorded["weights_digest"]:
+            return files
+        why = f"{files.folder} has changed since"
     except PhaseError as error:
         why = str(error)
     _logger.warning(f"the base that the adapter was trained against cannot be compared with: {why}")
@@ -126,6 +141,6 @@ def reference_base(merged: MergedModel) -> ModelFiles:
 
 
 def stored_dtype(headers: Sequence[TensorHeader]) -> torch.dtype:
-    """The dtype in which a model loses nothing: bfloat16 when all its floats are that, else float32."""
+    """Return the dtype in which a model loses nothing: bfloat16 if all its floats are that, else float32."""
     floats = {header.dtype for header in headers if header.dtype in FLOAT_BYTES}
     return torch.bfloat16 if floats == {"BF16"} else torch.float32

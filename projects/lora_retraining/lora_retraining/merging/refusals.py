@@ -1,4 +1,4 @@
-"""What a merge refuses before it writes anything, and by which name each refusal can be overridden."""
+"""Refuse a merge before it writes anything. Each refusal has a name by which it can be overridden."""
 
 import logging
 import shutil
@@ -22,19 +22,20 @@ TOKENIZER = "tokenizer"
 
 
 def refuse(name: str, message: str, override: Collection[str]) -> None:
-    """Raises PhaseError with the message, or only says it when the refusal is among those overridden."""
+    """Raise PhaseError with the message, or log it if the refusal is overridden."""
     if name not in override:
-        raise PhaseError(f"{message} To merge all the same: -P override={name}")
+        raise PhaseError(f"{message} To merge anyway: -P override={name}")
     _logger.info(f"overridden ({name}): {message}")
 
 
 def check_base(adapter: Adapter, base: ModelFiles, override: Collection[str]) -> bool:
-    """Whether the base has the very weights that the adapter was trained against, by digest; refuses when not.
+    """Tell if the base has the very weights that the adapter was trained against, by digest; refuse it if not.
 
-    Raises PhaseError for another base, and for an adapter without base.json, of whose base only a name is known.
+    Raises:
+        PhaseError: It is another base, or the adapter has no base.json, so only the name of its base is known.
     """
     if not (recorded := adapter.base.get("weights_digest")):
-        named = adapter.config.get("base_model_name_or_path") or "nobody knows which"
+        named = adapter.config.get("base_model_name_or_path") or "an unknown base"
         refuse(
             BASE_DIGEST,
             f"{adapter.folder} has no {BASE_FILE} with the digest of the base that it was trained against; its "
@@ -57,7 +58,7 @@ def check_base(adapter: Adapter, base: ModelFiles, override: Collection[str]) ->
 
 
 def check_tokenizers(adapter: Adapter, base: ModelFiles, override: Collection[str]) -> None:
-    """Refuses when the adapter was trained with another tokenizer than its base has: vocabulary, chat template, end."""
+    """Refuse an adapter that was trained with another tokenizer than its base has: vocabulary, chat template, end."""
     if not (adapter.folder / "tokenizer_config.json").is_file():
         return
     theirs, ours = load_tokenizer(ModelFiles("the adapter", adapter.folder, "", {})), load_tokenizer(base)
@@ -80,7 +81,7 @@ def check_tokenizers(adapter: Adapter, base: ModelFiles, override: Collection[st
 
 
 def check_disk(folder: Path, headers: Sequence[TensorHeader]) -> None:
-    """Raises PhaseError when the disk of a folder has too little room for these tensors."""
+    """Raise PhaseError if the disk of a folder has too little room for these tensors."""
     needed = sum(header.bytes for header in headers)
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -92,7 +93,7 @@ def check_disk(folder: Path, headers: Sequence[TensorHeader]) -> None:
 
 @contextmanager
 def out_of_memory_reported(doing: str) -> Iterator[None]:
-    """Turns running out of memory inside the block into a PhaseError; `doing` goes on after "out of memory while"."""
+    """Turn running out of memory inside the block into a PhaseError; `doing` continues "out of memory while"."""
     try:
         yield
         return

@@ -1,4 +1,4 @@
-"""What is told of a merge: metrics, merge.json, the table of layers, and the run's description."""
+"""Report a merge: metrics, merge.json, the table of layers, and the run's description."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ WORST = 5
 
 
 def metrics(merged: MergedModel, logits: LogitComparison) -> dict[str, float]:
-    """What gates and people look at. Truths are 1 or 0."""
+    """Return the figures that gates and people look at. Truths are 1 or 0."""
     total = total_row(list(merged.written.layers))
     figures = {
         "merge_logit_difference": logits.difference,
@@ -31,7 +31,7 @@ def metrics(merged: MergedModel, logits: LogitComparison) -> dict[str, float]:
 
 
 def as_data(merged: MergedModel, reference: str, logits: LogitComparison) -> dict[str, Any]:
-    """merge.json: the same bytes for the same merge on the same machine; nothing in it tells when it was made."""
+    """Return the content of merge.json: the same bytes for the same merge on the same machine, without times."""
     rows = [layer.row() for layer in merged.written.layers]
     verification = merged.verification
     return {
@@ -74,31 +74,31 @@ def _digits(value: float) -> float:
 
 
 def table(data: dict[str, Any]) -> dict[str, list[Any]]:
-    """The layers column by column, as `mlflow.log_table` takes them."""
+    """Return the layers by column, as `mlflow.log_table` takes them."""
     rows = data["layers"]
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def rounding_sentence(data: dict[str, Any]) -> str:
-    """How much of the change the written dtype loses, and what to do about it where it is much."""
+    """Say how much of the change the written dtype loses, and the remedy if it is much."""
     total = data["rounding"]["total"]
-    told = (
+    sentence = (
         f"Rounding to {data['dtype']} loses {total['lost_to_rounding']:.2%} of the change (Frobenius norm); "
         f"{total['share_unmoved']:.2%} of the weights stay as they were although they should change"
     )
     if total["measured"] < total["weights"]:
-        told += f", as measured on {total['measured'] / total['weights']:.0%} of the changed weights"
+        sentence += f", as measured on {total['measured'] / total['weights']:.0%} of the changed weights"
     worst = data["rounding"]["worst"][0]
     if total["lost_to_rounding"] < LOST_ATTENTION:
-        return f"{told}."
+        return f"{sentence}."
     advice = f"; worst {worst['module']} with {worst['lost_to_rounding']:.2%}. That is above {LOST_ATTENTION:.0%}"
     if data["dtype"] == "float32":
-        return f"{told}{advice}: the change is too small beside the weights. Train longer or with a higher alpha."
-    return f"{told}{advice}: -P merge_dtype=float32 keeps it, at twice the size."
+        return f"{sentence}{advice}: the change is too small beside the weights. Train longer or with a higher alpha."
+    return f"{sentence}{advice}: -P merge_dtype=float32 keeps it, at twice the size."
 
 
 def description(data: dict[str, Any]) -> str:
-    """The run's description, as Markdown."""
+    """Describe the merge for the run's page, as Markdown."""
     logits, files, total = data["logits"], data["files"], data["rounding"]["total"]
     within = "within" if logits["difference"] <= logits["tolerance"] else "**above**"
     own = "its own base" if data["base"]["matches"] else "**a base that is not its own**"

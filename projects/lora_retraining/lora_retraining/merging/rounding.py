@@ -1,4 +1,4 @@
-"""What a merge changes in each weight, and what part of that is lost because the result has so few digits."""
+"""Measure the change of each weight in a merge, and the part of it that is lost by rounding."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ part that arrives, and the noise that rounding adds, are 20 dB apart.
 
 @dataclass(frozen=True)
 class BlockRounding:
-    """Of some rows of a weight matrix, all as in LayerChange; `weight`, `intended` and `lost` are squares of norms."""
+    """The figures of some rows, as in LayerChange; `weight`, `intended` and `lost` are squares of norms."""
 
     numbers: int
     weight: float
@@ -26,8 +26,12 @@ class BlockRounding:
 
 
 def measure(before: Tensor, delta: Tensor, after: Tensor) -> BlockRounding:
-    """What arrives of a change of some rows: the base's weights and the result, both with the digits of the written
-    dtype, and the change that was asked for, float32; all of one shape.
+    """Measure the change of some rows that arrives, and the part that is lost.
+
+    Args:
+        before: The base's weights in the written dtype.
+        delta: The change that was asked for, float32, of the same shape.
+        after: The result in the written dtype.
     """
     old = before.float()
     arrived = after.float() - old
@@ -38,11 +42,14 @@ def measure(before: Tensor, delta: Tensor, after: Tensor) -> BlockRounding:
 
 @dataclass
 class LayerChange:
-    """Of one weight matrix. Norms are Frobenius norms, all against the base as it is in the written dtype.
+    """The change of one weight matrix. Norms are Frobenius norms, all against the base in the written dtype.
 
-    `intended`: of the change that the adapter asks for. `lost`: of what arrives minus what was asked for.
-    `changed`: how many numbers differ after the merge; `unmoved`: how many do not although they should.
-    `measured`: how many of all `count` numbers were looked at; the others are taken to be like them.
+    Attributes:
+        intended: Norm of the change that the adapter asks for.
+        lost: Norm of the arriving change minus the intended one.
+        changed: Numbers that differ after the merge.
+        unmoved: Numbers that do not differ although they should.
+        measured: Numbers that were measured of all `count`; the others are taken to be like them.
     """
 
     module: str
@@ -88,7 +95,7 @@ class LayerChange:
         return _ratio(self.count, self.measured)
 
     def row(self) -> dict[str, float | str | int]:
-        """As a row of the table of layers."""
+        """Return a row of the table of layers."""
         return {
             "module": self.module,
             "weights": self.count,
@@ -104,7 +111,7 @@ class LayerChange:
 
 
 def total_row(layers: list[LayerChange]) -> dict[str, float | str | int]:
-    """The same figures over all layers at once."""
+    """Return the same figures over all layers at once."""
     total = LayerChange("all", sum(layer.count for layer in layers), 0.0)
     for layer in layers:
         total.add(
@@ -130,5 +137,5 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def _digits(value: float) -> float:
-    """Six significant digits: what differs beyond them between processors is of no interest."""
+    """Round to six significant digits: processors differ beyond them."""
     return float(f"{value:.6g}")

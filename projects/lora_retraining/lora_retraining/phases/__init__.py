@@ -1,1 +1,1 @@
-"""The phases: arguments, one import of the work, outputs."""
+"""Run the phases: arguments, one late import of the work, outputs. Only these modules know `start_phase` and MLflow."""

@@ -37,8 +37,14 @@ def main() -> None:
             baseline=None if earlier == "none" else (earlier, phase.input(earlier)),
             trained_on_base=given.model_phase == "merge",
         )
-        every, told = given.checkpoint_every or None, given.batch_size != AUTO
-        validation = session.validate(settings, inputs, phase, phase.progress, batch_size_given=told, every=every)
+        validation = session.validate(
+            settings,
+            inputs,
+            phase,
+            phase.progress,
+            batch_size_given=given.batch_size != AUTO,
+            every=given.checkpoint_every or None,
+        )
         phase.log(validation.metrics)
         mlflow.log_table(validation.table(), "items.json")
         phase.describe(validation.description())

@@ -1,1 +1,1 @@
-"""Training an adapter: rows as batches, the adapter itself, the Trainer around both, and what watches over it."""
+"""Train an adapter: rows as batches, the adapter itself, the Trainer around both, and its monitors."""

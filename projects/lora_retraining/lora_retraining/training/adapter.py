@@ -1,4 +1,4 @@
-"""The adapter (LoRA: Hu et al. 2021, arXiv:2106.09685) around a base model, and its files."""
+"""Put an adapter (LoRA: Hu et al. 2021, arXiv:2106.09685) around a base model, and write its files."""
 
 import json
 import logging
@@ -21,9 +21,10 @@ BASE_FILE = "base.json"
 
 
 def load_base(files: ModelFiles, dtype: torch.dtype, device: torch.device, *, spread: bool) -> Any:
-    """The base model on the device; with `spread` and several GPUs, its layers one after another on all of them.
+    """Load the base model on the device; with `spread` and several GPUs, its layers one after another on all of them.
 
-    Raises PhaseError when it cannot be loaded or memory runs out.
+    Raises:
+        PhaseError: It cannot be loaded, or memory runs out.
     """
     name = str(dtype).removeprefix("torch.")
     if not (spread and device.type == "cuda" and torch.cuda.device_count() > 1):
@@ -38,10 +39,18 @@ def load_base(files: ModelFiles, dtype: torch.dtype, device: torch.device, *, sp
 
 
 def add_adapter(model: Any, settings: Settings, base: str) -> PeftModel:
-    """The model with its weights frozen and, at each projection W (out x in), trainable B (out x r) and A (r x in):
-    W x + alpha / r * B A x (equation 3). B starts at zero, so nothing changes at first. A and B are float32.
+    """Freeze the weights and add trainable B (out x r) and A (r x in) at each projection W (out x in).
 
-    `base` is what the adapter's files call the base model. Raises PhaseError for a model without linear layers.
+    The layer then computes W x + alpha / r * B A x (equation 3). B starts at zero, so nothing changes at first. A and B
+    are float32.
+
+    Args:
+        model: The base model; changed in place.
+        settings: With rank, alpha and dropout.
+        base: The name of the base model in the adapter's files.
+
+    Raises:
+        PhaseError: The model has no linear layers.
     """
     there = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     missing = [name for name in PROJECTIONS if name not in there]
@@ -69,8 +78,12 @@ def trained_parameters(model: Any) -> int:
 
 
 def save_adapter(model: PeftModel, tokenizer: Any, base: Mapping[str, Any], folder: Path) -> None:
-    """Writes adapter_model.safetensors, adapter_config.json, the tokenizer and base.json, the same bytes for the same
-    weights. Raises PhaseError when the disk is full or cannot be written, and for weights that are not finite.
+    """Write adapter_model.safetensors, adapter_config.json, the tokenizer and base.json.
+
+    The same weights give the same bytes.
+
+    Raises:
+        PhaseError: The disk is full or cannot be written, or weights are not finite.
     """
     if broken := [name for name, tensor in model.named_parameters() if tensor.requires_grad and not _finite(tensor)]:
         raise PhaseError(
@@ -85,12 +98,12 @@ def save_adapter(model: PeftModel, tokenizer: Any, base: Mapping[str, Any], fold
     except (OSError, SafetensorError) as error:
         raise PhaseError(
             f"the adapter could not be saved to {folder}: {error}. Make room or set TMPDIR to a bigger disk, then run "
-            "the phase again: it goes on from its last checkpoint."
+            "the phase again: it resumes from its last checkpoint."
         ) from None
 
 
 def _sort_lists(file: Path) -> None:
-    """peft writes sets of names in an order that changes from process to process."""
+    """Sort lists of names: peft writes sets in an order that changes from process to process."""
     configuration = json.loads(file.read_text(encoding="utf-8"))
     for name, value in configuration.items():
         if isinstance(value, list) and all(isinstance(item, str) for item in value):

@@ -1,4 +1,4 @@
-"""Rows of tokens as batches: several rows in one sequence, or rows of like length side by side."""
+"""Form batches of rows of tokens: several rows in one sequence, or rows of like length side by side."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,10 +11,10 @@ from lora_retraining.data.chat import IGNORED, Row
 
 
 def pack(rows: Sequence[Row], max_length: int) -> list[dict[str, list[int]]]:
-    """The rows in sequences of at most `max_length` tokens, each into the fullest that still has room.
+    """Join the rows to sequences of at most `max_length` tokens, each row into the fullest that still has room.
 
-    Best-fit decreasing, which needs at most 11/9 of the fewest sequences possible plus one (Johnson 1973).
-    `position_ids` start from 0 with each row: by them attention tells one row from the next.
+    Best-fit decreasing needs at most 11/9 of the fewest sequences possible plus one (Johnson 1973). `position_ids`
+    start from 0 with each row: by them attention tells one row from the next.
     """
     open_by_room: dict[int, list[list[Row]]] = {}
     rooms: list[int] = []  # The keys of `open_by_room`, sorted.
@@ -50,7 +50,7 @@ def _joined(rows: Iterable[Row]) -> dict[str, list[int]]:
 
 
 def collate(rows: Sequence[Row], padding: int) -> dict[str, torch.Tensor]:
-    """A batch of int64 tensors of shape (rows, longest), padded at the end, where nothing is learnt.
+    """Return a batch of int64 tensors of shape (rows, longest), padded at the end, where nothing is learnt.
 
     Packed rows get no attention mask: transformers keeps rows apart by their positions only without one
     (`masking_utils.find_packed_sequence_indices`), and padding is one more row to it.
@@ -75,8 +75,8 @@ class ShuffledGroups(LengthGroupedSampler):
     """Rows of like length in one batch, the batches in random order.
 
     transformers' own order goes from the longest rows of 50 batches to the shortest, again and again: what is learnt
-    from one kind of rows is half forgotten at the other. The first batch stays first: it has the longest row, so memory
-    that does not suffice shows at once. `batch_size`: rows of one step.
+    from one kind of rows is half forgotten at the other. The first batch stays first: it has the longest row, so too
+    little memory shows at once. `batch_size` counts the rows of one step.
     """
 
     def __iter__(self) -> Iterator[int]:
@@ -89,9 +89,9 @@ class ShuffledGroups(LengthGroupedSampler):
 
 
 def keeps_rows_apart(model: Any, device: torch.device) -> bool:
-    """Whether this model's attention sees nothing of the rows before in a packed sequence.
+    """Tell if this model's attention sees nothing of the rows before in a packed sequence.
 
-    Two rows in one sequence, twice, with different first rows: the logits of the second must be the same to the bit.
+    Two sequences of two rows differ in their first row: the logits of the second must be the same to the bit.
     """
 
     def logits_behind(first: list[int]) -> torch.Tensor:

@@ -69,8 +69,10 @@ class Trained:
             f"{figures['loss_after']:.4g} after."
         )
 
-    def against_estimate(self, expected: float) -> dict[str, float]:
-        """Compare the duration with the seconds that preflight expected; return the metrics."""
+    def against_estimate(self, expected: float | None) -> dict[str, float]:
+        """Compare the duration with the seconds that preflight expected; return the metrics, none without them."""
+        if not expected:
+            return {}
         _logger.info(
             f"training took {describe_duration(self.seconds)}; preflight expected {describe_duration(expected)}"
         )

@@ -1,1 +1,1 @@
-"""Whether a merged model is good: what it writes, how often that is right, and how sure that is."""
+"""Validate a merged model: its answers, their grades, and gates that decide by intervals."""

@@ -1,4 +1,4 @@
-"""Which known corruption a bad result resembles, by checks in which that corruption does the opposite of a sound model.
+"""Compare a bad result with known failures, by checks in which each failure does the opposite of a sound model.
 
 - wrong template: the model finds the right answers likelier under another prompt than under the chat template.
 - no end token: it does not expect a right answer to end, and its own run into max_new_tokens.
@@ -30,7 +30,7 @@ from lora_retraining.validation.outcomes import Item
 from mlflow_plugin.errors import PhaseError
 
 ANSWERS = 32
-"""Right answers whose likelihood is looked at."""
+"""Right answers whose likelihood is compared."""
 OTHER_TEMPLATES: Mapping[str, str] = {
     "no template": "{user}\n",
     "Alpaca's": "### Instruction:\n{user}\n\n### Response:\n",
@@ -48,7 +48,7 @@ NF4_BLOCK = 64
 
 @dataclass(frozen=True)
 class FailureSignature:
-    """A known corruption, whether the result resembles it, and the figures that say so."""
+    """A known failure, if the result resembles it, and the figures that say so."""
 
     name: str
     resembles: bool
@@ -60,7 +60,7 @@ class FailureSignature:
 
 @dataclass(frozen=True)
 class Advantage:
-    """Mean of differences with its 95% interval, by the normal approximation of the mean."""
+    """The mean of differences with its 95% interval, by the normal approximation of the mean."""
 
     mean: float
     low: float
@@ -71,7 +71,7 @@ class Advantage:
 
 
 def advantage(first: Sequence[float], second: Sequence[float]) -> Advantage:
-    """How much larger the first numbers are than the second ones of the same items; at least two."""
+    """Return how much larger the first numbers are than the second ones of the same items; at least two."""
     differences = [one - other for one, other in zip(first, second, strict=True)]
     half = normal_quantile(0.95) * stdev(differences) / sqrt(len(differences))
     return Advantage(mean(differences), mean(differences) - half, mean(differences) + half)
@@ -79,44 +79,58 @@ def advantage(first: Sequence[float], second: Sequence[float]) -> Advantage:
 
 @torch.inference_mode()
 def log_likelihoods(model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> list[float]:
-    """Mean log-probability (nats) of a token of each answer after its prompt. `pairs`: prompt as text, answer."""
-    found = []
+    """Return the mean log-probability (nats) of a token of each answer after its prompt.
+
+    Args:
+        model: A causal model.
+        tokenizer: Of the model.
+        pairs: Prompt as text, and answer.
+    """
+    likelihoods = []
     for prompt, answer in pairs:
         before = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         after = tokenizer(answer, add_special_tokens=False)["input_ids"]
         ids = torch.tensor([[*before, *after]], device=model.device)
         logits = model(input_ids=ids, logits_to_keep=len(after) + 1).logits[0, :-1].float()
         chosen = logits.log_softmax(-1).gather(1, ids[0, len(before) :, None])
-        found.append(float(chosen.mean()))
-    return found
+        likelihoods.append(float(chosen.mean()))
+    return likelihoods
 
 
 def wrong_template(model: Any, tokenizer: Any, tasks: Sequence[Task]) -> FailureSignature:
-    """Whether right answers are likelier under another template than under the one of training and validation."""
+    """Tell if right answers are likelier under another template than under the one of training and validation."""
     name = "wrong template"
-    told = [task for task in tasks if task.answer.strip()][:ANSWERS]
-    if len(told) < 2:
-        return FailureSignature(name, False, "cannot be told: fewer than two tasks have an answer")
+    answered = [task for task in tasks if task.answer.strip()][:ANSWERS]
+    if len(answered) < 2:
+        return FailureSignature(name, False, "unknown: fewer than two tasks have an answer")
     right = log_likelihoods(
-        model, tokenizer, [(chat.prompt_text(tokenizer, task.prompt), task.answer) for task in told]
+        model, tokenizer, [(chat.prompt_text(tokenizer, task.prompt), task.answer) for task in answered]
     )
-    found = {}
+    gains = {}
     for other, template in OTHER_TEMPLATES.items():
-        prompts = [(template.format(user=task.prompt), task.answer) for task in told]
-        found[other] = advantage(log_likelihoods(model, tokenizer, prompts), right)
-    best = max(found, key=lambda other: found[other].mean)
+        prompts = [(template.format(user=task.prompt), task.answer) for task in answered]
+        gains[other] = advantage(log_likelihoods(model, tokenizer, prompts), right)
+    best = max(gains, key=lambda other: gains[other].mean)
     evidence = (
-        f"{len(told)} right answers, in nats a token: {mean(right):.3f} under the chat template; the likeliest "
-        f"other is {best}, which changes that by {found[best]}"
+        f"{len(answered)} right answers, in nats a token: {mean(right):.3f} under the chat template; the likeliest "
+        f"other is {best}, which changes that by {gains[best]}"
     )
-    return FailureSignature(name, found[best].low > 0, evidence)
+    return FailureSignature(name, gains[best].low > 0, evidence)
 
 
 @torch.inference_mode()
 def no_end_token(
     model: Any, tokenizer: Any, tasks: Sequence[Task], cut: float, reference_cut: float | None
 ) -> FailureSignature:
-    """Whether the model has not learnt to end its answers. `cut`: share of its completions that had to be cut off."""
+    """Tell if the model has not learnt to end its answers.
+
+    Args:
+        model: The failed model.
+        tokenizer: Of the model.
+        tasks: Tasks with right answers.
+        cut: Share of its completions that had to be cut off.
+        reference_cut: The same share of the reference; None without one.
+    """
     end, chances = chat.end_token_id(tokenizer), []
     for task in [task for task in tasks if task.answer.strip()][:ANSWERS]:
         text = chat.prompt_text(tokenizer, task.prompt) + task.answer
@@ -131,8 +145,13 @@ def no_end_token(
 def wrong_checkpoint(
     model: ModelFiles, others: Mapping[str, str], base: ModelFiles, same: float | None
 ) -> FailureSignature:
-    """Whether the weights are those of another run or of the base. `others`: digest by name of what it could be;
-    `same`: share of completions that are the reference's, word for word.
+    """Tell if the weights are those of another run or of the base.
+
+    Args:
+        model: The failed model.
+        others: Digests that it must not have, by name.
+        base: The base of the settings.
+        same: Share of completions that are the reference's, word for word; None without a reference.
     """
     digest = weights_digest(model.folder)
     equal = [name for name, other in others.items() if other == digest]
@@ -148,7 +167,7 @@ def wrong_checkpoint(
 
 
 def _changed_weights(folder: Path, base: Path, at_most: int = 64) -> tuple[int, int]:
-    """Of matrices that both have, spread over the model: how many differ once the base's are in the same dtype."""
+    """Count the matrices that differ from the base's in the same dtype, and those compared: a sample over the model."""
     theirs = {header.name: header for header in read_headers(base)}
     both = [header for header in read_headers(folder) if len(header.shape) == 2 and header.name in theirs]
     step = max(1, len(both) // at_most)
@@ -167,9 +186,10 @@ def _tensor(file: Path, name: str) -> Tensor:
 
 
 def rounded_to_nf4(weight: Tensor) -> Tensor:
-    """A weight as its NF4 form gives it back: each block of 64 scaled by its largest magnitude, and rounded to the
-    nearest of 16 levels (Dettmers et al. 2023, "QLoRA", section 3). Same shape and dtype. The scales are not rounded
-    once more, as QLoRA's double quantisation would.
+    """Return a weight as its NF4 form gives it back, of the same shape and dtype.
+
+    Each block of 64 is scaled by its largest magnitude, and rounded to the nearest of 16 levels (Dettmers et al. 2023,
+    "QLoRA", section 3). The scales are not rounded once more, as QLoRA's double quantisation would.
     """
     levels = torch.tensor(NF4_LEVELS, device=weight.device)
     flat = weight.float().reshape(-1)
@@ -181,8 +201,10 @@ def rounded_to_nf4(weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def put_on_rounded_base(model: Any, base: Path) -> int:
-    """Replaces base + change by NF4(base) + change in the linear layers of a merged model, as if its adapter were used
-    on the quantised base; returns how many. Not in the output layer, which is not quantised either.
+    """Replace base + change by NF4(base) + change in the linear layers of a merged model; return how many.
+
+    The model then computes as if its adapter were used on the quantised base. The output layer is not quantised, so it
+    stays.
     """
     output = model.get_output_embeddings()
     linear = {f"{name}.weight": module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
@@ -198,8 +220,15 @@ def put_on_rounded_base(model: Any, base: Path) -> int:
 
 
 def quantised_base(model: Any, tokenizer: Any, base: ModelFiles, rows: Sequence[Mapping[str, Any]]) -> FailureSignature:
-    """Whether the adapter fits the base as NF4 rounds it better than the base itself. `rows`: what was trained on.
-    Changes the model, so it is the last to look.
+    """Tell if the adapter fits the base as NF4 rounds it better than the base itself.
+
+    This changes the model, so it is the last comparison.
+
+    Args:
+        model: The failed model.
+        tokenizer: Of the model.
+        base: The base of the settings.
+        rows: The rows that its adapter was trained on.
     """
     name = "quantised base"
     pairs = [
@@ -209,11 +238,11 @@ def quantised_base(model: Any, tokenizer: Any, base: ModelFiles, rows: Sequence[
     ][: 2 * ANSWERS]
     if len(pairs) < 2:
         return FailureSignature(
-            name, False, "cannot be told: fewer than two rows of the training are a question and an answer"
+            name, False, "unknown: fewer than two rows of the training are a question and an answer"
         )
     plain = log_likelihoods(model, tokenizer, pairs)
     if not put_on_rounded_base(model, base.folder):
-        return FailureSignature(name, False, "cannot be told: base and merged model share no linear layer")
+        return FailureSignature(name, False, "unknown: base and merged model share no linear layer")
     gained = advantage(log_likelihoods(model, tokenizer, pairs), plain)
     evidence = (
         f"{len(pairs)} answers of the training, in nats a token: {mean(plain):.3f} as merged; with the base rounded to "
@@ -225,10 +254,16 @@ def quantised_base(model: Any, tokenizer: Any, base: ModelFiles, rows: Sequence[
 def find_failure_signatures(
     files: ModelFiles, settings: Settings, items: Sequence[Item], rows: Path | None, digests: Mapping[str, str]
 ) -> list[FailureSignature]:
-    """Every known corruption, looked for in a model that failed on these items; it is loaded once more for that.
+    """Compare a failed model with every known failure; it is loaded once more for that.
 
-    `rows`: what its adapter was trained on, None when its base is not the one of the settings. `digests`: of weights
-    that it must not have, by name. What cannot be looked at says so, and costs no verdict.
+    A comparison that is not possible says so, and does not change the verdict.
+
+    Args:
+        files: The failed model.
+        settings: With the model, dtype and device.
+        items: The items that it failed on.
+        rows: A file of the rows that its adapter was trained on; None if its base is not the one of the settings.
+        digests: Digests of weights that it must not have, by name.
     """
     base = find_model(settings.model)
     tokenizer = load_tokenizer(files)
@@ -239,20 +274,20 @@ def find_failure_signatures(
     same = mean(item.completion == item.reference_completion for item in compared) if compared else None
     known = {name: digest for name, digest in digests.items() if digest}
     model = load_model(files, settings.dtype, settings.device)
-    found = [
-        _looked("wrong template", lambda: wrong_template(model, tokenizer, tasks)),
-        _looked("no end token", lambda: no_end_token(model, tokenizer, tasks, cut, other_cut)),
-        _looked("wrong checkpoint", lambda: wrong_checkpoint(files, known, base, same)),
+    signatures = [
+        _signature_of("wrong template", lambda: wrong_template(model, tokenizer, tasks)),
+        _signature_of("no end token", lambda: no_end_token(model, tokenizer, tasks, cut, other_cut)),
+        _signature_of("wrong checkpoint", lambda: wrong_checkpoint(files, known, base, same)),
     ]
     if rows is None:
-        return [*found, FailureSignature("quantised base", False, "cannot be told: its base is a merged model itself")]
+        return [*signatures, FailureSignature("quantised base", False, "unknown: its base is a merged model itself")]
     trained = [json.loads(line) for line in rows.read_text(encoding="utf-8").split("\n") if line]
-    return [*found, _looked("quantised base", lambda: quantised_base(model, tokenizer, base, trained))]
+    return [*signatures, _signature_of("quantised base", lambda: quantised_base(model, tokenizer, base, trained))]
 
 
-def _looked(name: str, look: Callable[[], FailureSignature]) -> FailureSignature:
-    """What a look finds. One that is not possible must not cost the verdict that it would only explain."""
+def _signature_of(name: str, compare: Callable[[], FailureSignature]) -> FailureSignature:
+    """Return the finding of a comparison. An error in it must not cost the verdict that it would only explain."""
     try:
-        return look()
+        return compare()
     except (PhaseError, OSError, RuntimeError, ValueError, KeyError) as error:
-        return FailureSignature(name, False, f"cannot be told: {' '.join(str(error).split())[:200]}")
+        return FailureSignature(name, False, f"unknown: {' '.join(str(error).split())[:200]}")

@@ -1,4 +1,6 @@
-"""Gates on what a validation found: each is passed, failed or undecided, by an interval and not by a point."""
+"""Judge the results of a validation by gates: each is passed, failed or undecided, by an interval and not by a
+point.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,12 +24,14 @@ MEASURES = ("accuracy", "wins", "ties", "losses", "gain", "baseline_ratio")
 
 @dataclass(frozen=True)
 class Gate:
-    """What a measure has to be on a dataset (its name, `math`, `code` or `all`) to succeed, and what is a red flag.
+    """The success and the red flag of a measure on a dataset (its name, `math`, `code` or `all`).
 
-    Measures: `accuracy`; `wins`, `ties`, `losses` as shares of the items compared, where `ties` are of two right
-    answers, or a judge's: two wrong answers are none of the three; `gain`, accuracy minus the reference's;
-    `baseline_ratio`, accuracy over the baseline's. Of losses fewer are better. All are shares, not per cent. Raises
-    UsageError for an unknown measure and for a red flag on the wrong side of success.
+    Measures are shares, not per cent: `accuracy`; `wins`, `ties`, `losses` of the items compared; `gain`, the accuracy
+    minus the reference's; `baseline_ratio`, the accuracy over the baseline's. Of losses fewer are better. `ties` are of
+    two right answers, or a judge's; two wrong answers are none of the three.
+
+    Raises:
+        UsageError: The measure is unknown, or the red flag is on the wrong side of success.
     """
 
     dataset: str
@@ -55,12 +59,17 @@ class Gate:
 
 @dataclass(frozen=True)
 class Counts:
-    """What the gates need to know of the items of a dataset.
+    """The counts of a dataset that the gates need.
 
-    `graded`: items whose answer could be graded; `right` of them. `compared`: items with an outcome against the
-    reference; `wins`, `ties`, `losses` of them, in the others both are wrong. `against_reference`: items graded for
-    both. `against_baseline` likewise, None when the baseline's items are not known; then, and when it did not
-    grade half of these items, `baseline` says (right, graded) of its own.
+    Attributes:
+        graded: Items whose answer could be graded.
+        right: Those of them that are right.
+        compared: Items with an outcome against the reference.
+        wins: Those of them that the candidate won; `ties` and `losses` likewise. In the others both are wrong.
+        against_reference: Items graded for both.
+        against_baseline: Likewise; None if the baseline's items are not known.
+        baseline: (right, graded) of the baseline, for when `against_baseline` is None or has less than half of
+            these items.
     """
 
     graded: int = 0
@@ -76,8 +85,11 @@ class Counts:
 
 @dataclass(frozen=True)
 class Judged:
-    """A gate with what it found. `samples`: items it rests on; `more_samples`: how many more would decide it at the
-    same rates, None when it is decided or no number would.
+    """A gate with its verdict.
+
+    Attributes:
+        samples: Items that it rests on.
+        more_samples: How many more would decide it at the same rates; None if it is decided or no number would.
     """
 
     gate: Gate
@@ -89,7 +101,7 @@ class Judged:
 
     @property
     def is_red_flag(self) -> bool:
-        """Whether the estimate itself is on the wrong side of the red flag, sure or not."""
+        """Tell if the estimate itself is on the wrong side of the red flag, sure or not."""
         sign = self.gate.sign
         return self.interval is not None and sign * self.interval.point < sign * self.gate.red_flag
 
@@ -110,10 +122,10 @@ class Judged:
 
 
 def judge(gate: Gate, counts: Counts) -> Judged:
-    """Judges a gate by the 95% interval of its measure.
+    """Judge a gate by the 95% interval of its measure.
 
     `pass`: the estimate is a success, and nothing in the interval is a red flag. `fail`: all of the interval is short
-    of success. `undecided` otherwise, or when there is nothing to measure.
+    of success. `undecided` otherwise, or if there is nothing to measure.
     """
     samples, interval_of = _measured(gate, counts)
     if samples == 0:
@@ -127,18 +139,18 @@ def judge(gate: Gate, counts: Counts) -> Judged:
 
 
 def judge_all(gates: Sequence[Gate], counts: Callable[[str], Counts]) -> list[Judged]:
-    """Judges every gate by the counts of its dataset."""
+    """Judge every gate by the counts of its dataset."""
     return [judge(gate, counts(gate.dataset)) for gate in gates]
 
 
 def overall(judged: Sequence[Judged]) -> Verdict:
-    """Fails with any gate that fails, is else undecided with any that is; passes otherwise, and without gates."""
+    """Return fail if any gate fails, else undecided if any is undecided, else pass, also without gates."""
     verdicts = {one.verdict for one in judged}
     return "fail" if "fail" in verdicts else "undecided" if "undecided" in verdicts else "pass"
 
 
 def _measured(gate: Gate, counts: Counts) -> tuple[int, Callable[[float], Interval]]:
-    """On how many items a measure rests, and its interval if there were so many times as many."""
+    """Return the number of items that a measure rests on, and its interval for a multiple of them."""
     if gate.measure == "accuracy":
         return counts.graded, lambda factor: wilson(counts.right * factor, counts.graded * factor)
     if gate.measure == "gain":
@@ -166,8 +178,9 @@ def _ratio(counts: Counts) -> tuple[int, Callable[[float], Interval]]:
 
 
 def _paired_ratio(pairs: Pairs) -> Interval:
-    """1 + difference / baseline: the baseline's own rate is taken as it was measured. 1 or more when that is 0, since
-    nothing can be lost of nothing.
+    """Return 1 + difference / baseline. The baseline's own rate is taken as it was measured.
+
+    It is 1 if that rate is 0, since nothing can be lost of nothing.
     """
     baseline = (pairs.both + pairs.second) / pairs.count
     if not baseline:
@@ -201,5 +214,5 @@ def _why(gate: Gate, interval: Interval, verdict: Verdict, more: int | None) -> 
 
 
 def _finite(value: float) -> float | None:
-    """JSON knows no infinity."""
+    """Replace infinity by None: JSON has no infinity."""
     return value if value < float("inf") else None

@@ -1,8 +1,8 @@
-"""Greedy completions in batches that are rebuilt as rows end, and that give what each row alone would give.
+"""Generate greedy completions in batches that are rebuilt as rows end; each row gets what it would get alone.
 
-A batch of `generate` goes on until its last row has ended. Here a round ends when half of its rows have; those that
-have not are put together with waiting ones for the next round, and their tokens read in again, which costs little
-beside writing them. Rows are padded on the left under an attention mask, so that neighbours do not matter.
+A batch of `generate` continues until its last row has ended. Here a round ends when half of its rows have. The others
+join waiting rows in the next round, and their tokens are read in again, which costs little beside writing them. Rows
+are padded on the left under an attention mask: neighbours do not matter.
 """
 
 import logging
@@ -22,11 +22,15 @@ _logger = logging.getLogger(__name__)
 
 
 class GenerationState:
-    """What is being written to some prompts, round by round. Put it into the state of a loop, and a resumed run forms
-    the very same batches as the interrupted one would have.
+    """The completions of some prompts so far, round by round.
 
-    `prompts`: token ids of each, without padding. `ends`: ids of tokens that end a completion. `max_new_tokens` counts
-    for each row. `ended`: whether a row is finished; `cut`: whether for want of tokens rather than by an end token.
+    As part of a loop's state it lets a resumed run form the very same batches as the interrupted one would have.
+
+    Args:
+        prompts: Token ids of each, without padding.
+        ends: Ids of tokens that end a completion.
+        max_new_tokens: Tokens of a completion at most.
+        batch_size: Rows at once; halved if memory runs out.
     """
 
     def __init__(
@@ -43,7 +47,9 @@ class GenerationState:
 
     @property
     def waiting(self) -> list[int]:
-        """Rows that have not ended, the longest first: a batch that does not fit into memory is met at once."""
+        """Return the rows that have not ended, the longest first: a batch that does not fit into memory shows at
+        once.
+        """
         rows = (row for row, ended in enumerate(self.ended) if not ended)
         return sorted(rows, key=lambda row: (-len(self.prompts[row]) - len(self.written[row]), row))
 
@@ -55,9 +61,10 @@ class GenerationState:
         return self.ended[row] and not (self.written[row] and self.written[row][-1] in self.ends)
 
     def advance(self, model: Any, pad: int) -> list[int]:
-        """Writes one round; returns the rows that ended in it. The batch is halved when memory runs out.
+        """Write one round; return the rows that ended in it. The batch is halved if memory runs out.
 
-        Raises PhaseError when a single row does not fit.
+        Raises:
+            PhaseError: A single row does not fit.
         """
         began = time.monotonic()
         while True:
@@ -111,10 +118,17 @@ class GenerationState:
 def complete(
     model: Any, tokenizer: Any, prompts: Sequence[str], max_new_tokens: int, batch_size: int
 ) -> Iterator[tuple[int, str]]:
-    """Yields the index of a prompt and its greedy completion, without the end token, as soon as it has ended.
+    """Yield the index of a prompt and its greedy completion, without the end token, as soon as it has ended.
 
-    `prompts` is what users say, before the chat template. Raises PhaseError when a single row does not fit into memory
-    or the tokenizer has no chat template.
+    Args:
+        model: A causal model.
+        tokenizer: Of the model.
+        prompts: Messages of users, before the chat template.
+        max_new_tokens: Tokens of a completion at most.
+        batch_size: Rows at once.
+
+    Raises:
+        PhaseError: A single row does not fit into memory, or the tokenizer has no chat template.
     """
     ids = [prompt_ids(tokenizer, user) for user in prompts]
     writing = GenerationState(ids, end_ids(tokenizer, model.generation_config.eos_token_id), max_new_tokens, batch_size)
@@ -124,29 +138,31 @@ def complete(
 
 
 def prompt_ids(tokenizer: Any, user: str) -> list[int]:
-    """The tokens that a model sees before its answer. The template has its special tokens already."""
+    """Return the tokens that a model sees before its answer. The template has its special tokens already."""
     return list(tokenizer(chat.prompt_text(tokenizer, user), add_special_tokens=False)["input_ids"])
 
 
 def end_ids(tokenizer: Any, configured: int | Sequence[int] | None = None) -> list[int]:
-    """The tokens that end a completion: the chat template's, and those that the tokenizer and the model's configuration
-    call their end, at which models stop that were not trained on the template.
+    """Return the tokens that end a completion: the chat template's, the tokenizer's and those of the model's
+    configuration.
+
+    Models that were not trained on the template stop at the latter.
     """
     return sorted(end_tokens(chat.end_token_id(tokenizer), tokenizer.eos_token_id, configured))
 
 
 def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
-    """The text of a completion, without end token and other special tokens."""
+    """Return the text of a completion, without the end token and other special tokens."""
     return str(tokenizer.decode(tokens, skip_special_tokens=True))
 
 
 def padding_id(tokenizer: Any) -> int:
-    """A token to fill rows up with. Which one does not matter: it is masked."""
+    """Return a token to fill rows up with. It is masked, so any token will do."""
     return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else chat.end_token_id(tokenizer))
 
 
 class _RoundEnds(StoppingCriteria):
-    """Ends each row at its own limit, and all of them when as many as `enough` have ended."""
+    """End each row at its own limit, and all of them when as many as `enough` have ended."""
 
     def __init__(self, width: int, ends: frozenset[int], left: Sequence[int], enough: int) -> None:
         self._width, self._ends, self._left, self._enough = width, sorted(ends), left, enough

@@ -1,4 +1,4 @@
-"""Who did better on each item, and those outcomes counted. Grades decide; a judge is asked only where there is none.
+"""Compare both answers to each item, and count the outcomes. Grades decide; a judge is asked only if there is none.
 
 Two wrong answers are counted on their own and not among the ties: a model that knows nothing would have most of them.
 """
@@ -13,16 +13,21 @@ from lora_retraining.data.tasks import Grade, Task
 from lora_retraining.validation.gates import Counts
 
 Outcome = Literal["win", "tie_both_right", "both_wrong", "tie", "loss", "none"]
-"""`tie` without more is one that a judge gave. `none`: there is no reference, or nobody could decide."""
+"""`tie` is a judge's verdict. `none`: there is no reference, or no decision."""
 Judge = Callable[[Task, str, str], Literal["win", "tie", "loss", "none"]]
-"""What becomes of a completion (first) against the reference's (second)."""
+"""Compares a completion (first) with the reference's (second)."""
 TIES = ("tie_both_right", "tie")
-"""What counts as a tie. Two wrong answers are equally useless, which no gate must take for a success."""
+"""Two wrong answers are no tie: they are equally useless, and no gate must take that for a success."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A task with all that was found. `prompt` is what the model saw; `cut`: it ran into max_new_tokens."""
+    """A task with all results.
+
+    Attributes:
+        prompt: The text that the model saw.
+        cut: The completion ran into max_new_tokens.
+    """
 
     task: Task
     prompt: str
@@ -36,7 +41,7 @@ class Item:
     decided_by: Literal["grades", "judge", ""] = ""
 
     def row(self) -> dict[str, Any]:
-        """As a JSON object of `items.jsonl`."""
+        """Return a JSON object of `items.jsonl`."""
         return {
             "id": self.task.id,
             "dataset": self.task.dataset,
@@ -54,7 +59,7 @@ class Item:
 
 
 def by_grades(candidate: Grade, reference: Grade | None) -> Outcome:
-    """The outcome that the grades decide; `none` where one of them is missing or decides nothing."""
+    """Return the outcome that the grades decide; `none` if one of them is missing or decides nothing."""
     if reference is None or candidate.correct is None or reference.correct is None:
         return "none"
     if candidate.correct == reference.correct:
@@ -63,8 +68,8 @@ def by_grades(candidate: Grade, reference: Grade | None) -> Outcome:
 
 
 def decide(items: Iterable[Item], judge: Judge | None = None) -> list[Item]:
-    """The items with their outcomes. The judge is asked about tasks that nothing objective decides, and no others: not
-    about those whose grading failed either.
+    """Return the items with their outcomes. The judge is asked about open tasks only, not about those whose grading
+    failed.
     """
     decided = []
     for item in items:
@@ -79,12 +84,12 @@ def decide(items: Iterable[Item], judge: Judge | None = None) -> list[Item]:
 
 
 def of_dataset(items: Iterable[Item], dataset: str) -> list[Item]:
-    """The items of a dataset by its name, of a kind (`math`, `code`, `open`), or `all`."""
+    """Return the items of a dataset by its name, of a kind (`math`, `code`, `open`), or `all`."""
     return [item for item in items if dataset in ("all", item.task.kind, item.task.dataset)]
 
 
 def count(items: Sequence[Item], baseline: dict[str, bool] | None = None) -> Counts:
-    """What the gates need to know of some items. `baseline`: whether each id was right, for those it has graded."""
+    """Count some items for the gates. `baseline` says for each graded id if it was right."""
     graded = [item for item in items if item.grade.correct is not None]
     compared = [item for item in items if item.outcome != "none"]
     return Counts(
@@ -104,6 +109,6 @@ def count(items: Sequence[Item], baseline: dict[str, bool] | None = None) -> Cou
 
 
 def pairs(answers: Iterable[tuple[bool | None, bool | None]]) -> Pairs:
-    """How often both were right, only the first, only the second, neither; pairs with a None are left out."""
+    """Count how often both were right, only the first, only the second, neither; pairs with a None are left out."""
     known = [pair for pair in answers if None not in pair]
     return Pairs(*(known.count(kind) for kind in ((True, True), (True, False), (False, True), (False, False))))

@@ -1,4 +1,4 @@
-"""What a model is compared with: another model, a transcript, the right answers; and the results of an earlier run."""
+"""Find the reference of a validation (a model, a transcript, the right answers) and the results of an earlier one."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class Baseline:
-    """What an earlier validation found: whether each item was right, by id, or only how many were by dataset."""
+    """The results of an earlier validation: if each item was right, by id, or only how many were by dataset."""
 
     name: str = "none"
     right: Mapping[str, bool] | None = None
@@ -33,7 +33,13 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Reference:
-    """`answers` are there already, by id; `model` is to answer the other tasks. `missing`: ids that nobody answers."""
+    """The reference of a validation.
+
+    Attributes:
+        answers: The answers that are there already, by id.
+        model: The model that answers the other tasks.
+        missing: Ids of tasks without an answer.
+    """
 
     name: str
     answers: Mapping[str, Answer]
@@ -47,10 +53,17 @@ class Reference:
 def find_reference(
     settings: Settings, tasks: Sequence[Task], prompts: Mapping[str, str], base: Mapping[str, Any], earlier: Baseline
 ) -> Reference:
-    """The reference that the settings name. `prompts`: what the model is shown, by id; `base`: facts of base.json;
-    answers that an earlier validation had from the same reference are taken over.
+    """Find the reference that the settings name.
 
-    Raises PhaseError for a model or transcript that cannot be had, and for a base that preflight has not looked at.
+    Args:
+        settings: With `reference` and `model`.
+        tasks: The tasks to answer.
+        prompts: The text that the model sees, by id.
+        base: The facts of base.json.
+        earlier: An earlier validation; its answers from the same reference are taken over.
+
+    Raises:
+        PhaseError: A model or transcript cannot be had, or preflight has not checked the base.
     """
     chosen = settings.reference
     if chosen == "none":
@@ -59,13 +72,14 @@ def find_reference(
         answers = {task.id: Answer(task.answer, False) for task in tasks if task.answer.strip()}
         return Reference("the right answers", answers, missing=_without(tasks, answers))
     if chosen.endswith(".jsonl"):
-        found = read_transcript(Path(chosen), tasks)
-        if found.missing:
+        transcript = read_transcript(Path(chosen), tasks)
+        if transcript.missing:
             _logger.info(
-                f"{chosen} has no completion of {len(found.missing)} of {len(tasks)} tasks, such as {found.missing[0]}"
+                f"{chosen} has no completion of {len(transcript.missing)} of {len(tasks)} tasks, such as "
+                f"{transcript.missing[0]}"
             )
-        answers = {task: Answer(text, False) for task, text in found.completions.items()}
-        return Reference(Path(chosen).name, answers, missing=found.missing)
+        answers = {task: Answer(text, False) for task, text in transcript.completions.items()}
+        return Reference(Path(chosen).name, answers, missing=transcript.missing)
     model = find_model(settings.model if chosen == "base" else chosen)
     if chosen == "base" and (model.source, model.revision) != (base.get("source"), base.get("revision")):
         raise PhaseError(
@@ -77,7 +91,7 @@ def find_reference(
 
 
 def _taken_over(name: str, settings: Settings, prompts: Mapping[str, str], earlier: Baseline) -> dict[str, Answer]:
-    """The reference's answers that an earlier validation kept, to the very same prompts, of the same length."""
+    """Return the reference's answers of an earlier validation to the very same prompts, of the same length."""
     made = earlier.results
     if made.get("reference") != name or made.get("max_new_tokens") != settings.max_new_tokens:
         return {}
@@ -93,14 +107,14 @@ def _without(tasks: Sequence[Task], answers: Mapping[str, Answer]) -> tuple[str,
 
 
 def baseline_of_phase(name: str, folder: Path) -> Baseline:
-    """The results of an earlier phase, whose outputs are in a folder: item by item."""
+    """Read the results of an earlier phase, whose outputs are in a folder, item by item."""
     items, results = read_items(folder / "items.jsonl"), _read_results(folder / "results.json")
     right = {task: item["grade"]["correct"] for task, item in items.items() if item["grade"]["correct"] is not None}
     return Baseline(f"phase {name}", right, _counts(results), items, results)
 
 
 def baseline_of_file(file: Path) -> Baseline:
-    """Results that somebody kept. Where the items lie beside them, they are compared item by item."""
+    """Read a results.json. If the items lie beside it, they are compared item by item."""
     if file.with_name("items.jsonl").is_file():
         return baseline_of_phase(file.name, file.parent)
     results = _read_results(file)
@@ -108,7 +122,7 @@ def baseline_of_file(file: Path) -> Baseline:
 
 
 def _counts(results: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    return {name: (int(found["right"]), int(found["graded"])) for name, found in results["datasets"].items()}
+    return {name: (int(counts["right"]), int(counts["graded"])) for name, counts in results["datasets"].items()}
 
 
 def _read_results(file: Path) -> dict[str, Any]:
@@ -125,17 +139,20 @@ def _read_results(file: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Transcript:
-    """Completions by the id of their task. `missing`: ids of tasks without one."""
+    """Completions by the id of their task. `missing` are ids of tasks without one."""
 
     completions: dict[str, str]
     missing: tuple[str, ...]
 
 
 def read_transcript(file: Path, tasks: Sequence[Task]) -> Transcript:
-    """What a file says to these tasks. Each line is an object with `completion`, and `id` or `prompt` of its task; rows
-    of other tasks are passed over.
+    """Read the completions of these tasks from a file.
 
-    Raises PhaseError for a file that cannot be read or has none of the tasks, naming every malformed line.
+    Each line is an object with `completion`, and `id` or `prompt` of its task. Rows of other tasks are ignored.
+
+    Raises:
+        PhaseError: The file cannot be read or has none of the tasks, or lines are malformed; the message names
+            them.
     """
     by_id = {task.id: task.id for task in tasks}
     by_prompt = {task.prompt: task.id for task in tasks}
@@ -152,7 +169,7 @@ def read_transcript(file: Path, tasks: Sequence[Task]) -> Transcript:
             completions[task] = row["completion"]
     if wrong:
         more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise PhaseError(f"{file} is no transcript: {'; '.join(wrong[:_SHOWN])}{more}. Mend these lines.")
+        raise PhaseError(f"{file} is no transcript: {'; '.join(wrong[:_SHOWN])}{more}. Fix these lines.")
     if tasks and not completions:
         raise PhaseError(
             f"{file} holds none of the {len(tasks)} tasks, by id or prompt; the first is {tasks[0].id!r}. Take the "
@@ -162,7 +179,7 @@ def read_transcript(file: Path, tasks: Sequence[Task]) -> Transcript:
 
 
 def read_items(file: Path) -> dict[str, dict[str, Any]]:
-    """The items that a validation kept (`items.jsonl`), by id. Raises PhaseError for a file that holds none."""
+    """Read the items of a validation (`items.jsonl`), by id. Raise PhaseError for a file that holds something else."""
     items = {}
     for number, row in _rows(file):
         if not isinstance(row, dict) or not _is_item(row):
@@ -178,7 +195,7 @@ def _is_item(row: Mapping[str, Any]) -> bool:
 
 
 def _rows(file: Path) -> list[tuple[int, Any]]:
-    """Line numbers from 1 with what they hold; None for a line that is no JSON."""
+    """Return line numbers from 1 with their content; None for a line that is no JSON."""
     try:
         lines = file.read_text(encoding="utf-8").split("\n")  # Other ends of lines may stand in a text as they are.
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""What a validation came to: as data, as metrics, and as text for the run's page."""
+"""Report the results of a validation: as data, as metrics, and as text for the run's page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -17,7 +17,7 @@ VERDICT_METRIC: Mapping[Verdict, float] = {"pass": 1.0, "undecided": 0.5, "fail"
 
 
 def judge_items(items: Sequence[Item], gates: Sequence[Gate], baseline: Baseline) -> list[Judged]:
-    """Judges every gate by the items of its dataset; those against a baseline only where there is one."""
+    """Judge every gate by the items of its dataset; those against a baseline only if there is one."""
     right = None if baseline.right is None else dict(baseline.right)
 
     def counts(dataset: str) -> Counts:
@@ -28,7 +28,7 @@ def judge_items(items: Sequence[Item], gates: Sequence[Gate], baseline: Baseline
 
 
 def by_dataset(items: Sequence[Item]) -> dict[str, dict[str, Any]]:
-    """What was found on all, on each kind and on each test set, with 95% intervals."""
+    """Return the results on all items, on each kind and on each test set, with 95% intervals."""
     names = ["all", *sorted({item.task.kind for item in items}), *sorted({item.task.dataset for item in items})]
     return {name: _found(of_dataset(items, name)) for name in dict.fromkeys(names)}
 
@@ -56,8 +56,9 @@ def _found(items: Sequence[Item]) -> dict[str, Any]:
 
 
 def table(items: Sequence[Item]) -> dict[str, list[Any]]:
-    """The items by column, as `mlflow.log_table` takes them; nested values as columns of their own, long texts as their
-    beginning: the page loads all of it. The whole texts are in items.jsonl.
+    """Return the items by column, as `mlflow.log_table` takes them, nested values as columns of their own.
+
+    Long texts are shortened, since the page loads all of it. The whole texts are in items.jsonl.
     """
     rows = [{**item.row(), "answer": item.task.answer} for item in items]
     for row in rows:
@@ -70,37 +71,37 @@ def table(items: Sequence[Item]) -> dict[str, list[Any]]:
 
 
 def shortened(value: Any) -> Any:
-    """A text's first characters, and how many more there are; any other value as it is."""
+    """Return a text's first characters and the number of the others; any other value unchanged."""
     if not isinstance(value, str) or len(value) <= _SHOWN:
         return value
     return f"{value[:_SHOWN]} ... ({len(value) - _SHOWN:,} more characters)"
 
 
-def metrics(found: Mapping[str, Mapping[str, Any]], judged: Sequence[Judged]) -> dict[str, float]:
-    """Shares, not per cent. `accuracy` is on all tasks; `math_...`, `code_...` on those of a kind."""
+def metrics(result: Mapping[str, Mapping[str, Any]], judged: Sequence[Judged]) -> dict[str, float]:
+    """Return shares, not per cent. `accuracy` is on all tasks; `math_...`, `code_...` on those of a kind."""
     logged = {
         "validation_verdict": VERDICT_METRIC[overall(judged)],
         "red_flags": sum(one.is_red_flag for one in judged),
     }
     for name in ("all", "math", "code", "open"):
-        if name in found:
-            logged |= _metrics_of(found[name], "" if name == "all" else f"{name}_")
-    logged["completions_cut"] = found["all"]["cut"] / max(1, found["all"]["tasks"])
+        if name in result:
+            logged |= _metrics_of(result[name], "" if name == "all" else f"{name}_")
+    logged["completions_cut"] = result["all"]["cut"] / max(1, result["all"]["tasks"])
     return logged
 
 
-def _metrics_of(found: Mapping[str, Any], prefix: str) -> dict[str, float]:
+def _metrics_of(result: Mapping[str, Any], prefix: str) -> dict[str, float]:
     logged: dict[str, float] = {}
-    if found["graded"]:
-        logged |= _interval(f"{prefix}accuracy", found["accuracy"])
-    if found["gain"]:
-        logged |= _interval(f"{prefix}accuracy_gain", found["gain"])
-    if compared := found["compared"]:
+    if result["graded"]:
+        logged |= _interval(f"{prefix}accuracy", result["accuracy"])
+    if result["gain"]:
+        logged |= _interval(f"{prefix}accuracy_gain", result["gain"])
+    if compared := result["compared"]:
         logged |= {
-            f"{prefix}wins": found["wins"] / compared,
-            f"{prefix}ties": (found["ties_both_right"] + found["ties_by_judge"]) / compared,
-            f"{prefix}both_wrong": found["both_wrong"] / compared,
-            f"{prefix}losses": found["losses"] / compared,
+            f"{prefix}wins": result["wins"] / compared,
+            f"{prefix}ties": (result["ties_both_right"] + result["ties_by_judge"]) / compared,
+            f"{prefix}both_wrong": result["both_wrong"] / compared,
+            f"{prefix}losses": result["losses"] / compared,
         }
     return logged
 
@@ -110,11 +111,11 @@ def _interval(name: str, interval: Mapping[str, float]) -> dict[str, float]:
 
 
 def description(results: Mapping[str, Any], judged: Sequence[Judged], resembled: Sequence[FailureSignature]) -> str:
-    """The verdict, every gate with its interval, the outcomes, and what a bad result resembles."""
+    """Describe the verdict, every gate with its interval, the outcomes and the failure signatures, as Markdown."""
     parts = [f"**Verdict: {results['verdict']}.** {_sentence(results['verdict'], judged)}"]
     if judged:
         lines = [
-            "| gate | success | red flag | found | 95% interval | samples | verdict |",
+            "| gate | success | red flag | value | 95% interval | samples | verdict |",
             "|---|---|---|---|---|---|---|",
         ]
         parts.append("\n".join([*lines, *map(_gate_row, judged)]))
@@ -122,8 +123,8 @@ def description(results: Mapping[str, Any], judged: Sequence[Judged], resembled:
     if missing := results["missing_reference"]:
         parts.append(f"The reference has no answer to {len(missing)} tasks: {plain(', '.join(missing[:10]))}.")
     if resembled:
-        found = [f"- {'**' if one.resembles else ''}{one.name}: " + _resembled(one) for one in resembled]
-        parts.append("What it resembles:\n\n" + "\n".join(found))
+        result = [f"- {'**' if one.resembles else ''}{one.name}: " + _resembled(one) for one in resembled]
+        parts.append("What it resembles:\n\n" + "\n".join(result))
     return "\n\n".join(parts)
 
 
@@ -136,7 +137,7 @@ def _sentence(verdict: str, judged: Sequence[Judged]) -> str:
 
 def _gate_row(one: Judged) -> str:
     interval = one.interval
-    found, limits = (
+    value, limits = (
         ("-", "-") if interval is None else (f"{interval.point:.1%}", f"{interval.low:.1%} to {interval.high:.1%}")
     )
     better = "at most" if one.gate.sign < 0 else "at least"
@@ -144,7 +145,7 @@ def _gate_row(one: Judged) -> str:
     more = f", {one.more_samples:,} more samples would decide" if one.more_samples else ""
     flag = " (red flag)" if one.is_red_flag else ""
     return (
-        f"| {plain(one.gate.name)} | {better} {one.gate.success:.1%} | {worse} {one.gate.red_flag:.1%} | {found}{flag} "
+        f"| {plain(one.gate.name)} | {better} {one.gate.success:.1%} | {worse} {one.gate.red_flag:.1%} | {value}{flag} "
         f"| {limits} | {one.samples} | {one.verdict}{more} |"
     )
 
@@ -155,12 +156,12 @@ def _outcomes(results: Mapping[str, Any]) -> str:
         "| tasks | number | right | 95% interval | wins | ties, both right | ties, judged | losses | both wrong |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, found in results["datasets"].items():
-        accuracy = found["accuracy"]
+    for name, result in results["datasets"].items():
+        accuracy = result["accuracy"]
         lines.append(
-            f"| {plain(name)} | {found['tasks']} | {found['right']} of {found['graded']} | {accuracy['low']:.1%} to "
-            f"{accuracy['high']:.1%} | {found['wins']} | {found['ties_both_right']} | {found['ties_by_judge']} "
-            f"| {found['losses']} | {found['both_wrong']} |"
+            f"| {plain(name)} | {result['tasks']} | {result['right']} of {result['graded']} | {accuracy['low']:.1%} to "
+            f"{accuracy['high']:.1%} | {result['wins']} | {result['ties_both_right']} | {result['ties_by_judge']} "
+            f"| {result['losses']} | {result['both_wrong']} |"
         )
     judged = results["datasets"]["all"]["judged"]
     return "\n".join(lines) + (f"\n\nA judge decided {judged} of these, where nothing objective did." if judged else "")

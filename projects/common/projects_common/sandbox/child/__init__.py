@@ -1,1 +1,1 @@
-"""What runs in the confined child process. Standard library only: the child sees nothing else."""
+"""Confine a child process and run code in it. Standard library only: the child sees nothing else."""

@@ -1,5 +1,5 @@
-"""Where the kernel confines nothing: an audit hook that refuses from within Python. Weaker: code that sets out to
-get round it can, so it is a guard against accidents.
+"""Refuse system access from within Python, where the kernel confines nothing: an audit hook. It is weaker than the
+kernel, since code made for it can get round it: a guard against accidents.
 """
 
 import _posixsubprocess
@@ -17,7 +17,7 @@ _CHANGED = {"os.remove": 1, "os.rename": 2, "os.rmdir": 1, "os.truncate": 1, "os
 
 
 def confine(readable: Sequence[str], writable: Sequence[str], processes: bool, files: bool) -> str:
-    """Refuses new processes and sockets, and files other than these, from now on, by PermissionError."""
+    """Refuse new processes and sockets, and files other than these, from now on, by PermissionError."""
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if (processes and _reaches_out(event, arguments)) or (files and _touches(event, arguments, readable, writable)):
@@ -42,7 +42,7 @@ def _reaches_out(event: str, arguments: tuple[Any, ...]) -> bool:
 
 
 def _touches(event: str, arguments: tuple[Any, ...], readable: Sequence[str], writable: Sequence[str]) -> bool:
-    """Whether the event reads or changes a file that it may not."""
+    """Tell if the event reads or changes a file that it may not."""
     if event == "open":
         path, mode, flags = arguments
         changes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC

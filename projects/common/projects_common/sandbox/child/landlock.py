@@ -1,4 +1,4 @@
-"""Landlock: which files a process can open, enforced by the kernel.
+"""Restrict the files that a process can open, by the kernel (Landlock).
 
 Source: Linux, Documentation/userspace-api/landlock.rst. The three system calls have one number on all architectures.
 """
@@ -19,14 +19,15 @@ _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
 
 
 def _handled(abi: int) -> int:
-    """The rights on files that a kernel of this ABI knows."""
+    """Return the rights on files that a kernel of this ABI knows."""
     later = ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEVICE))
     return _FIRST | sum(right for since, right in later if abi >= since)
 
 
 def confine(readable: Iterable[str], writable: Iterable[str]) -> str:
-    """Leaves this process only `readable` to read and `writable` to write; from ABI 4 no TCP, from ABI 6 no signals
-    to others and no abstract sockets either. Returns "" where the kernel does not offer it.
+    """Allow this process only `readable` to read and `writable` to write; return "" if the kernel does not offer it.
+
+    From ABI 4 it allows no TCP, from ABI 6 no signals to others and no abstract sockets either.
     """
     if sys.platform != "linux":
         return ""

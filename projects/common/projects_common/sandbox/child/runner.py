@@ -1,8 +1,8 @@
-"""The confined child: shuts itself in, runs the solution, then its tests, and says whether they were passed.
+"""Confine this process, run the solution, then its tests, and report if they passed.
 
-The verdict counts only with the token, which reaches this process on its standard input and is written after the last
-test to a descriptor that the solution was not told: leaving early or printing "passed" is no way to pass. What one
-process cannot prevent is code made to deceive it: that searches the interpreter's frames and objects for the token,
+The verdict counts only with the token. The token reaches this process on its standard input, and is written after the
+last test to a descriptor that the solution does not know: leaving early or printing "passed" is no way to pass. One
+process cannot prevent code made to deceive it, which searches the interpreter's frames and objects for the token,
 replaces functions of this module, or returns objects that call themselves equal to everything.
 """
 
@@ -50,7 +50,7 @@ def _end_with_the_parent(parent: int) -> None:
 
 
 def _hide_descriptors(report: int, descriptor: int) -> int:
-    """Nothing left to read, and the report at a number that was drawn for this child alone."""
+    """Leave nothing to read, and move the report to a number that was drawn for this child alone."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
@@ -63,7 +63,7 @@ def _hide_descriptors(report: int, descriptor: int) -> int:
 
 
 def _confine(request: Mapping[str, Any]) -> list[str]:
-    """Limits first, then files, then system calls; returns what holds."""
+    """Set limits first, then restrict files, then system calls; return the restrictions that hold."""
     readable, writable = request["readable"], [request["scratch"]]
     os.chdir(request["scratch"])
     limits = {
@@ -85,7 +85,7 @@ def _confine(request: Mapping[str, Any]) -> list[str]:
 
 
 def _run(source: str, tests: str, entry_point: str) -> tuple[str, str]:
-    """Runs both; returns (status, message) for whatever came of it."""
+    """Run both; return (status, message)."""
     before = dict(vars(builtins))
     execute, compiled, verdict = exec, compile, _verdict  # as they are before the solution can put others there
     if "random" in source + tests:
@@ -122,7 +122,7 @@ def _verdict(error: BaseException, tests: str) -> tuple[str, str]:
 
 
 def _line_of_tests(error: BaseException, tests: str) -> str:
-    """The line of the tests that was being run."""
+    """Return the line of the tests that was running."""
     lines, trace = tests.splitlines(), error.__traceback__
     found = ""
     while trace is not None:

@@ -1,4 +1,4 @@
-"""A seccomp filter for Python code that computes: what is not on the list does not reach the kernel.
+"""Restrict the system calls of a process to those of Python code that computes (seccomp).
 
 Sources: Linux, Documentation/userspace-api/seccomp_filter.rst; numbers from asm/unistd_64.h and asm-generic/unistd.h.
 """
@@ -68,7 +68,7 @@ _FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
 
 
 def _conditional(pid: int) -> list[tuple[tuple[int | None, int | None], list[list[Condition]]]]:
-    """System calls allowed when all conditions of one list hold, else refused with EPERM."""
+    """Return system calls that are allowed if all conditions of one list hold, else refused with EPERM."""
     everything = 0xFFFFFFFF
     return [
         (_CLONE, [[(0, _THREAD, _THREAD)]]),
@@ -91,7 +91,7 @@ def _instruction(code: int, k: int, jump_true: int = 0, jump_false: int = 0) -> 
 
 
 def _alternative(conditions: list[Condition]) -> list[bytes]:
-    """Returns ALLOW when every condition holds, else goes on behind itself."""
+    """Return ALLOW if every condition holds, else continue behind itself."""
     code: list[bytes] = []
     left = 3 * len(conditions) + 1
     for word, mask, value in conditions:
@@ -102,7 +102,7 @@ def _alternative(conditions: list[Condition]) -> list[bytes]:
 
 
 def program(column: int, architecture: int, pid: int) -> bytes:
-    """The filter as BPF, for one architecture (its column in the tables and its AUDIT_ARCH) and one process."""
+    """Return the filter as BPF, for one architecture (its column in the tables and its AUDIT_ARCH) and one process."""
     code = [
         _instruction(_LOAD, _ARCHITECTURE),
         _instruction(_EQUAL, architecture, 1, 0),
@@ -129,7 +129,7 @@ class _Program(ctypes.Structure):
 
 
 def confine() -> str:
-    """Installs the filter in this process for good. Returns "" where the kernel does not offer it."""
+    """Install the filter in this process for good. Return "" if the kernel does not offer it."""
     found = _ARCHITECTURES.get(platform.machine())
     if sys.platform != "linux" or found is None or ctypes.sizeof(ctypes.c_void_p) != 8:
         return ""
