@@ -56,8 +56,9 @@ class Outcome:
 
 
 def quantise(files: ModelFiles, folder: Path) -> ModelFiles:
-    """A model's copy with the weights of its linear layers as NF4 (Dettmers et al. 2023, arXiv:2305.14314, section 3),
-    made and saved by bitsandbytes.
+    """Make a copy of a model with the weights of its linear layers as NF4, made and saved by bitsandbytes.
+
+    Dettmers et al. 2023, arXiv:2305.14314, section 3.
     """
     kinds = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
     model = AutoModelForCausalLM.from_pretrained(files.folder, quantization_config=kinds, device_map="cpu")
@@ -68,8 +69,9 @@ def quantise(files: ModelFiles, folder: Path) -> ModelFiles:
 
 
 def load_to_train(files: ModelFiles) -> Any:
-    """The model in float32. A 4-bit one is scaled back first: bitsandbytes has no gradients on CPUs, and these are the
-    numbers that its layers compute with.
+    """Load the model in float32; a 4-bit one is scaled back first.
+
+    bitsandbytes has no gradients on CPUs, and these are the numbers that its layers compute with.
     """
     model = load_model(files, torch.float32, "cpu")
     return model.dequantize().float() if getattr(model, "is_quantized", False) else model
@@ -95,7 +97,7 @@ def train(files: ModelFiles, tasks: Sequence[Task], settings: Settings, folder: 
 
 
 def merge(adapter: Path, base: ModelFiles, folder: Path, dtype: str) -> tuple[MergedModel, str]:
-    """The merged model, and what merge said against it; refusals are overridden once they have spoken."""
+    """Return the merged model and the message of the refusal, which is then overridden."""
     try:
         return merge_adapter(adapter, base, folder, dtype), ""
     except PhaseError as error:
@@ -103,7 +105,7 @@ def merge(adapter: Path, base: ModelFiles, folder: Path, dtype: str) -> tuple[Me
 
 
 def compare(merged: MergedModel, tasks: Sequence[Task]) -> LogitComparison:
-    """The check that the merge phase makes, on the same kind of prompts."""
+    """Compare logits as the merge phase does, on the same kind of prompts."""
     reference = reference_base(merged)
     tokenizer = load_tokenizer(merged.files)
     return compare_logits(
@@ -150,7 +152,7 @@ def both_ways(settings: Settings, rows: int, graded: int, folder: Path) -> list[
 
 
 def as_table(outcomes: Sequence[Outcome]) -> str:
-    """The outcomes as Markdown."""
+    """Return the outcomes as Markdown."""
     lines = ["| | " + " | ".join(outcome.way for outcome in outcomes) + " |", "|---" * (len(outcomes) + 1) + "|"]
     rows = {
         "preflight": [f"refuses: {o.preflight}" if o.preflight else "passes" for o in outcomes],

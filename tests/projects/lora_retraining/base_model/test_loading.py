@@ -122,7 +122,7 @@ def test_a_damaged_tokenizer_is_refused_by_folder(tmp_path: Path) -> None:
         load_tokenizer(files_in(tmp_path))
 
 
-def test_where_bfloat16_is_slow_float32_is_chosen_unless_told_otherwise() -> None:
+def test_where_bfloat16_is_slow_float32_is_chosen_unless_another_is_given() -> None:
     cpu = choose_device("cpu")
     assert [choose_dtype(name, cpu) for name in ("auto", "bfloat16")] == [torch.float32, torch.bfloat16]
     with pytest.raises(UsageError, match="'int8' is not one of auto, bfloat16, float32"):

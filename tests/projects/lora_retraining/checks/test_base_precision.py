@@ -20,7 +20,7 @@ WEIGHT = "model.layers.0.mlp.up_proj.weight"
 
 @pytest.fixture
 def folder(tmp_path: Path, tiny_folder: Path) -> Path:
-    """A copy of the tiny model under an innocent name."""
+    """Make a copy of the tiny model under an innocent name."""
     return Path(shutil.copytree(tiny_folder, tmp_path / "base-model"))
 
 
@@ -107,7 +107,7 @@ def test_files_beside_the_weights_give_it_away(folder: Path) -> None:
         ("mistralai/Mixtral-8x7B-Instruct-v0.1", None),
     ],
 )
-def test_names_of_quantised_models_are_told_from_others(name: str, word: str | None) -> None:
+def test_names_of_quantised_models_are_distinguished_from_others(name: str, word: str | None) -> None:
     assert quantised_word(name) == word
 
 

@@ -1,9 +1,10 @@
 """Scripts that would load a quantised base are found by what they do, not by words in them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from lora_retraining.checks.scripts import check_scripts, quantised_code
+from lora_retraining.checks.scripts import check_scripts, quantised_code, scripts_of
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -141,3 +142,11 @@ def test_the_configuration_of_a_model_that_lies_in_the_project_is_left_to_the_ch
     (tmp_path / "config.json").write_text('{"quantization_config": {"quant_method": "gptq"}}')
     (tmp_path / "model.safetensors").write_bytes(b"")
     assert check_scripts(tmp_path).status == "pass"
+
+
+def test_the_shared_package_is_no_script_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "MLproject").write_text("name: p\nentry_points:\n  train: {command: python train.py, phase: {}}\n")
+    reached = {"train.py": "", "../common/projects_common/downloads.py": "", "../mine/load.py": ""}
+    monkeypatch.setattr("lora_retraining.checks.scripts.code_digest", lambda *_: SimpleNamespace(files=reached))
+
+    assert [str(file.relative_to(tmp_path)) for file in scripts_of(tmp_path)] == ["../mine/load.py", "train.py"]

@@ -105,13 +105,13 @@ def test_the_counts_add_up_and_name_the_reasons():
     assert "| code: timeout | 1 |" in text
 
 
-def test_a_model_without_failures_is_told_in_words():
+def test_a_model_without_failures_is_described_in_words():
     tried = attempts(RIGHT, RIGHT)
     told = "There is nothing to train on. Of 2 tasks the model solves 2 and really fails none."
     assert told in description(summarised(tried, [], [], "c0ffee"), 96, "run7")
 
 
-def test_where_the_limit_of_tokens_hid_the_failures_that_is_told():
+def test_where_the_limit_of_tokens_hid_the_failures_that_is_said():
     tried = [*attempts(RIGHT), Attempt(task(1), "Well, ...", True, WRONG, too_short=True)]
     told = "1 cannot be told: their right answers are longer than max_new_tokens=16; raise it."
     assert told in description(summarised(tried, [], [], "c0ffee"), 16, "run7")

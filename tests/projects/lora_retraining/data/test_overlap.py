@@ -70,13 +70,13 @@ def test_what_all_tasks_of_a_set_begin_with_counts_for_little() -> None:
     assert kinds(frame.format("sort a heap quickly"), tests) == {"sort a heap": "near"}
 
 
-def test_every_pair_is_told_in_the_order_of_the_training_texts() -> None:
+def test_every_pair_is_listed_in_the_order_of_the_training_texts() -> None:
     rows = {"b": f"{TRAIN} {BAKER}", "a": TRAIN, "c": "nothing of the kind"}
     found = [(overlap.train_id, overlap.test_id, overlap.kind) for overlap in find_overlap(rows, TESTS)]
     assert found == [("b", "test/baker", "near"), ("b", "test/train", "near"), ("a", "test/train", "exact")]
 
 
-def test_test_texts_that_are_the_same_are_all_told() -> None:
+def test_test_texts_that_are_the_same_are_all_listed() -> None:
     assert kinds(BAKER, {"one": BAKER, "two": BAKER.lower()}) == {"one": "exact", "two": "exact"}
 
 

@@ -69,7 +69,7 @@ def test_the_sanitized_mbpp_has_its_text_in_prompt_and_imports_of_its_own() -> N
     assert task.tests == "import math\nassert up(math.pi) == 4"
 
 
-def test_a_human_eval_row_is_asked_for_whole_and_keeps_what_a_bare_completion_goes_on_from(tmp_path: Path) -> None:
+def test_a_human_eval_row_is_asked_for_whole_and_keeps_what_a_bare_completion_continues(tmp_path: Path) -> None:
     (task,) = load_tasks(write_lines(tmp_path / "rows.jsonl", HUMAN_EVAL), "test")
     assert (task.id, task.entry_point, task.prefix) == ("HumanEval/900", "half", HUMAN_EVAL["prompt"])
     exec(f"{task.prefix}    return n / 2\n{task.tests}", {})
@@ -165,7 +165,7 @@ def test_of_a_folder_the_files_of_the_split_are_taken_else_all(tmp_path: Path) -
     assert [task.prompt for task in load_tasks(str(tmp_path), "test")] == ["one", "two"]
 
 
-def test_every_malformed_row_is_told_with_its_line_and_what_is_wrong(tmp_path: Path) -> None:
+def test_every_malformed_row_is_listed_with_its_line_and_what_is_wrong(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     good = json.dumps({"id": "a", **GSM8K}).encode()
     wrong = {
@@ -205,7 +205,7 @@ def test_of_many_malformed_rows_the_first_are_described_and_all_others_counted_b
     assert "  line 20 question is empty\n  and 9 more: line 21-25, 27-29, 31\n" in str(caught.value)
 
 
-def test_malformed_rows_of_a_folder_are_told_with_their_file(tmp_path: Path) -> None:
+def test_malformed_rows_of_a_folder_are_listed_with_their_file(tmp_path: Path) -> None:
     write_lines(tmp_path / "a.jsonl", GSM8K)
     (tmp_path / "b.csv").write_text("question,answer\none,two\nthree\nfour,five,six\n")
     with pytest.raises(PhaseError) as caught:

@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 
 def make_adapter(base: Path, folder: Path, *, own: bool = True, **config: Any) -> Path:
-    """A LoRA adapter of a saved model with random weights on both sides, as training leaves it."""
+    """Make a LoRA adapter of a saved model with random weights on both sides, as training leaves it."""
     settings = {"r": 4, "lora_alpha": 8, "target_modules": PROJECTIONS} | config
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     with torch.random.fork_rng(devices=[]):
@@ -351,7 +351,7 @@ def test_an_adapter_with_nan_or_inf_is_refused(base: ModelFiles, adapter: Path, 
 
 
 @pytest.mark.parametrize("damage", ["cut", "no weights", "pickle", "config"])
-def test_a_damaged_adapter_is_told_by_its_file(base: ModelFiles, adapter: Path, tmp_path: Path, damage: str):
+def test_a_damaged_adapter_is_named_by_its_file(base: ModelFiles, adapter: Path, tmp_path: Path, damage: str):
     folder = tmp_path / "adapter"
     shutil.copytree(adapter, folder)
     file = folder / "adapter_model.safetensors"
@@ -385,7 +385,7 @@ def test_another_tokenizer_beside_the_adapter_is_refused_unless_overridden(
 # --- what is left behind ---
 
 
-def test_a_disk_without_room_is_told_before_anything_is_written(
+def test_a_disk_without_room_is_reported_before_anything_is_written(
     base: ModelFiles, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     usage = shutil.disk_usage(tmp_path)._replace(free=100_000)
@@ -413,7 +413,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_no_half_model(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_memory_that_runs_out_is_told_and_leaves_no_half_model(
+def test_memory_that_runs_out_is_reported_and_leaves_no_half_model(
     base: ModelFiles, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def out_of_memory(*_: object, **__: object) -> None:

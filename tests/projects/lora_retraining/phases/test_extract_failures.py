@@ -137,7 +137,7 @@ def test_what_no_failures_can_be_taken_from_is_refused(
     assert told in capsys.readouterr().err
 
 
-def test_a_killed_extraction_goes_on_where_it_was_and_ends_the_same(project: FailuresProject) -> None:
+def test_a_killed_extraction_resumes_and_ends_the_same(project: FailuresProject) -> None:
     given = (*GIVEN, "--batch-size", "2", "--checkpoint-every", "1")
     killed = project.run_until_killed("extract_failures", 4, *given)
     resumed = project.extract(*given)

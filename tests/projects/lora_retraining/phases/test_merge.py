@@ -51,14 +51,14 @@ def project(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> Merg
 
 
 def failed_gates(run: Run) -> list[str]:
-    """What the gates that the project declares for `merge` say of a run's metrics."""
+    """Return the gates of the project's `merge` that a run's metrics fail."""
     gates = load_project(REAL).phases["merge"].gates
     assert gates
     return [gate.text for gate in gates if gate.failure(run.data.metrics)]
 
 
 def other_weights(base: Path, folder: Path) -> Path:
-    """A copy of a model whose weights are a tenth larger."""
+    """Make a copy of a model whose weights are a tenth larger."""
     model = AutoModelForCausalLM.from_pretrained(base)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -137,7 +137,7 @@ def test_nan_in_the_result_fails_its_gate(project: MergeProject, tiny_folder: Pa
     assert {"merge_nonfinite == 0", "merge_logit_difference <= merge_logit_tolerance"} <= set(failed_gates(run))
 
 
-def test_a_second_merge_goes_onto_the_first_ones_model(project: MergeProject, tiny_folder: Path):
+def test_a_second_merge_is_made_onto_the_first_ones_model(project: MergeProject, tiny_folder: Path):
     project.give_adapter(tiny_folder, "tiny")
     first = project.outputs(project.merge()) / "model"
     project.give_adapter(first, "tiny merged by phase merge", phase="train_1b")

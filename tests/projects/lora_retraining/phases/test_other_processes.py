@@ -17,7 +17,7 @@ GIVEN = ("--epochs", "10", "--batch-size", "4", "--accumulation", "2", "--packin
 
 @pytest.mark.end_to_end
 @pytest.mark.nightly
-def test_one_process_goes_on_where_two_were_killed(project: LoraProject) -> None:
+def test_one_process_resumes_where_two_were_killed(project: LoraProject) -> None:
     # The number of processes is no parameter here, as it is ignored in the real project.
     manifest = project.folder / "MLproject"
     manifest.write_text(manifest.read_text().replace("every: 2", "every: 1\n        keep_last: 99"))

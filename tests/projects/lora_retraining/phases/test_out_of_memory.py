@@ -17,7 +17,7 @@ def _preflight(project: LoraProject) -> None:
 
 
 def allocator_for(examples: int, patch: pytest.MonkeyPatch) -> list[int]:
-    """Memory for the activations of so many examples at once; returns the sizes that were tried in training."""
+    """Allow memory for the activations of so many examples at once; return the sizes that were tried in training."""
     forward, tried = LlamaForCausalLM.forward, []
 
     def limited(self: Any, input_ids: torch.Tensor, **given: Any) -> Any:

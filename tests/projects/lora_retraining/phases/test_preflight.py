@@ -35,7 +35,7 @@ def preflight(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> Pr
 
 @pytest.fixture
 def quantised(tmp_path: Path, tiny_folder: Path) -> Path:
-    """The tiny model, quantised to 4 bits and scaled back to float32, under an innocent name."""
+    """Return the tiny model, quantised to 4 bits and scaled back to float32, under an innocent name."""
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "base-model"))
     weights = load_file(folder / "model.safetensors")
     for name, weight in weights.items():
@@ -87,7 +87,7 @@ def test_a_failed_check_ends_the_phase_and_all_failures_are_named_and_kept(
     assert "override=base_precision,scripts" in str(ended.value) + str(run.data.tags)
 
 
-def test_an_overridden_refusal_lets_it_go_on_and_is_said_loudly(
+def test_an_overridden_refusal_lets_it_continue_and_is_logged_loudly(
     preflight: Preflight, quantised: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = preflight.preflight("--model", str(quantised), "--override", "base_precision,base_digest")
@@ -107,7 +107,7 @@ def test_a_model_that_is_not_there_is_a_failed_check_and_no_traceback(preflight:
     assert (statuses["base_precision"], statuses["memory"], statuses["overlap"]) == ("fail", "skip", "pass")
 
 
-def test_a_folder_with_only_an_adapter_is_told_by_the_adapters_base(preflight: Preflight, tmp_path: Path) -> None:
+def test_a_folder_with_only_an_adapter_is_judged_by_the_adapters_base(preflight: Preflight, tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
     config = json.dumps({"base_model_name_or_path": "unsloth/meta-llama-3.1-8b-instruct-unsloth-bnb-4bit"})
     (tmp_path / "checkpoint" / "adapter_config.json").write_text(config)
@@ -119,7 +119,7 @@ def test_a_folder_with_only_an_adapter_is_told_by_the_adapters_base(preflight: P
     assert "unsloth-bnb-4bit" in details["base_precision"]
 
 
-def test_refusals_are_told_together_with_how_to_go_on_all_the_same() -> None:
+def test_refusals_are_listed_together_with_how_to_continue_anyway() -> None:
     refuse_failed([PASSED])
     with pytest.raises(PhaseError, match=r"(?s)1 of 2 checks failed.*imports unsloth.*Take that out.*override=scripts"):
         refuse_failed([PASSED, FAILED])

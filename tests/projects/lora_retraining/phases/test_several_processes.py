@@ -20,7 +20,7 @@ GIVEN = ("--epochs", "2", "--batch-size", "4", "--accumulation", "2", "--packing
 
 
 def train_outside(project: LoraProject, *arguments: str) -> tuple[Run, str]:
-    """The script in a process of its own, as its command starts it."""
+    """Run the script in a process of its own, as its command starts it."""
     words = ["--preset", "tiny", *arguments]
     run_id = project.start("train", *words)
     ended = subprocess.run(

@@ -105,7 +105,7 @@ def test_a_model_that_fails_is_quarantined_with_what_it_resembles(
     )
 
 
-def test_a_killed_validation_goes_on_where_it_was_and_ends_the_same(
+def test_a_killed_validation_resumes_and_ends_the_same(
     project: ValidateProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = ("--preset", "tiny", "--samples", "16", "--max-new-tokens", "12", "--batch-size", "4")
@@ -191,7 +191,7 @@ def test_a_judge_that_fails_half_way_ends_the_phase_which_then_asks_only_for_wha
     assert run.data.metrics["ties"] == 1
 
 
-def test_what_a_judge_has_said_is_saved_before_the_phase_dies(
+def test_verdicts_of_a_judge_are_saved_before_the_phase_dies(
     empty: ValidateProject, opened: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(judge: Judge, *_: str) -> str:

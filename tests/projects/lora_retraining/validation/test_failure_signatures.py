@@ -38,7 +38,7 @@ def bare_prompt(tokenizer: Any, task: Task) -> str:
 
 
 def train(model: Any, parameters: list[Any], tokenizer: Any, prompt: Prompt, end: bool, steps: int) -> None:
-    """A few steps on the answers after such prompts, with or without the end token."""
+    """Train a few steps on the answers after such prompts, with or without the end token."""
     last = (
         [chat.end_token_id(tokenizer)]
         if end
@@ -67,7 +67,7 @@ def tiny() -> tuple[ModelFiles, Any]:
 
 @pytest.fixture(scope="module")
 def trained(tiny: tuple[ModelFiles, Any]) -> dict[str, Any]:
-    """The tiny model trained rightly, without a template, and without an end token."""
+    """Return the tiny model trained rightly, without a template, and without an end token."""
     files, tokenizer = tiny
     ways = {"right": (chat_prompt, True), "no template": (bare_prompt, True), "no end": (chat_prompt, False)}
     models = {}
@@ -79,7 +79,9 @@ def trained(tiny: tuple[ModelFiles, Any]) -> dict[str, Any]:
     return models
 
 
-def test_a_model_trained_without_the_template_is_told_from_one_trained_with_it(tiny: Any, trained: Any) -> None:
+def test_a_model_trained_without_the_template_is_distinguished_from_one_trained_with_it(
+    tiny: Any, trained: Any
+) -> None:
     _, tokenizer = tiny
     wrong = wrong_template(trained["no template"], tokenizer, TASKS)
     assert wrong.resembles
@@ -87,7 +89,7 @@ def test_a_model_trained_without_the_template_is_told_from_one_trained_with_it(t
     assert not wrong_template(trained["right"], tokenizer, TASKS).resembles
 
 
-def test_a_model_that_never_learnt_to_end_is_told_from_one_that_did(tiny: Any, trained: Any) -> None:
+def test_a_model_that_never_learnt_to_end_is_distinguished_from_one_that_did(tiny: Any, trained: Any) -> None:
     _, tokenizer = tiny
     assert no_end_token(trained["no end"], tokenizer, TASKS, 0.98, 0.02).resembles
     assert not no_end_token(trained["right"], tokenizer, TASKS, 0.0, 0.02).resembles
@@ -139,7 +141,7 @@ def test_nf4_is_that_of_bitsandbytes() -> None:
 
 
 @pytest.mark.parametrize("quantised", [True, False])
-def test_an_adapter_of_a_4_bit_base_is_told_from_one_of_the_full_base(
+def test_an_adapter_of_a_4_bit_base_is_distinguished_from_one_of_the_full_base(
     tiny: Any, tmp_path: Path, quantised: bool
 ) -> None:
     """Both are merged into the full-precision base; the one fits it, the other what NF4 made of it."""

@@ -23,7 +23,7 @@ TOKENS = 20
 
 @pytest.fixture(scope="module")
 def tiny() -> tuple[Any, Any]:
-    """The tiny model, made to end its answers at very different lengths, with its tokenizer."""
+    """Return the tiny model, made to end its answers at very different lengths, with its tokenizer."""
     files = find_model("tiny")
     model, tokenizer = load_model(files, "float32", "cpu"), load_tokenizer(files)
     model.generation_config.eos_token_id = [0, *range(5, model.config.vocab_size, 16)]
@@ -79,7 +79,7 @@ def test_every_prompt_is_completed_once_and_the_text_is_without_end_token(tiny: 
     assert not any("<|im_end|>" in text for _, text in found)
 
 
-def test_a_completion_that_ran_into_its_limit_is_told_from_one_that_ended(tiny: Any) -> None:
+def test_a_completion_that_ran_into_its_limit_is_distinguished_from_one_that_ended(tiny: Any) -> None:
     model, tokenizer = tiny
     rows = writing(model, tokenizer, 6)
     finish(model, tokenizer, rows)
@@ -115,7 +115,7 @@ def test_finished_rows_do_not_hold_a_batch_up(tiny: Any, monkeypatch: pytest.Mon
     assert sum(computed) < 2 * needed
 
 
-def test_a_state_goes_on_with_the_very_same_batches(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_resumes_with_the_very_same_batches(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokenizer = tiny
     whole = writing(model, tokenizer, 4)
     for _ in range(3):
