@@ -3,10 +3,8 @@
 from pathlib import Path
 
 import pytest
-
-from mlflow_plugin.errors import PhaseError
-from projects.sentiment_steering import data
-from projects.sentiment_steering.data import (
+from sentiment_steering.states import sentences
+from sentiment_steering.states.sentences import (
     BUNDLED_OPENINGS,
     BUNDLED_PROMPTS,
     Sentences,
@@ -15,6 +13,8 @@ from projects.sentiment_steering.data import (
     read_prompt_file,
     split_pairs,
 )
+
+from mlflow_plugin.errors import PhaseError
 
 
 def numbered(count: int) -> Sentences:
@@ -33,10 +33,9 @@ def test_the_seed_decides_the_draw() -> None:
     assert first != other
 
 
-@pytest.mark.parametrize(("pairs", "held_out"), [(25, 6), (3, 5), (10, 1)])
-def test_impossible_numbers_of_pairs_are_refused(pairs: int, held_out: int) -> None:
-    with pytest.raises(PhaseError, match=r"pairs"):
-        split_pairs(numbered(30), pairs, held_out, seed=0)
+def test_more_pairs_than_there_are_sentences_are_refused() -> None:
+    with pytest.raises(PhaseError, match=r"25 training and 6 held-out pairs .* only 30"):
+        split_pairs(numbered(30), 25, 6, seed=0)
 
 
 def test_repeated_and_contradictory_texts_are_left_out(tmp_path: Path) -> None:
@@ -67,10 +66,5 @@ def test_the_bundled_files_serve_the_default_numbers_of_pairs() -> None:
 def test_rotten_tomatoes_rows_alone_are_taken_from_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "reviews.csv"
     file.write_text("text,label,source\nfine film,1,rotten_tomatoes\npoor film,0,rotten_tomatoes\nlong one,1,imdb\n")
-    monkeypatch.setattr(data, "packaged_file", lambda wanted: file)
-    assert load_sentences("auto", BUNDLED_PROMPTS, "smollm2") == Sentences(["fine film"], ["poor film"])
-
-
-def test_an_unknown_source_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(PhaseError, match="rotten_tomatoes"):
-        load_sentences("imdb", BUNDLED_PROMPTS, "tiny")
+    monkeypatch.setattr(sentences, "packaged_file", lambda wanted: file)
+    assert load_sentences("rotten_tomatoes", BUNDLED_PROMPTS) == Sentences(["fine film"], ["poor film"])

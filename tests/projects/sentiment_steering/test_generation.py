@@ -1,9 +1,8 @@
 """Completions: cut at token positions, the same in a batch as alone."""
 
 import pytest
-
-from projects.sentiment_steering.generation import complete, cut_completion
-from projects.sentiment_steering.models import LanguageModel
+from sentiment_steering.intervention.completions import complete
+from sentiment_steering.states.models import LanguageModel
 
 OPENINGS = [
     "The last scene left me",
@@ -12,10 +11,10 @@ OPENINGS = [
 ]
 
 
-def test_a_completion_begins_after_the_prompt_and_ends_before_the_end_token() -> None:
-    assert cut_completion([9, 9, 4, 5, 1, 6, 1], prompt_length=2, ends={1}) == [4, 5]
-    assert cut_completion([9, 9, 4, 5], prompt_length=2, ends={1}) == [4, 5]
-    assert cut_completion([9, 1, 1, 4], prompt_length=2, ends={1}) == []
+def test_a_completion_ends_before_the_end_token(tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = complete(tiny, OPENINGS[:1], new_tokens=6).written[0]
+    monkeypatch.setattr(tiny.model.generation_config, "eos_token_id", whole[3])
+    assert complete(tiny, OPENINGS[:1], new_tokens=6).written[0] == whole[: whole.index(whole[3])]
 
 
 def test_nothing_of_the_opening_leaks_into_the_completion(tiny: LanguageModel) -> None:

@@ -4,9 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
-
-from projects.sentiment_steering.operators import (
+from sentiment_steering.operators.unitary import (
     LowRankUnitary,
     centroid_rotation,
     fidelity,
@@ -14,6 +12,7 @@ from projects.sentiment_steering.operators import (
     random_like,
     span_basis,
 )
+from torch import Tensor
 
 DIMENSION = 40
 seeds = st.integers(0, 10_000)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from sentiment_steering.intervention.scores import classifier_scores, label_tokens, read_completions, vader_scores
+from sentiment_steering.states.models import LanguageModel
 from transformers import BertConfig, BertForSequenceClassification
 
 from mlflow_plugin.errors import PhaseError
-from projects.sentiment_steering.models import LanguageModel
-from projects.sentiment_steering.sentiment import classifier_scores, label_tokens, read_completions, vader_scores
 
 
 def tokens(tiny: LanguageModel, *texts: str) -> list[list[int]]:

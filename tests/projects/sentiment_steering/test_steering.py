@@ -2,21 +2,19 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
-
-from projects.sentiment_steering.conditions import make_conditions, parse_strengths
-from projects.sentiment_steering.generation import complete
-from projects.sentiment_steering.models import LanguageModel
-from projects.sentiment_steering.operators import LowRankUnitary
-from projects.sentiment_steering.steering import (
+from sentiment_steering.intervention.completions import complete
+from sentiment_steering.intervention.conditions import make_conditions
+from sentiment_steering.intervention.hook import (
     IdentityRoundTrip,
     OperatorSteering,
     difference_of_means,
     steer,
 )
-from projects.sentiment_steering.storage import EncodedStates
+from sentiment_steering.operators.pair import OperatorPair
+from sentiment_steering.states.encoded import EncodedStates
+from sentiment_steering.states.models import LanguageModel
+from torch import Tensor, nn
 
-Operators = tuple[LowRankUnitary, LowRankUnitary]
 OPENINGS = ["The last scene left me", "If you ask me about the plot, I would say it is"]
 
 
@@ -37,17 +35,19 @@ def hidden() -> Tensor:
 
 
 def test_the_factors_say_the_same_as_encoding_turning_and_decoding(
-    encoded: EncodedStates, operators: Operators, hidden: Tensor
+    encoded: EncodedStates, operators: OperatorPair, hidden: Tensor
 ) -> None:
     encoding = encoded.origin.encoding
-    intervention = OperatorSteering(encoding, operators[0].basis).intervention(operators[0], 2.0)
+    intervention = OperatorSteering(encoding, operators.to_negative.basis).intervention(operators.to_negative, 2.0)
     states, norm = encoding.encode(hidden[:, -1])
-    expected = encoding.decode(operators[0].power(2.0).apply(states), norm)
+    expected = encoding.decode(operators.to_negative.power(2.0).apply(states), norm)
     torch.testing.assert_close(hidden[:, -1] + intervention.shift(hidden[:, -1]), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_strength_zero_changes_no_bit(encoded: EncodedStates, operators: Operators, hidden: Tensor) -> None:
-    nothing = OperatorSteering(encoded.origin.encoding, operators[0].basis).intervention(operators[0], 0.0)
+def test_strength_zero_changes_no_bit(encoded: EncodedStates, operators: OperatorPair, hidden: Tensor) -> None:
+    nothing = OperatorSteering(encoded.origin.encoding, operators.to_negative.basis).intervention(
+        operators.to_negative, 0.0
+    )
     block = Passing()
     with steer(block, nothing) as change:
         assert torch.equal(block(hidden), hidden)
@@ -62,9 +62,11 @@ def test_encoding_and_decoding_alone_give_the_state_back(encoded: EncodedStates,
 
 
 def test_only_the_token_to_be_continued_is_changed_and_its_length_kept(
-    encoded: EncodedStates, operators: Operators, hidden: Tensor
+    encoded: EncodedStates, operators: OperatorPair, hidden: Tensor
 ) -> None:
-    intervention = OperatorSteering(encoded.origin.encoding, operators[0].basis).intervention(operators[0], 6.0)
+    intervention = OperatorSteering(encoded.origin.encoding, operators.to_negative.basis).intervention(
+        operators.to_negative, 6.0
+    )
     block = Passing()
     with steer(block, intervention) as change:
         steered = block(hidden)
@@ -75,8 +77,10 @@ def test_only_the_token_to_be_continued_is_changed_and_its_length_kept(
     assert change.norm_error < 1e-6
 
 
-def test_every_row_gets_a_change_of_its_own(encoded: EncodedStates, operators: Operators, hidden: Tensor) -> None:
-    intervention = OperatorSteering(encoded.origin.encoding, operators[0].basis).intervention(operators[0], 6.0)
+def test_every_row_gets_a_change_of_its_own(encoded: EncodedStates, operators: OperatorPair, hidden: Tensor) -> None:
+    intervention = OperatorSteering(encoded.origin.encoding, operators.to_negative.basis).intervention(
+        operators.to_negative, 6.0
+    )
     block = Passing()
     with steer(block, intervention):
         together = block(hidden)
@@ -107,7 +111,7 @@ def test_a_zero_state_stays_as_it_is() -> None:
         assert torch.equal(block(torch.zeros(1, 1, 32)), torch.zeros(1, 1, 32))
 
 
-def test_every_new_token_is_steered(tiny: LanguageModel, encoded: EncodedStates, operators: Operators) -> None:
+def test_every_new_token_is_steered(tiny: LanguageModel, encoded: EncodedStates, operators: OperatorPair) -> None:
     conditions = make_conditions(encoded, operators, [0.0, 6.0], seed=0)
     strongest = next(each for each in conditions if each.name == "operator to_positive x6")
     written = complete(tiny, OPENINGS, 5, encoded.origin.layer, strongest.intervention)
@@ -115,7 +119,9 @@ def test_every_new_token_is_steered(tiny: LanguageModel, encoded: EncodedStates,
     assert written.change.changed == 2 * 5
 
 
-def test_the_conditions_are_the_operators_and_all_their_controls(encoded: EncodedStates, operators: Operators) -> None:
+def test_the_conditions_are_the_operators_and_all_their_controls(
+    encoded: EncodedStates, operators: OperatorPair
+) -> None:
     names = [condition.name for condition in make_conditions(encoded, operators, [0.0, 2.0], seed=0)]
     assert names[:2] == ["none", "identity"]
     assert sorted(names[2:]) == sorted(
@@ -123,12 +129,3 @@ def test_the_conditions_are_the_operators_and_all_their_controls(encoded: Encode
         for way in ("to_negative", "to_positive")
         for family, strength in (("operator", 0), ("operator", 2), ("random_unitary", 2), ("difference_of_means", 2))
     )
-
-
-def test_strengths_are_sorted_and_must_hold_zero_and_more() -> None:
-    from mlflow_plugin.errors import PhaseError
-
-    assert parse_strengths("3, 0,1.5") == [0.0, 1.5, 3.0]
-    for wrong in ("1,2", "0", "0,x", "", "0,-1", "0,inf", "0,nan"):
-        with pytest.raises(PhaseError, match="strengths"):
-            parse_strengths(wrong)
