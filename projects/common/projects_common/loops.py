@@ -1,4 +1,4 @@
-"""Type what a phase hands to the work it starts, so that the work need not know the phase."""
+"""Type what a phase hands to the work it starts, so that the work does not depend on the phase."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar

@@ -95,14 +95,14 @@ def _state_map(hidden: Mapping[str, Tensor]) -> Figure:
 def _held_out_fidelities(fidelities: Fidelities) -> Figure:
     """Draw held-out fidelity beside the controls, and the gain over the identity, since the differences are small."""
     figure, (left, right) = _figure(11, 4, 2)
-    for place, (direction, found) in enumerate(fidelities.items()):
+    for place, (direction, measured) in enumerate(fidelities.items()):
         label, shift = direction.replace("_", " "), 0.2 * (2 * place - 1)
-        names = [name for name in found if name != "train"]
-        means = [float(found[name].mean()) for name in names]
+        names = [name for name in measured if name != "train"]
+        means = [float(measured[name].mean()) for name in names]
         left.bar(np.arange(len(names)) + shift, means, width=0.38, label=label)
-        shown = ["operator" if name == "held_out" else name.replace("_", " ") for name in names]
-        left.set_xticks(range(len(names)), shown)
-        gains = [bootstrap((found[name] - found["identity"]).numpy()) for name in ("held_out", "centroid")]
+        labels = ["operator" if name == "held_out" else name.replace("_", " ") for name in names]
+        left.set_xticks(range(len(names)), labels)
+        gains = [bootstrap((measured[name] - measured["identity"]).numpy()) for name in ("held_out", "centroid")]
         middle = np.array([gain.point for gain in gains])
         spread = np.abs(np.array([[gain.low, gain.high] for gain in gains]).T - middle)
         right.errorbar(np.arange(2) + shift / 2, middle, yerr=spread, fmt="o", capsize=4, label=label)
@@ -142,13 +142,13 @@ def _training_course(course: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
-def _separation_by_strength(found: Separations) -> Figure:
+def _separation_by_strength(intervals: Separations) -> Figure:
     """Draw the separation of each score by strength."""
-    scores = list(dict.fromkeys(score for score, _, _ in found))
+    scores = list(dict.fromkeys(score for score, _, _ in intervals))
     figure, panels = _figure(5 * len(scores), 4, len(scores))
     for axes, score in zip(panels, scores, strict=True):
-        for family in dict.fromkeys(family for _, family, _ in found):
-            points = [(strength, each) for (s, f, strength), each in found.items() if (s, f) == (score, family)]
+        for family in dict.fromkeys(family for _, family, _ in intervals):
+            points = [(strength, each) for (s, f, strength), each in intervals.items() if (s, f) == (score, family)]
             strengths, means = [point[0] for point in points], np.array([point[1].point for point in points])
             spread = np.abs(np.array([[each.low, each.high] for _, each in points]).T - means)
             label = family.replace("_", " ")

@@ -77,18 +77,18 @@ def _centroid_sentence(trained: Trained) -> str:
 
 def intervention(experiment: Experiment) -> str:
     """Describe a run of phase 3."""
-    outcomes, found, figures = experiment.outcomes, experiment.separations, experiment.figures
+    outcomes, intervals, figures = experiment.outcomes, experiment.separations, experiment.figures
     scores = list(outcomes[0].scores)
-    largest = largest_strength(found)
+    largest = largest_strength(intervals)
     rows = [
         [
             family.replace("_", " "),
             f"{strength:g}",
-            *(str(found[score, family, strength]) for score in scores),
+            *(str(intervals[score, family, strength]) for score in scores),
             f"{perplexity_ratio(outcomes, family, strength):.2f}",
             f"{activation_change(outcomes, family, strength):.1%}",
         ]
-        for first, family, strength in found
+        for first, family, strength in intervals
         if first == scores[0]
     ]
     return f"""### Steering {len(experiment.openings)} openings

@@ -39,8 +39,10 @@ class Experiment:
     @classmethod
     def of(cls, openings: list[str], outcomes: list[Outcome], seed: int) -> "Experiment":
         """Measure the outcomes."""
-        found = separations(outcomes, seed)
-        return cls(openings, outcomes, found, judge(outcomes, found, seed), steering_figures(outcomes, found, seed))
+        intervals = separations(outcomes, seed)
+        return cls(
+            openings, outcomes, intervals, judge(outcomes, intervals, seed), steering_figures(outcomes, intervals, seed)
+        )
 
     def save_results(self, file: Path) -> None:
         """Write results.json: the scores of each condition."""

@@ -102,17 +102,19 @@ def activation_change(outcomes: Sequence[Outcome], family: str, strength: float)
     return float(np.mean([each.activation_change for each in members(outcomes, family, strength)]))
 
 
-def largest_strength(found: Separations) -> float:
+def largest_strength(intervals: Separations) -> float:
     """Return the largest strength, at which claims are judged."""
-    return max(strength for _, _, strength in found)
+    return max(strength for _, _, strength in intervals)
 
 
-def judge(outcomes: Sequence[Outcome], found: Separations, seed: int) -> list[Claim]:
+def judge(outcomes: Sequence[Outcome], intervals: Separations, seed: int) -> list[Claim]:
     """Judge the operator at the largest strength: against no effect, and against each control."""
-    strength = largest_strength(found)
+    strength = largest_strength(intervals)
     claims = []
     for score in outcomes[0].scores:
-        claims.append(Claim(f"{score}: the text moves as intended", "no effect", found[score, "operator", strength]))
+        claims.append(
+            Claim(f"{score}: the text moves as intended", "no effect", intervals[score, "operator", strength])
+        )
         claims += [
             Claim(
                 f"{score}: it moves further than under the control",
@@ -124,15 +126,16 @@ def judge(outcomes: Sequence[Outcome], found: Separations, seed: int) -> list[Cl
     return claims
 
 
-def steering_figures(outcomes: Sequence[Outcome], found: Separations, seed: int) -> dict[str, float]:
+def steering_figures(outcomes: Sequence[Outcome], intervals: Separations, seed: int) -> dict[str, float]:
     """Return the metrics of phase 3. The headline figures are those of the largest strength."""
-    largest = largest_strength(found)
+    largest = largest_strength(intervals)
     steered = [outcome for outcome in outcomes if outcome.condition.family == "operator"]
     figures = {
-        f"{score}_separation/{family}_x{strength:g}": each.point for (score, family, strength), each in found.items()
+        f"{score}_separation/{family}_x{strength:g}": each.point
+        for (score, family, strength), each in intervals.items()
     }
     for score in outcomes[0].scores:
-        figures |= _with_limits(f"{score}_separation", found[score, "operator", largest])
+        figures |= _with_limits(f"{score}_separation", intervals[score, "operator", largest])
         for control in CONTROLS:
             over = advantage(outcomes, control, largest, score, seed)
             figures |= _with_limits(f"{score}_advantage_over_{control}", over)

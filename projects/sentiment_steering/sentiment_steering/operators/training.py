@@ -98,7 +98,7 @@ def judge(fidelities: Fidelities, seed: int) -> tuple[Claim, ...]:
 
     def difference(control: str) -> Tensor:
         # Per pair, mean over both directions: the two fidelities of a pair are not independent.
-        return torch.stack([found["held_out"] - found[control] for found in fidelities.values()]).mean(0)
+        return torch.stack([measured["held_out"] - measured[control] for measured in fidelities.values()]).mean(0)
 
     return tuple(
         Claim(
