@@ -18,7 +18,7 @@ PAIRS, HELD_OUT = 24, 12
 
 
 class StandInPhase:
-    """Offers what a script uses of the real phase, in a folder and without a tracking store."""
+    """Offer the part of the real phase that the scripts use, in a folder and without a tracking store."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self.name = folder, name
@@ -87,7 +87,7 @@ def run_phase() -> Callable[..., StandInPhase]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, run_phase: Callable[..., StandInPhase]) -> Path:
-    """A folder with the outputs of phases 1 and 2 on the tiny model. Nobody may write into it."""
+    """Return a folder with the outputs of phases 1 and 2 on the tiny model. Tests only read it."""
     folder = tmp_path_factory.mktemp("finished")
     run_phase(folder, "phase1", preset="tiny", pairs=PAIRS, held_out=HELD_OUT, prompts=BUNDLED_PROMPTS)
     run_phase(folder, "phase2")

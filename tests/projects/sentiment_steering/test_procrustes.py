@@ -1,4 +1,4 @@
-"""The closed-form fit: never falls, recovers what is there, lock_entries nothing that is not."""
+"""The closed-form fit: its objective never falls, it finds a planted operator and none in noise."""
 
 from itertools import pairwise
 

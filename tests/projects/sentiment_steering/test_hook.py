@@ -19,7 +19,7 @@ OPENINGS = ["The last scene left me", "If you ask me about the plot, I would say
 
 
 class Passing(nn.Module):
-    """A layer that passes on what it gets, as a tensor or as the first of a tuple."""
+    """Pass the input on, as a tensor or as the first of a tuple."""
 
     def __init__(self, as_tuple: bool = False) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Scores: signs, agreement of batch and single, and what a classifier must say of itself."""
+"""Scores: signs, agreement of batch and single, and the labels that a classifier must have."""
 
 import math
 from pathlib import Path
