@@ -45,11 +45,16 @@ class Settings(BaseModel):
         """
         given = {name: value for name, value in values.items() if value is not None and value != AUTO}
         preset = given.get("preset", cls._default_preset())
-        decided = {name: value for name, value in cls.presets.get(preset, {}).items() if name in cls.model_fields}
+        decided = {name: value for name, value in cls.of_preset(preset).items() if name in cls.model_fields}
         try:
             return cls.model_validate(decided | given)
         except ValidationError as error:
             raise UsageError(_faults(cls, error)) from None
+
+    @classmethod
+    def of_preset(cls, preset: Any) -> Mapping[str, Any]:
+        """Return the values that `auto` stands for under a preset, by name. Names of other phases may be among them."""
+        return cls.presets.get(preset, {})
 
     @classmethod
     def from_command_line(cls, description: str | None = None, words: Sequence[str] | None = None) -> Self:
@@ -95,16 +100,16 @@ def _text(value: Any) -> str:
 
 
 def _faults(settings: type[Settings], error: ValidationError) -> str:
-    """Return one sentence for each fault."""
-    sentences = []
+    """Return one sentence for each parameter at fault, or for each rule that several parameters break together."""
+    reasons: dict[str, list[str]] = {}
     for fault in error.errors(include_url=False):
-        name = str(fault["loc"][0]) if fault["loc"] else ""
         reason = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
         if fault["type"] == "extra_forbidden":
-            reason = f"is not a parameter. Parameters: {', '.join(settings.model_fields)}"
-        value = fault["input"] if len(fault["loc"]) <= 1 else _text(fault["input"])
-        sentences.append(f"{name}={value!r}: {reason}." if name else f"{reason}.")
-    return " ".join(dict.fromkeys(sentences))
+            reason = f"there is no such parameter; the parameters are {', '.join(settings.model_fields)}"
+        subject = f"{fault['loc'][0]}={_text(fault['input'])!r}: " if fault["loc"] else ""
+        # A field of several types reports one fault for each type.
+        reasons.setdefault(subject, []).append(reason)
+    return " ".join(f"{subject}{', or '.join(dict.fromkeys(listed))}." for subject, listed in reasons.items())
 
 
 def _allowed(field: FieldInfo) -> str:

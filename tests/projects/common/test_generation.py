@@ -37,6 +37,13 @@ def test_the_model_s_own_generation_settings_have_no_say_and_are_kept(model: Any
     model.generation_config.repetition_penalty = None
 
 
+def test_tokens_are_cut_at_the_first_end_token() -> None:
+    assert up_to_end([4, 5, 1, 6, 1], {1}) == [4, 5]
+    assert up_to_end([4, 5], {1}) == [4, 5]
+    assert up_to_end([1, 1, 4], {1}) == []
+    assert up_to_end([4, 5, 1, 6, 1], {1}, keep_end=True) == [4, 5, 1]
+
+
 def test_a_row_ends_at_its_end_token(model: Any) -> None:
     plain = generate_greedily(model, ROWS[:1], 6, ends=(), pad=0)[0]
     ended = generate_greedily(model, ROWS[:1], 6, ends={plain[2]}, pad=0)[0]

@@ -1,10 +1,12 @@
 """Intervals: values known from the papers and from SciPy, and what holds for all of them."""
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from projects_common.statistics import (
     Pairs,
+    bootstrap,
     independent_ratio,
     paired_difference,
     samples_to_decide,
@@ -109,3 +111,26 @@ def test_the_number_of_samples_that_would_decide_is_the_least(samples: int, need
 
 def test_what_no_number_of_samples_decides_is_said() -> None:
     assert samples_to_decide(50, lambda _: False) is None
+
+
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=40))
+@settings(max_examples=50, deadline=None)
+def test_the_interval_lies_about_the_mean_and_within_the_values(values: list[float]) -> None:
+    interval = bootstrap(values)
+    assert min(values) - 1e-9 <= interval.low <= interval.high <= max(values) + 1e-9
+    assert interval.point == pytest.approx(np.mean(values))
+    assert bootstrap(values) == interval
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    draw = np.random.default_rng(0)
+    covered = 0
+    for seed in range(200):
+        interval = bootstrap(draw.normal(1.0, 1.0, 40), seed, draws=500)
+        covered += interval.low <= 1.0 <= interval.high
+    assert 0.87 <= covered / 200 <= 0.99
+
+
+def test_an_interval_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to average"):
+        bootstrap([])

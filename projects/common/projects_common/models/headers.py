@@ -1,4 +1,4 @@
-"""What the headers of safetensors files say: names, dtypes and shapes of a model's weights, without loading them."""
+"""Read the headers of safetensors files: names, dtypes and shapes of a model's weights, without loading them."""
 
 import json
 import math
@@ -20,8 +20,15 @@ FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 @dataclass(frozen=True)
 class TensorHeader:
-    """One tensor of a safetensors file: `dtype` as the format names it (F32, BF16, U8, F8_E4M3, ...), and its place:
-    `bytes` bytes from `offset`, counted from the start of `file`.
+    """Describe one tensor of a safetensors file.
+
+    Attributes:
+        name: The name of the weight in the model.
+        dtype: The name that the format has for it: F32, BF16, U8, F8_E4M3, ...
+        shape: Its dimensions.
+        file: The file that holds it.
+        offset: Bytes from the start of the file to the tensor.
+        bytes: Its length.
     """
 
     name: str
@@ -33,20 +40,22 @@ class TensorHeader:
 
     @property
     def count(self) -> int:
+        """Numbers in the tensor."""
         return math.prod(self.shape)
 
 
 def read_headers(folder: Path) -> list[TensorHeader]:
-    """The tensors of the weights that transformers would load from a folder, in order of name.
+    """Return the tensors of the weights that transformers would load from a folder, in order of name.
 
-    Raises PhaseError when there are none, or when a file is missing, cut short or no safetensors.
+    Raises:
+        PhaseError: there are none, or a file is missing, cut short or in another format.
     """
     headers = [header for file in weight_files(folder) for header in file_headers(file)]
     return sorted(headers, key=lambda header: header.name)
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """`model.safetensors`, or else the shards that the index names, or else an adapter's weights."""
+    """Return `model.safetensors`, else the shards that the index names, else an adapter's weights."""
     for name in (SINGLE_FILE, INDEX_FILE, ADAPTER_FILE):
         if (folder / name).is_file():
             return _shards(folder) if name == INDEX_FILE else [folder / name]
@@ -68,7 +77,7 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def file_headers(file: Path) -> list[TensorHeader]:
-    """The tensors of one safetensors file, in order of name. Raises PhaseError as `read_headers` does."""
+    """Return the tensors of one safetensors file, in order of name. Raises PhaseError as `read_headers` does."""
     from huggingface_hub import parse_local_safetensors_file_metadata
     from huggingface_hub.errors import SafetensorsParsingError
 
@@ -99,12 +108,12 @@ def _require_whole(file: Path, headers: list[TensorHeader]) -> None:
 
 
 def parameter_count(headers: Iterable[TensorHeader]) -> int:
-    """Numbers in all tensors; those that a model shares between two layers are stored, and count, once."""
+    """Count the numbers in all tensors; those that two layers of a model share are stored, and count, once."""
     return sum(header.count for header in headers)
 
 
 def bytes_by_dtype(headers: Iterable[TensorHeader]) -> dict[str, int]:
-    """dtype -> bytes, largest first."""
+    """Return the bytes of each dtype, largest first."""
     sizes: Counter[str] = Counter()
     for header in headers:
         sizes[header.dtype] += header.bytes
@@ -112,4 +121,9 @@ def bytes_by_dtype(headers: Iterable[TensorHeader]) -> dict[str, int]:
 
 
 def is_full_precision(dtype: str) -> bool:
+    """Tell if weights of this dtype can be trained and merged without quantisation.
+
+    >>> is_full_precision("BF16"), is_full_precision("U8")
+    (True, False)
+    """
     return dtype in FLOAT_BYTES
