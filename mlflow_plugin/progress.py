@@ -60,11 +60,6 @@ def leave_talking_to_others() -> None:
     _package_logger.setLevel(logging.ERROR)
 
 
-def say(text: str) -> None:
-    """Tell the person one line."""
-    _logger.info(text)
-
-
 @contextmanager
 def said_now_and_then(describe: Callable[[], str], first_seconds: float = 2.0) -> Iterator[None]:
     """Log what `describe` returns after two seconds and every ten from then on, for work that tells nothing itself."""

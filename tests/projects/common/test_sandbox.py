@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from projects_common.messages import show_messages
 from projects_common.sandbox import confined
 from projects_common.sandbox.confined import Limits, run
 
@@ -249,6 +250,7 @@ def wait_for(condition):
 
 
 def test_a_sandbox_without_the_kernel_says_so_loudly(monkeypatch, capsys):
+    show_messages()
     monkeypatch.setattr(confined, "_confined_by", lambda: ("audit hook", "resource limits"))
     confined._say_when_weak.cache_clear()
     run("x = 1")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from lora_project import LoraProject
+from projects_common.messages import show_messages
 
 
 @pytest.fixture(scope="session")
@@ -12,6 +13,11 @@ def tiny_folder() -> Path:
     from lora_retraining.base_model.tiny import tiny_folder
 
     return tiny_folder()
+
+
+@pytest.fixture(autouse=True)
+def _messages_are_shown() -> None:
+    show_messages("lora_retraining")
 
 
 @pytest.fixture

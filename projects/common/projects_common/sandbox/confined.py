@@ -33,7 +33,7 @@ from projects_common.sandbox.child import runner
 _logger = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).resolve().parents[2]
-# The import above is what makes the child's code count as code of the phases that grade with it.
+# By this import the code of the child counts as code of the phases that grade with it.
 _START = f"import sys; sys.path.insert(0, sys.argv[1]); from {runner.__name__} import main; main()"
 _LOOK_EVERY_SECONDS = 0.1
 _LONGEST_REPORT = 64 * 1024

@@ -25,7 +25,7 @@ CHECKS = {
     "cost": "time and cost of the training",
     "overlap": "no test task among the training rows",
 }
-"""Every check by name, in order; these names are what `override` takes."""
+"""Every check by the name that `override` takes, in order."""
 REFUSALS_OF_MERGE = ("base_digest",)
 """Names in the same parameter that mean nothing here."""
 

@@ -22,7 +22,7 @@ _OPTION = re.compile(r"--(load[-_]in[-_][48]bit)(?:[= ]+(\S+))?")
 _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 _WEIGHTS = (".safetensors", ".gguf")
 _LARGEST = 2**20
-"""Bytes; what is larger is data."""
+"""Bytes; larger files are data."""
 NO_CODE = ("__pycache__", "node_modules", "site-packages", "venv", "mlruns", "mlartifacts")
 
 

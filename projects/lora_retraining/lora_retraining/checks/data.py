@@ -151,5 +151,5 @@ def check_overlap(data: Data) -> Check:
         "overlap",
         "fail",
         f"{len({overlap.train_id for overlap in overlaps})} rows hold test tasks, {exact} exactly: {listed}{more}",
-        "Take these rows out of the training data: what was trained on cannot test.",
+        "Take these rows out of the training data: a task that was trained on cannot test.",
     )

@@ -23,7 +23,7 @@ GPU_FRAGMENTATION, CPU_FRAGMENTATION = 0.1, 0.35
 measured 0.2 to 0.9 on SmolLM2, least in the Trainer, and nothing with MALLOC_MMAP_THRESHOLD_=262144.
 """
 MERGE_FACTOR = 1.3
-"""Times the size of the model; what merging keeps to."""
+"""Times the size of the model; merging stays within it."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def training_memory(
         "logits": 3 * 4 * tokens * sizes.vocabulary,
     }
     if use.product_bytes < use.weight_bytes and not settings.gradient_checkpointing:
-        # Autocast keeps what it multiplied by: a narrower copy of every weight.
+        # Autocast keeps a narrower copy of every weight.
         parts["weights in bfloat16"] = count * use.product_bytes
     if not use.cuda:
         parts["checkpoint being saved"] = 12 * trained

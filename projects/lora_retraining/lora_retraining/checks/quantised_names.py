@@ -29,7 +29,7 @@ TENSOR_SUFFIXES = (
     *("weight_shape", "weight_global_scale", "weight_g_idx"),  # compressed-tensors
     *("_data", "_scale", "_shift", "W_q", "codebooks", "codes"),  # quanto, HQQ, AQLM
 )
-"""Last parts of tensor names, or of words in them, under which such formats keep what belongs to a weight."""
+"""Last parts of tensor names, or of words in them, under which such formats keep the data of a weight."""
 
 
 def quantised_word(name: str) -> str | None:

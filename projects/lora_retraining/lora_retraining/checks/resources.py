@@ -23,7 +23,7 @@ NEEDS_GPU = 1_000_000_000
 PACKAGES = {"torch": "2.6", "transformers": "5.3", "peft": "0.17", "accelerate": "1.0", "safetensors": "0.4"}
 """The oldest versions that are supported."""
 _NARROW = 1.1
-"""Up to so many times what is needed is too near to it to pass without a word."""
+"""Free room below so many times the need is a warning."""
 
 
 def check_packages(least: Mapping[str, str] = PACKAGES) -> Check:
@@ -89,7 +89,7 @@ def check_memory(
     training: Mapping[str, int] | None, merging: int, free_on_device: int, free_in_main: int, *, gpu: bool
 ) -> Check:
     """Compare needs and free memory, all in bytes. `training` is by part, None for an unknown architecture."""
-    words = f"training takes {in_words(training)}" if training else "what training takes is not known for this model"
+    words = f"training takes {in_words(training)}" if training else "the memory of training is not known for this model"
     needed = sum(training.values()) if training else 0
     seen = f"{words}, of {free_on_device / 2**30:.3g} GiB free on the {'GPU' if gpu else 'CPU'}"
     seen += f"; merging takes {merging / 2**30:.3g} of {free_in_main / 2**30:.3g} GiB of main memory"
@@ -98,9 +98,7 @@ def check_memory(
         remedy = f"{missing:.1f} GiB are missing: take a smaller batch_size and more accumulation, a smaller max_length"
         return Check("memory", "fail", seen, f"{remedy}, gradient_checkpointing=true or a bigger device.")
     if merging > free_in_main:
-        remedy = (
-            f"{(merging - free_in_main) / 2**30:.1f} GiB of main memory are missing to merge: end what else uses it"
-        )
+        remedy = f"{(merging - free_in_main) / 2**30:.1f} GiB of main memory are missing to merge: end other programs"
         return Check("memory", "fail", seen, f"{remedy}, or take merge_dtype=bfloat16.")
     if not training or _NARROW * needed > free_on_device or _NARROW * merging > free_in_main:
         return Check(

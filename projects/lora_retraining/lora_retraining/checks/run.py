@@ -42,14 +42,13 @@ class Findings:
     data: data_checks.Data | None = None
     lengths: data_checks.Lengths | None = None
     estimate: dict[str, float] = field(default_factory=dict)
-    """Metrics: what the training will take, in seconds and dollars."""
 
     def add(self, name: str, check: Callable[[], Check]) -> None:
         """Add the result of one check; a PhaseError is its failure."""
         try:
             self.checks.append(check())
         except PhaseError as error:
-            self.checks.append(Check(name, "fail", str(error), "See what it says."))
+            self.checks.append(Check(name, "fail", str(error), "Follow the message."))
 
     def outputs(self) -> dict[str, Callable[[Path], object]]:
         """Return a writer for each output: the same bytes for the same data and model.

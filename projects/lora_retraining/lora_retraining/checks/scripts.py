@@ -148,7 +148,7 @@ def _complaints(node: ast.AST) -> Iterator[str]:
         if name in (*CLASSES, *FUNCTIONS):
             yield f"uses {name}"
     elif isinstance(node, ast.JoinedStr) and node.values:
-        # f"unsloth/{name}": what stands for a value is as good as any name.
+        # f"unsloth/{name}": any name may stand for the value.
         text = "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
         if quantised_model(text):
             yield f"names {ast.unparse(node)}"

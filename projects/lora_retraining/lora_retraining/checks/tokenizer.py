@@ -23,7 +23,7 @@ def check_tokenizer(
     try:
         end = end_token_id(tokenizer)
     except PhaseError as error:
-        return Check("tokenizer", "fail", str(error), "Training text would lack what validation asks with.")
+        return Check("tokenizer", "fail", str(error), "Training text would lack the tokens of validation's prompts.")
     wrong = [*_vocabulary(tokenizer, headers), *_special_tokens(tokenizer, {**config, **generation}, end)]
     if wrong:
         remedy = "Put the tokenizer of this very model into its folder: tokenizer.json, tokenizer_config.json."

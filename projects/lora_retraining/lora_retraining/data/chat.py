@@ -165,7 +165,7 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], generation: bool = Fa
             f"the tokenizer of {_name(tokenizer)} has no chat template, so the model cannot be asked. "
             "Use an instruction-tuned model, or put its chat_template.jinja into the model's folder."
         )
-    from jinja2.exceptions import TemplateError  # Besides these, what a template's own expressions raise.
+    from jinja2.exceptions import TemplateError  # A template's own expressions raise the others.
 
     try:
         text: str = tokenizer.apply_chat_template(

@@ -20,7 +20,7 @@ class ArithmeticFamily:
 
 @dataclass(frozen=True)
 class CodeFamily:
-    """`wordings` with the fields a (the argument), c and d (constants); `body` is what the function returns.
+    """`wordings` with the fields a (the argument), c and d (constants); `body` is the expression that it returns.
 
     `expected` computes the same from the argument and the constants; the tests come from it, never from `body`.
     c is drawn from `between`, so that it matters for the inputs that are drawn.

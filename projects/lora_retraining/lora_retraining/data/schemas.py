@@ -18,7 +18,7 @@ _FINAL_NUMBER = re.compile(r"^####\s*\S", re.MULTILINE)
 
 
 class MalformedRowError(ValueError):
-    """A row that cannot be used; the message says what is wrong with it."""
+    """A row that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _task_record(record: Mapping[str, Any], origin: Origin) -> Example:
         raise MalformedRowError(f"kind is {kind!r}; it must be math, code or open")
     more = {name: _text(record, name, empty=True) for name in ("tests", "entry_point", "prefix") if name in record}
     if kind == "code" and not more.get("tests"):
-        raise MalformedRowError("tests is missing or empty, so nothing decides whether code is right")
+        raise MalformedRowError("tests is missing or empty, so nothing decides if code is right")
     return _of_task(record, origin, kind, _text(record, "prompt"), _text(record, "answer"), **more)
 
 

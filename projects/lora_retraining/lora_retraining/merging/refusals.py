@@ -101,9 +101,9 @@ def out_of_memory_reported(doing: str) -> Iterator[None]:
         if isinstance(error, PhaseError) or not is_out_of_memory(error):
             raise
         what = " ".join(str(error).split())[:200] or type(error).__name__
-    # Only here is the exception gone, and with its traceback what had been allocated.
+    # Only here the exception is gone, and with its traceback the memory that it held.
     free_memory()
     raise PhaseError(
-        f"out of memory while {doing} ({what}). End what else uses this memory, or merge on another device "
+        f"out of memory while {doing} ({what}). End other programs that use this memory, or merge on another device "
         "(-P device=cpu, -P device=cuda). Nothing half written is kept."
     )

@@ -1,4 +1,4 @@
-"""Train an adapter from rows and a base model, and describe what came of it: phases `train` and `train_1b`."""
+"""Train an adapter on a base model with rows, and describe the training: phases `train` and `train_1b`."""
 
 import json
 import logging

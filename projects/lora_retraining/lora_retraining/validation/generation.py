@@ -89,10 +89,12 @@ class GenerationState:
         if self.batch_size == 1:
             raise PhaseError(
                 f"out of memory while a single completion was written ({what}). Lower max_new_tokens, take "
-                "dtype=bfloat16, or end what else uses this memory."
+                "dtype=bfloat16, or end other programs that use this memory."
             )
         self.batch_size = (self.batch_size + 1) // 2
-        _logger.info(f"out of memory while completions were written; going on with {self.batch_size} at once ({what})")
+        _logger.info(
+            f"out of memory while completions were written; continuing with {self.batch_size} at once ({what})"
+        )
 
     def _generate(self, model: Any, rows: Sequence[int], pad: int) -> list[list[int]]:
         """Return the next tokens of each row: up to its end token or its limit, or as far as the round went."""

@@ -164,7 +164,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_answer(
     rows = writing(model, tokenizer, 8)
     assert finish(model, tokenizer, rows) == expected
     assert rows.batch_size == 2
-    assert "going on with 4 at once" in capsys.readouterr().err
+    assert "continuing with 4 at once" in capsys.readouterr().err
 
 
 def test_a_single_row_that_does_not_fit_says_what_to_do(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
