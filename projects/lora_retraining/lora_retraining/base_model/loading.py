@@ -3,12 +3,17 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from projects_common.models import loading
+from projects_common.models.devices import choose_dtype
 from projects_common.models.loading import ModelFiles
 
 from lora_retraining.base_model.tiny import tiny_folder
+from lora_retraining.settings import AUTO, Settings
+
+if TYPE_CHECKING:
+    import torch
 
 BUILDERS = {**loading.BUILDERS, "tiny": tiny_folder}
 """Names of models that are made on this machine, with the function that returns the folder."""
@@ -31,6 +36,20 @@ def multiplies_bfloat16() -> bool:
 
     capabilities: dict[str, Any] = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in _MULTIPLIES_BFLOAT16)
+
+
+def precision_of(settings: Settings, device: "torch.device") -> "tuple[torch.dtype, bool]":
+    """Choose the dtype of the frozen weights, and decide if matrices are multiplied in bfloat16 (autocast).
+
+    `auto` means bfloat16 for both on accelerators, or float32 where they lack it. On CPUs it means float32 weights,
+    which cost no time, and products in bfloat16 if the CPU has instructions for them. The adapter is always float32.
+    """
+    import torch
+
+    dtype = choose_dtype(settings.dtype, device)
+    if settings.dtype == AUTO and device.type == "cpu":
+        return dtype, multiplies_bfloat16()
+    return dtype, dtype == torch.bfloat16
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from projects_common.models.devices import choose_device
 from projects_common.models.headers import FLOAT_BYTES, TensorHeader, bytes_by_dtype, parameter_count, read_headers
 from projects_common.models.loading import ModelFiles, load_tokenizer
 
-from lora_retraining.base_model.loading import find_model
+from lora_retraining.base_model.loading import find_model, precision_of
 from lora_retraining.checks import cost, memory, resources
 from lora_retraining.checks import data as data_checks
 from lora_retraining.checks.base_precision import check_adapter, check_base_precision, check_names
@@ -149,8 +149,6 @@ def _data(findings: Findings, settings: Settings) -> Check:
 
 
 def _machine(findings: Findings, settings: Settings, artifact_uri: str) -> None:
-    from lora_retraining.training.plan import precision_of
-
     if not (findings.files and findings.headers):
         findings.skip("the model's size is not known", "device", "memory", "disk", "cost")
         return

@@ -12,8 +12,7 @@ from typing import Any
 from projects_common.statistics import wilson
 
 from lora_retraining.data.overlap import find_overlap
-from lora_retraining.data.tasks import Grade, Task, task_row
-from lora_retraining.validation.results import shortened
+from lora_retraining.data.tasks import Grade, Task, shortened, task_row
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.markdown import plain
 

@@ -13,6 +13,9 @@ from mlflow_plugin.errors import PhaseError
 Kind = Literal["math", "code", "open"]
 Split = Literal["train", "test"]
 
+_SHOWN = 400
+"""Characters of a text in a table."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -96,3 +99,10 @@ def _task_of(line: str, place: str) -> Task:
     if wrong:
         raise PhaseError(f"{place} holds no task: {', '.join(wrong)} is not as it should be. Run its phase again.")
     return task
+
+
+def shortened(value: Any) -> Any:
+    """Return a text's first characters and the number of the others; any other value unchanged."""
+    if not isinstance(value, str) or len(value) <= _SHOWN:
+        return value
+    return f"{value[:_SHOWN]} ... ({len(value) - _SHOWN:,} more characters)"

@@ -39,10 +39,8 @@ def main() -> None:
 
         if given.data_phase == "extract_failures":
             settings = settings.for_failures()
-        rows, resumed = (
-            phase.input(given.data_phase) / ROWS_OF[given.data_phase],
-            phase.resumed_checkpoint() is not None,
-        )
+        rows = phase.input(given.data_phase) / ROWS_OF[given.data_phase]
+        resumed = phase.resumed_checkpoint() is not None
         trained = session.train(settings, base, rows, PhaseCallback(phase).train, phase.log, resumed=resumed)
         if given.data_phase == "preflight" and not resumed:
             from mlflow.tracking import MlflowClient

@@ -1,4 +1,4 @@
-"""Plan a training before it begins: its number formats, its processes and its steps."""
+"""Plan a training before it begins: its processes and its steps."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from projects_common.models.devices import choose_dtype
 from projects_common.models.headers import TensorHeader
 
-from lora_retraining.base_model.loading import multiplies_bfloat16
+from lora_retraining.base_model.loading import precision_of
 from lora_retraining.checks.memory import Precision, architecture, training_memory
 from lora_retraining.data.chat import IGNORED, Row
 from lora_retraining.settings import AUTO, Settings
@@ -18,18 +17,6 @@ from mlflow_plugin.machine.ranks import local_rank, process_count
 
 _USABLE = 0.95
 """The share of a GPU's memory that a training may be expected to fill."""
-
-
-def precision_of(settings: Settings, device: torch.device) -> tuple[torch.dtype, bool]:
-    """Choose the dtype of the frozen weights, and decide if matrices are multiplied in bfloat16 (autocast).
-
-    `auto` means bfloat16 for both on accelerators, or float32 where they lack it. On CPUs it means float32 weights,
-    which cost no time, and products in bfloat16 if the CPU has instructions for them. The adapter is always float32.
-    """
-    dtype = choose_dtype(settings.dtype, device)
-    if settings.dtype == AUTO and device.type == "cpu":
-        return dtype, multiplies_bfloat16()
-    return dtype, dtype == torch.bfloat16
 
 
 def choose_processes(settings: Settings, config: Mapping[str, Any], headers: Sequence[TensorHeader]) -> int:

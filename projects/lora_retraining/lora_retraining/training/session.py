@@ -13,12 +13,13 @@ from projects_common.models.loading import load_tokenizer
 from transformers import set_seed
 
 from lora_retraining.base_model.digest import weights_digest
+from lora_retraining.base_model.loading import precision_of
 from lora_retraining.data.chat import encode_rows
 from lora_retraining.settings import AUTO, Settings
 from lora_retraining.training.adapter import add_adapter, load_base, save_adapter
 from lora_retraining.training.base import Base
 from lora_retraining.training.loop import Log, RunTrainer, train_adapter
-from lora_retraining.training.plan import divided, own_device, precision_of
+from lora_retraining.training.plan import divided, own_device
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.format import describe_duration
 from mlflow_plugin.machine.ranks import process_count

@@ -6,13 +6,13 @@ from typing import Any
 
 from projects_common.statistics import paired_difference, wilson
 
+from lora_retraining.data.tasks import shortened
 from lora_retraining.validation.failure_signatures import FailureSignature
 from lora_retraining.validation.gates import Counts, Gate, Judged, Verdict, judge_all, overall
 from lora_retraining.validation.outcomes import TIES, Item, count, of_dataset
 from lora_retraining.validation.references import Baseline
 from mlflow_plugin.markdown import plain
 
-_SHOWN = 400
 VERDICT_METRIC: Mapping[Verdict, float] = {"pass": 1.0, "undecided": 0.5, "fail": 0.0}
 
 
@@ -68,13 +68,6 @@ def table(items: Sequence[Item]) -> dict[str, list[Any]]:
     first = ("id", "outcome", "correct", "reference_correct", "answer", "completion", "reference_completion")
     names = [*first, *(name for name in rows[0] if name not in first)] if rows else []
     return {name: [shortened(row[name]) for row in rows] for name in names}
-
-
-def shortened(value: Any) -> Any:
-    """Return a text's first characters and the number of the others; any other value unchanged."""
-    if not isinstance(value, str) or len(value) <= _SHOWN:
-        return value
-    return f"{value[:_SHOWN]} ... ({len(value) - _SHOWN:,} more characters)"
 
 
 def metrics(result: Mapping[str, Mapping[str, Any]], judged: Sequence[Judged]) -> dict[str, float]:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from lora_retraining.base_model.loading import find_model
+from lora_retraining.base_model.loading import find_model, precision_of
 from lora_retraining.settings import PROJECTIONS, read_settings
 from lora_retraining.training.adapter import add_adapter, save_adapter, trained_parameters
 from lora_retraining.training.batches import ShuffledGroups, collate, count_tokens, keeps_rows_apart, pack
 from lora_retraining.training.loop import make_trainer, training_arguments
 from lora_retraining.training.monitors import mean_loss
-from lora_retraining.training.plan import make_plan, precision_of
+from lora_retraining.training.plan import make_plan
 from projects_common.models.loading import ModelFiles, load_model, load_tokenizer
 
 from mlflow_plugin.errors import PhaseError
