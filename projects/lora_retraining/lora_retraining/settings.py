@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from mlflow_plugin.errors import UsageError
 
-AUTO = "auto"
+AUTO: Literal["auto"] = "auto"
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear maps of a layer that get an adapter: those of attention and of the gated feed-forward part."""
 

@@ -20,7 +20,7 @@ if __name__ == "__main__":
 
 import torch
 from lora_retraining.base_model.digest import weights_digest
-from lora_retraining.base_model.loading import find_model
+from lora_retraining.base_model.loading import find_model, multiplies_bfloat16
 from lora_retraining.checks.base_precision import check_base_precision
 from lora_retraining.data.chat import encode_rows
 from lora_retraining.data.generator import generated_tasks, training_rows
@@ -31,7 +31,7 @@ from lora_retraining.merging.merged_model import DTYPES, MergedModel, merge_adap
 from lora_retraining.settings import PRESETS, Settings
 from lora_retraining.training.adapter import add_adapter, save_adapter
 from lora_retraining.training.loop import make_trainer, training_arguments
-from lora_retraining.training.plan import make_plan, multiplies_bfloat16
+from lora_retraining.training.plan import make_plan
 from lora_retraining.validation.generation import complete, prompt_ids
 from projects_common.models.headers import read_headers
 from projects_common.models.loading import ModelFiles, load_model, load_tokenizer

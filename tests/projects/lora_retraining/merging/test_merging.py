@@ -398,7 +398,7 @@ def test_a_disk_without_room_is_reported_before_anything_is_written(
 def test_a_disk_that_fills_up_on_the_way_leaves_no_half_model(
     base: ModelFiles, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    put, written = blocks._Files._put, 0
+    put, written = blocks.BlockFiles._put, 0
 
     def until_full(files: Any, file: Path, content: memoryview, at: int) -> None:
         nonlocal written
@@ -407,7 +407,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_no_half_model(
             raise OSError(errno.ENOSPC, "No space left on device")
         put(files, file, content, at)
 
-    monkeypatch.setattr(blocks._Files, "_put", until_full)
+    monkeypatch.setattr(blocks.BlockFiles, "_put", until_full)
     with pytest.raises(PhaseError, match=r"is full: the merged model has 238,208 bytes, .* are missing"):
         merge_adapter(adapter, base, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []

@@ -12,10 +12,10 @@ import torch
 from lora_retraining.base_model.loading import find_model, precision_of
 from lora_retraining.settings import PROJECTIONS, read_settings
 from lora_retraining.training.adapter import add_adapter, save_adapter, trained_parameters
-from lora_retraining.training.batches import ShuffledGroups, collate, count_tokens, keeps_rows_apart, pack
+from lora_retraining.training.batches import ShuffledGroups, collate, keeps_rows_apart, pack
 from lora_retraining.training.loop import make_trainer, training_arguments
 from lora_retraining.training.monitors import mean_loss
-from lora_retraining.training.plan import make_plan
+from lora_retraining.training.plan import count_tokens, make_plan
 from projects_common.models.loading import ModelFiles, load_model, load_tokenizer
 
 from mlflow_plugin.errors import PhaseError
