@@ -1,4 +1,4 @@
-"""LoRA training in a phase beside the same Trainer alone: what checkpoints, watching and monitors cost.
+"""Measure LoRA training in a phase against the same Trainer alone: the cost of checkpoints, detectors and monitors.
 
 python -m benchmarks.lora_training [--steps 60] [--rounds 2]
 
@@ -36,8 +36,8 @@ entry_points:
 
 @dataclass(frozen=True)
 class Taken:
-    """Of one training: seconds of each step from the second, those of the wall between the first and the end of the
-    phase, and those of all processors in the meantime.
+    """The times of one training: seconds of each step from the second; wall clock between the first and the end of the
+    phase; and time of all processors in between.
     """
 
     steps: tuple[float, ...]
@@ -46,7 +46,7 @@ class Taken:
 
 
 def stopwatch() -> Any:
-    """A callback that notes when each step ended."""
+    """Return a callback that notes when each step ended."""
     from transformers import TrainerCallback
 
     class Stopwatch(TrainerCallback):
@@ -79,11 +79,11 @@ class Training:
         self.folder = folder
 
     def alone(self) -> Taken:
-        """`Trainer.train()` with the same arguments."""
+        """Run `Trainer.train()` with the same arguments."""
         return self._timed(lambda model, watch: self._trainer(model, watch).train())
 
     def in_phase(self) -> Taken:
-        """The same as the script of phase `train` does it."""
+        """Train as the script of phase `train` does."""
         from lora_retraining.training.monitors import Monitor
 
         from mlflow_plugin import start_phase
@@ -123,7 +123,7 @@ class Training:
 
 
 def new_run(folder: Path) -> None:
-    """A run as `mlflow run` makes one, for the next `start_phase`."""
+    """Create a run as `mlflow run` does, for the next `start_phase`."""
     from mlflow.tracking import MlflowClient
 
     (folder / "MLproject").write_text(MLPROJECT)
@@ -134,7 +134,7 @@ def new_run(folder: Path) -> None:
 
 
 def measure(steps: int = STEPS, rounds: int = ROUNDS) -> str:
-    """A Markdown table of both, and whether the difference is allowed."""
+    """Return a Markdown table of both, and if the difference is allowed."""
     taken: dict[str, list[Taken]] = {"alone": [], "in a phase": []}
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as name:
@@ -152,9 +152,10 @@ def measure(steps: int = STEPS, rounds: int = ROUNDS) -> str:
 
 
 def report(taken: dict[str, list[Taken]], steps: int) -> str:
-    """The table. Batches differ in length, the rounds do not: each step counts as its fastest of all rounds, which
-    passes over what neighbours on the machine did. The wall clock has in it what the phase saves and how it ends. The
-    worse of these two decides.
+    """Return the table.
+
+    Batches differ in length, the rounds do not: each step counts as its fastest of all rounds, which ignores neighbours
+    on the machine. The wall clock includes what the phase saves and its end. The worse of these two decides.
     """
     figures = {
         "a step, s": lambda runs: statistics.fmean(

@@ -1,4 +1,4 @@
-"""How much faster batches are than one completion after the other, at equal results: SmolLM2 on generated tasks."""
+"""Measure how much faster batches are than single completions, at equal results: SmolLM2 on generated tasks."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ BATCH_SIZE = 16
 
 
 def measure() -> str:
-    """Writes the same completions both ways; returns a Markdown table."""
+    """Write the same completions both ways; return a Markdown table."""
     sys.path.insert(0, str(PROJECT))
     import torch
     from lora_retraining.base_model.loading import find_model
@@ -47,7 +47,7 @@ def measure() -> str:
 
 
 def _written(model: Any, tokenizer: Any, prompts: list[str], batch_size: int) -> tuple[list[list[int]], int, float]:
-    """Token ids of each completion, how many there are, and the seconds that took."""
+    """Return the token ids of each completion, their number, and the seconds."""
     from lora_retraining.validation.generation import GenerationState, end_ids, padding_id, prompt_ids
 
     ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]

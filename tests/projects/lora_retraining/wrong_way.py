@@ -1,10 +1,10 @@
-"""The mistake that this project exists to prevent, made on purpose: an adapter trained against a 4-bit base and merged
-into the full-precision one, beside the same training done rightly.
+"""Make the mistake that this project prevents, on purpose: an adapter trained against a 4-bit base and merged into the
+full-precision one, next to the same training done rightly.
 
-python -m tests.projects.lora_retraining.wrong_way [--preset smollm2|tiny] [--rows 320] [--tasks 0]
+    python -m tests.projects.lora_retraining.wrong_way [--preset smollm2|tiny] [--rows 320] [--tasks 0]
 
-Prints what preflight says of the 4-bit base, what merge says, and, with both refusals overridden, what the check of the
-merged model finds. With --tasks the merged models are also graded on so many test tasks.
+Prints the message of preflight on the 4-bit base, that of merge, and, with both refusals overridden, the check of the
+merged model. With --tasks the merged models are also graded on so many test tasks.
 """
 
 import argparse
@@ -46,7 +46,7 @@ OVERRIDDEN = ("base_digest",)
 
 @dataclass(frozen=True)
 class Outcome:
-    """`preflight` and `refusal` are what was said, "" for nothing; `accuracy` is None when nothing was graded."""
+    """`preflight` and `refusal` are messages, "" for none; `accuracy` is None if nothing was graded."""
 
     way: str
     preflight: str
@@ -78,7 +78,7 @@ def load_to_train(files: ModelFiles) -> Any:
 
 
 def train(files: ModelFiles, tasks: Sequence[Task], settings: Settings, folder: Path) -> Path:
-    """Trains an adapter as the phase does, without the phase; returns its folder."""
+    """Train an adapter as the phase does, without the phase; return its folder."""
     set_seed(settings.seed)
     tokenizer = load_tokenizer(files)
     rows = encode_rows(tokenizer, training_rows(tasks), settings.max_length).rows
@@ -120,7 +120,7 @@ def compare(merged: MergedModel, tasks: Sequence[Task]) -> LogitComparison:
 
 
 def accuracy(files: ModelFiles, tasks: Sequence[Task], settings: Settings) -> float:
-    """Share of tasks that a model solves, graded as in validation."""
+    """Return the share of tasks that a model solves, graded as in validation."""
     model, tokenizer = load_model(files, torch.float32, "cpu"), load_tokenizer(files)
     written = dict(complete(model, tokenizer, [task.prompt for task in tasks], settings.max_new_tokens, 16))
     grades = grade_all(tasks, [written[index] for index in range(len(tasks))])
@@ -128,7 +128,7 @@ def accuracy(files: ModelFiles, tasks: Sequence[Task], settings: Settings) -> fl
 
 
 def both_ways(settings: Settings, rows: int, graded: int, folder: Path) -> list[Outcome]:
-    """Trains and merges rightly, then wrongly."""
+    """Train and merge rightly, then wrongly."""
     full = find_model(settings.model)
     four_bit = quantise(full, folder / INNOCENT_NAME)
     train_tasks, test_tasks = generated_tasks("train", rows, 0), generated_tasks("test", max(8, graded), 0)
