@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 # Named by content and place, so a changed pin or a moved checkout rebuilds and anything else costs nothing.
-ENVIRONMENT := .venv/installed-$(shell { echo '$(CURDIR) $(EXTRAS)'; cat setup.cfg pyproject.toml constraints.txt; } | cksum | cut -d ' ' -f 1)
+ENVIRONMENT := .venv/installed-$(shell { echo '$(CURDIR) $(EXTRAS)'; cat setup.cfg pyproject.toml projects/common/pyproject.toml constraints.txt; } | cksum | cut -d ' ' -f 1)
 
 # Which tests run and how; `make test TESTFLAGS="tests/unit/decision/test_rules.py -x"` replaces it.
 # In the order of `testpaths`, so that the short tests come last and no worker is left alone with a long file.
@@ -107,6 +107,6 @@ $(ENVIRONMENT):
 	@grep -qsF '$(CURDIR)/.venv/' $(BIN)/pip && $(BIN)/python -c '' 2>/dev/null || { \
 		echo "Making the environment .venv with $$($(PYTHON) --version)."; $(PYTHON) -m venv --clear .venv; }
 	@echo "Installing the pinned packages (MLflow, torch, transformers and the tools): about 2 GB, minutes, once."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]" -e projects/common
 	@rm -f .venv/installed-*
 	@touch $@

@@ -1,4 +1,4 @@
-"""Merging a LoRA adapter beside reading and writing files of the same size, and the memory that it takes.
+"""Measure merging a LoRA adapter against reading and writing files of the same size, and its memory.
 
 python -m benchmarks.lora_merge [--gigabytes 1.3] [--rounds 8]
 
@@ -37,9 +37,9 @@ _COPIED = 1 << 22
 
 
 def make_base(folder: Path, gigabytes: float) -> list[Any]:
-    """Layers of random bfloat16 weights, one file each, until the size is reached; their headers."""
+    """Write layers of random bfloat16 weights, one file each, until the size is reached; return their headers."""
     import torch
-    from retraining.headers import read_headers
+    from projects_common.models.headers import read_headers
     from safetensors.torch import save_file
 
     layer_bytes = 2 * sum(rows * columns for rows, columns in SHAPES.values())
@@ -55,9 +55,9 @@ def make_base(folder: Path, gigabytes: float) -> list[Any]:
 
 
 def make_changes(headers: list[Any]) -> dict[str, Any]:
-    """A random change of each weight, about a thousandth of it."""
+    """Make a random change of each weight, about a thousandth of it."""
     import torch
-    from retraining.merging.adapter import LowRankChange
+    from lora_retraining.merging.adapter import LowRankChange
 
     return {
         header.name: LowRankChange(
@@ -68,7 +68,7 @@ def make_changes(headers: list[Any]) -> dict[str, Any]:
 
 
 def copy(sources: list[Path], folder: Path) -> None:
-    """Reads the files and writes them again, through one buffer."""
+    """Read the files and write them again, through one buffer."""
     buffer = memoryview(bytearray(_COPIED))
     for source in sources:
         with open(source, "rb", buffering=0) as read, open(folder / source.name, "wb", buffering=0) as write:
@@ -77,7 +77,7 @@ def copy(sources: list[Path], folder: Path) -> None:
 
 
 def forget(files: list[Path]) -> None:
-    """Takes files out of the page cache."""
+    """Drop files from the page cache."""
     for file in files:
         descriptor = os.open(file, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -91,9 +91,9 @@ def sync(folder: Path) -> None:
 
 
 def timed(folder: Path, gigabytes: float, rounds: int) -> tuple[dict[str, Timing], int]:
-    """Both ways with and without the page cache; and how many bytes the base has."""
+    """Time both ways with and without the page cache; return the bytes of the base, too."""
     import torch
-    from retraining.merging.stream import write_merged
+    from lora_retraining.merging.blocks import write_merged
 
     base, copied, merged = (folder / name for name in ("base", "copied", "merged"))
     for place in (base, copied, merged):
@@ -124,10 +124,11 @@ CHILD = """
 import json, sys
 from pathlib import Path
 import peft, torch, transformers
-from retraining.base_model import find_model, load_model
-from retraining.headers import read_headers
-from retraining.merging.logits import compare_logits
-from retraining.merging.merged_model import DTYPES, merge_adapter, stored_dtype
+from lora_retraining.base_model.loading import find_model
+from projects_common.models.loading import load_model
+from projects_common.models.headers import read_headers
+from lora_retraining.merging.logits import compare_logits
+from lora_retraining.merging.merged_model import DTYPES, merge_adapter, stored_dtype
 
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
@@ -143,11 +144,12 @@ print(json.dumps({"size": size, "written": written - imported, "compared": peak(
 
 
 def memory(folder: Path) -> dict[str, int]:
-    """Bytes of SmolLM2, and by how much a process grew that merged it and compared logits."""
+    """Return the bytes of SmolLM2, and the growth of a process that merged it and compared logits."""
     import torch
+    from lora_retraining.base_model.loading import find_model
+    from lora_retraining.settings import PROJECTIONS
     from peft import LoraConfig, get_peft_model
-    from retraining.base_model import find_model, load_model
-    from retraining.presets import PROJECTIONS
+    from projects_common.models.loading import load_model
 
     model = load_model(find_model("smollm2"), torch.float32, "cpu")
     get_peft_model(model, LoraConfig(r=16, target_modules=list(PROJECTIONS))).save_pretrained(str(folder / "adapter"))
@@ -161,7 +163,7 @@ def memory(folder: Path) -> dict[str, int]:
 
 
 def measure(gigabytes: float = GIGABYTES, rounds: int = ROUNDS) -> str:
-    """Markdown tables: seconds of both ways in one run, and memory against the size of the model."""
+    """Return Markdown tables: seconds of both ways in one run, and memory against the size of the model."""
     import torch
 
     from mlflow_plugin.machine.threads import leave_busy_cores_alone
@@ -179,11 +181,18 @@ def measure(gigabytes: float = GIGABYTES, rounds: int = ROUNDS) -> str:
         plain, merge = (timings[f"{way}, {place}"].fastest for way in ("read and write", "merge"))
         lines.append(row(place, f"{plain:.2f} s", f"{merge:.2f} s", f"{merge / plain:.2f}", f"{ALLOWED}"))
     with tempfile.TemporaryDirectory() as folder:
-        found = memory(Path(folder))
-    lines += ["", f"Memory beyond imports, SmolLM2 in float32 ({found['size'] / 1e6:.0f} MB), rank 16:", ""]
+        bytes_by_stage = memory(Path(folder))
+    lines += ["", f"Memory beyond imports, SmolLM2 in float32 ({bytes_by_stage['size'] / 1e6:.0f} MB), rank 16:", ""]
     lines += [heading("until", "grown by", "of the model's size", "limit")]
     for until, name in (("the files are written", "written"), ("logits are compared", "compared")):
-        lines.append(row(until, f"{found[name] / 1e6:.0f} MB", f"{found[name] / found['size']:.2f}", "1.3"))
+        lines.append(
+            row(
+                until,
+                f"{bytes_by_stage[name] / 1e6:.0f} MB",
+                f"{bytes_by_stage[name] / bytes_by_stage['size']:.2f}",
+                "1.3",
+            )
+        )
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""How long preflight looks at a model of eight billion parameters, in four sparse files of the layout of Llama 3.1 8B.
+"""Time the checks of preflight on a model of eight billion parameters, in four sparse files of Llama 3.1 8B's layout.
 
 python -m benchmarks.lora_preflight
 """
@@ -31,7 +31,7 @@ ROUNDS = 10
 
 
 def tensors() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the published model's weights."""
+    """Return the names and shapes of the published model's weights."""
     shapes: dict[str, tuple[int, ...]] = {
         "model.embed_tokens.weight": (VOCABULARY, HIDDEN),
         "model.norm.weight": (HIDDEN,),
@@ -54,7 +54,7 @@ def tensors() -> dict[str, tuple[int, ...]]:
 
 
 def write_sparse_model(folder: Path) -> int:
-    """Writes headers, and holes in place of 16 GB of weights. Returns the size that the files pretend to have."""
+    """Write headers, and holes in place of 16 GB of weights; return the apparent size of the files."""
     shapes = list(tensors().items())
     weight_map, total = {}, 0
     for shard in range(SHARDS):
@@ -76,12 +76,12 @@ def write_sparse_model(folder: Path) -> int:
 
 
 def measure() -> str:
-    """A Markdown table: the checks of a base model of 8 billion parameters, in seconds."""
-    from retraining.base_model import find_model
-    from retraining.checks import memory
-    from retraining.checks.base_precision import check_base_precision
-    from retraining.headers import read_headers
-    from retraining.presets import PRESETS
+    """Return a Markdown table: the checks of a base model of 8 billion parameters, in seconds."""
+    from lora_retraining.base_model.loading import find_model
+    from lora_retraining.checks import memory
+    from lora_retraining.checks.base_precision import check_base_precision
+    from lora_retraining.settings import PRESETS
+    from projects_common.models.headers import read_headers
 
     settings, gpu = PRESETS["llama-3.1-8b"], memory.Precision(2, 2, cuda=True)
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,4 +1,4 @@
-"""LoRA training in a phase beside the same Trainer alone: what checkpoints, watching and monitors cost.
+"""Measure LoRA training in a phase against the same Trainer alone: the cost of checkpoints, detectors and monitors.
 
 python -m benchmarks.lora_training [--steps 60] [--rounds 2]
 
@@ -36,8 +36,8 @@ entry_points:
 
 @dataclass(frozen=True)
 class Taken:
-    """Of one training: seconds of each step from the second, those of the wall between the first and the end of the
-    phase, and those of all processors in the meantime.
+    """The times of one training: seconds of each step from the second; wall clock between the first and the end of the
+    phase; and time of all processors in between.
     """
 
     steps: tuple[float, ...]
@@ -46,7 +46,7 @@ class Taken:
 
 
 def stopwatch() -> Any:
-    """A callback that notes when each step ended."""
+    """Return a callback that notes when each step ended."""
     from transformers import TrainerCallback
 
     class Stopwatch(TrainerCallback):
@@ -63,13 +63,14 @@ class Training:
     """One base model and one set of rows, trained again and again with a new adapter."""
 
     def __init__(self, steps: int, folder: Path) -> None:
-        from retraining.base_model import find_model, load_model, load_tokenizer
-        from retraining.chat import encode_rows
-        from retraining.generator import generated_tasks, training_rows
-        from retraining.presets import settings
-        from retraining.training.plan import make_plan
+        from lora_retraining.base_model.loading import find_model
+        from lora_retraining.data.chat import encode_rows
+        from lora_retraining.data.generator import generated_tasks, training_rows
+        from lora_retraining.settings import read_settings
+        from lora_retraining.training.plan import make_plan
+        from projects_common.models.loading import load_model, load_tokenizer
 
-        self.settings = settings({"preset": "smollm2", "packing": "grouped"})
+        self.settings = read_settings({"preset": "smollm2", "packing": "grouped"})
         files = find_model("smollm2")
         rows = training_rows(generated_tasks("train", steps * self.settings.batch_size, seed=0))
         self.rows = encode_rows(load_tokenizer(files), rows, self.settings.max_length).rows
@@ -78,12 +79,12 @@ class Training:
         self.folder = folder
 
     def alone(self) -> Taken:
-        """`Trainer.train()` with the same arguments."""
+        """Run `Trainer.train()` with the same arguments."""
         return self._timed(lambda model, watch: self._trainer(model, watch).train())
 
     def in_phase(self) -> Taken:
-        """The same as the script of phase `train` does it."""
-        from retraining.training.monitors import Monitor
+        """Train as the script of phase `train` does."""
+        from lora_retraining.training.monitors import Monitor
 
         from mlflow_plugin import start_phase
         from mlflow_plugin.integrations.transformers import PhaseCallback
@@ -93,13 +94,13 @@ class Training:
         def train(model: Any, watch: Any) -> None:
             with start_phase() as phase:
                 trainer = self._trainer(model, watch)
-                trainer.add_callback(Monitor(phase, self.plan))
+                trainer.add_callback(Monitor(phase.log, self.plan))
                 PhaseCallback(phase).train(trainer)
 
         return self._timed(train)
 
     def _timed(self, train: Callable[[Any, Any], object]) -> Taken:
-        from retraining.training.adapter import add_adapter
+        from lora_retraining.training.adapter import add_adapter
 
         watch = stopwatch()
         adapted = add_adapter(self.model, self.settings, "smollm2")
@@ -111,8 +112,8 @@ class Training:
         return Taken(steps, wall - ends[0][0], processors - ends[0][1])
 
     def _trainer(self, model: Any, watch: Any) -> Any:
-        from retraining.training.loop import make_trainer, training_arguments
-        from retraining.training.precision import multiplies_bfloat16
+        from lora_retraining.base_model.loading import multiplies_bfloat16
+        from lora_retraining.training.loop import make_trainer, training_arguments
 
         model.config.use_cache = False
         arguments = training_arguments(self.plan, self.settings, str(self.folder), True, multiplies_bfloat16())
@@ -122,7 +123,7 @@ class Training:
 
 
 def new_run(folder: Path) -> None:
-    """A run as `mlflow run` makes one, for the next `start_phase`."""
+    """Create a run as `mlflow run` does, for the next `start_phase`."""
     from mlflow.tracking import MlflowClient
 
     (folder / "MLproject").write_text(MLPROJECT)
@@ -133,7 +134,7 @@ def new_run(folder: Path) -> None:
 
 
 def measure(steps: int = STEPS, rounds: int = ROUNDS) -> str:
-    """A Markdown table of both, and whether the difference is allowed."""
+    """Return a Markdown table of both, and if the difference is allowed."""
     taken: dict[str, list[Taken]] = {"alone": [], "in a phase": []}
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as name:
@@ -151,9 +152,10 @@ def measure(steps: int = STEPS, rounds: int = ROUNDS) -> str:
 
 
 def report(taken: dict[str, list[Taken]], steps: int) -> str:
-    """The table. Batches differ in length, the rounds do not: each step counts as its fastest of all rounds, which
-    passes over what neighbours on the machine did. The wall clock has in it what the phase saves and how it ends. The
-    worse of these two decides.
+    """Return the table.
+
+    Batches differ in length, the rounds do not: each step counts as its fastest of all rounds, which ignores neighbours
+    on the machine. The wall clock includes what the phase saves and its end. The worse of these two decides.
     """
     figures = {
         "a step, s": lambda runs: statistics.fmean(

@@ -1,4 +1,4 @@
-"""How much faster batches are than one completion after the other, at equal results: SmolLM2 on generated tasks."""
+"""Measure how much faster batches are than single completions, at equal results: SmolLM2 on generated tasks."""
 
 import sys
 import time
@@ -14,12 +14,13 @@ BATCH_SIZE = 16
 
 
 def measure() -> str:
-    """Writes the same completions both ways; returns a Markdown table."""
+    """Write the same completions both ways; return a Markdown table."""
     sys.path.insert(0, str(PROJECT))
     import torch
-    from retraining.base_model import find_model, load_model, load_tokenizer
-    from retraining.generator import generated_tasks
-    from retraining.tasks import Task
+    from lora_retraining.base_model.loading import find_model
+    from lora_retraining.data.generator import generated_tasks
+    from lora_retraining.data.tasks import Task
+    from projects_common.models.loading import load_model, load_tokenizer
 
     files = find_model("smollm2")
     model, tokenizer = load_model(files, "float32", "cpu"), load_tokenizer(files)
@@ -46,12 +47,12 @@ def measure() -> str:
 
 
 def _written(model: Any, tokenizer: Any, prompts: list[str], batch_size: int) -> tuple[list[list[int]], int, float]:
-    """Token ids of each completion, how many there are, and the seconds that took."""
-    from retraining.validation.generation import Writing, end_ids, padding_id, prompt_ids
+    """Return the token ids of each completion, their number, and the seconds."""
+    from lora_retraining.validation.generation import GenerationState, end_ids, padding_id, prompt_ids
 
     ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
     ends = end_ids(tokenizer, model.generation_config.eos_token_id)
-    writing = Writing(ids, ends, NEW_TOKENS, batch_size)
+    writing = GenerationState(ids, ends, NEW_TOKENS, batch_size)
     began = time.perf_counter()
     while writing.waiting:
         writing.advance(model, padding_id(tokenizer))

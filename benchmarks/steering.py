@@ -19,11 +19,11 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from sentiment_steering.operators.procrustes import fit_procrustes
+from sentiment_steering.operators.unitary import centroid_rotation, fidelity
+from sentiment_steering.states.encoding import Encoding
 
 from benchmarks.timing import heading, row
-from projects.sentiment_steering.encoding import Encoding
-from projects.sentiment_steering.operators import centroid_rotation, fidelity
-from projects.sentiment_steering.procrustes import fit_procrustes
 
 WIDTH, PAIRS, HELD_OUT = 3584, 50, 50
 PUBLISHED_SECONDS = 11 * 60

@@ -68,11 +68,6 @@ def silence() -> None:
     _package_logger.setLevel(logging.ERROR)
 
 
-def say(text: str) -> None:
-    """Log one line."""
-    _logger.info(text)
-
-
 @contextmanager
 def report_periodically(describe: Callable[[], str], first_seconds: float = 2.0) -> Iterator[None]:
     """Log a description of the work inside the block periodically, for work that reports nothing by itself.

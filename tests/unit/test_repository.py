@@ -155,7 +155,7 @@ def test_the_pins_are_exact_and_fit_any_machine() -> None:
 def test_the_environment_of_a_project_asks_for_what_its_extra_declares(file: str, extra: str, constraints: str) -> None:
     environment = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
     listed = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
-    requirements = [Requirement(line) for line in listed if not line.startswith("-")]
+    requirements = [Requirement(line) for line in listed if not line.startswith(("-", "."))]
     found = {canonicalize_name(requirement.name): str(requirement.specifier) for requirement in requirements}
     declared = declared_requirements(extra)
     assert found == {name: str(requirement.specifier) for name, requirement in declared.items()}

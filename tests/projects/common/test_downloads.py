@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from projects_common import downloads
+from projects_common.downloads import PackagedFile, packaged_file
 
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.samples import downloads
-from mlflow_plugin.samples.downloads import PackagedFile, packaged_file
 
 CONTENT = b"text,label\nfine,1\n"
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-
-from mlflow_plugin.samples import smollm2
+from projects_common.models import smollm2
 
 
 def test_the_conversion_is_done_once_and_again_when_a_file_is_damaged(

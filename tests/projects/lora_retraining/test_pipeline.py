@@ -26,7 +26,7 @@ def run_main(**parameters: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_second_run_of_main_reuses_all_eight_phases_and_another_learning_rate_only_what_hangs_on_it(
+def test_the_second_run_of_main_reuses_all_eight_phases_and_another_learning_rate_only_what_depends_on_it(
     store: str,
 ) -> None:
     for number, parameters in enumerate(({}, {}, {"failure_learning_rate": "0.005", "decide": "rerun"})):

@@ -1,19 +1,17 @@
 """An adapter trained against a real 4-bit base is caught at every place where it can be."""
 
-from dataclasses import replace
-
 import pytest
 
 pytest.importorskip("bitsandbytes")
 
-from retraining.presets import PRESETS
+from lora_retraining.settings import PRESETS
 
 from tests.projects.lora_retraining.wrong_way import Outcome, as_table, both_ways
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
-    settings = replace(PRESETS["tiny"], packing="grouped")
+    settings = PRESETS["tiny"].changed(packing="grouped")
     return both_ways(settings, rows=24, graded=0, folder=tmp_path_factory.mktemp("ways"))
 
 

@@ -1,43 +1,44 @@
-"""The mistake that this project exists to prevent, made on purpose: an adapter trained against a 4-bit base and merged
-into the full-precision one, beside the same training done rightly.
+"""Make the mistake that this project prevents, on purpose: an adapter trained against a 4-bit base and merged into the
+full-precision one, next to the same training done rightly.
 
-python -m tests.projects.lora_retraining.wrong_way [--preset smollm2|tiny] [--rows 320] [--tasks 0]
+    python -m tests.projects.lora_retraining.wrong_way [--preset smollm2|tiny] [--rows 320] [--tasks 0]
 
-Prints what preflight says of the 4-bit base, what merge says, and, with both refusals overridden, what the check of the
-merged model finds. With --tasks the merged models are also graded on so many test tasks.
+Prints the message of preflight on the 4-bit base, that of merge, and, with both refusals overridden, the check of the
+merged model. With --tasks the merged models are also graded on so many test tasks.
 """
 
 import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "projects" / "lora_retraining"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "projects/lora_retraining"))
 
 import torch
-from retraining.base_model import ModelFiles, find_model, load_model, load_tokenizer, weights_digest
-from retraining.chat import encode_rows
-from retraining.checks.base_precision import check_base_precision
-from retraining.generator import generated_tasks, training_rows
-from retraining.grading.objective import grade_all
-from retraining.headers import read_headers
-from retraining.merging.logits import LogitComparison, compare_logits
-from retraining.merging.merged_model import DTYPES, MergedModel, merge_adapter, reference_base, stored_dtype
-from retraining.presets import PRESETS, Settings
-from retraining.tasks import Task
-from retraining.training.adapter import add_adapter, save_adapter
-from retraining.training.loop import make_trainer, training_arguments
-from retraining.training.plan import make_plan
-from retraining.training.precision import multiplies_bfloat16
-from retraining.validation.generation import complete, prompt_ids
+from lora_retraining.base_model.digest import weights_digest
+from lora_retraining.base_model.loading import find_model, multiplies_bfloat16
+from lora_retraining.checks.base_precision import check_base_precision
+from lora_retraining.data.chat import encode_rows
+from lora_retraining.data.generator import generated_tasks, training_rows
+from lora_retraining.data.tasks import Task
+from lora_retraining.grading.objective import grade_all
+from lora_retraining.merging.logits import LogitComparison, compare_logits
+from lora_retraining.merging.merged_model import DTYPES, MergedModel, merge_adapter, reference_base, stored_dtype
+from lora_retraining.settings import PRESETS, Settings
+from lora_retraining.training.adapter import add_adapter, save_adapter
+from lora_retraining.training.loop import make_trainer, training_arguments
+from lora_retraining.training.plan import make_plan
+from lora_retraining.validation.generation import complete, prompt_ids
+from projects_common.models.headers import read_headers
+from projects_common.models.loading import ModelFiles, load_model, load_tokenizer
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.progress import report_periodically, say
+from mlflow_plugin.progress import report_periodically
 
 INNOCENT_NAME = "base-model"
 OVERRIDDEN = ("base_digest",)
@@ -45,7 +46,7 @@ OVERRIDDEN = ("base_digest",)
 
 @dataclass(frozen=True)
 class Outcome:
-    """`preflight` and `refusal` are what was said, "" for nothing; `accuracy` is None when nothing was graded."""
+    """`preflight` and `refusal` are messages, "" for none; `accuracy` is None if nothing was graded."""
 
     way: str
     preflight: str
@@ -55,8 +56,9 @@ class Outcome:
 
 
 def quantise(files: ModelFiles, folder: Path) -> ModelFiles:
-    """A model's copy with the weights of its linear layers as NF4 (Dettmers et al. 2023, arXiv:2305.14314, section 3),
-    made and saved by bitsandbytes.
+    """Make a copy of a model with the weights of its linear layers as NF4, made and saved by bitsandbytes.
+
+    Dettmers et al. 2023, arXiv:2305.14314, section 3.
     """
     kinds = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
     model = AutoModelForCausalLM.from_pretrained(files.folder, quantization_config=kinds, device_map="cpu")
@@ -67,21 +69,22 @@ def quantise(files: ModelFiles, folder: Path) -> ModelFiles:
 
 
 def load_to_train(files: ModelFiles) -> Any:
-    """The model in float32. A 4-bit one is scaled back first: bitsandbytes has no gradients on CPUs, and these are the
-    numbers that its layers compute with.
+    """Load the model in float32; a 4-bit one is scaled back first.
+
+    bitsandbytes has no gradients on CPUs, and these are the numbers that its layers compute with.
     """
     model = load_model(files, torch.float32, "cpu")
     return model.dequantize().float() if getattr(model, "is_quantized", False) else model
 
 
 def train(files: ModelFiles, tasks: Sequence[Task], settings: Settings, folder: Path) -> Path:
-    """Trains an adapter as the phase does, without the phase; returns its folder."""
+    """Train an adapter as the phase does, without the phase; return its folder."""
     set_seed(settings.seed)
     tokenizer = load_tokenizer(files)
     rows = encode_rows(tokenizer, training_rows(tasks), settings.max_length).rows
     model = add_adapter(load_to_train(files), settings, files.source)
     plan = make_plan(rows, len(rows), settings)
-    say(plan.sentence())
+    print(plan.sentence(), file=sys.stderr)
     with tempfile.TemporaryDirectory() as scratch:
         arguments = training_arguments(plan, settings, scratch, cpu=True, autocast=multiplies_bfloat16())
         trainer = make_trainer(model, rows, arguments, tokenizer.pad_token_id or 0)
@@ -94,7 +97,7 @@ def train(files: ModelFiles, tasks: Sequence[Task], settings: Settings, folder: 
 
 
 def merge(adapter: Path, base: ModelFiles, folder: Path, dtype: str) -> tuple[MergedModel, str]:
-    """The merged model, and what merge said against it; refusals are overridden once they have spoken."""
+    """Return the merged model and the message of the refusal, which is then overridden."""
     try:
         return merge_adapter(adapter, base, folder, dtype), ""
     except PhaseError as error:
@@ -102,7 +105,7 @@ def merge(adapter: Path, base: ModelFiles, folder: Path, dtype: str) -> tuple[Me
 
 
 def compare(merged: MergedModel, tasks: Sequence[Task]) -> LogitComparison:
-    """The check that the merge phase makes, on the same kind of prompts."""
+    """Compare logits as the merge phase does, on the same kind of prompts."""
     reference = reference_base(merged)
     tokenizer = load_tokenizer(merged.files)
     return compare_logits(
@@ -117,7 +120,7 @@ def compare(merged: MergedModel, tasks: Sequence[Task]) -> LogitComparison:
 
 
 def accuracy(files: ModelFiles, tasks: Sequence[Task], settings: Settings) -> float:
-    """Share of tasks that a model solves, graded as in validation."""
+    """Return the share of tasks that a model solves, graded as in validation."""
     model, tokenizer = load_model(files, torch.float32, "cpu"), load_tokenizer(files)
     written = dict(complete(model, tokenizer, [task.prompt for task in tasks], settings.max_new_tokens, 16))
     grades = grade_all(tasks, [written[index] for index in range(len(tasks))])
@@ -125,7 +128,7 @@ def accuracy(files: ModelFiles, tasks: Sequence[Task], settings: Settings) -> fl
 
 
 def both_ways(settings: Settings, rows: int, graded: int, folder: Path) -> list[Outcome]:
-    """Trains and merges rightly, then wrongly."""
+    """Train and merge rightly, then wrongly."""
     full = find_model(settings.model)
     four_bit = quantise(full, folder / INNOCENT_NAME)
     train_tasks, test_tasks = generated_tasks("train", rows, 0), generated_tasks("test", max(8, graded), 0)
@@ -149,7 +152,7 @@ def both_ways(settings: Settings, rows: int, graded: int, folder: Path) -> list[
 
 
 def as_table(outcomes: Sequence[Outcome]) -> str:
-    """The outcomes as Markdown."""
+    """Return the outcomes as Markdown."""
     lines = ["| | " + " | ".join(outcome.way for outcome in outcomes) + " |", "|---" * (len(outcomes) + 1) + "|"]
     rows = {
         "preflight": [f"refuses: {o.preflight}" if o.preflight else "passes" for o in outcomes],
@@ -170,7 +173,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=320, help="to train on")
     parser.add_argument("--tasks", type=int, default=0, help="to grade both merged models on")
     arguments = parser.parse_args()
-    settings = replace(PRESETS[arguments.preset], packing="grouped")
+    settings = PRESETS[arguments.preset].changed(packing="grouped")
     with tempfile.TemporaryDirectory() as folder:
         print(as_table(both_ways(settings, arguments.rows, arguments.tasks, Path(folder))))
     return 0

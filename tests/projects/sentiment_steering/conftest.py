@@ -1,24 +1,24 @@
 """A tiny model, encoded states and operators for every test, and a stand-in for the phase that a script holds."""
 
-import argparse
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-
-from projects.sentiment_steering import phase1_collect, phase2_train
-from projects.sentiment_steering.data import BUNDLED_PROMPTS, Split, read_prompt_file, split_pairs
-from projects.sentiment_steering.models import LanguageModel, load_model
-from projects.sentiment_steering.operators import LowRankUnitary
-from projects.sentiment_steering.storage import EncodedStates, load_operators, load_states
+from projects_common.settings import Settings
+from sentiment_steering.operators.pair import OperatorPair, load_operators
+from sentiment_steering.phases import collect, intervene, reversibility, train
+from sentiment_steering.settings import CollectSettings, InterveneSettings, ReversibilitySettings, TrainSettings
+from sentiment_steering.states.encoded import EncodedStates, load_states
+from sentiment_steering.states.models import LanguageModel, load_model
+from sentiment_steering.states.sentences import BUNDLED_PROMPTS, Split, read_prompt_file, split_pairs
 
 PAIRS, HELD_OUT = 24, 12
 
 
 class StandInPhase:
-    """Offers what a script uses of the real phase, in a folder and without a tracking store."""
+    """Offer the part of the real phase that the scripts use, in a folder and without a tracking store."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self.name = folder, name
@@ -45,12 +45,15 @@ class StandInPhase:
         self.description = markdown
 
 
-def default_arguments(module: Any, **changed: Any) -> argparse.Namespace:
-    """The arguments of a script when only these differ from its defaults."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["phase"])
-        arguments: argparse.Namespace = module.parse_arguments()
-    return argparse.Namespace(**{**vars(arguments), **changed})
+SETTINGS: dict[str, type[Settings]] = {
+    "phase1": CollectSettings,
+    "phase2": TrainSettings,
+    "phase3": InterveneSettings,
+    "phase4": ReversibilitySettings,
+}
+"""The settings of each phase."""
+SCRIPTS = {"phase1": collect, "phase2": train, "phase3": intervene, "phase4": reversibility}
+"""The script of each phase."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,13 +73,13 @@ def split() -> Split:
 
 @pytest.fixture(scope="session")
 def run_phase() -> Callable[..., StandInPhase]:
-    """Runs one phase's script in a folder that holds its inputs; logged figures are dropped."""
+    """Return a function that runs one phase in a folder that holds its inputs; plots are dropped."""
 
-    def run(folder: Path, name: str, module: Any, **changed: Any) -> StandInPhase:
+    def run(folder: Path, name: str, **changed: Any) -> StandInPhase:
         phase = StandInPhase(folder, name)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("mlflow.log_figure", lambda figure, path: figure.canvas.draw())
-            module.run(phase, default_arguments(module, **changed))
+            SCRIPTS[name].run(phase, SETTINGS[name].read(changed))
         return phase
 
     return run
@@ -84,10 +87,10 @@ def run_phase() -> Callable[..., StandInPhase]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, run_phase: Callable[..., StandInPhase]) -> Path:
-    """A folder with the outputs of phases 1 and 2 on the tiny model. Nobody may write into it."""
+    """Return a folder with the outputs of phases 1 and 2 on the tiny model. Tests only read it."""
     folder = tmp_path_factory.mktemp("finished")
-    run_phase(folder, "phase1", phase1_collect, preset="tiny", pairs=PAIRS, held_out=HELD_OUT, prompts=BUNDLED_PROMPTS)
-    run_phase(folder, "phase2", phase2_train)
+    run_phase(folder, "phase1", preset="tiny", pairs=PAIRS, held_out=HELD_OUT, prompts=BUNDLED_PROMPTS)
+    run_phase(folder, "phase2")
     return folder
 
 
@@ -97,5 +100,5 @@ def encoded(finished: Path) -> EncodedStates:
 
 
 @pytest.fixture(scope="session")
-def operators(finished: Path) -> tuple[LowRankUnitary, LowRankUnitary]:
+def operators(finished: Path) -> OperatorPair:
     return load_operators(finished / "phase2")

@@ -4,8 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from projects.sentiment_steering.encoding import Encoding, encoded_dimension
+from sentiment_steering.states.encoding import Encoding, encoded_dimension
 
 
 def hidden_states(width: int, seed: int, scale: float = 1.0) -> torch.Tensor:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from projects_common.models.devices import choose_device
+from sentiment_steering.states.models import LanguageModel, load_model
+from transformers import AutoTokenizer
 
 from mlflow_plugin.errors import PhaseError
-from projects.sentiment_steering import models
-from projects.sentiment_steering.models import LanguageModel, choose_device, load_model
 
 
 def test_the_tiny_model_is_the_same_each_time_and_leaves_the_random_state_alone() -> None:
@@ -36,7 +37,7 @@ def test_weights_in_a_pickle_are_not_read(tiny: LanguageModel, tmp_path: Path) -
 
 def test_a_tokenizer_without_padding_pads_with_its_end_token(tiny: LanguageModel, tmp_path: Path) -> None:
     tiny.model.save_pretrained(tmp_path)
-    tokenizer = models.AutoTokenizer.from_pretrained(_saved_tokenizer(tiny, tmp_path))
+    tokenizer = AutoTokenizer.from_pretrained(_saved_tokenizer(tiny, tmp_path))
     tokenizer.pad_token = None
     tokenizer.save_pretrained(tmp_path)
     assert load_model(str(tmp_path), "cpu").tokenizer.pad_token == "<end>"

@@ -1,11 +1,13 @@
 """What is concluded: no null result from a hook that did nothing, no effect where the interval holds 0."""
 
 import pytest
+from sentiment_steering import report
+from sentiment_steering.intervention.conditions import FAMILIES, Condition
+from sentiment_steering.intervention.experiment import Experiment
+from sentiment_steering.intervention.outcomes import Outcome, check_activations, separations
+from sentiment_steering.operators.pair import DIRECTIONS
 
 from mlflow_plugin.errors import PhaseError
-from projects.sentiment_steering import report
-from projects.sentiment_steering.conditions import DIRECTIONS, FAMILIES, Condition
-from projects.sentiment_steering.outcomes import Outcome, check_activations, separations, steering_figures
 
 OPENINGS = [f"opening {number}" for number in range(8)]
 
@@ -47,19 +49,19 @@ def test_a_change_at_strength_zero_is_an_error() -> None:
 
 def test_separation_is_positive_when_each_direction_moves_the_text_its_own_way() -> None:
     found = separations(outcomes(effect=1.0), seed=0)
-    assert found["log_odds", "operator", 2].mean == pytest.approx(2.0)
+    assert found["log_odds", "operator", 2].point == pytest.approx(2.0)
     assert found["log_odds", "operator", 2].low > 1.9
-    assert found["vader", "operator", 2].mean == 0
+    assert found["vader", "operator", 2].point == 0
 
 
 def test_the_advantage_over_a_control_is_judged_opening_by_opening() -> None:
-    figures = steering_figures(outcomes(effect=0.001), seed=0)
+    figures = Experiment.of(OPENINGS, outcomes(effect=0.001), seed=0).figures
     # The texts of an opening differ by 0.002 between directions, and by up to 0.07 between openings.
     assert figures["log_odds_advantage_over_random_unitary_low"] == pytest.approx(0.002)
 
 
 def test_the_gates_have_their_figures() -> None:
-    figures = steering_figures(outcomes(), seed=0)
+    figures = Experiment.of(OPENINGS, outcomes(), seed=0).figures
     assert figures["activation_change"] == 0.1
     assert figures["activations_changed_at_zero"] == 0
     assert figures["log_odds_separation_low"] <= figures["log_odds_separation"] <= figures["log_odds_separation_high"]
@@ -67,17 +69,18 @@ def test_the_gates_have_their_figures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("effect", "said"),
-    [
-        (1.0, "moved as intended; more than by a random unitary"),
-        (0.0, "no effect on the text is shown"),
-        (-1.0, "against"),
-    ],
+    ("effect", "judgement"), [(1.0, "**confirmed**"), (0.0, "**undecided**"), (-1.0, "**refuted**")]
 )
-def test_the_description_says_what_the_interval_allows(effect: float, said: str) -> None:
-    found = outcomes(effect)
-    text = report.phase3(found, OPENINGS, separations(found, 0), steering_figures(found, 0))
-    log_odds = next(line for line in text.splitlines() if line.startswith("- log_odds"))
-    vader = next(line for line in text.splitlines() if line.startswith("- vader"))
-    assert said in log_odds
-    assert "no effect on the text is shown" in vader
+def test_the_description_judges_by_the_interval(effect: float, judgement: str) -> None:
+    text = report.intervention(Experiment.of(OPENINGS, outcomes(effect), seed=0))
+    claims = [line for line in text.splitlines() if line.startswith("| log_odds: ") or line.startswith("| vader: ")]
+    assert len(claims) == 6
+    assert all(judgement in line for line in claims if "log_odds" in line)
+    assert all("**undecided**" in line for line in claims if "vader" in line)
+
+
+def test_the_description_shows_texts_as_they_are() -> None:
+    found = outcomes()
+    found[0].texts[0] = "a | b\nand  c"
+    text = report.intervention(Experiment.of(OPENINGS, found, seed=0))
+    assert "| opening 0 | a \\| b and c |" in text

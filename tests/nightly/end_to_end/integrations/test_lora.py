@@ -18,8 +18,7 @@ import torch
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from processes import wait_until
-
-from mlflow_plugin.samples.smollm2 import smollm2_folder
+from projects_common.models.smollm2 import smollm2_folder
 
 MLPROJECT = """\
 name: NAME

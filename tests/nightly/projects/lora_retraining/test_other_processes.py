@@ -1,45 +1,30 @@
-"""A training that two processes began and one ends.
-
-Cheaper siblings: tests/projects/lora_retraining/test_several_processes.py and test_train_phase.py.
-"""
+"""A training that two processes began and one ends."""
 
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
-import pytest
 import torch
-from lora_project import LoraProject
+from lora_project import PYTHONPATH, LoraProject
 from processes import wait_until
 from safetensors.torch import load_file
 
-ROOT = Path(__file__).resolve().parents[4]
-MODULES = os.pathsep.join([str(ROOT), str(ROOT / "projects/lora_retraining")])
 GIVEN = ("--epochs", "10", "--batch-size", "4", "--accumulation", "2", "--packing", "grouped", "--dtype", "float32")
 
 
-def test_one_process_goes_on_where_two_were_killed(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    project = LoraProject(tmp_path / "project", monkeypatch)
+def test_one_process_resumes_where_two_were_killed(project: LoraProject) -> None:
     # The number of processes is no parameter here, as it is ignored in the real project.
     manifest = project.folder / "MLproject"
-    ignored = 'train.py {given}"\n    phase: {needs: [preflight], checkpoints: {every: 1, keep_last: 99}}'
-    manifest.write_text(
-        manifest.read_text().replace(
-            'train.py {given}"\n    phase: {needs: [preflight], checkpoints: {every: 2}}', ignored
-        )
-    )
+    manifest.write_text(manifest.read_text().replace("every: 2", "every: 1\n        keep_last: 99"))
     project.give_preflight("tiny")
     words = ["--preset", "tiny", *GIVEN]
-    tags = {"mlflow.project.entryPoint": "train", "mlflow.source.name": str(project.folder)}
-    run_id = project.client.create_run("0", tags=tags).info.run_id
-    project.client.log_param(run_id, "given", " ".join(words))
+    run_id = project.start("train", *words)
     process = subprocess.Popen(
-        [sys.executable, "-m", "retraining.train", *words, "--device", "cpu", "--processes", "2"],
+        [sys.executable, "-m", "lora_retraining.phases.train", *words, "--device", "cpu", "--processes", "2"],
         cwd=project.folder,
-        env=os.environ | {"MLFLOW_RUN_ID": run_id, "PYTHONPATH": MODULES},
+        env=os.environ | {"MLFLOW_RUN_ID": run_id, "PYTHONPATH": PYTHONPATH},
     )
     try:
         newest = "mlflow.phase.checkpoint"

@@ -1,1 +1,0 @@
-"""Small real models and data for examples and tests, out of released packages. The plugin itself needs none."""

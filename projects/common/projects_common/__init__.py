@@ -1,0 +1,1 @@
+"""Share models, statistics, settings, tables and files between the projects. Nothing here imports MLflow."""

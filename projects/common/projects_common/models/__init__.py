@@ -1,0 +1,1 @@
+"""Find, make and load language models, and let them write."""

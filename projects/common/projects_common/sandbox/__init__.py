@@ -1,0 +1,1 @@
+"""Run code that a model wrote in a confined child process."""

@@ -1,0 +1,1 @@
+"""Retrain a language model with LoRA in full precision, in phases."""

@@ -1,0 +1,1 @@
+"""Find base models, and tell by digest if two are the same."""

@@ -1,0 +1,1 @@
+"""Grade answers objectively: final answers by value, code by its tests in a confined child process."""

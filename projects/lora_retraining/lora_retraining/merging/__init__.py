@@ -1,0 +1,1 @@
+"""Merge a LoRA adapter into its full-precision base, tensor by tensor, and verify the result."""

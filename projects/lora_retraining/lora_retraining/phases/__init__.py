@@ -1,0 +1,1 @@
+"""Run the phases: arguments, one late import of the work, outputs. Only these modules know `start_phase` and MLflow."""

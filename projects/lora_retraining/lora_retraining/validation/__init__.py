@@ -1,0 +1,1 @@
+"""Validate a merged model: its answers, their grades, and gates that decide by intervals."""

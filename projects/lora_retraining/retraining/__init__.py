@@ -1,1 +1,0 @@
-"""Full-precision LoRA retraining in phases."""

@@ -1,1 +1,0 @@
-"""Objective grading: final answers compared as values, code run against its tests in a confined child process."""

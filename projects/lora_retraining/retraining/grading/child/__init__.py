@@ -1,1 +1,0 @@
-"""What runs in the confined child process. Standard library only: the child sees nothing else."""

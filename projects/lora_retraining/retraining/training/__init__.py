@@ -1,1 +1,0 @@
-"""Training an adapter: rows as batches, the adapter itself, the Trainer around both, and what watches over it."""

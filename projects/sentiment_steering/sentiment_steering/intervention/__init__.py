@@ -1,0 +1,1 @@
+"""Let the model write with steered states and score the text."""

@@ -1,0 +1,1 @@
+"""Fit unitary operators on encoded states and measure them beside their controls."""

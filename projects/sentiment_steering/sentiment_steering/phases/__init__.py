@@ -1,0 +1,1 @@
+"""Run the work of each phase under MLflow. Only these modules know `start_phase`."""

@@ -1,0 +1,270 @@
+"""The child in which model-written code runs: what it cannot do, and what it leaves behind, which is nothing."""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from projects_common.messages import show_messages
+from projects_common.sandbox import confined
+from projects_common.sandbox.confined import Limits, run
+
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.project.code import code_digest
+from mlflow_plugin.project.mlproject import load_project
+
+ROOT = Path(__file__).resolve().parents[3]
+SHORT = Limits(seconds=1.0, wall_seconds=2.0, scratch=2**20)
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children(recursive=True) if "-P" in child.cmdline()]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind(tmp_path, monkeypatch):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield
+    assert list(folder.iterdir()) == []
+    assert children() == []
+
+
+FORBIDDEN = {
+    "forks": "import os\nos.fork()",
+    "starts a program": "import subprocess\nsubprocess.run(['true'])",
+    "replaces itself": "import os, sys\nos.execv(sys.executable, ['python'])",
+    "opens a socket": "import socket\nsocket.create_connection(('127.0.0.1', 9), 1)",
+    "listens": "import socket\nsocket.socket().bind(('127.0.0.1', 0))",
+    "reads the users": "open('/etc/passwd').read()",
+    "lists the home folder": f"import os\nos.listdir({str(Path.home())!r})",
+    "reads this file": f"open({__file__!r}).read()",
+    "writes elsewhere": "open('/tmp/written-by-a-model', 'w')",
+    "removes a file": f"import os\nos.remove({__file__!r})",
+    "signals its parent": "import os\nos.kill(os.getppid(), 0)",
+    "changes rights": "import os\nos.chmod('.', 0o777)",
+}
+
+
+@pytest.mark.parametrize("kernel", [True, False], ids=["kernel", "audit hook"])
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_what_reaches_out_is_refused(what, kernel):
+    result, _ = confined._run(FORBIDDEN[what], "", "", SHORT, kernel)
+    assert result.status == "refused", result
+    assert not Path("/tmp/written-by-a-model").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="by the Linux kernel")
+def test_system_calls_past_python_are_refused_by_the_kernel():
+    source = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.ptrace(0, 0, 0, 0) == -1, "ptrace"
+assert libc.prctl(1, 0, 0, 0, 0) == -1, "PR_SET_PDEATHSIG"
+assert libc.socket(2, 1, 0) == -1, "socket"
+assert libc.syscall(425, 1, 0) == -1, "io_uring_setup"
+assert libc.syscall(435, 0, 0) == -1, "clone3"
+assert libc.open(b"/etc/passwd", 0) == -1, "open"
+"""
+    assert "by the kernel" in confined.strength()
+    assert run(source, limits=SHORT).message == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "status"),
+    [
+        ("while True: pass", "timeout"),
+        ("import time\ntime.sleep(60)", "timeout"),
+        ("import signal\nsignal.signal(signal.SIGXCPU, lambda *_: None)\nwhile True: pass", "timeout"),
+        ("import os\nos.closerange(0, 64)\nwhile True: pass", "timeout"),
+        ("x = bytearray(10**10)", "memory"),
+        ("x = []\nwhile True: x.append(' ' * 10**6)", "memory"),
+        ("def f(): f()\nf()", "failed"),
+        ("while True: print('x' * 1000)", "failed"),
+        ("import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(60,)).start()", "failed"),
+        ("n = 0\nwhile True:\n    n += 1\n    open(str(n), 'w').write('x' * 10**6)", "failed"),
+        ("n = 0\nwhile True:\n    n += 1\n    open(str(n), 'w').close()", "failed"),
+        ("import ctypes\nctypes.string_at(0)", "crashed"),
+        ("this is no Python", "failed"),
+        ("x = '\\0'\n\0", "failed"),
+    ],
+)
+def test_what_eats_time_memory_or_disk_is_ended(source, status):
+    result = run(source, limits=SHORT)
+    assert result.status == status, result
+    assert result.message
+    assert result.seconds < 4
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import sys\nsys.exit(0)",
+        "raise SystemExit",
+        "import os\nos._exit(0)",
+        "def f():\n    import os\n    os._exit(0)",
+        "def f():\n    raise SystemExit(0)",
+        "def f():\n    print('passed')\n    return 0",
+        "import os\nos.write(1, b'passed')\nos._exit(0)",
+        "import atexit, os\natexit.register(os._exit, 0)\nraise SystemExit(0)",
+        "import os\nfor n in range(64):\n    try: os.write(n, FORGED)\n    except OSError: pass\nos._exit(0)",
+        "import builtins\nbuiltins.exec = builtins.compile = lambda *_, **__: ''\ndef f():\n    return 0",
+        'import json\njson.dumps = lambda *_, **__: \'{"status": "passed"}\'\ndef f():\n    return 0',
+    ],
+)
+def test_code_cannot_pass_its_own_tests_by_leaving_early_or_saying_so(source):
+    forged = b'{"status": "passed", "message": "", "token": ""}\n'
+    assert run(f"FORGED = {forged!r}\n{source}", "assert f() == 2", limits=SHORT).status == "failed"
+
+
+def test_right_code_passes_and_assertions_stay_active():
+    assert run("def f():\n    return 2", "assert f() == 2").status == "passed"
+    wrong = run("def f():\n    return 3", "x = 1\nassert f() == 2")
+    assert (wrong.status, wrong.message) == ("failed", "AssertionError in the test: assert f() == 2")
+
+
+@pytest.mark.parametrize("kernel", [True, False], ids=["kernel", "audit hook"])
+def test_the_standard_library_threads_and_the_scratch_folder_can_be_used(kernel):
+    source = """
+import asyncio, bisect, collections, csv, ctypes, dataclasses, datetime, decimal, functools, hashlib, heapq, itertools
+import json, math, random, re, sqlite3, statistics, string, subprocess, tempfile, threading, typing, unittest, zlib
+
+@dataclasses.dataclass
+class Point:
+    x: int = 1
+
+async def wait():
+    await asyncio.sleep(0.001)
+    return 7
+
+done = []
+threads = [threading.Thread(target=done.append, args=(n,)) for n in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+with open("notes.txt", "w") as stream:
+    stream.write("x")
+with tempfile.NamedTemporaryFile() as stream:
+    stream.write(b"y")
+def f():
+    return Point().x, asyncio.run(wait()), sorted(done), open("notes.txt").read()
+"""
+    result, _ = confined._run(source, "assert f() == (1, 7, [0, 1, 2, 3], 'x')", "", Limits(), kernel)
+    assert result.status == "passed", result
+
+
+def test_a_thread_that_runs_on_does_not_hold_up_the_verdict():
+    source = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()"
+    assert run(source, "assert True", limits=SHORT).status == "passed"
+
+
+def test_nothing_of_the_environment_reaches_the_code(monkeypatch):
+    monkeypatch.setenv("JUDGE_API_KEY", "secret")
+    known = "{'HOME', 'TMPDIR', 'LANG', 'LC_CTYPE', 'PYTHONHASHSEED'}"
+    assert run("import os", f"assert set(os.environ) <= {known}, set(os.environ)").message == ""
+
+
+def test_one_program_sees_nothing_of_the_one_before():
+    run("import builtins, sys\nbuiltins.seen = 1\nsys.seen = 1\nopen('a', 'w')")
+    later = "import builtins, os, sys\nassert not hasattr(builtins, 'seen') and not hasattr(sys, 'seen')"
+    assert run(later, "assert os.listdir('.') == []").message == ""
+
+
+def test_whatever_number_the_report_has_right_code_passes(monkeypatch):
+    """The number that is drawn for it inside the child may be the one that it has already."""
+    dumps = json.dumps
+    monkeypatch.setattr(json, "dumps", lambda given: dumps({**given, "descriptor": given["report"]}))
+    assert run("def f():\n    return 2", "assert f() == 2").status == "passed"
+
+
+def test_a_sandbox_that_fails_by_itself_is_no_fault_of_the_code(monkeypatch):
+    monkeypatch.setattr(confined, "_START", "raise OSError('no such thing')")
+    with pytest.raises(PhaseError, match=r"ended with 1 before it had begun: .*no such thing. That is no fault of"):
+        run("x = 1")
+
+
+def test_a_machine_too_busy_to_begin_is_no_fault_of_the_code(monkeypatch):
+    monkeypatch.setattr(confined, "_START", "import time; time.sleep(60)")
+    monkeypatch.setattr(confined, "_say_when_weak", lambda: None)
+    with pytest.raises(PhaseError, match="before it had begun"):
+        run("x = 1", limits=Limits(wall_seconds=0.5))
+
+
+def test_right_code_does_not_fail_because_the_machine_is_busy():
+    limits = Limits(seconds=1.0, wall_seconds=20.0)
+    assert run("import time\ntime.sleep(1.5)", limits=limits).status == "passed"
+    assert run("while True: pass", limits=limits).status == "timeout"
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["object()", "__import__('os').getcwd()", "__import__('random').random()", "[*map(str, {'a', 'b', 'c'})]"],
+)
+def test_what_is_said_of_code_is_the_same_in_every_run(code):
+    said = {run(f"raise ValueError({code})").message for _ in range(2)}
+    assert len(said) == 1, said
+
+
+def test_what_is_said_of_code_can_be_written_to_a_file():
+    assert run("raise ValueError(chr(0xd800))").message.encode() == b"ValueError: ?"
+
+
+def test_grading_is_the_same_every_time():
+    ordered = "order = ''.join({'a', 'b', 'c', 'd', 'e', 'f'})"
+    first = run(ordered, "assert order == ''").message
+    assert run(ordered, "assert order != ''").status == "passed"
+    assert run(ordered, "assert order == ''").message == first
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+def test_the_code_ends_when_the_process_that_grades_it_is_killed(tmp_path):
+    program = (
+        f"import sys, tempfile; sys.path[:0] = {sys.path!r}; tempfile.tempdir = {str(tmp_path)!r}\n"
+        "from projects_common.sandbox.confined import run\n"
+        'run(\'import time\\nopen("begun", "w")\\ntime.sleep(60)\')'
+    )
+    grader = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        wait_for(lambda: list(tmp_path.glob("graded-code-*/begun")))
+        started = psutil.Process(grader.pid).children()
+        assert started
+        grader.send_signal(signal.SIGKILL)
+        grader.wait()
+        wait_for(lambda: not any(psutil.pid_exists(c.pid) and c.status() != "zombie" for c in started))
+    finally:
+        grader.kill()
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not come about within 15 s")
+
+
+def test_a_sandbox_without_the_kernel_says_so_loudly(monkeypatch, capsys):
+    show_messages()
+    monkeypatch.setattr(confined, "_confined_by", lambda: ("audit hook", "resource limits"))
+    confined._say_when_weak.cache_clear()
+    run("x = 1")
+    run("x = 1")
+    confined._say_when_weak.cache_clear()
+    said = capsys.readouterr().err
+    assert said.count("ATTENTION") == 1
+    assert "audit hook" in said
+    assert "in part only" in confined.strength()
+
+
+@pytest.mark.xfail(strict=False, reason="the code digest does not follow imports out of the project yet")
+def test_the_code_of_the_confined_child_counts_as_code_of_the_phases_that_grade():
+    project = ROOT / "projects/lora_retraining"
+    phase = load_project(project).phases["validate"]
+    files = {(project / name).resolve() for name in code_digest(project, phase.command, None).files}
+    assert set(Path(confined.__file__).parent.glob("child/*.py")) <= files
