@@ -22,6 +22,7 @@ from mlflow_plugin.dashboard.store import ReadableClient, read_artifact, serves_
 from mlflow_plugin.errors import PhaseError, UsageError
 from mlflow_plugin.execution.answers import NoLongerWaits, StillOpen, answer
 from mlflow_plugin.project.project import Project
+from mlflow_plugin.reports import models
 from mlflow_plugin.store.declaration import declared_projects
 from mlflow_plugin.store.history import History, phase_run
 from mlflow_plugin.store.run import PhaseRun
@@ -117,15 +118,20 @@ def _file(name: str) -> Response:
 
 def _experiments(access: Access) -> Response:
     # Few hold phases, and to ask for a permission takes longer than to read an experiment's tags.
-    found, token, client = [], None, ReadableClient(lambda experiment_id: True)
+    experiments: list[models.ExperimentWithPhases] = []
+    token, client = None, ReadableClient(lambda experiment_id: True)
     while True:
         part = client.search_experiments(ViewType.ACTIVE_ONLY, max_results=1000, page_token=token)
         for experiment in part:
             projects = list(declared_projects(experiment.tags))
             if projects and access.may_read(experiment.experiment_id):
-                found.append({"experiment_id": experiment.experiment_id, "name": experiment.name, "projects": projects})
+                experiments.append(
+                    models.ExperimentWithPhases(
+                        experiment_id=experiment.experiment_id, name=experiment.name, projects=projects
+                    )
+                )
         if not (token := part.token):
-            return _json({"experiments": found})
+            return _json(models.Experiments(experiments=experiments))
 
 
 def _find(access: Access) -> Response:
@@ -136,7 +142,7 @@ def _find(access: Access) -> Response:
     project = run.project or next(iter(projects), "")
     if not project:
         raise MlflowException(f"Run {run.run_id} is of an experiment without phases.", RESOURCE_DOES_NOT_EXIST)
-    return _json({"experiment_id": run.experiment_id, "project": project, "phase": run.phase or None})
+    return _json(models.RunPlace(experiment_id=run.experiment_id, project=project, phase=run.phase or None))
 
 
 def _pipeline(access: Access) -> Response:
@@ -144,17 +150,14 @@ def _pipeline(access: Access) -> Response:
     from mlflow_plugin.reports.views.pipeline import pipeline_view
 
     history, projects = _history(access)
-    about = {
-        "projects": projects,
-        "may_answer": access.may_answer(history.experiment_id),
-        "user": access.user,
-    }
-    seen = json.dumps([about, history.project.name, stamp(history)], sort_keys=True)
+    may_answer = access.may_answer(history.experiment_id)
+    viewer = models.Viewer(projects=projects, may_answer=may_answer, user=access.user).to_json()
+    seen = json.dumps([viewer, history.project.name, stamp(history)], sort_keys=True)
     tag = hashlib.sha256(seen.encode()).hexdigest()[:32]
     if request.if_none_match.contains_weak(tag):
         response = Response(status=HTTPStatus.NOT_MODIFIED)
     else:
-        response = _json({**pipeline_view(history), **about})
+        response = _json({**pipeline_view(history).to_json(), **viewer})
     # Weak: ages, rates and the like move on between two answers of one tag.
     response.set_etag(tag, weak=True)
     return response
@@ -181,7 +184,7 @@ def _accounts(access: Access) -> Response:
     return _json(accounts_view(_history(access)[0], within))
 
 
-def _losses(access: Access) -> Response:
+def _recoverable(access: Access) -> Response:
     from mlflow_plugin.reports.views.recoverable import recoverable_view
 
     return _json(recoverable_view(_history(access)[0]))
@@ -241,7 +244,7 @@ _VIEWS: Mapping[str, Callable[[Access], Response]] = {
     "pipeline": _pipeline,
     "runs": _runs,
     "accounts": _accounts,
-    "losses": _losses,
+    "recoverable": _recoverable,
     "live": _live,
     "compare": _compare,
 }
@@ -295,8 +298,9 @@ def _run(client: MlflowClient, run_id: str) -> PhaseRun:
     return phase_run(run)
 
 
-def _json(content: Mapping[str, Any], status: int = HTTPStatus.OK) -> Response:
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+def _json(content: models.Fields | Mapping[str, Any], status: int = HTTPStatus.OK) -> Response:
+    plain = content.to_json() if isinstance(content, models.Fields) else content
+    text = json.dumps(plain, separators=(",", ":"), allow_nan=False)
     return Response(text, status, mimetype="application/json")
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from mlflow_plugin.format import clock, describe_cost, describe_duration
 from mlflow_plugin.progress import progress
+from mlflow_plugin.reports import models
 from mlflow_plugin.reports.views.accounts import ALL_WITHIN_SECONDS, accounts_view
 from mlflow_plugin.reports.views.phase_runs import phase_runs_view
 from mlflow_plugin.reports.views.pipeline import pipeline_view
@@ -47,31 +48,37 @@ document.addEventListener("click", (event) => {
 
 def report_html(
     history: History,
-    pipeline: Mapping[str, Any] | None = None,
+    pipeline: models.PipelineState | None = None,
     runs_at_most: int = RUNS_AT_MOST,
     accounts_within: float = ALL_WITHIN_SECONDS,
 ) -> str:
-    """The report. `pipeline` is a `pipeline_view` that was made a moment ago; `accounts_within` is in seconds."""
-    return _Page(report_data(history, pipeline, runs_at_most, accounts_within)).text()
+    """Return the report of a project as HTML.
+
+    Args:
+        history: The experiment.
+        pipeline: A `pipeline_view` that was made a moment ago; None to make one.
+        runs_at_most: The number of runs of each phase.
+        accounts_within: The time for reading the runs that money and time are summed over, in seconds.
+    """
+    return _Page(report_data(history, pipeline, runs_at_most, accounts_within).to_json()).text()
 
 
 def report_data(
-    history: History, pipeline: Mapping[str, Any] | None, runs_at_most: int, accounts_within: float
-) -> dict[str, Any]:
-    """All that the page shows, as the page's own routes answer it."""
+    history: History, pipeline: models.PipelineState | None, runs_at_most: int, accounts_within: float
+) -> models.Report:
+    """Return the data of the report; see `report_html`."""
     pipeline = pipeline or pipeline_view(history)
     phases = progress(history.project.phases, description="reading the runs of phases")
-    return {
-        "experiment_id": history.experiment_id,
-        "project": history.project.name,
-        "at": pipeline["at"],
-        "pipeline": pipeline,
-        "runs": {phase: phase_runs_view(history, phase, runs_at_most) for phase in phases},
-        "accounts": accounts_view(history, accounts_within),
-        "losses": recoverable_view(history),
-        "questions": pipeline["questions"],
-        "live": None,
-    }
+    return models.Report(
+        experiment_id=history.experiment_id,
+        project=history.project.name,
+        at=pipeline.at,
+        pipeline=pipeline,
+        runs={phase: phase_runs_view(history, phase, runs_at_most) for phase in phases},
+        accounts=accounts_view(history, accounts_within),
+        recoverable=recoverable_view(history),
+        questions=pipeline.questions,
+    )
 
 
 class _Page:
@@ -178,7 +185,7 @@ def _clock(text: str | None) -> str:
 
 
 def _cells(phase: Mapping[str, Any]) -> tuple[str, ...]:
-    run, quality, mend = phase["run"] or {}, phase["quality"] or {}, phase["mend"] or {}
+    run, quality, mend = phase["run"] or {}, phase["quality"] or {}, phase["update"] or {}
     seconds, usd, value = run.get("duration_seconds"), run.get("cost_usd"), quality.get("value")
     return (
         phase["phase"],

@@ -11,7 +11,7 @@ from mlflow_plugin.cli import status_watch
 from mlflow_plugin.cli.status_lines import LOOKS, changes, progress_text, status_lines, told
 from mlflow_plugin.cli.status_watch import Watched
 from mlflow_plugin.machine.liveness import new_heartbeat
-from mlflow_plugin.reports.state_schema import PhaseStateName
+from mlflow_plugin.project.vocabulary import State
 from mlflow_plugin.reports.views.live import live_view
 from mlflow_plugin.reports.views.pipeline import pipeline_view
 from mlflow_plugin.store import schema
@@ -43,7 +43,7 @@ def obeying() -> None:
 
 
 def test_every_state_has_a_symbol_of_its_own():
-    assert set(LOOKS) == set(PhaseStateName.__args__)
+    assert set(LOOKS) == set(State.__args__)
     assert len({look.symbol for look in LOOKS.values()}) == len(LOOKS)
 
 
@@ -61,7 +61,9 @@ def test_each_phase_has_a_line_and_below_it_what_runs(demo):
     run_id, _ = demo.start("train")
     demo.client.set_tag(run_id, schema.HEARTBEAT, dumps({**new_heartbeat(3), "total": 10}))
     history = demo.history()
-    lines = [line.text for line in status_lines(pipeline_view(history), live_view(history)["running"])]
+    lines = [
+        line.text for line in status_lines(pipeline_view(history).to_json(), live_view(history).to_json()["running"])
+    ]
     at = {name: next(n for n, line in enumerate(lines) if f" {name} " in line) for name in ("collect", "train")}
     assert lines[at["collect"]].startswith("✓")
     assert lines[at["train"]].startswith("▶")
@@ -69,10 +71,10 @@ def test_each_phase_has_a_line_and_below_it_what_runs(demo):
 
 
 def test_only_what_changed_is_told_anew(demo):
-    before = told(pipeline_view(demo.history()))
-    assert changes(before, pipeline_view(demo.history())) == {}
+    before = told(pipeline_view(demo.history()).to_json())
+    assert changes(before, pipeline_view(demo.history()).to_json()) == {}
     demo.compute("collect")
-    assert list(changes(before, pipeline_view(demo.history()))) == ["collect"]
+    assert list(changes(before, pipeline_view(demo.history()).to_json())) == ["collect"]
 
 
 def test_a_store_that_goes_away_is_told_and_what_was_read_stays(demo):

@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from mlflow_plugin.cli import main
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.reports.files import write_whole
+from mlflow_plugin.reports.models import PipelineState
 from mlflow_plugin.reports.state_file import SCHEMA_FILE, state_text
-from mlflow_plugin.reports.state_schema import State, schema_text
+from mlflow_plugin.reports.state_schema import schema_text
 from mlflow_plugin.reports.views.pipeline import pipeline_view
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "reports.md"
@@ -32,7 +33,7 @@ def keys_of(value, path=""):
 def check(history):
     written = json.loads(state_text(pipeline_view(history)))
     # Nothing is missing, nothing of another kind, and nothing there that the schema does not know.
-    assert keys_of(State.model_validate(written).model_dump(mode="json")) == keys_of(written)
+    assert keys_of(PipelineState.model_validate(written).to_json()) == keys_of(written)
     return {one["phase"]: one["state"] for one in written["phases"]}
 
 
@@ -61,7 +62,7 @@ def test_the_documentation_explains_each_field_as_the_schema_does():
     schema = json.loads(schema_text())
     about = {name: one["description"] for name, one in schema["$defs"].items()}
     expected = []
-    for name, one in {"State": schema, **schema["$defs"]}.items():
+    for name, one in {"PipelineState": schema, **schema["$defs"]}.items():
         rows = [
             f"| `{field}` | {content.get('description') or about[content['$ref'].rpartition('/')[2]]} |"
             for field, content in one["properties"].items()

@@ -252,7 +252,7 @@ def test_the_table_has_a_line_for_each_phase_and_its_remarks_below(demo):
     assert lines[0].split("  ")[0] == "phase"
     assert lines[2].startswith("collect   up to date")
     assert lines[3].startswith("train     borderline")
-    assert "fidelity 0.8 (between)  yes" in lines[3]
+    assert "fidelity 0.8 (borderline)  yes" in lines[3]
     assert "1 min 30 s" in lines[3]
     assert lines[3].endswith(run_id[:8])
     assert lines[4] == "evaluate  missing"
