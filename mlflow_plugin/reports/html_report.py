@@ -2,8 +2,8 @@
 
 Jinja2 fills the template with the page's own static files. The page's JavaScript modules become `data:` addresses in an
 import map, since a file that was opened from a disk may import no other; scripts and styles are allowed by their hashes
-alone. No library was found that does this without a JavaScript toolchain, so `_Bundle` is home-made. Its regular
-expressions read JavaScript, not HTML.
+alone. Bundlers for this need a JavaScript toolchain, which an installed package does not have, so `_Bundle` is
+home-made. Its regular expressions read JavaScript, not HTML.
 """
 
 import base64

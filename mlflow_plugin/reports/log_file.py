@@ -47,6 +47,7 @@ def append(file: Path, entries: Mapping[str, str]) -> list[str]:
     """
     file = file.resolve()
     try:
+        file.parent.stat()  # filelock would make a folder that is not there.
         with _locked(file):
             for _ in range(_TRIES):
                 before = _version(file)

@@ -55,7 +55,7 @@ def _inputs(comparison: models.Comparison) -> list[str]:
     for one in comparison.inputs:
         if one.same_bytes is not True:
             left, right = (used.short if used else "none" for used in (one.left, one.right))
-            bytes_differ = "not known whether of the same bytes" if one.same_bytes is None else "other bytes"
+            bytes_differ = "not known if of the same bytes" if one.same_bytes is None else "other bytes"
             parts.append(f"{one.need} {left} -> {right} ({bytes_differ})")
     return _some(parts, "input")
 

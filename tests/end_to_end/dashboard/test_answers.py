@@ -108,7 +108,7 @@ def test_the_earliest_of_several_proposals_is_taken(demo: Simulation) -> None:
         demo.client.set_tag(run.run_id, f"{schema.PROPOSED_ANSWER}{by}", json.dumps(proposal))
     found = given_answer(demo.client, run.run_id)
     assert found is not None
-    assert (found.letter, found.by, found.at) == ("A", "ada", "2026-11-20T08:00:01.000+00:00")
+    assert (found.option.letter, found.by, found.at) == ("A", "ada", "2026-11-20T08:00:01.000+00:00")
 
 
 def asking(demo: Simulation) -> str:
@@ -128,7 +128,7 @@ def test_a_proposal_that_is_none_ends_no_waiting(demo: Simulation, odd: str) -> 
     demo.client.set_tag(run_id, f"{schema.PROPOSED_ANSWER}2", json.dumps(sound))
     found = given_answer(demo.client, run_id)
     assert found is not None
-    assert (found.letter, found.by, found.at) == ("B", "unknown", "")
+    assert (found.option.letter, found.by, found.at) == ("B", "unknown", "")
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_no_file_but_the_pages_own_is_served(site: Site, name: str) -> None:
         ({}, 400, "the argument experiment_id is missing"),
         ({"experiment_id": "987654"}, 404, "There is no experiment 987654 here that you may read"),
         ({"experiment_id": "x'; DROP TABLE runs"}, 400, "Experiment ID must be a valid integer"),
-        ({"experiment_id": "0"}, 404, "No phases are known in experiment 0"),
+        ({"experiment_id": "0"}, 404, "Experiment 0 has no phases"),
         ({"experiment_id": "00"}, 400, "Experiment ID must be a valid integer"),
         ({"experiment_id": "%2B0"}, 400, "Experiment ID must be a valid integer"),
         ({"experiment_id": "%EF%BC%90"}, 400, "Experiment ID must be a valid integer"),

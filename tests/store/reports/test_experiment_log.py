@@ -195,6 +195,7 @@ def test_kill_9_at_any_moment_leaves_every_entry_whole(log):
 def test_a_log_that_cannot_be_written_is_reported_with_its_name(tmp_path):
     with pytest.raises(PhaseError, match=r"nowhere/EXPERIMENT_LOG.md: No such file or directory. Its content is kept"):
         append(tmp_path / "nowhere" / LOG_FILE, {run_id(1): text_of(1)})
+    assert not (tmp_path / "nowhere").exists()
 
 
 # --- its content ---
