@@ -1,7 +1,7 @@
 """The differences in the code of two runs, file by file. Edits that change no result are marked as cosmetic.
 
-`unified_diff` is home-made because `difflib` has no bound on its work. The texts come from a store, and on texts made for
-that `difflib` alone takes hours.
+`unified_diff` is home-made because `difflib` has no bound on its work. The texts come from a store, and on some of them
+`difflib` alone takes hours.
 """
 
 from collections.abc import Mapping

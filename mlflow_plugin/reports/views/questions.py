@@ -35,7 +35,7 @@ def _waits(run: PhaseRun) -> bool:
 
 
 def _started_since(history: History, asked: PhaseRun, others: list[PhaseRun]) -> bool:
-    # Runs that were read already come first: finding the newest run of a phase with very many takes a tenth of a second.
+    # Runs that were read already come first: finding the newest of very many runs takes a tenth of a second.
     at_hand = [*others, *history.running()]
     if any(run.phase == asked.phase and run.started_at > asked.started_at for run in at_hand):
         return True
