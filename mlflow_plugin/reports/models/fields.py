@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, PlainSerializer, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 from mlflow_plugin.project.vocabulary import STORED, Action, Grade, Kind, State
 
@@ -24,27 +24,9 @@ Moment = Annotated[datetime, PlainSerializer(datetime.isoformat, return_type=str
 class Fields(BaseModel):
     """A model whose fields are described by the texts below them."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _without_halves(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Accept texts with halves of characters, which stores can hold and pydantic refuses; each becomes a `?`."""
-        try:
-            return handler(data)
-        except ValidationError as error:
-            if all(one["type"] != "string_unicode" for one in error.errors()):
-                raise
-            return handler(_whole_characters(data))
+    # Building a model at its first use keeps the import short for commands that need few of them.
+    model_config = ConfigDict(use_attribute_docstrings=True, defer_build=True)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for JSON: times as ISO 8601, numbers, texts, lists, None."""
         return self.model_dump(mode="json")
-
-
-def _whole_characters(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
-    if isinstance(value, dict):
-        return {_whole_characters(key): _whole_characters(one) for key, one in value.items()}
-    return [_whole_characters(one) for one in value] if isinstance(value, list) else value
