@@ -1,4 +1,4 @@
-"""Under basic-auth: who sees what, who may answer, and that nothing is left open."""
+"""Permissions under basic-auth: reading, answering, and no route without a check."""
 
 from collections.abc import Iterator
 from pathlib import Path

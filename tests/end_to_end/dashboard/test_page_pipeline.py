@@ -34,7 +34,7 @@ def ask_now(page: "Page") -> None:
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
-def beat(demo: Simulation, run_id: str, **told: Any) -> None:
+def heartbeat(demo: Simulation, run_id: str, **told: Any) -> None:
     """What a living process tells; this one, unless `pid` names another."""
     pid = told.pop("pid", None)
     demo.client.set_tag(run_id, schema.HEARTBEAT, json.dumps(new_heartbeat(told.pop("step", 42), told, pid=pid)))
@@ -74,11 +74,11 @@ def failed(demo: Simulation) -> None:
 
 
 def running(demo: Simulation) -> None:
-    beat(demo, demo.start("train")[0], total=120)
+    heartbeat(demo, demo.start("train")[0], total=120)
 
 
 def stuck(demo: Simulation) -> None:
-    beat(demo, demo.start("train")[0], total=120, since_step=4000, seconds_per_step=1, process_percent=0)
+    heartbeat(demo, demo.start("train")[0], total=120, since_step=4000, seconds_per_step=1, process_percent=0)
 
 
 def computed(metrics: dict[str, float]) -> Callable[[Simulation], object]:
@@ -137,7 +137,7 @@ def test_no_two_states_look_the_same(site: Site, browser_page: "Page") -> None:
 def test_a_process_that_was_paused_is_shown_as_stopped(site: Site, browser_page: "Page", standing_still: int) -> None:
     demo = site.demo("stopped")
     demo.compute("collect")
-    beat(demo, demo.start("train")[0], pid=standing_still)
+    heartbeat(demo, demo.start("train")[0], pid=standing_still)
     shown = card(site.opened(browser_page, demo), "train")
     shown.get_by_text("stopped").wait_for()
     assert "running" not in shown.inner_text()
@@ -201,7 +201,9 @@ def test_progress_moves_without_loading_the_page_again(site: Site, browser_page:
     demo = site.demo("progress")
     demo.compute("collect")
     run_id, _ = demo.start("train")
-    beat(demo, run_id, step=42, total=120, seconds_per_step=0.5, process_percent=187, cpu_percent=14, gpu_percent=93)
+    heartbeat(
+        demo, run_id, step=42, total=120, seconds_per_step=0.5, process_percent=187, cpu_percent=14, gpu_percent=93
+    )
     page = site.opened(browser_page, demo)
     panel = page.locator(".running")
     panel.wait_for()
@@ -209,7 +211,7 @@ def test_progress_moves_without_loading_the_page_again(site: Site, browser_page:
     for text in ("step 42 of 120", "about 39 s left", "2 steps/s", "187% of a core", "14% CPU", "GPU 93%", "s ago"):
         assert text in told, told
     panel.locator("dd", has_text="2 s ago").wait_for()
-    beat(demo, run_id, step=60, total=120, seconds_per_step=0.5)
+    heartbeat(demo, run_id, step=60, total=120, seconds_per_step=0.5)
     ask_now(page)
     panel.get_by_text("step 60 of 120").first.wait_for()
 
@@ -218,7 +220,7 @@ def test_a_phase_that_completes_is_up_to_date_without_loading_the_page_again(sit
     demo = site.demo("completing")
     demo.compute("collect")
     run_id, decision = demo.start("train")
-    beat(demo, run_id)
+    heartbeat(demo, run_id)
     page = site.opened(browser_page, demo)
     card(page, "train").get_by_text("running").wait_for()
     demo.finish(run_id, decision, {"result.txt": "x"}, GOOD, 5.0)

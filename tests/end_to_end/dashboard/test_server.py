@@ -244,7 +244,7 @@ def test_a_store_that_is_away_is_reported_without_details(site: Site) -> None:
         assert ask(f"{site.url}/phases").status == 200
     finally:
         rename("moved", "experiments")
-    assert "no such table" in site.server.log  # For whoever runs the server, it is there.
+    assert "no such table" in site.server.log  # The administrator finds it there.
 
 
 # --- below a prefix, behind artifacts of its own ---

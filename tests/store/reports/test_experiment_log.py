@@ -262,7 +262,7 @@ def test_a_run_is_appended_as_it_ends_where_the_project_keeps_a_log_and_nowhere_
     failed, _ = demo.start("train")
     with kept_log(project, demo.client, "0", "train"):
         pass
-    assert marks(log) == []  # It goes on.
+    assert marks(log) == []  # It still runs.
     with pytest.raises(ZeroDivisionError), kept_log(project, demo.client, "0", "train"):
         _fail_and_raise(demo, failed)
     assert marks(log) == [failed]

@@ -37,7 +37,7 @@ def check(history):
     return {one["phase"]: one["state"] for one in written["phases"]}
 
 
-def test_the_state_is_as_its_schema_says_whatever_the_phases_do(demo):
+def test_the_state_fits_its_schema_in_every_state_of_the_phases(demo):
     assert check(demo.history()) == {"collect": "missing", "train": "missing", "evaluate": "missing"}
     demo.compute("collect")
     demo.compute("train", metrics={"fidelity": 0.8, "held_out": 0.9})
@@ -85,7 +85,7 @@ def test_the_command_writes_the_state_or_prints_it(demo, tmp_path):
     assert (nowhere.exit_code, "Name another place with --output" in nowhere.output) == (1, True)
 
 
-def test_whoever_reads_a_file_while_it_is_written_finds_it_whole(tmp_path):
+def test_a_reader_finds_a_file_whole_while_it_is_written(tmp_path):
     file = tmp_path / "state.json"
     file.write_text("0" * 100_000)
     file.chmod(0o640)

@@ -168,7 +168,7 @@ def test_an_interrupted_phase_shows_its_checkpoint_and_the_command_that_resumes_
     demo.die(run_id)
     train = phases(demo)["train"]
     assert (train["state"], train["live"]["state"]) == ("interrupted", "interrupted")
-    assert train["remarks"][-1].endswith("it can go on from step-000040")
+    assert train["remarks"][-1].endswith(" from step-000040")
     assert train["update"]["command"] == "mlflow run . -e train -b phases -P epochs=20"
 
 
