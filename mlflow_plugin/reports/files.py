@@ -1,4 +1,7 @@
-"""Files that are replaced as a whole, so that a reader finds the old content or the new."""
+"""Files that are replaced as a whole, so that a reader finds the old content or the new.
+
+These few lines are home-made: the standard library has no function for this, and `filelock` only locks.
+"""
 
 import os
 import tempfile
