@@ -16,7 +16,7 @@ export class RequestError extends Error {
   }
 }
 
-/** The data of a report: {experiment_id, project, at, pipeline, runs: {PHASE: ...}, accounts, recoverable, questions}. */
+/** The data of a report; the model `Report` in mlflow_plugin/reports/models/page.py describes it. */
 export const report = readReport();
 
 function readReport() {

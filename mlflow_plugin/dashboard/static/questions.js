@@ -5,7 +5,8 @@ import {Command, Heading, Moment, RunLink, RunName, SupersededRuns} from "./part
 import {Icon} from "./states.js";
 import {plural} from "./words.js";
 
-const HAS_ENDED = "The process that asked has ended. Each option below shows the command that starts the phase with this answer.";
+const HAS_ENDED =
+  "The process that asked has ended. Each option below shows the command that starts the phase with this answer.";
 const MAY_ONLY_READ = "You may read this question. Answering it needs permission to edit this experiment.";
 
 const keyOf = (question) => `${question.run_id} ${question.asked_at}`;
@@ -101,7 +102,8 @@ function Choice({option, experiment, buttons, sending, send, choose, confirming,
     if (confirmed.current && !confirming) button.current?.focus();
     confirmed.current = confirming;
   }, [confirming]);
-  return html`<div class=${`option${supersedes(option) ? " superseding" : ""}`} role="group" aria-label=${`Option ${letter}`}>
+  const kind = supersedes(option) ? "option superseding" : "option";
+  return html`<div class=${kind} role="group" aria-label=${`Option ${letter}`}>
     <h3><b class="letter">${letter}</b> <span>${title}</span></h3>
     <p class="price">${option.price}</p>
     ${option.keeps.length > 0 && html`<h4>Keeps</h4>`}
@@ -128,8 +130,8 @@ function Confirm({option, sending, cancel, go}) {
   const count = option.supersedes.length + option.not_listed;
   return html`<div class="confirm" role="group" aria-label="Confirm">
     <p>
-      This supersedes ${plural(count, "finished run")}. Nothing is deleted: a superseded run stays in the store, but no longer
-      counts. Continue?
+      This supersedes ${plural(count, "finished run")}. Nothing is deleted: a superseded run stays in the store, but no
+      longer counts. Continue?
     </p>
     <button type="button" class="danger" ref=${button} disabled=${sending} onClick=${go}>
       ${sending ? "Sending ..." : `Yes, answer ${option.letter}`}

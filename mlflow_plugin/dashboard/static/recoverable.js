@@ -20,7 +20,9 @@ function Lists({lists, experiment}) {
   return html`
     <${Resumable} list=${lists.resumable} experiment=${experiment} />
     <${Panel} title="Superseded" count=${lists.superseded.length}>
-      <p class="quiet">A superseded run stays in the store. It is reused when you go back to its parameters and inputs.</p>
+      <p class="quiet">
+        A superseded run stays in the store. It is reused when you go back to its parameters and inputs.
+      </p>
       <${Runs} label="Superseded" none="No run was superseded." list=${lists.superseded}
         experiment=${experiment} more="Superseded by" cell=${cause} />
     <//>
