@@ -134,7 +134,7 @@ function Confirm({option, sending, cancel, go}) {
       longer counts. Continue?
     </p>
     <button type="button" class="danger" ref=${button} disabled=${sending} onClick=${go}>
-      ${sending ? "Sending ..." : `Yes, answer ${option.letter}`}
+      ${sending ? "Sending ..." : `Yes, option ${option.letter}`}
     </button>
     <button type="button" disabled=${sending} onClick=${cancel}>Back</button>
   </div>`;

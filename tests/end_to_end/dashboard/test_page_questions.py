@@ -74,7 +74,7 @@ def test_an_answer_that_supersedes_runs_is_confirmed_first_and_works_by_keyboard
         page = questions(browser_page, site, demo)
         press_until(page, "Answer B")
         page.keyboard.press("Enter")
-        confirm = page.get_by_role("button", name="Yes, B")
+        confirm = page.get_by_role("button", name="Yes, option B")
         confirm.wait_for()
         assert "supersedes 1 finished run" in page.get_by_role("group", name="Confirm").inner_text()
         assert confirm.evaluate("button => button === document.activeElement")
