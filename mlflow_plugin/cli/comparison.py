@@ -37,7 +37,8 @@ def compare_runs(client: MlflowClient, left: PhaseRun, right: PhaseRun) -> dict[
     unknown = Project(left.project, Path("."), Path("MLproject"), {})
     project = declared_projects(tags).get(left.project, unknown)
     history = History(client, left.experiment_id, project)
-    return compare_view(history, left.run_id, right.run_id, lambda run, path: artifact_text(run, path, RECORD_BYTES))
+    view = compare_view(history, left.run_id, right.run_id, lambda run, path: artifact_text(run, path, RECORD_BYTES))
+    return view.to_json()
 
 
 def comparison_text(view: Mapping[str, Any]) -> str:

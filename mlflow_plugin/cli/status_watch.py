@@ -48,10 +48,10 @@ class PipelineReader:
         """Read the news. If the store does not answer, the last views stay and `error` says why."""
         try:
             history = self._history()
-            live = live_view(history)
+            live = live_view(history).to_json()
             now = time.monotonic()
             if live["stamp"] != self._stamp or now - self._read_at >= self._every:
-                self.pipeline, self._stamp, self._read_at = pipeline_view(history), live["stamp"], now
+                self.pipeline, self._stamp, self._read_at = pipeline_view(history).to_json(), live["stamp"], now
             self.live, self.error = live["running"], ""
             assert self.pipeline is not None
             self.pipeline["questions"] = live["questions"]

@@ -1,6 +1,4 @@
-"""Who may see and do what on the page: everybody everything on an open server, under basic-auth what MLflow's own
-permissions say.
-"""
+"""Permissions on the page: everything on an open server; with basic-auth, those of MLflow itself."""
 
 import logging
 from functools import cached_property
@@ -17,19 +15,19 @@ _logger = logging.getLogger(__name__)
 
 
 class Access(Protocol):
-    """What the sender of one request may do. Raises MlflowException (401) when made for somebody who is not known."""
+    """The permissions of one request's sender. Raises MlflowException (401) for a sender that is not known."""
 
     user: str | None
 
     def may_read(self, experiment_id: str) -> bool:
-        """Whether the runs of an experiment may be shown."""
+        """Return True when the runs of an experiment may be shown."""
 
     def may_answer(self, experiment_id: str) -> bool:
-        """Whether questions of an experiment's runs may be answered."""
+        """Return True when questions of an experiment's runs may be answered."""
 
 
 class OpenAccess:
-    """A server without users: whoever reaches it may do all that MLflow lets them do."""
+    """Permit everything: on a server without users, MLflow itself does."""
 
     user: str | None = None
 
@@ -41,7 +39,7 @@ class OpenAccess:
 
 
 class BasicAuthAccess:
-    """A user of `mlflow server --app-name phases-basic-auth`. Whatever cannot be determined is refused."""
+    """Permit the actions that a user of `mlflow server --app-name phases-basic-auth` may do; in doubt, refuse."""
 
     def __init__(self) -> None:
         self.user: str | None = _authenticated_user()
@@ -72,14 +70,14 @@ def _authenticated_user() -> str:
         return str(user)
     from mlflow.server import auth
 
-    found = auth.authenticate_request()
-    if isinstance(found, Authorization) and found.username:
-        return str(found.username)
-    raise MlflowException("Sign in first: this server knows its users.", UNAUTHENTICATED)
+    credentials = auth.authenticate_request()
+    if isinstance(credentials, Authorization) and credentials.username:
+        return str(credentials.username)
+    raise MlflowException("Sign in first: this server has users.", UNAUTHENTICATED)
 
 
 def _authorized(user: str, action: str, experiment_id: str) -> bool:
-    """As MLflow decides about reading or changing a run of an experiment."""
+    """Return MLflow's own decision about reading or changing the runs of an experiment."""
     try:
         from mlflow.server.auth import authorize
         from mlflow.server.auth.permissions import RESOURCE_TYPE_EXPERIMENT, RESOURCE_TYPE_RUN
@@ -94,9 +92,17 @@ def _authorized(user: str, action: str, experiment_id: str) -> bool:
 
 
 def guard(app: Flask, rules: list[tuple[str, str]]) -> None:
-    """Makes MLflow's own gate know our rules, as (path, method). A rule that it does not know is open to every user, or
-    closed to all but admins, as MLFLOW_BASIC_AUTH_FAIL_CLOSED says. Raises MlflowException when this MLflow has no such
-    gate: better no server than an open one.
+    """Register the page's routes with the check that MLflow's basic-auth does before each request.
+
+    A route that MLflow does not know is open to every user, or closed to all but administrators, depending on
+    MLFLOW_BASIC_AUTH_FAIL_CLOSED.
+
+    Args:
+        app: The server.
+        rules: The routes as (path, method).
+
+    Raises:
+        MlflowException: This MLflow has no such check. The server does not start then, rather than start unguarded.
     """
     from mlflow.server import auth
 
@@ -110,8 +116,9 @@ def guard(app: Flask, rules: list[tuple[str, str]]) -> None:
 
 
 def _at_the_gate() -> bool:
-    """Who has signed in may pass to the page, and to the experiment that is asked for if he may read that. What a
-    request comes to beyond that, such as runs, the route itself looks at: it alone has read them.
+    """Let signed-in users pass to the page, and to an experiment that they may read.
+
+    The routes check the permissions of runs themselves, since only they have read them.
     """
     experiment_id = request.args.get("experiment_id", "")
     if experiment_id and not BasicAuthAccess().may_read(experiment_id):
@@ -120,4 +127,6 @@ def _at_the_gate() -> bool:
 
 
 def forbidden(what: str) -> MlflowException:
-    return MlflowException(f"You may not {what}. Ask whoever runs this server for the permission.", PERMISSION_DENIED)
+    return MlflowException(
+        f"You may not {what}. Ask the administrator of this server for the permission.", PERMISSION_DENIED
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def create_app() -> Any:
-    """The MLflow server with the page, open to everybody who reaches it. ASGI under uvicorn, else WSGI."""
+    """Return the MLflow server with the page, without users. It is ASGI under uvicorn, else WSGI."""
     from mlflow.server import app as flask_app
 
     from mlflow_plugin.dashboard.access import OpenAccess

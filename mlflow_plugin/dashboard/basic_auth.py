@@ -1,8 +1,8 @@
-"""`mlflow server --app-name phases-basic-auth`: MLflow with users, and the page for those whom MLflow lets in.
+"""`mlflow server --app-name phases-basic-auth`: MLflow with users, and the page for its users.
 
-To import this module prepares basic-auth as `mlflow server` prepares its own, which it knows by name alone: it imports
-the module once before it starts its workers, and they take_over what is set here. So a missing setting ends the command
-with one error, and the workers need not race for who makes the database of users.
+Importing this module prepares basic-auth. `mlflow server` does so for its own app only, by name; it imports this module
+once before it starts its workers, and they get the environment that is set here. So a missing setting ends the command
+with one error, and the workers do not race for making the database of users.
 """
 
 import os
@@ -37,7 +37,7 @@ _prepare()
 
 
 def create_app() -> Any:
-    """The server. Raises MlflowException when MLflow's basic-auth is not one whose gate is known here."""
+    """Return the server. Raises MlflowException when MLflow's basic-auth works in a way that is not known here."""
     from mlflow.server import app as flask_app
     from mlflow.server import auth
 

@@ -22,6 +22,7 @@ from mlflow_plugin.dashboard.store import ReadableClient, read_artifact, serves_
 from mlflow_plugin.errors import PhaseError, UsageError
 from mlflow_plugin.execution.answers import NoLongerWaits, StillOpen, answer
 from mlflow_plugin.project.project import Project
+from mlflow_plugin.reports import models
 from mlflow_plugin.store.declaration import declared_projects
 from mlflow_plugin.store.history import History, phase_run
 from mlflow_plugin.store.run import PhaseRun
@@ -43,20 +44,23 @@ _logger = logging.getLogger(__name__)
 
 
 def page_rules() -> list[tuple[str, str]]:
-    """The page and its files: for everybody who is known to the server. As (path, method)."""
+    """Return the routes of the page and its files, as (path, method). Every user of the server may read them."""
     files = [f"{PAGE}/static/{file.relative_to(STATIC).as_posix()}" for file in STATIC.rglob("*") if file.is_file()]
     return [(with_static_prefix(path), method) for path in (PAGE, f"{PAGE}/", *files) for method in _READING]
 
 
 def data_rules() -> list[tuple[str, str]]:
-    """The routes that read and write the store. As (path, method)."""
+    """Return the routes that read and write the store, as (path, method)."""
     reads = [(name, method) for name in _VIEWS for method in _READING]
     return [(with_static_prefix(f"{DATA}/{name}"), method) for name, method in (*reads, ("answer", "POST"))]
 
 
 def blueprint(access_of_request: Callable[[], Access]) -> Blueprint:
-    """The page's routes below the server's static prefix. `access_of_request` says what the sender of the present
-    request may do, and raises MlflowException for somebody who is not known.
+    """Return the page's routes below the server's static prefix.
+
+    Args:
+        access_of_request: Returns the permissions of the present request's sender; raises MlflowException for a sender
+            that is not known.
     """
     made = Blueprint("mlflow_phases", __name__, url_prefix=with_static_prefix("") or None)
 
@@ -65,7 +69,7 @@ def blueprint(access_of_request: Callable[[], Access]) -> Blueprint:
         def guarded(**parts: str) -> Response:
             try:
                 if serves_artifacts_only():
-                    return _error("FEATURE_DISABLED", "This server holds artifacts only, no runs.", 503)
+                    return _error("FEATURE_DISABLED", "This server holds artifacts only and no runs.", 503)
                 return view(access_of_request(), **parts)
             except Exception as error:
                 return _trouble(error)
@@ -97,7 +101,7 @@ def _page(access: Access) -> Response:
 
 
 def _page_with_slash(access: Access) -> Response:
-    # Relative addresses in the page would lead elsewhere. The target is relative as well: a proxy may have moved it.
+    # With the slash, relative addresses in the page would be wrong. The target is relative: a proxy may have moved it.
     return redirect(f"../{PAGE.strip('/')}")  # type: ignore[return-value]
 
 
@@ -107,7 +111,7 @@ def _static(access: Access, name: str) -> Response:
 
 def _file(name: str) -> Response:
     response = send_from_directory(STATIC, name)
-    # Kept by the browser, asked for at each use whether it is still the same: an upgrade is seen at once.
+    # The browser keeps it and asks at each use for a newer one, so an upgrade is seen at once.
     response.headers["Cache-Control"] = "private, no-cache"
     return response
 
@@ -116,27 +120,32 @@ def _file(name: str) -> Response:
 
 
 def _experiments(access: Access) -> Response:
-    # Few hold phases, and to ask for a permission takes longer than to read an experiment's tags.
-    found, token, client = [], None, ReadableClient(lambda experiment_id: True)
+    # Few experiments hold phases, and checking a permission takes longer than reading an experiment's tags.
+    experiments: list[models.ExperimentWithPhases] = []
+    token, client = None, ReadableClient(lambda experiment_id: True)
     while True:
         part = client.search_experiments(ViewType.ACTIVE_ONLY, max_results=1000, page_token=token)
         for experiment in part:
             projects = list(declared_projects(experiment.tags))
             if projects and access.may_read(experiment.experiment_id):
-                found.append({"experiment_id": experiment.experiment_id, "name": experiment.name, "projects": projects})
+                experiments.append(
+                    models.ExperimentWithPhases(
+                        experiment_id=experiment.experiment_id, name=experiment.name, projects=projects
+                    )
+                )
         if not (token := part.token):
-            return _json({"experiments": found})
+            return _json(models.Experiments(experiments=experiments))
 
 
 def _find(access: Access) -> Response:
-    """Where a run belongs. A run of no phase, such as a pipeline's own, belongs to its experiment's first project."""
+    """Find the place of a run. A run of no phase, such as a pipeline's, belongs to the experiment's first project."""
     client = ReadableClient(access.may_read)
     run = _run(client, _argument("run_id"))
     projects = declared_projects(client.get_experiment(run.experiment_id).tags)
     project = run.project or next(iter(projects), "")
     if not project:
-        raise MlflowException(f"Run {run.run_id} is of an experiment without phases.", RESOURCE_DOES_NOT_EXIST)
-    return _json({"experiment_id": run.experiment_id, "project": project, "phase": run.phase or None})
+        raise MlflowException(f"Run {run.run_id} belongs to an experiment without phases.", RESOURCE_DOES_NOT_EXIST)
+    return _json(models.RunPlace(experiment_id=run.experiment_id, project=project, phase=run.phase or None))
 
 
 def _pipeline(access: Access) -> Response:
@@ -144,18 +153,15 @@ def _pipeline(access: Access) -> Response:
     from mlflow_plugin.reports.views.pipeline import pipeline_view
 
     history, projects = _history(access)
-    about = {
-        "projects": projects,
-        "may_answer": access.may_answer(history.experiment_id),
-        "user": access.user,
-    }
-    seen = json.dumps([about, history.project.name, stamp(history)], sort_keys=True)
+    may_answer = access.may_answer(history.experiment_id)
+    viewer = models.Viewer(projects=projects, may_answer=may_answer, user=access.user).to_json()
+    seen = json.dumps([viewer, history.project.name, stamp(history)], sort_keys=True)
     tag = hashlib.sha256(seen.encode()).hexdigest()[:32]
     if request.if_none_match.contains_weak(tag):
         response = Response(status=HTTPStatus.NOT_MODIFIED)
     else:
-        response = _json({**pipeline_view(history), **about})
-    # Weak: ages, rates and the like move on between two answers of one tag.
+        response = _json({**pipeline_view(history).to_json(), **viewer})
+    # Weak: ages and rates change between two answers of one tag.
     response.set_etag(tag, weak=True)
     return response
 
@@ -181,7 +187,7 @@ def _accounts(access: Access) -> Response:
     return _json(accounts_view(_history(access)[0], within))
 
 
-def _losses(access: Access) -> Response:
+def _recoverable(access: Access) -> Response:
     from mlflow_plugin.reports.views.recoverable import recoverable_view
 
     return _json(recoverable_view(_history(access)[0]))
@@ -200,33 +206,33 @@ def _compare(access: Access) -> Response:
     left, right = (_run(history.client, _argument(side)) for side in ("left", "right"))
     for run in (left, right):
         if not run.phase:
-            raise UsageError(f"run {run.run_id} is no run of a phase.")
+            raise UsageError(f"Run {run.run_id} is no run of a phase.")
     return _json(compare_view(history, left.run_id, right.run_id, read_artifact))
 
 
 def _answer(access: Access) -> Response:
-    # What a page of another site may send unasked is a form or plain text, never JSON; and the browser says whence.
+    # A page of another site can send a form or plain text, never JSON; and the browser names the site.
     if request.mimetype != "application/json":
         return _error("INVALID_PARAMETER_VALUE", "Send JSON, with Content-Type: application/json.", 415)
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-        return _error("PERMISSION_DENIED", "Answers are taken from this server's own page only.", 403)
-    said = _body()
-    if not isinstance(said, dict) or not all(isinstance(said.get(key), str) for key in ("run_id", "letter")):
+        return _error("PERMISSION_DENIED", "Only this server's own page may send answers.", 403)
+    sent = _body()
+    if not isinstance(sent, dict) or not all(isinstance(sent.get(key), str) for key in ("run_id", "letter")):
         raise UsageError('send {"run_id": "...", "letter": "A", "asked_at": "..."}.')
     client = ReadableClient(access.may_read)
-    run = _run(client, said["run_id"])
+    run = _run(client, sent["run_id"])
     if not access.may_answer(run.experiment_id):
         raise forbidden(f"answer for runs of experiment {run.experiment_id}")
     by = access.user or f"somebody at {request.remote_addr or 'an unknown address'}, on the page"
     try:
-        result = answer(client, run.run_id, said["letter"], by, str(said.get("asked_at") or ""))
+        result = answer(client, run.run_id, sent["letter"], by, str(sent.get("asked_at") or ""))
     except NoLongerWaits as error:
         return _json({"error_code": "INVALID_STATE", "message": str(error), "command": error.command}, HTTPStatus.GONE)
     return _json(result.to_dict(), HTTPStatus.OK if result.counted else HTTPStatus.CONFLICT)
 
 
 def _body() -> Any:
-    """The JSON that was sent; None when it is none, too large, or of a size that is not told."""
+    """Return the JSON of the request; None when it is invalid, too large, or without a length."""
     if not 0 < (request.content_length or 0) <= _LARGEST_BODY:
         return None
     with suppress(RecursionError):
@@ -241,7 +247,7 @@ _VIEWS: Mapping[str, Callable[[Access], Response]] = {
     "pipeline": _pipeline,
     "runs": _runs,
     "accounts": _accounts,
-    "losses": _losses,
+    "recoverable": _recoverable,
     "live": _live,
     "compare": _compare,
 }
@@ -257,9 +263,9 @@ def _argument(name: str) -> str:
 
 
 def _history(access: Access) -> tuple[History, list[str]]:
-    """What the request is about, and the names of all projects of the experiment."""
+    """Return the history that the request names, and the names of all projects of the experiment."""
     experiment_id = _argument("experiment_id")
-    # A store takes 01 for 1 as well, but the permissions of 01 are not those of 1.
+    # A store takes 01 for 1, but the permissions of 01 are not those of 1.
     if not _NUMBER.fullmatch(experiment_id):
         raise UsageError(f"Invalid experiment ID {experiment_id[:40]!r}. Experiment ID must be a valid integer.")
     if not access.may_read(experiment_id):
@@ -281,22 +287,23 @@ def _chosen(projects: Mapping[str, Project], experiment_id: str) -> Project:
             f"Experiment {experiment_id} has no project {name!r}, only {', '.join(projects)}.", RESOURCE_DOES_NOT_EXIST
         )
     raise MlflowException(
-        f"No phases are known in experiment {experiment_id}. They are once a phase was started in it, for example with "
+        f"Experiment {experiment_id} has no phases. It has once a phase was started in it, for example with "
         "`mlflow run . -e PHASE -b phases`.",
         RESOURCE_DOES_NOT_EXIST,
     )
 
 
 def _run(client: MlflowClient, run_id: str) -> PhaseRun:
-    """A run that may be read."""
+    """Return a run that may be read."""
     run = client.get_run(run_id)
     if run.info.lifecycle_stage != "active":
         raise MlflowException(f"Run {run_id} was deleted.", RESOURCE_DOES_NOT_EXIST)
     return phase_run(run)
 
 
-def _json(content: Mapping[str, Any], status: int = HTTPStatus.OK) -> Response:
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+def _json(content: models.Fields | Mapping[str, Any], status: int = HTTPStatus.OK) -> Response:
+    plain = content.to_json() if isinstance(content, models.Fields) else content
+    text = json.dumps(plain, separators=(",", ":"), allow_nan=False)
     return Response(text, status, mimetype="application/json")
 
 
@@ -305,7 +312,7 @@ def _error(code: str, message: str, status: int) -> Response:
 
 
 def _trouble(error: Exception) -> Response:
-    """An error as MLflow sends its own, with nothing of the server's insides."""
+    """Return an error in the form of MLflow's own, without details of the server."""
     from werkzeug.exceptions import HTTPException
 
     if isinstance(error, StillOpen):
@@ -318,6 +325,6 @@ def _trouble(error: Exception) -> Response:
         return _error(error.error_code, error.message, status)
     _logger.exception("%s %s", request.method, request.path)
     if isinstance(error, MlflowException):
-        away = "The tracking store does not answer as it should. Try again; the server's log says more."
+        away = "The tracking store does not answer correctly. Try again; the server's log has the details."
         return _error("TEMPORARILY_UNAVAILABLE", away, 503)
-    return _error("INTERNAL_ERROR", "Something is wrong in mlflow-phases; the server's log says what.", 500)
+    return _error("INTERNAL_ERROR", "mlflow-phases failed; the server's log has the details.", 500)

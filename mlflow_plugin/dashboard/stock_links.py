@@ -10,13 +10,13 @@ _SCRIPT = f'<script defer src="{PAGE[1:]}/static/stock-links.js"></script>'
 
 
 def add_links(app: Flask) -> None:
-    """Puts one script into MLflow's own index page. Where MLflow serves that otherwise, the page has no links to us."""
+    """Put one script into MLflow's own index page. Where MLflow serves that in another way, there are no links."""
     stock = app.view_functions.get("serve")
     if stock is None:
         return
 
     def serve(**options: Any) -> Response:
-        # What a browser kept may be from before the link was there.
+        # A copy in a browser's cache may be older than the link.
         for name in ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_RANGE"):
             request.environ.pop(name, None)
         return _linked(make_response(stock(**options)))
@@ -28,7 +28,7 @@ def _linked(response: Response) -> Response:
     if response.status_code != 200 or response.mimetype != "text/html":
         return response
     response.direct_passthrough = False
-    # Before MLflow's own scripts: it sets what they read when they start.
+    # Before MLflow's own scripts, since they read a setting of it when they start.
     before, begin, after = response.get_data(as_text=True).partition("<head>")
     response.set_data(f"{before}{begin}{_SCRIPT if begin else ''}{after}")
     for name in ("ETag", "Last-Modified"):

@@ -1,4 +1,4 @@
-"""The server's own tracking store and artifacts, as the sender of a request may see them.
+"""The server's own tracking store and artifacts, limited to the experiments that the sender of a request may read.
 
 All private names of MLflow's server that the page needs stand here; seen in MLflow 3.17.2.
 """
@@ -25,7 +25,7 @@ from mlflow.utils.validation import _validate_run_id
 from mlflow_plugin.store.run import PhaseRun
 
 LARGEST_ARTIFACT = 2_000_000
-"""Bytes. What a page shows of a file is far less; a manifest of a thousand files fits."""
+"""Bytes. A manifest of a thousand files fits."""
 
 _OPEN = {"get_run", "get_experiment", "search_experiments", "search_runs", "set_tag", "tracking_uri"}
 
@@ -37,33 +37,31 @@ class _ServerStore(TrackingServiceClient):
 
 
 class ReadableClient(MlflowClient):
-    """A client on the store that the server itself uses. For it there are no other experiments than those that may be
-    read, nor runs in them: what hangs on the rest is shown as if it were not there.
-    """
+    """Read the store that the server itself uses, as if it held only the experiments that may be read."""
 
     def __init__(self, may_read: Callable[[str], bool]) -> None:
-        # Not the base class's: it would open the database a second time, with other settings than the server's.
+        # The base class would open the database a second time, with other settings than the server's.
         self._tracking_client = _ServerStore("the server's own store")  # type: ignore[no-untyped-call]
         self._may_read = may_read
 
     def get_run(self, run_id: str) -> Run:
         _validate_run_id(run_id)
-        with _told_alike("run", run_id):
+        with _same_message("run", run_id):
             run = super().get_run(run_id)
             if self._may_read(run.info.experiment_id):
                 return run
         raise _missing("run", run_id)
 
     def get_experiment(self, experiment_id: str) -> Experiment:
-        with _told_alike("experiment", experiment_id):
+        with _same_message("experiment", experiment_id):
             if self._may_read(experiment_id):
                 return super().get_experiment(experiment_id)
         raise _missing("experiment", experiment_id)
 
     def search_experiments(self, *args: Any, **options: Any) -> Any:
-        found = super().search_experiments(*args, **options)
-        readable = [one for one in found if self._may_read(one.experiment_id)]
-        return type(found)(readable, found.token)
+        page = super().search_experiments(*args, **options)
+        readable = [one for one in page if self._may_read(one.experiment_id)]
+        return type(page)(readable, page.token)
 
     def search_runs(
         self,
@@ -77,15 +75,15 @@ class ReadableClient(MlflowClient):
         return super().search_runs(readable, filter_string, run_view_type, *args, **options)
 
     def __getattribute__(self, name: str) -> Any:
-        # Of MLflow's many methods those alone that were looked at: another would not ask who may read.
+        # Only the methods that were reviewed are open: another would not check permissions.
         if name.startswith("_") or name in _OPEN:
             return super().__getattribute__(name)
         raise AttributeError(f"{name} is not open to the page: see ReadableClient")
 
 
 @contextmanager
-def _told_alike(kind: str, its_id: str) -> Iterator[None]:
-    """What is not there and what may not be read are told in the same words: who asks must not learn which it is."""
+def _same_message(kind: str, its_id: str) -> Iterator[None]:
+    """Use one message for a missing and for a forbidden item, so that the sender cannot tell them apart."""
     try:
         yield
     except MlflowException as error:
@@ -99,14 +97,12 @@ def _missing(kind: str, its_id: str) -> MlflowException:
 
 
 def read_artifact(run: PhaseRun, path: str) -> str | None:
-    """The text of one of a run's artifacts; None when there is none, when it is larger than LARGEST_ARTIFACT, or when
-    it is no text. Reads where the server itself reads.
-    """
+    """Return the text of a run's artifact; None when it is missing, larger than LARGEST_ARTIFACT, or no text."""
     with suppress(MlflowException, OSError, UnicodeDecodeError), tempfile.TemporaryDirectory() as folder:
         repository, place = _repository(run, path)
         listed = {one.path: one for one in repository.list_artifacts(posixpath.dirname(place) or None)}
-        found = listed.get(place)
-        if found is None or found.is_dir or (found.file_size or 0) > LARGEST_ARTIFACT:
+        info = listed.get(place)
+        if info is None or info.is_dir or (info.file_size or 0) > LARGEST_ARTIFACT:
             return None
         local = Path(repository.download_artifacts(place, folder))
         return local.read_text(encoding="utf-8") if local.stat().st_size <= LARGEST_ARTIFACT else None
@@ -139,7 +135,7 @@ def bootstrap_basic_auth() -> None:
 
 
 def has_known_gate(app: Flask) -> bool:
-    """Return whether MLflow's basic-auth checks every request of an app in the way that `dashboard.access` knows."""
+    """Return True when MLflow's basic-auth checks every request of an app in the way that `dashboard.access` knows."""
     from mlflow.server import auth
 
     gates = app.before_request_funcs.get(None, [])

@@ -162,7 +162,7 @@ def given_answer(client: MlflowClient, run_id: str) -> Answer | None:
         return Answer(option, tags.get(schema.ANSWERED_BY) or "unknown", tags.get(schema.ANSWERED_AT, ""))
     proposed = [mapping(value) for key, value in tags.items() if key.startswith(schema.PROPOSED_ANSWER)]
     for_this = [
-        one for one in proposed if one.get("asked_at") == question.get("asked_at") and one.get("letter") in options
+        one for one in proposed if one.get("asked_at") == question.get("asked_at") and str(one.get("letter")) in options
     ]
     first = min(for_this, key=lambda one: str(one.get("at")), default=None)
     if first is None:

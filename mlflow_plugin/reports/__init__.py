@@ -1,1 +1,1 @@
-"""What is written for people to keep or to send on: the experiment log, the state as a file, the report."""
+"""Reports for people: the views of the page, the experiment log, the state as a file, the HTML report."""

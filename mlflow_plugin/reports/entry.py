@@ -1,4 +1,4 @@
-"""One run of a phase as an entry of the experiment log: what, why, verdict, quality, time, cost, what it threw away."""
+"""One run of a phase as an entry of the experiment log: parameters, verdict, quality, time, cost, superseded runs."""
 
 from collections.abc import Iterable
 
@@ -16,23 +16,25 @@ _MARK = "<!-- mlflow-phases run {} -->"
 
 
 def has_ended(run: PhaseRun) -> bool:
-    """Whether a run is over, so that its entry will not change."""
+    """Return True when a run is over, so that its entry will not change."""
     return run.status != "RUNNING"
 
 
-def entry(phase: Phase | None, run: PhaseRun, thrown_away: Iterable[SupersededRun] = ()) -> str:
-    """The entry of an ended run, as Markdown. It ends with a comment that names the run: only a whole entry has it.
+def entry(phase: Phase | None, run: PhaseRun, superseded: Iterable[SupersededRun] = ()) -> str:
+    """Return the entry of an ended run as Markdown. It ends with a comment that names the run.
 
-    `thrown_away` are the runs that no longer count since this one completed. `phase` is None when the project no longer
-    declares it.
+    Args:
+        phase: The run's phase; None when the project no longer declares it.
+        run: The run.
+        superseded: The runs that no longer count since this one completed.
     """
     lines = [f"## {clock(run.when)}: {plain(run.phase)} {run.short}: {_outcome(run)}", ""]
     for label, text in _facts(phase, run):
         if text:
             lines.append(f"- **{label}:** {text}")
-    if superseded := list(thrown_away):
-        lines.append(f"- **Thrown away** (no longer counts; nothing was deleted){_by_whom(run)}:")
-        lines += [f"  - {plain(one.sentence())}" for one in superseded]
+    if sentences := [plain(one.sentence()) for one in superseded]:
+        lines.append(f"- **Superseded** (no longer counts; nothing was deleted){_by_whom(run)}:")
+        lines += [f"  - {sentence}" for sentence in sentences]
     lines.append(f"- **Run:** {link(run.run_id, run_address(run.experiment_id, run.run_id))}")
     return "\n".join([*lines, "", _MARK.format(run.run_id), ""])
 
@@ -49,24 +51,24 @@ def _outcome(run: PhaseRun) -> str:
 
 def _facts(phase: Phase | None, run: PhaseRun) -> list[tuple[str, str]]:
     return [
-        ("What", _what(run)),
+        ("Run as", _run_as(run)),
         ("Verdict", plain(run.verdict) + _chosen(run)),
-        ("Why" if run.complete or run.verdict == "ask" else "What happened", plain(run.reason)),
+        ("Reason" if run.complete or run.verdict == "ask" else "Error", plain(run.reason)),
         ("Quality", plain(quality_text(phase, run)) if run.complete else ""),
         ("Gates", plain(gates_text(phase, run)) if phase and run.complete else ""),
         ("Time and cost", _spent(run)),
         ("Saved", _saved(run)),
-        ("Goes on from", plain(run.checkpoint) if not run.complete else ""),
+        ("Resumable from", plain(run.checkpoint) if not run.complete else ""),
         ("By", plain(run.user)),
     ]
 
 
-def _what(run: PhaseRun) -> str:
+def _run_as(run: PhaseRun) -> str:
     given = [f"{name}={_shortened(unquoted(value))}" for name, value in sorted(run.parameters.items())]
     made_from = [f"{need} {short(used)}" for need, used in run.inputs.items()]
     parts = [plain(" ".join([run.phase, *given]))]
     parts += [f"made from {plain(', '.join(made_from))}"] if made_from else []
-    parts += [f"went on from {short(run.resumed_from)}"] if run.resumed_from else []
+    parts += [f"resumed {short(run.resumed_from)}"] if run.resumed_from else []
     return "; ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""EXPERIMENT_LOG.md from what the store says: an entry for each run of a phase that has ended and has none yet."""
+"""EXPERIMENT_LOG.md from the tracking store: an entry for each run of a phase that has ended and has none yet."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,9 +28,13 @@ _CLOCKS_MAY_DIFFER = timedelta(seconds=1)
 
 
 def append_all(history: History, file: Path) -> list[str]:
-    """Appends an entry for each ended run of the project's phases that the file lacks, oldest first; returns their ids.
+    """Append an entry for each ended run of the project's phases that the file lacks, oldest first.
 
-    Raises PhaseError when the file cannot be read or written.
+    Returns:
+        The ids of the runs that got an entry.
+
+    Raises:
+        PhaseError: The file cannot be read or written.
     """
     known = logged_runs(file)
     runs: list[PhaseRun] = []
@@ -38,13 +42,13 @@ def append_all(history: History, file: Path) -> list[str]:
         for phase in history.project.phases:
             runs += history.recent(phase, _ALL)
     new = [run for run in runs if has_ended(run) and run.run_id not in known]
-    return append(file, entries(history, new, thrown_away(history)))
+    return append(file, entries(history, new, superseded_runs(history)))
 
 
 def entries(
     history: History, runs: Iterable[PhaseRun], superseded: Mapping[str, list[SupersededRun]]
 ) -> dict[str, str]:
-    """The entries of ended runs by run id, oldest first. `superseded`: for each run, what it threw away."""
+    """Return the entries of ended runs by run id, oldest first. `superseded` holds the runs that each supersedes."""
     ordered = sorted((run for run in runs if has_ended(run)), key=lambda run: (run.when, run.run_id))
     return {
         run.run_id: entry(history.project.phases.get(run.phase), run, superseded.get(run.run_id, ()))
@@ -52,32 +56,31 @@ def entries(
     }
 
 
-def thrown_away(history: History, by_run_id: str = "") -> dict[str, list[SupersededRun]]:
-    """What no longer counts, by the run that took its place; by one run alone when its id is given."""
+def superseded_runs(history: History, by_run_id: str = "") -> dict[str, list[SupersededRun]]:
+    """Return the superseded runs by the id of the run that superseded them; those of one run when its id is given."""
     condition = f"= '{by_run_id}'" if by_run_id else "LIKE '%'"
-    found: dict[str, list[SupersededRun]] = {}
+    by_id: dict[str, list[SupersededRun]] = {}
     for run in history.search(f"tags.`{schema.INVALIDATED_BY}` {condition}", _ALL):
         if phase := history.project.phases.get(run.phase):
-            found.setdefault(run.invalidated_by, []).append(superseded_run(phase, run))
-    return found
+            by_id.setdefault(run.invalidated_by, []).append(superseded_run(phase, run))
+    return by_id
 
 
 def entries_of(history: History, runs: Iterable[PhaseRun]) -> dict[str, str]:
-    """The entries of a few runs, each with what it threw away."""
+    """Return the entries of a few runs, each with the runs that it supersedes."""
     listed = list(runs)
     superseded: dict[str, list[SupersededRun]] = {}
     for run in listed:
         if run.complete and not run.reused_run_id:
-            superseded |= thrown_away(history, run.run_id)
+            superseded |= superseded_runs(history, run.run_id)
     return entries(history, listed, superseded)
 
 
 @contextmanager
 def kept_log(project: Project, client: MlflowClient, experiment_id: str, phase: str) -> Iterator[None]:
-    """Appends the runs of a phase that begin and end inside the block to the EXPERIMENT_LOG.md of the project's folder.
+    """Append the runs of a phase that begin and end inside the block to the EXPERIMENT_LOG.md of the project's folder.
 
-    Without such a file nothing is done: who wants it makes it, by `mlflow-phases log`. Trouble with it is told and
-    stops nothing.
+    Without such a file nothing is done; `mlflow-phases log` makes one. An error is logged and stops nothing.
     """
     began = datetime.now(UTC) - _CLOCKS_MAY_DIFFER
     try:
@@ -89,7 +92,7 @@ def kept_log(project: Project, client: MlflowClient, experiment_id: str, phase: 
 
 
 def log_ended(folder: Path, run_id: str) -> None:
-    """Appends one run, which has ended, to the EXPERIMENT_LOG.md of the project in a folder, as `kept_log` does."""
+    """Append one ended run to the EXPERIMENT_LOG.md of the project in a folder, as `kept_log` does."""
     if (folder / LOG_FILE).is_file():
         client = MlflowClient()
         try:

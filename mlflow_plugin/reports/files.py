@@ -1,4 +1,7 @@
-"""Files that are there whole or not at all."""
+"""Files that are replaced as a whole, so that a reader finds the old content or the new.
+
+These few lines are home-made: the standard library has no function for this, and `filelock` only locks.
+"""
 
 import os
 import tempfile
@@ -9,16 +12,14 @@ from mlflow_plugin.errors import PhaseError
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Writes a file so that whoever reads it at any moment finds the old content or the new. Raises PhaseError."""
+    """Replace a file by a text. Raises PhaseError when it cannot be written; the file is then as it was."""
     temporary = ""
     try:
         folder = file.resolve().parent
+        # A name of its own for each writer: unlike the experiment log, these files have no lock.
         descriptor, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=folder)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, _mode(file))
+        os.close(descriptor)
+        write_synced(Path(temporary), text.encode(), mode_of(file))
         os.replace(temporary, file.resolve())
     except OSError as error:
         with suppress(OSError):
@@ -28,8 +29,27 @@ def write_whole(file: Path, text: str) -> None:
         ) from error
 
 
-def _mode(file: Path) -> int:
-    """The permissions that the file has, or that a new one gets."""
+def write_synced(file: Path, content: bytes, mode: int) -> None:
+    """Write a file with these permissions, and wait until it is on the disk."""
+    with file.open("wb") as stream:
+        os.fchmod(stream.fileno(), mode)
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until a renaming in a folder is on the disk, where the file system can do that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def mode_of(file: Path) -> int:
+    """Return the permissions of a file, or those that a new one gets."""
     try:
         return file.stat().st_mode & 0o777
     except OSError:

@@ -1,22 +1,25 @@
 """The page's content as one HTML file to send to someone: it holds its scripts, styles and data, and loads nothing.
 
-The page's own static files are put inside it. Its modules become `data:` addresses in an import map, since a file that
-was opened from a disk may import no other. Scripts and styles are allowed by their hashes alone.
+Jinja2 fills the template with the page's own static files. The page's JavaScript modules become `data:` addresses in an
+import map, since a file that was opened from a disk may import no other; scripts and styles are allowed by their hashes
+alone. Bundlers for this need a JavaScript toolchain, which an installed package does not have, so `_Bundle` is
+home-made. Its regular expressions read JavaScript, not HTML.
 """
 
 import base64
 import hashlib
-import html
 import json
 import re
-from collections.abc import Mapping
-from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
+from html.parser import HTMLParser
 from importlib.resources import files
-from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from mlflow_plugin.format import clock, describe_cost, describe_duration
 from mlflow_plugin.progress import progress
+from mlflow_plugin.reports import models
 from mlflow_plugin.reports.views.accounts import ALL_WITHIN_SECONDS, accounts_view
 from mlflow_plugin.reports.views.phase_runs import phase_runs_view
 from mlflow_plugin.reports.views.pipeline import pipeline_view
@@ -25,13 +28,9 @@ from mlflow_plugin.store.history import History
 
 RUNS_AT_MOST = 300
 """Of each phase; a run takes about 1.5 kB."""
-_STYLE = re.compile(r'<link rel="stylesheet" href="phases/static/([^"]+)">')
-_ICON = re.compile(r'<link rel="icon" href="phases/static/([^"]+)"([^>]*)>')
-_SCRIPT = re.compile(r'<script src="phases/static/([^"]+)"[^>]*></script>')
-_MODULE = re.compile(r'<script type="module" src="phases/static/([^"]+)"></script>')
+_STATIC = "phases/static/"
 _IMPORT = re.compile(r"""(\bfrom\s*|\bimport\s*)(["'])(\.{1,2}/[^"']+)\2""")
-_PLACE = re.compile(r'(<div id="page">).*?(</div>)', re.DOTALL)
-_NO_SCRIPT = re.compile(r"<noscript>.*?</noscript>", re.DOTALL)
+_ENDS_ELEMENT = re.compile(r"<(?=/(script|style)|!--)", re.IGNORECASE)
 
 # A frame without an origin, such as MLflow's view of an artifact, may not follow a link within its own page.
 _FOLLOW_LINKS = """
@@ -47,103 +46,153 @@ document.addEventListener("click", (event) => {
 
 def report_html(
     history: History,
-    pipeline: Mapping[str, Any] | None = None,
+    pipeline: models.PipelineState | None = None,
     runs_at_most: int = RUNS_AT_MOST,
     accounts_within: float = ALL_WITHIN_SECONDS,
 ) -> str:
-    """The report. `pipeline` is a `pipeline_view` that was made a moment ago; `accounts_within` is in seconds."""
-    return _Page(report_data(history, pipeline, runs_at_most, accounts_within)).text()
+    """Return the report of a project as HTML.
+
+    Args:
+        history: The experiment.
+        pipeline: A `pipeline_view` that was made a moment ago; None to make one.
+        runs_at_most: The number of runs of each phase.
+        accounts_within: The time for reading the runs that money and time are summed over, in seconds.
+    """
+    report = report_data(history, pipeline, runs_at_most, accounts_within)
+    bundle = _Bundle()
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            data=report.to_json(),
+            icon=bundle.icon,
+            styles=bundle.styles,
+            scripts=bundle.scripts,
+            import_map=bundle.import_map,
+            follow_links=_inline(_FOLLOW_LINKS),
+            start=bundle.start,
+            policy=bundle.policy,
+        )
+    )
 
 
 def report_data(
-    history: History, pipeline: Mapping[str, Any] | None, runs_at_most: int, accounts_within: float
-) -> dict[str, Any]:
-    """All that the page shows, as the page's own routes answer it."""
+    history: History, pipeline: models.PipelineState | None, runs_at_most: int, accounts_within: float
+) -> models.Report:
+    """Return the data of the report; see `report_html`."""
     pipeline = pipeline or pipeline_view(history)
     phases = progress(history.project.phases, description="reading the runs of phases")
-    return {
-        "experiment_id": history.experiment_id,
-        "project": history.project.name,
-        "at": pipeline["at"],
-        "pipeline": pipeline,
-        "runs": {phase: phase_runs_view(history, phase, runs_at_most) for phase in phases},
-        "accounts": accounts_view(history, accounts_within),
-        "losses": recoverable_view(history),
-        "questions": pipeline["questions"],
-        "live": None,
+    return models.Report(
+        experiment_id=history.experiment_id,
+        project=history.project.name,
+        at=pipeline.at,
+        pipeline=pipeline,
+        runs={phase: phase_runs_view(history, phase, runs_at_most) for phase in phases},
+        accounts=accounts_view(history, accounts_within),
+        recoverable=recoverable_view(history),
+        questions=pipeline.questions,
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("mlflow_plugin.reports", "templates"), autoescape=True, undefined=StrictUndefined
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    environment.filters |= {
+        "clock": clock,
+        "cost": describe_cost,
+        "duration": describe_duration,
+        "quality": _quality_text,
     }
+    return environment
 
 
-class _Page:
-    """The page's files put into one. Collects the hashes of what it puts inline."""
+def _quality_text(quality: models.Quality | None) -> str:
+    if quality is None or quality.value is None:
+        return ""
+    return f"{quality.metric} {quality.value:.4g} (good {quality.good:g}, poor {quality.poor:g})"
 
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        self.data = data
-        self.static = files("mlflow_plugin.dashboard").joinpath("static")
-        self.hashes: dict[str, list[str]] = {"script-src": [], "style-src": []}
 
-    def text(self) -> str:
-        page = self._file("index.html")
-        page = _ICON.sub(lambda found: f'<link rel="icon" href="{self._icon(found[1])}"{found[2]}>', page)
-        page = _STYLE.sub(lambda found: self._inline("style", self._file(found[1])), page)
-        page = _MODULE.sub(lambda found: self._modules(found[1]), page)
-        page = _SCRIPT.sub(lambda found: self._inline("script", self._file(found[1])), page)
-        title = html.escape(f"Phases of {self.data['project']}, {self.data['at'][:10]}")
-        page = re.sub(r"<title>.*?</title>", lambda _: f"<title>{title}</title>", page)
-        page = _PLACE.sub(r"\1\2", page)
-        page = _NO_SCRIPT.sub(lambda _: f"<noscript>{_tables(self.data)}</noscript>", page)
-        # Last, when all hashes are known; a policy holds for what comes after it.
-        return page.replace('<meta charset="utf-8">', f'<meta charset="utf-8">\n{self._policy()}', 1)
+class _Index(HTMLParser):
+    """Read the names of the static files that the page's `index.html` uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.icon, self.module = "", ""
+        self.styles: list[str] = []
+        self.scripts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        name = (attributes.get("href") or attributes.get("src") or "").removeprefix(_STATIC)
+        match tag, attributes.get("rel"), attributes.get("type"):
+            case "link", "icon", _:
+                self.icon = name
+            case "link", "stylesheet", _:
+                self.styles.append(name)
+            case "script", _, "module":
+                self.module = name
+            case "script", _, _:
+                self.scripts.append(name)
+
+
+class _Bundle:
+    """The page's static files as texts that can stand inside one HTML file."""
+
+    def __init__(self) -> None:
+        self._static = files("mlflow_plugin.dashboard").joinpath("static")
+        self._index = _Index()
+        self._index.feed(self._file("index.html"))
+        self.styles = [_inline(self._file(name)) for name in self._index.styles]
+        self.scripts = [_inline(self._file(name)) for name in self._index.scripts]
+        self.start = _inline(f'import "phases/{self._index.module}";')
+        self.icon = _address("image/svg+xml", self._file(self._index.icon))
+
+    @cached_property
+    def import_map(self) -> Markup:
+        """All modules that the main one reaches, by the names that they import each other by."""
+        modules = {f"phases/{name}": _address("text/javascript", text) for name, text in self._modules().items()}
+        return _inline(json.dumps({"imports": modules}))
+
+    @property
+    def policy(self) -> str:
+        """The Content-Security-Policy: nothing is loaded, and only the texts of this bundle run."""
+        scripts = [*self.scripts, self.import_map, _inline(_FOLLOW_LINKS), self.start]
+        # The modules are allowed as `data:`; an import map has no place for their hashes in every browser.
+        return (
+            f"default-src 'none'; script-src {' '.join(map(_hash, scripts))} data:; "
+            f"style-src {' '.join(map(_hash, self.styles))}; img-src data:; base-uri 'none'; form-action 'none'"
+        )
 
     def _file(self, name: str) -> str:
-        return self.static.joinpath(name).read_text(encoding="utf-8")
+        return self._static.joinpath(name).read_text(encoding="utf-8")
 
-    def _icon(self, name: str) -> str:
-        return "data:image/svg+xml;base64," + base64.b64encode(self._file(name).encode()).decode()
-
-    def _modules(self, main: str) -> str:
-        """The import map with all modules that the main one reaches, the data, and the line that starts it."""
-        data = json.dumps(self.data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-        imports = {f"phases/{name}": _data_address(text) for name, text in self._reached(main).items()}
-        return "\n".join(
-            [
-                self._inline("script", json.dumps({"imports": imports}), ' type="importmap"'),
-                f'<script type="application/json" id="report-data">{data}</script>',
-                self._inline("script", _FOLLOW_LINKS),
-                self._inline("script", f'import "phases/{main}";', ' type="module"'),
-            ]
-        )
-
-    def _reached(self, main: str) -> dict[str, str]:
-        """The modules by name, their imports written as names of the import map."""
-        found: dict[str, str] = {}
-        pending = [main]
+    def _modules(self) -> dict[str, str]:
+        """Return the modules by name, their imports written as names of the import map."""
+        modules: dict[str, str] = {}
+        pending = [self._index.module]
         while pending:
             name = pending.pop()
-            if name not in found:
+            if name not in modules:
                 text = self._file(name)
-                found[name] = _IMPORT.sub(partial(_mapped, name), text)
+                modules[name] = _IMPORT.sub(partial(_mapped, name), text)
                 pending += [_beside(name, one[3]) for one in _IMPORT.finditer(text)]
-        return found
-
-    def _inline(self, element: str, content: str, attributes: str = "") -> str:
-        # Neither may end the element or begin a comment in it.
-        content = re.sub(r"<(?=/(script|style)|!--)", r"<\\", content, flags=re.IGNORECASE)
-        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-        self.hashes[f"{element}-src"].append(f"'sha256-{digest}'")
-        return f"<{element}{attributes}>{content}</{element}>"
-
-    def _policy(self) -> str:
-        allowed = [f"{kind} {' '.join(hashes)}" for kind, hashes in self.hashes.items()]
-        allowed[0] += " data:"  # The modules; an import map has no place for their hashes in every browser.
-        return (
-            '<meta http-equiv="Content-Security-Policy" content="'
-            f"default-src 'none'; {'; '.join(allowed)}; img-src data:; base-uri 'none'; form-action 'none'\">"
-        )
+        return modules
 
 
-def _mapped(module: str, found: re.Match[str]) -> str:
-    return f"{found[1]}{found[2]}phases/{_beside(module, found[3])}{found[2]}"
+def _inline(content: str) -> Markup:
+    """Return a script or style that can neither end its element nor begin a comment in it."""
+    return Markup(_ENDS_ELEMENT.sub(r"<\\", content))
+
+
+def _hash(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def _mapped(module: str, statement: re.Match[str]) -> str:
+    return f"{statement[1]}{statement[2]}phases/{_beside(module, statement[3])}{statement[2]}"
 
 
 def _beside(module: str, specifier: str) -> str:
@@ -156,43 +205,5 @@ def _beside(module: str, specifier: str) -> str:
     return "/".join(parts)
 
 
-def _data_address(text: str) -> str:
-    return "data:text/javascript;base64," + base64.b64encode(text.encode()).decode()
-
-
-# --- for those who read without JavaScript ---
-
-
-def _tables(data: Mapping[str, Any]) -> str:
-    pipeline = data["pipeline"]
-    head = ("phase", "state", "quality", "completed at", "duration", "cost", "remarks", "to mend")
-    rows = "".join(_row("td", _cells(phase)) for phase in pipeline["phases"])
-    heading = html.escape(f"Phases of {data['project']}, {_clock(data['at'])}")
-    summary = html.escape(pipeline["summary"]["sentence"])
-    table = f'<table border="1" cellpadding="6">{_row("th", head)}{rows}</table>'
-    return f'<div class="pad"><h1>{heading}</h1><p>{summary}</p>{table}</div>'
-
-
-def _clock(text: str | None) -> str:
-    return clock(datetime.fromisoformat(text)) if text else ""
-
-
-def _cells(phase: Mapping[str, Any]) -> tuple[str, ...]:
-    run, quality, mend = phase["run"] or {}, phase["quality"] or {}, phase["mend"] or {}
-    seconds, usd, value = run.get("duration_seconds"), run.get("cost_usd"), quality.get("value")
-    return (
-        phase["phase"],
-        phase["state"],
-        ""
-        if value is None
-        else f"{quality['metric']} {value:.4g} (good {quality['good']:g}, poor {quality['poor']:g})",
-        _clock(run.get("completed_at")),
-        "" if seconds is None else describe_duration(seconds),
-        "" if usd is None else describe_cost(usd),
-        "; ".join(phase["remarks"]),
-        mend.get("sentence") or "",
-    )
-
-
-def _row(kind: str, cells: tuple[str, ...]) -> str:
-    return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells) + "</tr>"
+def _address(kind: str, text: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}"

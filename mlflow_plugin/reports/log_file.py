@@ -1,144 +1,134 @@
-"""The file EXPERIMENT_LOG.md: entries are appended whole, once each, by as many processes as like, also when one of
-them is killed in the middle. What people write into the file is never changed.
+"""The file EXPERIMENT_LOG.md: entries are appended whole and once each, by several processes, also when one is killed.
 
-Whoever appends holds a lock on the file (flock, which ends with its process), and first writes what it is about to
-append into a file beside it, `.EXPERIMENT_LOG.md.pending`. The next one finds that, and appends the part that is
-missing.
+A writer holds a lock (`filelock`) on `.EXPERIMENT_LOG.md.lock` beside the file, writes the new content to
+`.EXPERIMENT_LOG.md.new` and renames that over the file. A reader sees the old file or the new one, and a writer that is
+killed leaves the old one. Text that people write into the file is kept as it is.
 """
 
-import fcntl
-import json
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.progress import report_periodically
+from mlflow_plugin.reports.files import mode_of, sync_folder, write_synced
 
 HEADING = "# Experiment log\n\nOne entry for each run of a phase that has ended, oldest first.\n"
 _RUN = re.compile(rb"<!-- mlflow-phases run ([0-9a-f]{32}) -->")
 _PATIENCE_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 0.02
+_TRIES = 100
 
 
 def logged_runs(file: Path) -> set[str]:
-    """The ids of the runs that have a whole entry. Raises PhaseError when the file cannot be read."""
+    """Return the ids of the runs that have an entry. Raises PhaseError when the file cannot be read."""
     try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        return set()
+        return _runs_in(_content(file))
     except OSError as error:
         raise _trouble(file, error) from error
-    return {run_id.decode() for run_id in _RUN.findall(content)}
 
 
 def append(file: Path, entries: Mapping[str, str]) -> list[str]:
-    """Appends those entries (run id -> Markdown) that the file lacks; returns the ids of the runs that got one.
+    """Append the entries that the file lacks, and make the file when there is none.
 
-    Makes the file when there is none. Raises PhaseError when it cannot be written; what was in it is kept.
+    Args:
+        file: The log.
+        entries: Markdown by run id.
+
+    Returns:
+        The ids of the runs that got an entry.
+
+    Raises:
+        PhaseError: The file cannot be written; its content is kept.
     """
+    file = file.resolve()
     try:
-        file = file.resolve()
-        with _locked(file) as descriptor:
-            _mend(file, descriptor)
-            known = {run_id.decode() for run_id in _RUN.findall(_content(descriptor))}
-            new = {run_id: text for run_id, text in entries.items() if run_id not in known}
-            if new:
-                _append(file, descriptor, "\n".join(new.values()))
-            return list(new)
+        file.parent.stat()  # filelock would make a folder that is not there.
+        with _locked(file):
+            for _ in range(_TRIES):
+                before = _version(file)
+                content = _content(file)
+                known = _runs_in(content)
+                new = {run_id: text for run_id, text in entries.items() if run_id not in known}
+                if not new or _replaced(file, content, "\n".join(new.values()), before):
+                    return list(new)
     except OSError as error:
         raise _trouble(file, error) from error
+    raise PhaseError(f"{file}: another program keeps changing it. Run `mlflow-phases log` again to append the entries.")
 
 
 def _trouble(file: Path, error: OSError) -> PhaseError:
     return PhaseError(
-        f"{file}: {error.strerror or error}. Nothing that was in it is lost. Mend that, then `mlflow-phases log` "
-        "appends what is missing."
+        f"{file}: {error.strerror or error}. Its content is kept. Fix that, then `mlflow-phases log` appends the "
+        "missing entries."
     )
 
 
 @contextmanager
-def _locked(file: Path) -> Iterator[int]:
-    descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+def _locked(file: Path) -> Iterator[None]:
+    place = file.with_name(f".{file.name}.lock")
+    # No soft lock where the file system has no locks: it would stay when its process is killed.
+    lock = FileLock(
+        place,
+        timeout=_PATIENCE_SECONDS,
+        mode=mode_of(file),
+        poll_interval=_LOOK_EVERY_SECONDS,
+        fallback_to_soft=False,
+    )
     try:
-        _lock(file, descriptor)
-        yield descriptor
+        with report_periodically(lambda: f"waiting for another process that appends to {file}"):
+            lock.acquire()
+    except Timeout as error:
+        raise PhaseError(
+            f"{file}: another process has locked it for {_PATIENCE_SECONDS:.0f} s. `fuser {place}` shows that process. "
+            "Once it has ended, `mlflow-phases log` appends the missing entries."
+        ) from error
+    try:
+        yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
-def _lock(file: Path, descriptor: int) -> None:
-    """Waits for the lock for as long as appending can take, and then says that something is wrong."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    with report_periodically(lambda: f"waiting for another process that appends to {file}"):
-        while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            if time.monotonic() > deadline:
-                raise PhaseError(
-                    f"{file}: another process has held it for {_PATIENCE_SECONDS:.0f} s. See which with "
-                    f"`fuser {file}`; then `mlflow-phases log` appends what is missing."
-                )
-            time.sleep(_LOOK_EVERY_SECONDS)
-
-
-def _content(descriptor: int, offset: int = 0) -> bytes:
-    size, parts = os.fstat(descriptor).st_size, []
-    while offset < size and (part := os.pread(descriptor, size - offset, offset)):
-        parts.append(part)
-        offset += len(part)
-    return b"".join(parts)
-
-
-def _pending(file: Path) -> Path:
-    return file.with_name(f".{file.name}.pending")
-
-
-def _mend(file: Path, descriptor: int) -> None:
-    """Completes what a process had begun to append when it was killed, unless somebody has written after it."""
-    pending = _pending(file)
+def _content(file: Path) -> bytes:
     try:
-        content = json.loads(pending.read_bytes())
-        offset, text = int(content["offset"]), str(content["text"]).encode()
+        return file.read_bytes()
     except FileNotFoundError:
-        return
-    except (ValueError, KeyError, TypeError):
-        offset, text = -1, b""  # It was killed before it had begun to append.
-    if 0 <= offset <= os.fstat(descriptor).st_size:
-        there = _content(descriptor, offset)
-        if text.startswith(there):
-            _write(descriptor, text[len(there) :])
-    pending.unlink(missing_ok=True)
+        return b""
 
 
-def _append(file: Path, descriptor: int, text: str) -> None:
-    content = _content(descriptor)
-    pending, whole = _pending(file), _before(content) + text
-    _write_file(pending, json.dumps({"offset": len(content), "text": whole}).encode())
-    _write(descriptor, whole.encode())
-    pending.unlink(missing_ok=True)
+def _runs_in(content: bytes) -> set[str]:
+    return {run_id.decode() for run_id in _RUN.findall(content)}
 
 
-def _before(content: bytes) -> str:
-    """What has to stand between that and an entry: an empty line, in a new file a heading."""
+def _version(file: Path) -> tuple[int, ...]:
+    """Return numbers that change with the content of a file; empty when there is none."""
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return ()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _replaced(file: Path, content: bytes, text: str, before: tuple[int, ...]) -> bool:
+    """Replace a file by its content and a text; False when a person has saved the file since it was read."""
+    new = file.with_name(f".{file.name}.new")
+    try:
+        write_synced(new, content + _separator(content).encode() + text.encode(), mode_of(file))
+        if _version(file) != before:
+            return False
+        os.replace(new, file)
+        sync_folder(file.parent)
+        return True
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _separator(content: bytes) -> str:
+    """Return the text between the content and an entry: an empty line, in a new file the heading."""
     if not content:
         return f"{HEADING}\n"
     return "" if content.endswith(b"\n\n") else "\n" if content.endswith(b"\n") else "\n\n"
-
-
-def _write_file(file: Path, content: bytes) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-    try:
-        _write(descriptor, content)
-    finally:
-        os.close(descriptor)
-
-
-def _write(descriptor: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(descriptor, content) :]
-    os.fsync(descriptor)

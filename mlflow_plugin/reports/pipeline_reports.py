@@ -1,4 +1,4 @@
-"""What a pipeline's run keeps of itself when it ends: the state of the project, the entries of its runs, the report."""
+"""The reports on a pipeline's run when it ends: the state of the project, the entries of its runs, the HTML report."""
 
 import logging
 import tempfile
@@ -34,10 +34,18 @@ def kept_reports(
     phases: Sequence[Phase],
     done: Mapping[str, str],
 ) -> Iterator[None]:
-    """Keeps the reports on a pipeline's run when the block ends, however it does. Trouble with them is told and changes
-    nothing else. Where nothing was computed, or somebody waits for the end, the report itself is left out.
+    """Keep the reports on a pipeline's run when the block ends, also with an error.
 
-    `done` holds the run id of each phase that has been carried out by then.
+    An error with a report is logged and changes nothing else. The HTML report is left out where nothing was computed
+    and where the pipeline was told to stop.
+
+    Args:
+        project: The project.
+        client: The tracking store.
+        experiment_id: The experiment.
+        parent_run_id: The pipeline's run.
+        phases: The pipeline's phases in order.
+        done: The run id of each phase that has been executed by then; filled by the caller during the block.
     """
     hurried = True
     try:
@@ -52,16 +60,16 @@ def kept_reports(
             with report_periodically(lambda: "writing the reports"):
                 own = _own_runs(history, parent_run_id, phases, done)
                 _keep(history, parent_run_id, own, hurried)
-        except Exception as error:  # Whatever is wrong with a report, the pipeline has ended as it has.
+        except Exception as error:  # An error with a report must not change the result of the pipeline.
             _logger.info(f"the reports are missing on run {parent_run_id}: {type(error).__name__}: {error}")
 
 
 def _own_runs(history: History, parent_run_id: str, phases: Sequence[Phase], done: Mapping[str, str]) -> list[PhaseRun]:
-    """The runs of a pipeline's phases, with that of the phase that it ended at."""
-    found = list(history.runs(done.values()).values())
+    """Return the runs of a pipeline's phases, with the run of the phase that it ended at."""
+    runs = list(history.runs(done.values()).values())
     ended_at = next((phase for phase in phases if phase.name not in done), None)
     recent = history.recent(ended_at.name, _NEWEST) if ended_at else []
-    return [*found, *(run for run in recent if run.parent_run_id == parent_run_id)]
+    return [*runs, *(run for run in recent if run.parent_run_id == parent_run_id)]
 
 
 def _keep(history: History, parent_run_id: str, own: Sequence[PhaseRun], hurried: bool) -> None:
@@ -82,5 +90,5 @@ def _keep(history: History, parent_run_id: str, own: Sequence[PhaseRun], hurried
 
 
 def log_text(history: History, runs: Iterable[PhaseRun]) -> str:
-    """The entries of these runs as a log of their own."""
+    """Return the entries of these runs as a log of their own."""
     return "\n".join([HEADING, *entries_of(history, runs).values()])

@@ -1,4 +1,4 @@
-"""The pipeline as it stands: for each phase its newest run, how good, and whether it matches the phases before it."""
+"""The state of each phase of a pipeline: its newest run, its grade, and the comparison with the phases before it."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,15 @@ from mlflow_plugin.machine.liveness import age, is_alive, whereabouts
 from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.parameters import unquoted, without_defaults
 from mlflow_plugin.project.project import Phase, Project
+from mlflow_plugin.project.vocabulary import State
+from mlflow_plugin.reports import models
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
 
 
 @dataclass(frozen=True)
 class Edge:
-    """An input of a phase: the run that the phase's run was made from, and the one that it would be made from now."""
+    """An input of a phase: the run that was used, and the latest one, which would be used now."""
 
     need: str
     used_id: str = ""
@@ -31,14 +33,14 @@ class Edge:
 
     @property
     def matches(self) -> bool | None:
-        """Whether both gave the same bytes; None when there are no two to compare."""
+        """True when both gave the same bytes; None when there are no two to compare."""
         if not self.used_id or self.latest is None:
             return None
         same_bytes = self.used is not None and self.used.output_digest == self.latest.output_digest
         return self.latest.run_id == self.used_id or same_bytes
 
     def sentence(self) -> str:
-        """What the phase's run was made from, with both times where they differ."""
+        """Describe the input, with both times where the two runs differ."""
         if not self.used_id:
             return f"the latest {self.need} is {_dated(self.latest)}" if self.latest else f"there is no {self.need} yet"
         made = f"made from {self.need} {_dated(self.used) if self.used else short(self.used_id)}"
@@ -57,49 +59,59 @@ def _dated(run: PhaseRun) -> str:
 
 @dataclass(frozen=True)
 class PhaseState:
-    """A phase as it stands.
+    """The state of a phase.
 
-    `lasting` says how good the phase's `run` is: fresh, stale (made from other inputs than the latest), invalidated
-    (what it was made from is stale itself, or a later run took its place), poor, in between, gate failed, quality
-    unknown, failed, asking, quarantined, or missing. `state` is what goes on now, where something does: running, stuck
-    (alive, idle, and no step for long), stopped (its process stands still), interrupted, or asking; `busy` is the run
-    that does. Else it is `lasting`. `dead` are runs whose process, on this machine, is gone although the store calls
-    them running.
+    Attributes:
+        phase: The phase.
+        state: The activity of a run that has not ended: running, stuck (alive, idle, no step for long), stopped (its
+            process was paused), interrupted, or asking. Without such a run, `lasting`.
+        run: The newest run that counts; without one, the newest run.
+        edges: The inputs of that run.
+        remarks: The reasons for the state.
+        dead: Runs that are running in the store although their process on this machine is gone.
+        lasting: The state of the result: up to date, stale (made from other inputs than the latest), invalidated (an
+            input is stale itself, or a later run superseded it), poor, borderline, gate failed, quality unknown,
+            failed, asking, quarantined, or missing.
+        busy: The run that has not ended.
     """
 
     phase: Phase
-    state: str
+    state: State
     run: PhaseRun | None
     edges: tuple[Edge, ...] = ()
     remarks: tuple[str, ...] = ()
     dead: tuple[PhaseRun, ...] = ()
-    lasting: str = ""
+    lasting: State = "missing"
     busy: PhaseRun | None = None
 
     @property
     def matches(self) -> str:
-        """Whether the run still matches the phases before it: yes, no, or empty when that says nothing."""
-        found = {edge.matches for edge in self.edges}
-        return "no" if False in found else "yes" if True in found else ""
+        """`yes` when the run matches the phases before it, `no` when it does not, empty when that is not known."""
+        matches = {edge.matches for edge in self.edges}
+        return "no" if False in matches else "yes" if True in matches else ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON. Seconds, US dollars, ISO 8601 UTC."""
+        """Return plain values for JSON: seconds, US dollars, ISO 8601 UTC."""
         run = self.run
-        return {
-            "phase": self.phase.name,
-            "state": self.state,
-            "run_id": run.run_id if run else None,
-            "completed_at": run.completed_at.isoformat() if run and run.completed_at else None,
-            "quality": finite(quality_of(self.phase, run)) if run else None,
-            "matches_upstream": {"yes": True, "no": False}.get(self.matches),
-            "duration_seconds": run.duration_seconds if run else None,
-            "cost_usd": run.cost_usd if run else None,
-            "remarks": list(self.remarks),
-        }
+        status = models.PhaseStatus(
+            phase=self.phase.name,
+            state=self.state,
+            run_id=run.run_id if run else None,
+            completed_at=run.completed_at if run else None,
+            quality=finite(quality_of(self.phase, run)) if run else None,
+            matches_upstream={"yes": True, "no": False}.get(self.matches),
+            duration_seconds=run.duration_seconds if run else None,
+            cost_usd=run.cost_usd if run else None,
+            remarks=list(self.remarks),
+        )
+        return status.to_json()
 
 
 def pipeline_state(project: Project, history: History) -> list[PhaseState]:
-    """The state of every phase, in order. Costs a few requests for all phases together, unless one has no good run."""
+    """Return the state of every phase, in order.
+
+    This takes a few requests for all phases together, and some more for a phase without a good run.
+    """
     phases = project.order(project.phases)
     history.read_ahead(phase.name for phase in phases)
     history.newest()
@@ -111,7 +123,10 @@ def pipeline_state(project: Project, history: History) -> list[PhaseState]:
 
 
 def end_dead(records: Records, project: Project, states: Sequence[PhaseState]) -> None:
-    """Ends the runs whose process is gone in the store too, saying how to go on. Who may only read changes nothing."""
+    """End the runs whose process is gone in the store too, with the command that resumes them.
+
+    A user that may only read changes nothing.
+    """
     for state in states:
         for run in state.dead:
             given = {name: unquoted(value) for name, value in run.parameters.items()}
@@ -121,9 +136,10 @@ def end_dead(records: Records, project: Project, states: Sequence[PhaseState]) -
                 records.presume_dead(run, how_to_resume(run, invocation))
 
 
-_STATE_OF_GRADE = {
+_STATE_OF_GRADE: Mapping[str, State] = {
     "good": "up to date",
     "borderline": "borderline",
+    "poor": "poor",
     "gate": "gate failed",
     "unknown": "quality unknown",
 }
@@ -136,14 +152,16 @@ def _state(
     dead = tuple(run for run in unended if is_dead_here(run))
     chosen = latest[phase.name]
     busy, now = _busy(unended, chosen)
-    run, lasting, remarks = (chosen, "", []) if chosen else _unusable(history, phase, unended)
+    run, lasting, remarks = (chosen, None, []) if chosen else _unusable(history, phase, unended)
     run = run or busy
     edges = _edges(history, phase, run, latest)
     if chosen:
         lasting, remarks = _judged(history, phase, chosen, edges, before)
-    shown = now.state if now else lasting
-    said = (*remarks, now.sentence) if now and chosen else (now.sentence,) if now else tuple(remarks)
-    return PhaseState(phase, shown, run if chosen else busy or run, edges, said, dead, lasting, busy)
+    assert lasting is not None
+    if not now:
+        return PhaseState(phase, lasting, run, edges, tuple(remarks), dead, lasting, busy)
+    all_remarks = (*remarks, now.sentence) if chosen else (now.sentence,)
+    return PhaseState(phase, models.STATES[now.state], chosen or busy or run, edges, all_remarks, dead, lasting, busy)
 
 
 def _edges(
@@ -156,19 +174,19 @@ def _edges(
 
 def _judged(
     history: History, phase: Phase, run: PhaseRun, edges: Sequence[Edge], before: Mapping[str, PhaseState]
-) -> tuple[str, list[str]]:
-    """The lasting state of a phase's newest usable run, and why."""
+) -> tuple[State, list[str]]:
+    """Return the lasting state of a phase's newest usable run, and the reasons."""
     mismatches = [edge.sentence() for edge in edges if edge.matches is False]
     outdated = [] if mismatches else _outdated(history, run, edges, before)
     grade = phase.grade(run.metrics)
-    state = "stale" if mismatches else "invalidated" if outdated else _STATE_OF_GRADE.get(grade, grade)
-    marked = [one for one in history.quarantined(history.experiment_id).values() if one.phase == phase.name]
-    later = [history.quarantine_reason(one) for one in marked if history.is_own(one) and one.when > run.when]
+    state: State = "stale" if mismatches else "invalidated" if outdated else _STATE_OF_GRADE[grade]
+    quarantined = [one for one in history.quarantined(history.experiment_id).values() if one.phase == phase.name]
+    later = [history.quarantine_reason(one) for one in quarantined if history.is_own(one) and one.when > run.when]
     return state, [*mismatches, *outdated, *borderline_reasons(phase, run), *_too_old(phase, edges), *later]
 
 
 def _too_old(phase: Phase, edges: Sequence[Edge]) -> list[str]:
-    """Inputs that would be asked about before the phase is run or reused, because they are older than it allows."""
+    """Describe the inputs that are older than the phase allows: it asks before it uses them."""
     limit, now = phase.max_age_seconds, time.time()
     ages = [(edge.latest, now - edge.latest.when.timestamp()) for edge in edges if edge.latest]
     return [
@@ -179,52 +197,51 @@ def _too_old(phase: Phase, edges: Sequence[Edge]) -> list[str]:
 
 
 def _outdated(history: History, run: PhaseRun, edges: Sequence[Edge], before: Mapping[str, PhaseState]) -> list[str]:
-    """Why a run counts no more although its own inputs are the latest."""
+    """Return the reasons why a run does not count although its own inputs are the latest."""
     upstream = [before[edge.need] for edge in edges if edge.need in before]
-    found = [
+    reasons = [
         f"{state.phase.name} {state.run.short}, which it was made from, is {state.lasting} itself"
         for state in upstream
         if state.run and state.lasting in ("stale", "invalidated")
     ]
-    taker = history.run(run.invalidated_by)
-    # The mark of another phase's run says no more than the inputs do, and stays when one goes back to earlier ones.
+    later = history.run(run.invalidated_by)
+    # A run of another phase says no more than the inputs do, and its tag stays when earlier inputs are used again.
     if (
-        taker
-        and taker.complete
-        and taker.phase == run.phase
-        and taker.when > run.when
-        and not history.quarantine_reason(taker)
+        later
+        and later.complete
+        and later.phase == run.phase
+        and later.when > run.when
+        and not history.quarantine_reason(later)
     ):
-        found.append(f"{taker.phase} {_dated(taker)} took its place")
-    return found
+        reasons.append(f"{later.phase} {_dated(later)} superseded it")
+    return reasons
 
 
 def _busy(unended: Sequence[PhaseRun], chosen: PhaseRun | None) -> tuple[PhaseRun | None, Activity | None]:
-    """What is going on right now: a run that computes or asks; failing these, one that has stopped breathing and that
-    nothing good came after."""
-    found = [(run, going_on(run)) for run in unended if run.verdict not in ("", "wait")]
-    alive = [pair for pair in found if pair[1].state != "interrupted"]
+    """Return the run that computes or asks; without one, a run that lost its heartbeat and has no good run after it."""
+    active = [(run, activity_of(run)) for run in unended if run.verdict not in ("", "wait")]
+    alive = [pair for pair in active if pair[1].state != "interrupted"]
     dead = [
-        pair for pair in found if pair[1].state == "interrupted" and not (chosen and chosen.when > pair[0].started_at)
+        pair for pair in active if pair[1].state == "interrupted" and not (chosen and chosen.when > pair[0].started_at)
     ]
     run, now = next(iter(alive or dead), (None, None))
     return run, now._replace(state="running") if now and now.state == "quiet" else now
 
 
-def going_on(run: PhaseRun) -> Activity:
-    """What a run that has not ended is doing: running, quiet, stuck, stopped, asking, waiting, or interrupted."""
+def activity_of(run: PhaseRun) -> Activity:
+    """Return the activity of a run that has not ended, one of `models.LIVE_STATES`, with a sentence."""
     now = time.time()
     alive = run.status == "RUNNING" and is_alive(run.heartbeat, now)
     if alive and run.asks:
         return Activity("asking", f"{run.short} waits for an answer: mlflow-phases answer {run.run_id} A")
     if alive and run.verdict == "wait":
         return Activity("waiting", f"{run.short} waits: {run.reason}")
-    found = activity(run, whereabouts(run.heartbeat), alive, silence(run, now))
-    return found._replace(state="interrupted") if found.state == "dead" else found
+    judged = activity(run, whereabouts(run.heartbeat), alive, silence(run, now))
+    return judged._replace(state="interrupted") if judged.state == "dead" else judged
 
 
 def silence(run: PhaseRun, now: float) -> float:
-    """Seconds since a run was last heard."""
+    """Return the seconds since a run's last heartbeat."""
     try:
         return age(run.heartbeat, now)
     except (KeyError, TypeError, ValueError):
@@ -232,13 +249,13 @@ def silence(run: PhaseRun, now: float) -> float:
 
 
 def is_dead_here(run: PhaseRun) -> bool:
-    """Whether this machine knows for certain that a run's process is gone. Of another machine's a look cannot tell."""
+    """Return True when the run's process is certainly gone. That is known on its own machine only."""
     unended = run.status == "RUNNING" and not run.complete and bool(run.heartbeat)
     return unended and whereabouts(run.heartbeat) == "gone"
 
 
-def _unusable(history: History, phase: Phase, unended: Sequence[PhaseRun]) -> tuple[PhaseRun | None, str, list[str]]:
-    """The newest ended run of a phase that has no usable one, its lasting state, and why."""
+def _unusable(history: History, phase: Phase, unended: Sequence[PhaseRun]) -> tuple[PhaseRun | None, State, list[str]]:
+    """Return the newest ended run of a phase without a usable one, its lasting state, and the reasons."""
     going = {run.run_id for run in unended}
     recent = [run for run in history.recent(phase.name, 10) if not run.reused_run_id]
     ended = [run for run in recent or history.computed(phase.name, 10) if run.run_id not in going]
@@ -250,4 +267,4 @@ def _unusable(history: History, phase: Phase, unended: Sequence[PhaseRun]) -> tu
     if not run.complete:
         return run, "asking" if run.asks else "failed", [f"{run.short}: {run.reason}"] if run.reason else []
     grade = phase.grade(run.metrics)
-    return run, _STATE_OF_GRADE.get(grade, grade), borderline_reasons(phase, run)
+    return run, _STATE_OF_GRADE[grade], borderline_reasons(phase, run)

@@ -1,4 +1,4 @@
-// Two runs of a phase: what differs, and what that did to quality, time and money.
+// Two runs of a phase: their differences, and the effect on quality, time and money.
 import * as data from "./data.js";
 import {CodeChanges} from "./diff.js";
 import {html} from "./html.js";
@@ -62,7 +62,7 @@ function change({difference, ratio, unit}) {
 }
 
 function Effects({effects}) {
-  return html`<${Panel} title="What it did">
+  return html`<${Panel} title="Effects">
     <${Table} label="Effects">
       <thead>
         <tr>
@@ -99,7 +99,7 @@ function Parameters({parameters}) {
     ${
       changed.length
         ? html`<${Table} label="Parameters that differ"><${Values} list=${changed} note=${note} /><//>`
-        : html`<p class="quiet">All the same.</p>`
+        : html`<p class="quiet">All parameters are the same.</p>`
     }
     ${same.length > 0 && html`<${Same} list=${same} />`}
   <//>`;
@@ -179,8 +179,8 @@ function Inputs({inputs, experiment}) {
 function Environment({environment, hardware}) {
   const {left, right} = {left: hardware.left ?? "not recorded", right: hardware.right ?? "not recorded"};
   return html`<${Panel} title="Environment and hardware">
-    ${!environment.recorded && html`<p class="quiet">Not both runs recorded their environment.</p>`}
-    ${environment.recorded && !environment.changes.length && html`<p>The same packages.</p>`}
+    ${!environment.recorded && html`<p class="quiet">The environment is not recorded for both runs.</p>`}
+    ${environment.recorded && !environment.changes.length && html`<p>Packages and settings are the same.</p>`}
     ${
       environment.changes.length > 0 &&
       html`<${Table} label="Environment"><${Values} list=${environment.changes} /><//>`

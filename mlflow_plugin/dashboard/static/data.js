@@ -1,13 +1,13 @@
-// All that the page shows comes through here: from the server, or from the data that a report carries inside itself.
+// The data of the page: from the server, or from the data inside a report.
 
 const BASE = "ajax-api/3.0/mlflow/phases/";
 const PATIENCE_MS = 30000;
-/** With what somebody has asked for although it takes long. */
+/** For a request that a person made although it takes long. */
 const LONG_PATIENCE_MS = 120000;
 // MLflow's workspaces: the one that the page's address names, else the server's default.
 const WORKSPACE = new URLSearchParams(location.search).get("workspace");
 
-/** What a request came to; `status` is 0 when the server did not answer. */
+/** The error of a request; `status` is 0 when the server did not answer. */
 export class RequestError extends Error {
   constructor(message, status, body = {}) {
     super(message);
@@ -16,7 +16,7 @@ export class RequestError extends Error {
   }
 }
 
-/** The data of a report: {experiment_id, project, at, pipeline, runs: {PHASE: ...}, accounts, losses, questions}. */
+/** The data of a report; the model `Report` in mlflow_plugin/reports/models/page.py describes it. */
 export const report = readReport();
 
 function readReport() {
@@ -45,7 +45,7 @@ async function request(path, parameters = {}, body = null) {
 
 function explanation(response, answer) {
   if (answer?.message) return answer.message;
-  if (response.status === 401) return "You are not signed in: load the page again and give your name and password.";
+  if (response.status === 401) return "You are not signed in. Load the page again and enter your name and password.";
   if (response.status === 403) return "You may not read this experiment.";
   return `The server answered ${response.status} ${response.statusText}.`;
 }
@@ -56,7 +56,7 @@ const view = (path, key) => (experiment, project, more) =>
 export const experiments = () => request("experiments");
 export const pipeline = view("pipeline", "pipeline");
 export const accounts = view("accounts", "accounts");
-export const losses = view("losses", "losses");
+export const recoverable = view("recoverable", "recoverable");
 export const live = view("live", "live");
 export const find = (runId) => request("find", {run_id: runId});
 
@@ -65,14 +65,14 @@ export function runs(experiment, project, phase, atMost) {
   const carried = report.runs?.[phase];
   return carried
     ? Promise.resolve(carried)
-    : Promise.reject(new RequestError(`The report holds no phase ${phase}.`, 404));
+    : Promise.reject(new RequestError(`The report does not contain the phase ${phase}.`, 404));
 }
 
 export function compare(experiment, project, left, right) {
   return request("compare", {experiment_id: experiment, project, left, right});
 }
 
-/** Answers a question: {counted, letter, answered_by, answered_at, message?, command?}. Being late is no error. */
+/** Answers a question: {counted, letter, answered_by, answered_at, message?, command?}. A late answer is no error. */
 export async function answer(question, letter) {
   try {
     return await request("answer", {}, {run_id: question.run_id, letter, asked_at: question.asked_at});

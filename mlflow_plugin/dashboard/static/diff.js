@@ -1,4 +1,4 @@
-// Changes of code: unified diffs as text, each line marked by its sign; what changes no result is folded away.
+// Changes of code: unified diffs as text, each line marked by its sign. Cosmetic changes are folded away.
 import {html, useState} from "./html.js";
 import {Panel} from "./parts.js";
 import {plural} from "./words.js";
@@ -32,7 +32,7 @@ function File({file}) {
     ${
       file.diff
         ? html`<${Diff} text=${file.diff} label=${file.path} />`
-        : html`<p class="quiet">${file.note ?? "Its content was not recorded."}</p>`
+        : html`<p class="quiet">${file.note ?? "Its content is not recorded."}</p>`
     }
   </details>`;
 }

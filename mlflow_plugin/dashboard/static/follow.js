@@ -1,11 +1,11 @@
-// Follows a project: asks the server every few seconds what runs, and for the pipeline again only when it has changed.
+// Follows a project: polls the running runs every few seconds, and loads the pipeline again only when it has changed.
 import * as data from "./data.js";
 import {useEffect, useState} from "./html.js";
 
 const BUSY_MS = 5000;
 const IDLE_MS = 15000;
 const LONGEST_MS = 60000;
-/** So many times as long as an answer took nothing is asked: a page costs any server less than a hundredth of a core. */
+/** The pause is this many times as long as the answer took: a page costs a server less than a hundredth of a core. */
 const REST = 120;
 const LONGEST_REST_MS = 10000;
 

@@ -1,4 +1,4 @@
-// What is around every view: the way between them, the state of the connection, and what those who listen are told.
+// The frame of every view: navigation, the state of the connection, and announcements for screen readers.
 import * as data from "./data.js";
 import {html, useEffect, useRef, useState} from "./html.js";
 import {Moment, useNow} from "./parts.js";
@@ -9,14 +9,14 @@ const TABS = {
   pipeline: "Pipeline",
   questions: "Questions",
   money: "Money and time",
-  losses: "Lost and found",
+  recoverable: "Recoverable runs",
 };
 const PARTS = {phase: "pipeline", compare: "pipeline"};
 
 /** The tab that a view belongs to. */
 const tabOf = (view) => PARTS[view] ?? view;
 
-/** What the browser's tab says: how many questions are open, and where one is. */
+/** The title of the browser's tab: the number of open questions and the place. */
 function titleOf(route, pipeline, questions) {
   if (!route) return "Phases";
   const open = questions.length ? `(${questions.length}) ` : "";
@@ -57,7 +57,7 @@ export function Frame({route, pipeline, questions = [], problem, children}) {
 function ReportNote({report}) {
   return html`<p class="notice">
     A report of <span class="name">${report.project}</span>, made <${Moment} at=${report.at} /> UTC.${" "}
-    It does not change, and takes no answers.
+    It does not change and takes no answers.
   </p>`;
 }
 
@@ -65,25 +65,25 @@ function Away({problem}) {
   const now = useNow(1000);
   const left = Math.max(0, Math.round((problem.next - now) / 1000));
   return html`<p class="notice bad">
-    <span role="alert">${problem.message} What you see may be out of date.</span>${" "}
-    <span>Next try in ${left} s.</span>
+    <span role="alert">${problem.message} The data shown may be out of date.</span>${" "}
+    <span>The next try is in ${left} s.</span>
   </p>`;
 }
 
-/** Tells those who listen what has changed, without moving them. */
+/** Announces changes to screen readers without moving the focus. */
 function Changes({pipeline, questions}) {
   const before = useRef(null);
-  const [said, setSaid] = useState("");
+  const [announcement, setAnnouncement] = useState("");
   useEffect(() => {
     if (!pipeline) return;
     const now = new Map(pipeline.phases.map(({phase, state}) => [phase, state]));
     const changes = before.current ? [...now].filter(([phase, state]) => before.current.get(phase) !== state) : [];
     before.current = now;
-    if (changes.length) setSaid(changes.map(([phase, state]) => `${phase} is now ${state}`).join("; "));
+    if (changes.length) setAnnouncement(changes.map(([phase, state]) => `${phase} is now ${state}`).join("; "));
   }, [pipeline]);
   const asked = questions.length ? `${plural(questions.length, "question")} open` : "";
   return html`
-    <div class="unseen" role="status">${said}</div>
+    <div class="unseen" role="status">${announcement}</div>
     <div class="unseen" role="status">${asked}</div>
   `;
 }

@@ -11,7 +11,7 @@ import {clock, cost, duration, isKnown, number, short} from "./words.js";
 const UNLAID = {width: 0, height: 0, nodes: {}, edges: []};
 const LISTED = {...UNLAID, listed: true, down: false};
 
-/** `room` is the width (px) there is; `onLaid` is told {width, down} of what came of it. */
+/** `room` is the available width (px); `onLaid` gets {width, down} of the layout. */
 export function PipelineGraph({experiment, project, phases, running, room, onLaid}) {
   const frame = useRef(null);
   const [last, setLast] = useState({of: "", ...UNLAID});
@@ -63,8 +63,7 @@ const placed = (box) => (box ? {left: `${box.x}px`, top: `${box.y}px`} : {});
 const placedIn = (box, edge) =>
   box && edge?.label ? {left: `${edge.label.x - box.x}px`, top: `${edge.label.y - box.y}px`} : {};
 
-/** Where everything goes: to the right when that fits into `room` (px), else downwards, else one below another, else as
- * a list. */
+/** The layout: to the right when that fits into `room` (px), else downwards, else one below another, else a list. */
 function arranged(frame, phases, room) {
   const across = arrangedIn("LR", frame, phases);
   if (across.width <= room) return across;
@@ -144,7 +143,7 @@ function EdgeLabel({edge}) {
   if (matches !== false) {
     const [tone, sign, words] = matches
       ? ["good", "✓", `input ${need} matches`]
-      : ["none", "?", `input ${need}: not known whether it matches`];
+      : ["none", "?", `input ${need}: not known if it matches`];
     return html`<span class=${`match ${tone}`} title=${sentence}>
       <b aria-hidden="true">${sign}</b><span class="unseen">${words}</span>
     </span>`;
@@ -164,7 +163,7 @@ function InputLine({edge}) {
   const [tone, sign, word] = {true: ["good", "✓", "matches"], false: ["warn", "✗", "does not match:"]}[matches] ?? [
     "none",
     "?",
-    "not known whether it matches",
+    "not known if it matches",
   ];
   const when = (run) => html`<code>${short(run?.run_id)}</code> of <${Moment} at=${run?.completed_at} />`;
   return html`<span class=${`match ${tone}`}>

@@ -1,4 +1,4 @@
-// Preact with htm: `html` makes elements; whatever is put into them is text, never markup.
+// Preact with htm: `html` makes elements; values in them are text, never markup.
 import htm from "./vendor/htm.js";
 import {h} from "./vendor/preact.js";
 

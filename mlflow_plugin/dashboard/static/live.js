@@ -1,4 +1,4 @@
-// What runs now: how far, how fast, when it will be done, and whether its heart still beats.
+// Running runs: progress, rate, remaining time and heartbeat.
 import {html} from "./html.js";
 import {Panel, RunName, useNow} from "./parts.js";
 import {State} from "./states.js";
@@ -6,7 +6,7 @@ import {approximately, duration, isKnown, number, percent} from "./words.js";
 
 const SILENT_SECONDS = 60;
 
-/** Whether a run has progress to show: one that asks or waits has none. */
+/** True for a run with progress to show: one that asks or waits has none. */
 export const computes = (live) => Boolean(live) && !["asking", "waiting"].includes(live.state);
 
 /** Step and progress of a run, small enough for a card of the graph. */
@@ -25,7 +25,7 @@ export function Step({live}) {
   </span>`;
 }
 
-/** `heard` is when the ages were true (ms, this machine's clock); from then on they are counted up. */
+/** `heard` is the time at which the ages were read (ms, this machine's clock); they are counted up from then on. */
 export function Running({running, heard, experiment}) {
   const now = useNow(1000, running.length > 0);
   if (!running.length) return null;

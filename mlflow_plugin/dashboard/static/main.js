@@ -1,15 +1,15 @@
-// The page: finds the project, follows it, shows the view that the address asks for.
+// The page: finds the project, follows it, and shows the view of the address.
 import {CompareView} from "./compare.js";
 import * as data from "./data.js";
 import {useProject} from "./follow.js";
 import {Frame} from "./frame.js";
 import {html, render, useEffect, useState} from "./html.js";
-import {LossesView} from "./losses.js";
 import {MoneyView} from "./money.js";
 import {Waiting, useLoaded} from "./parts.js";
 import {PhaseView} from "./phase.js";
 import {PipelineView} from "./pipeline.js";
 import {QuestionsView} from "./questions.js";
+import {RecoverableView} from "./recoverable.js";
 import {address, parse} from "./route.js";
 
 function useRoute() {
@@ -34,7 +34,7 @@ function App() {
   return html`<${Project} key=${JSON.stringify([route.experiment, route.project])} route=${route} />`;
 }
 
-/** An address that names a run only: the server says where it belongs. */
+/** An address with a run only: the server knows its experiment and project. */
 function Find({route}) {
   const {data: found, error} = useLoaded(() => data.find(route.run), [route.run]);
   useEffect(() => {
@@ -97,12 +97,12 @@ function View({route, shared}) {
       return html`<${QuestionsView} ...${shared} mayAnswer=${Boolean(shared.pipeline.may_answer)} />`;
     case "money":
       return html`<${MoneyView} ...${shared} />`;
-    case "losses":
-      return html`<${LossesView} ...${shared} />`;
+    case "recoverable":
+      return html`<${RecoverableView} ...${shared} />`;
     case "phase":
       return html`<${PhaseView} key=${route.phase} ...${shared} phase=${route.phase} run=${route.run} />`;
     case "compare":
-      if (data.report) return html`<p class="quiet">A report compares no runs.</p>`;
+      if (data.report) return html`<p class="quiet">A report holds no comparisons of runs.</p>`;
       return html`<${CompareView} ...${shared} left=${route.left} right=${route.right} />`;
     default:
       return html`<${PipelineView} ...${shared} />`;

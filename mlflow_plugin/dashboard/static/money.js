@@ -1,4 +1,4 @@
-// Money and time: spent, saved by reuse, thrown away; by hardware; the bottleneck; the baseline across model sizes.
+// Money and time: spent, saved by reuse, superseded; by hardware; the bottleneck; the baseline across model sizes.
 import * as data from "./data.js";
 import {html, useState} from "./html.js";
 import {Heading, Moment, Panel, RunLink, Table, Waiting, useLoaded, usePages} from "./parts.js";
@@ -8,14 +8,14 @@ import {cost, duration, isKnown, number, plural} from "./words.js";
 const KINDS = [
   ["spent", "Spent"],
   ["saved", "Saved by reuse"],
-  ["thrown_away", "Thrown away"],
+  ["superseded", "Superseded"],
 ];
 
 const amount = (sums, kind) => ({seconds: sums[`${kind}_seconds`], usd: sums[`${kind}_usd`]});
 const isNothing = ({seconds, usd}) => !seconds && !usd;
 
 export function MoneyView({experiment, project, version}) {
-  // Counted once, not again whenever something changes: of very many runs it takes the server seconds.
+  // All runs are counted once, and not again at each change: with very many runs this takes the server seconds.
   const [asked, setAsked] = useState(null);
   const all = asked === version;
   const load = async () => ({...(await data.accounts(experiment, project, all ? {all: 1} : {})), all});
@@ -33,7 +33,7 @@ function Counted({accounts, countAll, counting}) {
   if (!accounts.truncated) return html`<p class="quiet">${counted}.</p>`;
   const button = countAll && !accounts.all && html`<button type="button" onClick=${countAll}>Count all</button>`;
   return html`<p class="quiet" role="status">
-    ${counted}; there are more, older ones are not in these sums.${" "}
+    ${counted}. Older runs are not in these sums.${" "}
     ${counting ? "Counting all of them ..." : button}
   </p>`;
 }

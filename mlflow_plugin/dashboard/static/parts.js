@@ -43,7 +43,7 @@ export function Panel({title, count = 0, aside = null, children}) {
 
 const LONG = 140;
 
-/** A text of any length; of a very long one the beginning, until somebody wants the rest. */
+/** A text of any length; a very long one is cut, with a button that shows the rest. */
 export function Long({text}) {
   const [whole, setWhole] = useState(text.length <= LONG * 1.3);
   if (whole) return text;
@@ -120,15 +120,15 @@ function span(values) {
   return [least - margin, most + margin];
 }
 
-/** Runs that would be, or were, thrown away: what, how good, when, how long, how dear. */
-export function Losses({losses, experiment}) {
-  return html`<ul class="losses">${losses.map(
-    (loss) => html`<li key=${loss.run_id}>
-      <b class="name">${loss.phase}</b> <${RunLink} id=${loss.run_id} experiment=${experiment} />
-      ${loss.quality !== null && html`<span class="figure">${loss.metric} ${number(loss.quality)}</span>`}
-      ${loss.finished_at && html`<span>finished <${Moment} at=${loss.finished_at} /></span>`}
-      ${loss.duration_seconds !== null && html`<span>took ${duration(loss.duration_seconds)}</span>`}
-      ${loss.cost_usd !== null && html`<span>cost ${cost(loss.cost_usd)}</span>`}
+/** Superseded runs, each with its quality, time and cost. */
+export function SupersededRuns({runs, experiment}) {
+  return html`<ul class="superseded-runs">${runs.map(
+    (run) => html`<li key=${run.run_id}>
+      <b class="name">${run.phase}</b> <${RunLink} id=${run.run_id} experiment=${experiment} />
+      ${run.quality !== null && html`<span class="figure">${run.metric} ${number(run.quality)}</span>`}
+      ${run.finished_at && html`<span>finished <${Moment} at=${run.finished_at} /></span>`}
+      ${run.duration_seconds !== null && html`<span>took ${duration(run.duration_seconds)}</span>`}
+      ${run.cost_usd !== null && html`<span>cost ${cost(run.cost_usd)}</span>`}
     </li>`,
   )}</ul>`;
 }
@@ -196,7 +196,7 @@ export function Waiting({error}) {
   return html`<p class="quiet">Loading ...</p>`;
 }
 
-/** The heading of a view; it takes the focus when somebody comes to the view. */
+/** The heading of a view; it takes the focus when the view opens. */
 export function Heading({children}) {
   return html`<h1 tabindex="-1">${children}</h1>`;
 }

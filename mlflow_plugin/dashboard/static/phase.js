@@ -35,7 +35,7 @@ function Runs({experiment, project, found, sought, more}) {
     ${
       sought &&
       !runs.some((run) => run.run_id === sought) &&
-      html`<p class="hint">Run <${RunLink} id=${sought} experiment=${experiment} /> is older than those shown.</p>`
+      html`<p class="hint">Run <${RunLink} id=${sought} experiment=${experiment} /> is older than the runs shown.</p>`
     }
     <${RunTable} ...${{experiment, project, runs, quality, sought}} />
     ${found.truncated && html`<${Truncated} count=${runs.length} more=${more} />`}
@@ -53,7 +53,7 @@ function Measure({quality, gates}) {
 
 function Truncated({count, more}) {
   return html`<p class="quiet">
-    The newest ${grouped(count)} runs are shown; there are more.${" "}
+    The newest ${grouped(count)} runs are shown. There are more.${" "}
     ${more && html`<button type="button" onClick=${more}>Show up to ${grouped(MOST_RUNS)}</button>`}
   </p>`;
 }
@@ -171,8 +171,8 @@ function Reached({run, quality, among}) {
 function Compare({experiment, project, ticked}) {
   const [first, second] = ticked;
   if (!second) {
-    const told = first ? "Tick one more run to compare" : "Tick two runs to compare";
-    return html`<span class="quiet" role="status">${told}</span>`;
+    const hint = first ? "Tick one more run to compare" : "Tick two runs to compare";
+    return html`<span class="quiet" role="status">${hint}</span>`;
   }
   return html`<span class="compare-bar">
     <a class="button main" href=${address(experiment, project, "compare", second, first)}>Compare the two</a>

@@ -1,11 +1,11 @@
-// The pipeline: what stands where, what is stale, what mending it takes, and what that would throw away.
+// The pipeline: the state of each phase, the updates, their price, and the runs that they supersede.
 import {PipelineGraph} from "./graph.js";
 import {html, useEffect, useRef, useState} from "./html.js";
 import {Running} from "./live.js";
-import {Mends} from "./mend.js";
 import {Heading, Panel} from "./parts.js";
 import {address} from "./route.js";
 import {Icon, State} from "./states.js";
+import {Updates} from "./update.js";
 
 const LEAST_BESIDE_REM = 32;
 
@@ -21,11 +21,11 @@ export function PipelineView({experiment, project, pipeline, running, questions,
         : html`<${Board} ...${{experiment, project, pipeline, running}} />`
     }
     <${Running} running=${running} heard=${heard} experiment=${experiment} />
-    <${Remarks} phases=${phases.filter(({mend}) => !mend)} />
+    <${Remarks} phases=${phases.filter(({update}) => !update)} />
   `;
 }
 
-/** The graph, and what to mend: below it, or beside it where the graph is tall and leaves the room. */
+/** The graph and the updates: below it, or beside it where the graph is tall and leaves the room. */
 function Board({experiment, project, pipeline, running}) {
   const board = useRef(null);
   const [room, setRoom] = useState(0);
@@ -39,7 +39,7 @@ function Board({experiment, project, pipeline, running}) {
   const beside = laid.down && room - laid.width > LEAST_BESIDE_REM * rem;
   return html`<div class=${`board${beside ? " beside" : ""}`} ref=${board}>
     <${PipelineGraph} ...${{experiment, project, phases: pipeline.phases, running, room}} onLaid=${setLaid} />
-    <${Mends} pipeline=${pipeline} experiment=${experiment} />
+    <${Updates} pipeline=${pipeline} experiment=${experiment} />
   </div>`;
 }
 

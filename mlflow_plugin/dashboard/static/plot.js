@@ -1,4 +1,4 @@
-// Quality over time, with its thresholds; each grade has a colour and a shape. The table below holds the same as text.
+// Quality over time, with its thresholds. Each grade has a colour and a shape. The table below shows the same as text.
 import {html, useEffect, useRef, useState} from "./html.js";
 import {gradeState, toneOf} from "./states.js";
 import {clock, number, short} from "./words.js";

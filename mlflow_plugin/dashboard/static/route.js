@@ -1,6 +1,6 @@
 // The page's addresses: #/EXPERIMENT/PROJECT/VIEW..., all of them made and read here.
 
-const VIEWS = ["pipeline", "questions", "money", "losses", "phase", "compare"];
+const VIEWS = ["pipeline", "questions", "money", "recoverable", "phase", "compare"];
 
 function decoded(part) {
   try {
@@ -10,7 +10,7 @@ function decoded(part) {
   }
 }
 
-/** What an address asks for. Unknown views are the pipeline. */
+/** The view of an address. An unknown view is the pipeline. */
 export function parse(hash) {
   const parts = hash
     .replace(/^#?\/?/, "")

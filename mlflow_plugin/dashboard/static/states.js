@@ -1,4 +1,4 @@
-// Each state as a word, a colour and a shape, so that none of the three is needed to tell them apart.
+// Each state has a word, a colour and a shape of its own: any one of the three is enough to tell states apart.
 import {html} from "./html.js";
 
 const CIRCLE = "M8 1.2a6.8 6.8 0 1 0 0 13.6A6.8 6.8 0 0 0 8 1.2z";
@@ -32,21 +32,21 @@ const ICONS = {
 const STATES = {
   "up to date": ["tick", "good", "up to date and good enough"],
   good: ["tick", "good", "complete and good enough"],
-  reused: ["back", "good", "an earlier run was taken instead of computing"],
+  reused: ["back", "good", "an earlier run was reused; nothing was computed"],
   stale: ["clock", "warn", "made from an input that is no longer the latest"],
-  invalidated: ["struck", "warn", "something it was made from has changed since"],
+  invalidated: ["struck", "warn", "an input of it is stale, or a later run superseded it"],
   poor: ["triangle", "bad", "its quality is below the poor threshold"],
   borderline: ["half", "warn", "its quality is between poor and good"],
   "gate failed": ["gate", "bad", "a condition on its metrics does not hold"],
   "quality unknown": ["diamond", "warn", "its quality was never logged"],
   running: ["play", "busy", "computing now"],
-  waiting: ["pause", "busy", "waiting for the same work that runs elsewhere"],
-  quiet: ["play", "busy", "computing, no step for a while"],
-  stuck: ["octagon", "bad", "alive, but idle and without a step for long"],
-  stopped: ["pause", "warn", "its process stands still"],
+  waiting: ["pause", "busy", "waiting for a duplicate run that computes the same"],
+  quiet: ["play", "busy", "computing, but without a step for a while"],
+  stuck: ["octagon", "bad", "alive, but idle and without a step for a long time"],
+  stopped: ["pause", "warn", "its process was paused"],
   interrupted: ["bolt", "warn", "ended before it was complete"],
   failed: ["cross", "bad", "ended with an error"],
-  asking: ["speech", "ask", "waits for a person's answer"],
+  asking: ["speech", "ask", "waiting for a person's answer"],
   quarantined: ["lock", "bad", "marked as not to be used"],
   missing: ["dashed", "none", "never computed"],
 };
@@ -69,7 +69,7 @@ export function State({state, label}) {
 
 const GRADES = {good: "good", borderline: "borderline", poor: "poor", gate: "gate failed", unknown: "quality unknown"};
 
-/** The state of one run, where the server has not said it. */
+/** The state of one run. */
 export function runState(run) {
   if (run.state) return run.state;
   if (run.quarantined) return "quarantined";

@@ -1,7 +1,7 @@
 // A link from MLflow's own pages to the page of the phases: an element of its own over them, so that nothing in them
 // can break it nor it them. It is there on experiments that hold phases, on their runs, and where two are compared.
 (() => {
-  // MLflow 3.17 opens experiments on traces until it is told otherwise. Phases are training runs; who chooses, chooses.
+  // MLflow 3.17 opens experiments on traces until a mode is chosen. Phases are training runs. A choice is kept.
   const WORKFLOW = "mlflow.workflowType_v1";
   try {
     if (localStorage.getItem(WORKFLOW) === null) localStorage.setItem(WORKFLOW, JSON.stringify("machine_learning"));
@@ -17,7 +17,7 @@
   let shown = null;
   let link = null;
 
-  /** What an address inside MLflow is about: {experiment}, {experiment, run} or {experiment, pair}. */
+  /** The subject of an address inside MLflow: {experiment}, {experiment, run} or {experiment, pair}. */
   function subject(hash) {
     const [path, query = ""] = hash.replace(/^#/, "").split("?");
     const [, experiment, run] = path.match(/^\/experiments\/(\d+)(?:\/runs\/([0-9a-zA-Z]+))?(?:\/|$)/) ?? [];
@@ -33,7 +33,7 @@
     return new URLSearchParams(location.hash.split("?")[1] ?? "").get("workspace");
   }
 
-  /** An answer of the server, asked for once; null when there is none, as for those who may not read it. */
+  /** An answer of the server, requested once; null without one, as for a user without permission to read. */
   function get(path) {
     const workspace = workspaceHere();
     const key = `${workspace ?? ""} ${path}`;
@@ -52,7 +52,7 @@
     return seen.get(key);
   }
 
-  /** Where the link leads for a subject, as the part of the page's address after its #; null when nowhere. */
+  /** The target of the link for a subject, as the part of the page's address after its #; null for no link. */
   async function target({experiment, run, pair}) {
     const known = await get("experiments");
     const found = (known?.experiments ?? []).find((one) => one.experiment_id === experiment);
@@ -75,7 +75,7 @@
       link = document.createElement("a");
       link.id = "mlflow-phases-link";
       link.textContent = "Phases";
-      link.title = "The phases of this experiment: what is stale, what it would cost to mend, what would be lost";
+      link.title = "The phases of this experiment: their states, and the updates that are needed with time and cost";
       link.style.cssText = STYLE;
     }
     const workspace = workspaceHere();

@@ -1,5 +1,4 @@
-// Dark or light: as the system says, until somebody chooses. A plain script in the head, so that the first paint is
-// right.
+// Dark or light: as the system says, until one is chosen. A plain script in the head, so that the first paint is right.
 (() => {
   const KEY = "phases.theme";
 

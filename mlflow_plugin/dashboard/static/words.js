@@ -1,4 +1,4 @@
-// Durations, sums, numbers and times in the words of the terminal (accounting/estimate.py, verdict.clock).
+// Durations, sums, numbers and times as text, as `mlflow_plugin/format.py` writes them.
 
 const NOTHING = "–";
 export const isKnown = (value) => value !== null && value !== undefined;
@@ -20,7 +20,7 @@ export function duration(seconds) {
 
 export function approximately(seconds) {
   const shown = duration(seconds);
-  return shown.startsWith("under") || shown === NOTHING ? shown : `about ${shown}`;
+  return shown.startsWith("less than") || shown === NOTHING ? shown : `about ${shown}`;
 }
 
 export function cost(usd) {

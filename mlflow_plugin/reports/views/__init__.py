@@ -1,1 +1,1 @@
-"""What people are shown, as plain data."""
+"""Views: a history as one of the models in `reports.models`."""

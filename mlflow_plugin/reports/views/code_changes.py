@@ -1,42 +1,44 @@
-"""What differs in the code of two runs, file by file, edits that change nothing told apart."""
+"""The differences in the code of two runs, file by file. Edits that change no result are marked as cosmetic.
+
+`unified_diff` is home-made because `difflib` has no bound on its work. The texts come from a store, and on some of them
+`difflib` alone takes hours.
+"""
 
 from collections.abc import Mapping
 from difflib import Match, SequenceMatcher
-from typing import Any
+from typing import get_args
 
 from mlflow_plugin.markdown import one_line
+from mlflow_plugin.reports import models
 from mlflow_plugin.store.provenance import CodeFile, CodeRecord
 from mlflow_plugin.store.run import PhaseRun
 
-_ORDER = ("changed", "added", "removed", "cosmetic", "unknown", "same")
+_ORDER = get_args(models.FileChange)
 _AT_MOST_FILES = 2000
 _WORK = 3_000_000
-"""Lines compared for all diffs of one comparison: about a second. Texts come from a store, and some take hours."""
+"""Lines compared for all diffs of one comparison: about a second."""
 
 
 def code_changes(
     left: PhaseRun, right: PhaseRun, left_record: CodeRecord | None, right_record: CodeRecord | None
-) -> dict[str, Any]:
-    """`files` as {path, change, diff, note}, changed ones first; without records by digest alone, from the runs' tags.
-
-    `change` is changed, cosmetic (another text, the same syntax tree), added, removed, same, or unknown.
-    """
+) -> models.CodeChanges:
+    """Compare the code of two runs, changed files first. Without records, files are compared by the digests in tags."""
     one, other = _files(left, left_record), _files(right, right_record)
     work = Work(_WORK)
-    files = [_file_change(path, one, other, work) for path in sorted({*(one or ()), *(other or ())})[:_AT_MOST_FILES]]
-    # What a run's tags hold of the command leaves its parameters out, so only like is compared with like.
+    files = [_file_diff(path, one, other, work) for path in sorted({*(one or ()), *(other or ())})[:_AT_MOST_FILES]]
+    # The command in a run's tags lacks its parameters, so a recorded command is compared with a recorded one only.
     records = [left_record, right_record] if left_record and right_record else [None, None]
     commands = [_command(run, record) for run, record in zip((left, right), records, strict=True)]
-    return {
-        "recorded": left_record is not None and right_record is not None,
-        "summary": _summary(files, left, right),
-        "command": {"left": commands[0], "right": commands[1], "same": commands[0] == commands[1]},
-        "files": sorted(files, key=lambda file: (_ORDER.index(file["change"]), file["path"])),
-    }
+    return models.CodeChanges(
+        recorded=left_record is not None and right_record is not None,
+        summary=_summary(files, left, right),
+        command=models.CommandChange(left=commands[0], right=commands[1], same=commands[0] == commands[1]),
+        files=sorted(files, key=lambda file: (_ORDER.index(file.change), file.path)),
+    )
 
 
 def _files(run: PhaseRun, record: CodeRecord | None) -> Mapping[str, CodeFile] | None:
-    """None when not even all names are known."""
+    """Return the files of a run by path; None when not all names are known."""
     if record is not None and record.complete:
         return record.files
     listed = run.fingerprint.get("files")
@@ -50,33 +52,33 @@ def _command(run: PhaseRun, record: CodeRecord | None) -> str | None:
     return record.command if record else literal if isinstance(literal, str) else None
 
 
-def _file_change(
+def _file_diff(
     path: str, left: Mapping[str, CodeFile] | None, right: Mapping[str, CodeFile] | None, work: "Work"
-) -> dict[str, Any]:
+) -> models.FileDiff:
     one, other = (left or {}).get(path), (right or {}).get(path)
-    change = "unknown" if left is None or right is None else _change(one, other)
+    change: models.FileChange = "unknown" if left is None or right is None else _change(one, other)
     texts = ["" if file is None else file.text for file in (one, other)]
     diff = None
     if change not in ("same", "unknown") and texts[0] is not None and texts[1] is not None:
         diff = unified_diff(path, texts[0], texts[1], work)
     missing = [file.not_kept or "it was not recorded" for file in (one, other) if file and file.text is None]
     note = f"its text is not shown: {missing[0]}" if missing and change not in ("same", "unknown") else None
-    return {"path": path, "change": change, "diff": diff, "note": note}
+    return models.FileDiff(path=path, change=change, diff=diff, note=note)
 
 
-def _change(left: CodeFile | None, right: CodeFile | None) -> str:
+def _change(left: CodeFile | None, right: CodeFile | None) -> models.FileChange:
     if left is None or right is None:
         return "added" if left is None else "removed"
     if left.text is not None and left.text == right.text:
         return "same"
     if left.digest != right.digest:
         return "changed"
-    # The digest is that of the syntax tree; what is alike in it and reads otherwise changes nothing.
+    # The digest is that of the syntax tree: another text with the same digest changes no result.
     return "same" if left.text is None or right.text is None else "cosmetic"
 
 
-def _summary(files: list[dict[str, Any]], left: PhaseRun, right: PhaseRun) -> str:
-    counts = {change: sum(file["change"] == change for file in files) for change in _ORDER}
+def _summary(files: list[models.FileDiff], left: PhaseRun, right: PhaseRun) -> str:
+    counts = {change: sum(file.change == change for file in files) for change in _ORDER}
     if counts["unknown"] or not files:
         digests = [run.fingerprint.get("code") for run in (left, right)]
         if digests[0] and digests[0] == digests[1]:
@@ -98,14 +100,14 @@ def _counted(count: int) -> str:
 
 
 class Work:
-    """How many lines may still be compared. When that is used up, what is left counts as replaced as a whole."""
+    """Count the lines that may still be compared. When none are left, the rest of a text counts as replaced."""
 
     def __init__(self, lines: int) -> None:
         self.left = float(lines)
 
 
 class _Matcher(SequenceMatcher[str]):
-    """difflib's, within bounds: on texts made for that, it takes the cube of their length."""
+    """Bound difflib's matcher, which takes the cube of the length on texts made for that."""
 
     def __init__(self, left: list[str], right: list[str], work: Work) -> None:
         super().__init__(None, left, right)
@@ -120,23 +122,25 @@ class _Matcher(SequenceMatcher[str]):
 
 
 def unified_diff(path: str, left: str, right: str, work: Work, context: int = 3) -> str:
-    """The difference of two texts in the unified format; empty when they are equal. Never takes long: where it would,
-    it is correct but not the shortest."""
+    """Return the difference of two texts in the unified format; empty when they are equal.
+
+    Where the shortest difference would take long, a correct but longer one is returned.
+    """
     if left == right:
         return ""
     one, other = _lines(left), _lines(right)
     name = one_line(path)
-    shown = [f"--- {name}" if one else "--- /dev/null", f"+++ {name}" if other else "+++ /dev/null"]
+    diff = [f"--- {name}" if one else "--- /dev/null", f"+++ {name}" if other else "+++ /dev/null"]
     for group in _Matcher(one, other, work).get_grouped_opcodes(context):
         first, last = group[0], group[-1]
-        shown.append(f"@@ -{_extent(first[1], last[2])} +{_extent(first[3], last[4])} @@")
+        diff.append(f"@@ -{_extent(first[1], last[2])} +{_extent(first[3], last[4])} @@")
         for kind, from_left, to_left, from_right, to_right in group:
             if kind == "equal":
-                shown += [f" {line}" for line in one[from_left:to_left]]
+                diff += [f" {line}" for line in one[from_left:to_left]]
                 continue
-            shown += [f"-{line}" for line in one[from_left:to_left]]
-            shown += [f"+{line}" for line in other[from_right:to_right]]
-    return "\n".join(shown) + "\n"
+            diff += [f"-{line}" for line in one[from_left:to_left]]
+            diff += [f"+{line}" for line in other[from_right:to_right]]
+    return "\n".join(diff) + "\n"
 
 
 def _lines(text: str) -> list[str]:

@@ -1,59 +1,58 @@
-"""The pipeline as plain data: each phase's state, what it was made from, and what it takes to mend it."""
+"""The pipeline: the state of each phase, its inputs, and the way to bring it up to date."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from mlflow_plugin.format import clock, short
+from mlflow_plugin.project.vocabulary import State
+from mlflow_plugin.reports import models
 from mlflow_plugin.reports.status import Edge, PhaseState, pipeline_state
-from mlflow_plugin.reports.views.live import live_dict
-from mlflow_plugin.reports.views.phase_runs import gate_list, iso, quality_dict, run_dict
+from mlflow_plugin.reports.views.live import live_model
+from mlflow_plugin.reports.views.phase_runs import gate_models, quality_model, run_model
 from mlflow_plugin.reports.views.questions import questions_view
-from mlflow_plugin.reports.views.update import Mending, first_of
+from mlflow_plugin.reports.views.update import UpdatePlanner, first_of
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
 
-SCHEMA_VERSION = 1
 
-
-def pipeline_view(history: History) -> dict[str, Any]:
-    """The whole pipeline. Times are ISO 8601 UTC; seconds; US dollars."""
+def pipeline_view(history: History) -> models.PipelineState:
+    """Return the state of the whole pipeline, the content of `state.json`."""
     states = pipeline_state(history.project, history)
-    mending = Mending(history, states)
+    planner = UpdatePlanner(history, states)
     project = history.project
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "experiment": {"id": history.experiment_id, "name": history.experiment_name() or None},
-        "project": {
-            "name": project.name,
-            "pipelines": [{"name": one.name, "targets": list(one.targets)} for one in project.pipelines.values()],
-        },
-        "phases": [_phase_dict(state, mending) for state in states],
-        "questions": questions_view(history),
-        "summary": _summary(states, mending),
-    }
+    return models.PipelineState(
+        schema_version=1,
+        at=datetime.now(UTC).replace(microsecond=0),
+        experiment=models.Experiment(id=history.experiment_id, name=history.experiment_name() or None),
+        project=models.Project(
+            name=project.name,
+            pipelines=[models.Pipeline(name=one.name, targets=list(one.targets)) for one in project.pipelines.values()],
+        ),
+        phases=[_phase_model(state, planner) for state in states],
+        questions=questions_view(history),
+        summary=_summary(states, planner),
+    )
 
 
-def _phase_dict(state: PhaseState, mending: Mending) -> dict[str, Any]:
+def _phase_model(state: PhaseState, planner: UpdatePlanner) -> models.Phase:
     phase, run = state.phase, state.run
-    return {
-        "phase": phase.name,
-        "needs": list(phase.needs),
-        "state": state.state,
-        "label": _label(state),
-        "remarks": list(state.remarks),
-        "quality": quality_dict(phase, run),
-        "gates": gate_list(phase, run.metrics if run and run.complete else None),
-        "run": run_dict(phase, run) if run else None,
-        "inputs": [_edge_dict(edge) for edge in state.edges],
-        "mend": mending.of_phase(phase.name),
-        "live": live_dict(state.busy) if state.busy else None,
-    }
+    return models.Phase(
+        phase=phase.name,
+        needs=list(phase.needs),
+        state=state.state,
+        label=_label(state),
+        remarks=list(state.remarks),
+        quality=quality_model(phase, run),
+        gates=gate_models(phase, run.metrics if run and run.complete else None),
+        run=run_model(phase, run) if run else None,
+        inputs=[_input_model(edge) for edge in state.edges],
+        update=planner.of_phase(phase.name),
+        live=live_model(state.busy) if state.busy else None,
+    )
 
 
 def _label(state: PhaseState) -> str:
-    """The state in a few words, with the newest date that belongs to it."""
+    """Return the state in a few words, with the newest date that belongs to it."""
     run = state.busy or state.run
     if run is None:
         return "missing: never run"
@@ -61,44 +60,48 @@ def _label(state: PhaseState) -> str:
     return f"{state.state}: {run.short} {when}"
 
 
-def _edge_dict(edge: Edge) -> dict[str, Any]:
-    return {
-        "need": edge.need,
-        "matches": edge.matches,
-        "used": _end(edge.used_id, edge.used),
-        "latest": _end(edge.latest.run_id, edge.latest) if edge.latest else None,
-        "sentence": edge.sentence(),
-    }
+def _input_model(edge: Edge) -> models.Input:
+    return models.Input(
+        need=edge.need,
+        matches=edge.matches,
+        used=_input_run(edge.used_id, edge.used),
+        latest=_input_run(edge.latest.run_id, edge.latest) if edge.latest else None,
+        sentence=edge.sentence(),
+    )
 
 
-def _end(run_id: str, run: PhaseRun | None) -> dict[str, Any] | None:
-    """One of the two runs of an edge; one that was deleted meanwhile has only its id."""
-    completed_at = iso(run.completed_at) if run else None
-    return {"run_id": run_id, "short": short(run_id), "completed_at": completed_at} if run_id else None
+def _input_run(run_id: str, run: PhaseRun | None) -> models.InputRun | None:
+    """Return one of the two runs of an input; one that was deleted since has only its id."""
+    if not run_id:
+        return None
+    return models.InputRun(run_id=run_id, short=short(run_id), completed_at=run.completed_at if run else None)
 
 
-def _summary(states: Sequence[PhaseState], mending: Mending) -> dict[str, Any]:
-    """The whole in a sentence or two, and what it takes to mend all of it."""
-    by_state: dict[str, list[str]] = {}
+def _summary(states: Sequence[PhaseState], planner: UpdatePlanner) -> models.Summary:
+    by_state: dict[State, list[str]] = {}
     for state in states:
         by_state.setdefault(state.state, []).append(state.phase.name)
-    mend = mending.of_all()
-    up_to_date = len(by_state.get("up to date", []))
+    plan = planner.of_all()
+    sentence = _sentence(by_state, len(states))
+    return models.Summary(
+        sentence=f"{sentence} {plan.summary}" if plan else sentence,
+        up_to_date=len(by_state.get("up to date", [])),
+        stale=[*by_state.get("stale", []), *by_state.get("invalidated", [])],
+        states=by_state,
+        update=plan,
+    )
+
+
+def _sentence(by_state: Mapping[State, Sequence[str]], count: int) -> str:
     others = [
         f"{' and '.join(names) if len(names) < 3 else first_of(names)} {'is' if len(names) == 1 else 'are'} {state}"
         for state, names in by_state.items()
         if state != "up to date"
     ]
-    told = (
-        f"{up_to_date} of {len(states)} phases {'is' if up_to_date == 1 else 'are'} up to date"
+    up_to_date = len(by_state.get("up to date", []))
+    first = (
+        f"{up_to_date} of {count} phases {'is' if up_to_date == 1 else 'are'} up to date"
         if others
-        else f"all {len(states)} phases are up to date"
+        else f"all {count} phases are up to date"
     )
-    sentence = "; ".join([told, *others]) + "."
-    return {
-        "sentence": f"{sentence} {mend['summary']}" if mend else sentence,
-        "up_to_date": up_to_date,
-        "stale": [name for state in ("stale", "invalidated") for name in by_state.get(state, [])],
-        "states": by_state,
-        "mend": mend,
-    }
+    return "; ".join([first, *others]) + "."

@@ -41,7 +41,7 @@ def test_an_answer_counts_once_the_waiting_process_has_taken_it(demo: Simulation
     assert answered.at == run.answered_at.isoformat(timespec="milliseconds")
 
 
-def test_of_many_answers_at_once_one_counts_and_the_others_are_told_which(demo: Simulation, quick: None) -> None:
+def test_of_many_answers_at_once_one_counts_and_the_others_are_told_which_one(demo: Simulation, quick: None) -> None:
     people = [f"person {number}" for number in range(8)]
     with waiting(ask_about(demo)) as (run_id, outcome), ThreadPoolExecutor(len(people)) as pool:
         barrier = threading.Barrier(len(people))
@@ -61,7 +61,7 @@ def test_of_many_answers_at_once_one_counts_and_the_others_are_told_which(demo: 
     assert late.message == f"{first.letter} was answered before, by {first.by}; the first answer counts."
 
 
-def test_an_answer_to_stop_is_told_as_counted_too(demo: Simulation, quick: None) -> None:
+def test_an_answer_to_stop_is_reported_as_counted_too(demo: Simulation, quick: None) -> None:
     demo.edit("MLproject", "      needs: [collect]\n", "      needs: [collect]\n      max_age: 1m\n")
     collected = demo.compute("collect")
     demo.client.set_tag(collected, schema.COMPLETED_AT, "2026-01-01T00:00:00+00:00")
@@ -75,7 +75,7 @@ def test_an_answer_to_stop_is_told_as_counted_too(demo: Simulation, quick: None)
     assert (run.status, run.answer, run.answered_by) == ("FAILED", stop, "ada")
 
 
-def test_an_answer_that_somebody_set_as_a_tag_still_counts(demo: Simulation, quick: None) -> None:
+def test_an_answer_that_was_set_as_a_tag_still_counts(demo: Simulation, quick: None) -> None:
     with waiting(ask_about(demo)) as (run_id, outcome):
         demo.client.set_tag(run_id, schema.ANSWER, "a")
         wait_until(lambda: outcome, "it went on")
@@ -108,7 +108,7 @@ def test_the_earliest_of_several_proposals_is_taken(demo: Simulation) -> None:
         demo.client.set_tag(run.run_id, f"{schema.PROPOSED_ANSWER}{by}", json.dumps(proposal))
     found = given_answer(demo.client, run.run_id)
     assert found is not None
-    assert (found.letter, found.by, found.at) == ("A", "ada", "2026-11-20T08:00:01.000+00:00")
+    assert (found.option.letter, found.by, found.at) == ("A", "ada", "2026-11-20T08:00:01.000+00:00")
 
 
 def asking(demo: Simulation) -> str:
@@ -128,7 +128,7 @@ def test_a_proposal_that_is_none_ends_no_waiting(demo: Simulation, odd: str) -> 
     demo.client.set_tag(run_id, f"{schema.PROPOSED_ANSWER}2", json.dumps(sound))
     found = given_answer(demo.client, run_id)
     assert found is not None
-    assert (found.letter, found.by, found.at) == ("B", "unknown", "")
+    assert (found.option.letter, found.by, found.at) == ("B", "unknown", "")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_proposal_that_is_none_ends_no_waiting(demo: Simulation, odd: str) -> 
         '{"options": [{"letter": "A"}], "commands": {"A": 7}, "asked_at": [1]}',
     ],
 )
-def test_a_question_that_somebody_damaged_is_refused_in_words(demo: Simulation, question: str) -> None:
+def test_a_damaged_question_is_refused_with_a_reason(demo: Simulation, question: str) -> None:
     run_id = asking(demo)
     demo.client.set_tag(run_id, schema.QUESTION, question)
     assert given_answer(demo.client, run_id) is None
@@ -149,7 +149,7 @@ def test_a_question_that_somebody_damaged_is_refused_in_words(demo: Simulation, 
         answer(demo.client, run_id, "A", "ada")
 
 
-def test_a_run_that_went_on_without_an_answer_is_told_at_once(demo: Simulation) -> None:
+def test_an_answer_to_a_run_that_no_longer_asks_is_refused_at_once(demo: Simulation) -> None:
     run_id = asking(demo)
     demo.client.set_tag(run_id, schema.VERDICT, "run")
     answered = answer(demo.client, run_id, "A", "ada")
@@ -181,7 +181,7 @@ def test_a_silent_process_elsewhere_that_does_not_react_no_longer_waits(
     assert given_answer(demo.client, run_id) is None  # It must not count should the process wake up.
 
 
-def test_an_answer_to_what_nobody_waits_for_says_what_to_type(demo: Simulation) -> None:
+def test_an_answer_to_a_question_without_a_process_shows_the_command(demo: Simulation) -> None:
     with pytest.raises(PhaseError):
         ask_about(demo).settle("train")
     (run,) = demo.history().search("tags.`phase.verdict` = 'ask'", 1)
@@ -204,7 +204,7 @@ def test_a_wrong_answer_is_refused(demo: Simulation, phase: str, letter: str, sa
         answer(demo.client, run.run_id, letter, "ada")
 
 
-def test_a_process_that_does_not_react_is_told_of(demo: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_does_not_react_is_reported(demo: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
     ask_about(demo)
     request = demo.request("train")
     run_id = demo.records.create(request)
@@ -238,7 +238,7 @@ def process(monkeypatch: pytest.MonkeyPatch, site: Site) -> Callable[[Simulation
 
 
 @pytest.mark.end_to_end
-def test_a_waiting_process_goes_on_within_two_seconds_of_the_answer(site: Site, process: Callable[..., Any]) -> None:
+def test_a_waiting_process_continues_within_two_seconds_of_the_answer(site: Site, process: Callable[..., Any]) -> None:
     demo = ask_about(site.demo("goes on"))
     with process(demo) as (run_id, running):
         began = time.monotonic()
@@ -320,7 +320,7 @@ def test_a_question_whose_process_has_ended_is_answered_with_the_command(site: S
         "same_site",
     ],
 )
-def test_what_is_no_answer_from_the_page_is_refused(
+def test_a_request_that_is_no_answer_from_the_page_is_refused(
     site: Site, body: Any, headers: dict[str, str], status: int, said: str
 ) -> None:
     reply = ask(f"{site.url}{DATA}/answer", body, headers)

@@ -1,4 +1,4 @@
-"""Under basic-auth: who sees what, who may answer, and that nothing is left open."""
+"""Permissions under basic-auth: reading, answering, and no route without a check."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.servers.tracking import TrackingServer
 
 pytestmark = pytest.mark.end_to_end
 
-VIEWS = ("experiments", "find", "pipeline", "runs", "accounts", "losses", "live", "compare")
+VIEWS = ("experiments", "find", "pipeline", "runs", "accounts", "recoverable", "live", "compare")
 USERS = ("reader", "editor", "stranger")
 SECRET = 0.123456789
 COMPLETED = "03:04:05"
@@ -95,7 +95,7 @@ def admin(site: Site, route: str, **body: str) -> None:
     assert reply.status == 200, reply.text
 
 
-def test_whoever_has_not_signed_in_gets_nothing(guarded: Guarded) -> None:
+def test_a_client_that_has_not_signed_in_gets_nothing(guarded: Guarded) -> None:
     run_id = guarded.latest(guarded.open, "train")
     arguments = f"experiment_id={guarded.open.experiment_id}&run_id={run_id}&left={run_id}&right={run_id}&phase=train"
     places = ["/phases", "/phases/", "/phases/static/main.js", "/phases/static/vendor/uplot.js", "/phases/static/none"]
@@ -128,7 +128,7 @@ def test_experiments_are_listed_for_those_who_may_read_them(guarded: Guarded, us
     assert sorted(one["name"] for one in found) == listed
 
 
-@pytest.mark.parametrize("view", ["pipeline", "runs", "accounts", "losses", "live"])
+@pytest.mark.parametrize("view", ["pipeline", "runs", "accounts", "recoverable", "live"])
 def test_an_experiment_is_shown_to_its_readers_alone(guarded: Guarded, view: str) -> None:
     more = {"phase": "train"} if view == "runs" else {}
     for demo, allowed in ((guarded.open, {"admin", "reader", "editor"}), (guarded.closed, {"admin"})):
@@ -140,7 +140,7 @@ def test_an_experiment_is_shown_to_its_readers_alone(guarded: Guarded, view: str
                 assert str(SECRET) not in reply.text
 
 
-def test_who_may_answer_is_said(guarded: Guarded) -> None:
+def test_the_pipeline_says_if_its_reader_may_answer(guarded: Guarded) -> None:
     for user, allowed in (("admin", True), ("editor", True), ("reader", False)):
         reply = guarded.get(user, "pipeline", **guarded.of(guarded.open)).json
         assert (reply["user"], reply["may_answer"]) == (user, allowed)
@@ -165,7 +165,7 @@ def test_two_runs_are_compared_for_those_who_may_read_both(guarded: Guarded) -> 
         assert guarded.get("editor", "compare", **sides, **guarded.of(guarded.closed)).status == 403
 
 
-@pytest.mark.parametrize("view", ["pipeline", "runs", "losses", "accounts", "live"])
+@pytest.mark.parametrize("view", ["pipeline", "runs", "recoverable", "accounts", "live"])
 def test_upstream_runs_of_a_closed_experiment_are_not_described(guarded: Guarded, view: str) -> None:
     reply = guarded.get("reader", view, **guarded.of(guarded.open), phase="train")
     assert reply.status == 200, reply.text
@@ -211,7 +211,7 @@ def test_stock_mlflow_is_guarded_as_ever(guarded: Guarded) -> None:
     assert ask(place + guarded.closed.experiment_id, headers=who("reader")).status == 403
 
 
-def test_where_mlflow_refuses_what_it_does_not_know_the_page_is_known(tmp_path: Path, empty_database: Path) -> None:
+def test_with_fail_closed_mlflow_knows_the_routes_of_the_page(tmp_path: Path, empty_database: Path) -> None:
     server = server_with_users(tmp_path / "server", empty_database, fail_closed=True)
     server.start()
     try:

@@ -28,7 +28,7 @@ class Full:
 
 @pytest.fixture(scope="module")
 def full(site: Site) -> Full:
-    """Return a project with runs of many states, a question, and losses."""
+    """Return a project with runs of many states, a question, and superseded runs."""
     demo = site.demo("everything")
     demo.compute("collect", seconds=60.0, price_per_hour=1.0)
     first = demo.compute("train", seconds=660.0, price_per_hour=1.0)
@@ -49,7 +49,7 @@ def full(site: Site) -> Full:
             "pipeline": ("pipeline",),
             "questions": ("questions",),
             "money": ("money",),
-            "losses": ("losses",),
+            "recoverable": ("recoverable",),
             "runs": ("phase", "train"),
             "comparison": ("compare", first, second),
         },
@@ -60,7 +60,7 @@ def opened(page: "Page", site: Site, full: Full, view: str) -> "Page":
     return site.opened(page, full.demo, *full.views[view])
 
 
-VIEWS = ("pipeline", "questions", "money", "losses", "runs", "comparison")
+VIEWS = ("pipeline", "questions", "money", "recoverable", "runs", "comparison")
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -152,7 +152,7 @@ def test_everything_is_reached_by_keyboard_and_nothing_holds_the_focus(
     assert page.evaluate("document.activeElement.tagName") == "H1"
     page.reload()
     settled(page)
-    wanted = {"Questions 1", "Money and time", "Lost and found", "MLflow", "collect", "train", "evaluate", "Copy"}
+    wanted = {"Questions 1", "Money and time", "Recoverable runs", "MLflow", "collect", "train", "evaluate", "Copy"}
     seen: list[str] = []
     for _ in range(80):
         page.keyboard.press("Tab")
@@ -195,7 +195,7 @@ def test_the_colours_are_chosen_once_and_kept(site: Site, full: Full, visit: Any
 
 def test_a_command_is_copied_by_its_button(site: Site, full: Full, visit: Any) -> None:
     page = opened(visit(site.url, permissions=["clipboard-read", "clipboard-write"]).page(), site, full, "pipeline")
-    command = page.locator(".mend .command").first
+    command = page.locator(".update .command").first
     command.get_by_role("button").click()
     command.get_by_role("status").get_by_text("Copied").wait_for(state="attached")
     assert page.evaluate("navigator.clipboard.readText()") == command.locator("code").inner_text()

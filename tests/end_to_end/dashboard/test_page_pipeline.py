@@ -1,4 +1,4 @@
-"""The page's graph of a pipeline, with real runs: what state each phase is in, and what mending it takes."""
+"""The page's graph of a pipeline, with real runs: the state of each phase, and the updates."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def ask_now(page: "Page") -> None:
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
-def beat(demo: Simulation, run_id: str, **told: Any) -> None:
+def heartbeat(demo: Simulation, run_id: str, **told: Any) -> None:
     """What a living process tells; this one, unless `pid` names another."""
     pid = told.pop("pid", None)
     demo.client.set_tag(run_id, schema.HEARTBEAT, json.dumps(new_heartbeat(told.pop("step", 42), told, pid=pid)))
@@ -74,11 +74,11 @@ def failed(demo: Simulation) -> None:
 
 
 def running(demo: Simulation) -> None:
-    beat(demo, demo.start("train")[0], total=120)
+    heartbeat(demo, demo.start("train")[0], total=120)
 
 
 def stuck(demo: Simulation) -> None:
-    beat(demo, demo.start("train")[0], total=120, since_step=4000, seconds_per_step=1, process_percent=0)
+    heartbeat(demo, demo.start("train")[0], total=120, since_step=4000, seconds_per_step=1, process_percent=0)
 
 
 def computed(metrics: dict[str, float]) -> Callable[[Simulation], object]:
@@ -134,19 +134,19 @@ def test_no_two_states_look_the_same(site: Site, browser_page: "Page") -> None:
     assert len(set(shapes)) == len(STATES) + 2
 
 
-def test_a_process_that_stands_still_is_shown_as_stopped(site: Site, browser_page: "Page", standing_still: int) -> None:
+def test_a_process_that_was_paused_is_shown_as_stopped(site: Site, browser_page: "Page", standing_still: int) -> None:
     demo = site.demo("stopped")
     demo.compute("collect")
-    beat(demo, demo.start("train")[0], pid=standing_still)
+    heartbeat(demo, demo.start("train")[0], pid=standing_still)
     shown = card(site.opened(browser_page, demo), "train")
     shown.get_by_text("stopped").wait_for()
     assert "running" not in shown.inner_text()
 
 
-def test_one_look_says_what_is_stale_what_mending_costs_and_what_would_be_lost(
+def test_the_first_view_shows_stale_phases_the_price_of_the_update_and_the_superseded_runs(
     site: Site, browser_page: "Page"
 ) -> None:
-    demo = site.demo("mending")
+    demo = site.demo("update")
     first = demo.compute("collect")
     train = demo.compute("train", seconds=660.0, price_per_hour=1.0)
     evaluate = demo.compute("evaluate", seconds=120.0, price_per_hour=1.0)
@@ -160,17 +160,17 @@ def test_one_look_says_what_is_stale_what_mending_costs_and_what_would_be_lost(
         assert run_id[:8] in edge
         assert f"{completed:%Y-%m-%d %H:%M:%S}" in edge
     page.get_by_text("input train matches").wait_for(state="attached")
-    mend = page.locator(".mend")
-    told = mend.inner_text()
-    assert mend.count() == 1
-    assert "train → evaluate" in told.replace("\n", " ")
-    assert "about 13 min" in told
-    assert "$0.22" in told
-    assert "2 runs" in told
+    update = page.locator(".update")
+    text = update.inner_text()
+    assert update.count() == 1
+    assert "train → evaluate" in text.replace("\n", " ")
+    assert "about 13 min" in text
+    assert "$0.22" in text
+    assert "2 good runs" in text
     for run_id in (train, evaluate):
-        assert run_id[:8] in told
-    assert "fidelity 0.9" in told
-    assert "mlflow run" in mend.get_by_role("group", name="Command that mends").inner_text()
+        assert run_id[:8] in text
+    assert "fidelity 0.9" in text
+    assert "mlflow run" in update.get_by_role("group", name="Command that updates").inner_text()
 
 
 def test_a_card_shows_quality_against_its_thresholds_and_what_the_run_took(site: Site, browser_page: "Page") -> None:
@@ -201,7 +201,9 @@ def test_progress_moves_without_loading_the_page_again(site: Site, browser_page:
     demo = site.demo("progress")
     demo.compute("collect")
     run_id, _ = demo.start("train")
-    beat(demo, run_id, step=42, total=120, seconds_per_step=0.5, process_percent=187, cpu_percent=14, gpu_percent=93)
+    heartbeat(
+        demo, run_id, step=42, total=120, seconds_per_step=0.5, process_percent=187, cpu_percent=14, gpu_percent=93
+    )
     page = site.opened(browser_page, demo)
     panel = page.locator(".running")
     panel.wait_for()
@@ -209,25 +211,25 @@ def test_progress_moves_without_loading_the_page_again(site: Site, browser_page:
     for text in ("step 42 of 120", "about 39 s left", "2 steps/s", "187% of a core", "14% CPU", "GPU 93%", "s ago"):
         assert text in told, told
     panel.locator("dd", has_text="2 s ago").wait_for()
-    beat(demo, run_id, step=60, total=120, seconds_per_step=0.5)
+    heartbeat(demo, run_id, step=60, total=120, seconds_per_step=0.5)
     ask_now(page)
     panel.get_by_text("step 60 of 120").first.wait_for()
 
 
-def test_a_phase_that_completes_is_fresh_without_loading_the_page_again(site: Site, browser_page: "Page") -> None:
+def test_a_phase_that_completes_is_up_to_date_without_loading_the_page_again(site: Site, browser_page: "Page") -> None:
     demo = site.demo("completing")
     demo.compute("collect")
     run_id, decision = demo.start("train")
-    beat(demo, run_id)
+    heartbeat(demo, run_id)
     page = site.opened(browser_page, demo)
     card(page, "train").get_by_text("running").wait_for()
     demo.finish(run_id, decision, {"result.txt": "x"}, GOOD, 5.0)
     card(page, "train").get_by_text("up to date").wait_for(timeout=20_000)
-    page.get_by_role("status").get_by_text("train is now fresh").wait_for(state="attached")
+    page.get_by_role("status").get_by_text("train is now up to date").wait_for(state="attached")
     assert "running" not in card(page, "train").inner_text()
 
 
-def test_when_the_server_is_away_the_page_says_so_and_goes_on_once_it_is_back(
+def test_the_page_reports_a_server_that_is_away_and_resumes_once_it_is_back(
     site: Site, visit: Callable[..., Any]
 ) -> None:
     demo = site.demo("away")

@@ -43,14 +43,14 @@ def test_a_question_shows_what_the_terminal_shows(site: Site, browser_page: "Pag
             for text in (option.title, option.price(), *option.keeps):
                 assert words(text) in shown
                 assert text in question_text(verdict)
-            for loss in option.supersedes:
-                assert words(loss.sentence().replace(" UTC", "")) in shown
+            for run in option.supersedes:
+                assert words(run.sentence().replace(" UTC", "")) in shown
         assert any(option.supersedes for option in verdict.options)
         page.get_by_role("button", name="Answer A").click()
         page.get_by_text("Answered A)").wait_for()
 
 
-def test_a_run_that_waits_goes_on_within_two_seconds_of_the_click(site: Site, browser_page: "Page") -> None:
+def test_a_waiting_run_continues_within_two_seconds_of_the_click(site: Site, browser_page: "Page") -> None:
     demo = ask_about(site.demo("by mouse"))
     with waiting(demo) as (run_id, outcome):
         page = questions(browser_page, site, demo)
@@ -59,14 +59,14 @@ def test_a_run_that_waits_goes_on_within_two_seconds_of_the_click(site: Site, br
         page.get_by_text("Answered A)").wait_for()
     run = demo.run(run_id)
     assert (run.answer, run.verdict) == ("A", "reuse")
-    assert run.answered_by in page.locator(".settled").inner_text()
+    assert run.answered_by in page.locator(".answered").inner_text()
     assert run.answered_at is not None
-    assert f"{run.answered_at:%Y-%m-%d %H:%M:%S}" in page.locator(".settled").inner_text()
+    assert f"{run.answered_at:%Y-%m-%d %H:%M:%S}" in page.locator(".answered").inner_text()
     page.get_by_role("link", name="Pipeline").first.click()
     page.locator("a.card", has_text="train").wait_for()
 
 
-def test_what_is_thrown_away_is_confirmed_first_and_all_of_it_goes_by_keyboard(
+def test_an_answer_that_supersedes_runs_is_confirmed_first_and_works_by_keyboard(
     site: Site, browser_page: "Page"
 ) -> None:
     demo = ask_about(site.demo("by keyboard"))
@@ -74,9 +74,9 @@ def test_what_is_thrown_away_is_confirmed_first_and_all_of_it_goes_by_keyboard(
         page = questions(browser_page, site, demo)
         press_until(page, "Answer B")
         page.keyboard.press("Enter")
-        confirm = page.get_by_role("button", name="Yes, B")
+        confirm = page.get_by_role("button", name="Yes, option B")
         confirm.wait_for()
-        assert "throws away 1 finished run" in page.get_by_role("group", name="Confirm").inner_text()
+        assert "supersedes 1 finished run" in page.get_by_role("group", name="Confirm").inner_text()
         assert confirm.evaluate("button => button === document.activeElement")
         assert not demo.run(run_id).answer
         page.keyboard.press("Tab")
@@ -102,7 +102,7 @@ def press_until(page: "Page", name: str) -> None:
     raise AssertionError(f"no Tab leads to {name}")
 
 
-def test_of_two_people_the_second_is_told_who_came_first(site: Site, visit: Callable[..., Any]) -> None:
+def test_of_two_people_the_second_is_told_who_answered_first(site: Site, visit: Callable[..., Any]) -> None:
     demo = ask_about(site.demo("two people"))
     with waiting(demo) as (run_id, outcome):
         first, second = (visit(site.url) for _ in range(2))
@@ -112,9 +112,9 @@ def test_of_two_people_the_second_is_told_who_came_first(site: Site, visit: Call
         pages[0].get_by_role("button", name="Answer A").click()
         wait_until(lambda: outcome, "the phase went on")
         pages[1].get_by_role("button", name="Answer A").click()
-        told = pages[1].locator(".settled")
+        told = pages[1].locator(".answered")
         told.wait_for()
-        assert "Somebody else came first. It was answered A)" in told.inner_text()
+        assert "Somebody else answered first: A)" in told.inner_text()
         assert demo.run(run_id).answered_by in told.inner_text()
     second.excuse("409")
 
@@ -124,14 +124,14 @@ def test_a_question_whose_process_has_ended_shows_the_commands_to_type(site: Sit
     with pytest.raises(NeedsAnswer):
         demo.settle("train")
     page = questions(browser_page, site, demo)
-    page.get_by_text("Its process has ended and takes no answer.").wait_for()
+    page.get_by_text("The process that asked has ended.").wait_for()
     assert page.get_by_role("button", name="Answer A").count() == 0
     command = page.get_by_role("group", name="Command for option B").inner_text()
     assert command.startswith("mlflow run")
     assert "decide=rerun" in command
 
 
-def test_who_may_only_read_is_shown_no_buttons(site: Site, browser_page: "Page") -> None:
+def test_a_reader_is_shown_no_buttons(site: Site, browser_page: "Page") -> None:
     demo = ask_about(site.demo("reader"))
 
     def as_reader(route: Any) -> None:
@@ -141,7 +141,7 @@ def test_who_may_only_read_is_shown_no_buttons(site: Site, browser_page: "Page")
     browser_page.route("**/phases/pipeline*", as_reader)
     with waiting(demo):
         page = questions(browser_page, site, demo)
-        page.get_by_text("You may look, but not answer").wait_for()
+        page.get_by_text("Answering it needs permission").wait_for()
         assert page.get_by_role("button", name="Answer A").count() == 0
 
 

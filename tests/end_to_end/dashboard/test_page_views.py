@@ -1,4 +1,4 @@
-"""The page's other views, with real runs: runs of a phase, comparison, money, losses; and hostile names as text."""
+"""The page's other views, with real runs: runs of a phase, comparison, money, recoverable; hostile names as text."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def test_a_card_leads_to_the_runs_of_its_phase_and_two_of_them_to_their_comparis
     stock = page.get_by_role("link", name="in MLflow").get_attribute("href") or ""
     assert stock.startswith("./#/compare-runs?runs=%5B%22")
     page.get_by_role("link", name="Compare the two").click()
-    page.get_by_role("heading", name="What it did").wait_for()
+    page.get_by_role("heading", name="Effects").wait_for()
     assert first[:8] in told(page.locator(".side").first)
     effects = told(table(page, "Effects"))
     assert "fidelity 0.9 better 0.97 +0.07" in effects
@@ -97,7 +97,7 @@ def test_a_run_links_to_its_page_in_mlflow(site: Site, browser_page: "Page") -> 
     assert f"/#/experiments/{demo.experiment_id}/runs/{run_id}" in page.url
 
 
-def test_of_very_many_runs_all_are_counted_when_somebody_asks(site: Site, browser_page: "Page") -> None:
+def test_all_of_very_many_runs_are_counted_on_request(site: Site, browser_page: "Page") -> None:
     demo = site.demo("counting")
     demo.compute("collect")
 
@@ -108,13 +108,13 @@ def test_of_very_many_runs_all_are_counted_when_somebody_asks(site: Site, browse
 
     browser_page.route("**/phases/accounts*", some)
     page = site.opened(browser_page, demo, "money")
-    assert "0 runs counted; there are more, older ones are not in these sums." in told(page.locator("main"))
+    assert "0 runs counted. Older runs are not in these sums." in told(page.locator("main"))
     page.get_by_role("button", name="Count all").click()
     page.get_by_text("1 run counted.").wait_for()
     page.unroute("**/phases/accounts*")
 
 
-def test_money_and_time_are_told_by_phase_by_hardware_and_against_the_estimate(
+def test_money_and_time_are_shown_by_phase_by_hardware_and_against_the_estimate(
     site: Site, browser_page: "Page"
 ) -> None:
     demo = site.demo("money")
@@ -137,8 +137,8 @@ def test_money_and_time_are_told_by_phase_by_hardware_and_against_the_estimate(
     assert "0.91 x" in told(table(page, "Estimated against actual"))
 
 
-def test_what_was_lost_and_what_can_be_found_again(site: Site, browser_page: "Page") -> None:
-    demo = site.demo("losses")
+def test_superseded_quarantined_resumable_and_deleted_runs_are_listed(site: Site, browser_page: "Page") -> None:
+    demo = site.demo("recoverable")
     collected = demo.compute("collect")
     train = demo.compute("train")
     demo.compute("train", output="other", metrics={**GOOD, "fidelity": 0.95})
@@ -147,11 +147,11 @@ def test_what_was_lost_and_what_can_be_found_again(site: Site, browser_page: "Pa
     demo.client.set_tag(interrupted, schema.CHECKPOINT, "checkpoints/step-000080")
     demo.die(interrupted)
     demo.client.delete_run(demo.compute("evaluate"))
-    page = site.opened(browser_page, demo, "losses")
-    lost = told(table(page, "Thrown away or invalidated"))
-    assert train[:8] in lost
-    assert "0.9 1 min" in lost
-    assert "Because of" in lost
+    page = site.opened(browser_page, demo, "recoverable")
+    superseded = told(table(page, "Superseded"))
+    assert train[:8] in superseded
+    assert "0.9 1 min" in superseded
+    assert "Superseded by" in superseded
     quarantined = told(table(page, "Quarantined"))
     assert collected[:8] in quarantined
     assert "collected from the wrong prompts" in quarantined
@@ -164,15 +164,15 @@ def test_what_was_lost_and_what_can_be_found_again(site: Site, browser_page: "Pa
     assert "evaluate" in told(page.get_by_role("region", name="Deleted in MLflow"))
 
 
-def test_who_threw_something_away_is_not_broken_inside_a_word(site: Site, browser_page: "Page") -> None:
+def test_the_name_of_a_person_is_not_broken_inside_a_word(site: Site, browser_page: "Page") -> None:
     demo = site.demo("by whom")
     demo.compute("collect")
-    lost = demo.compute("train", price_per_hour=1000.0)
+    superseded = demo.compute("train", price_per_hour=1000.0)
     demo.compute("collect", "other")
-    by = demo.run(lost).invalidated_by
+    by = demo.run(superseded).invalidated_by
     demo.client.set_tag(by, schema.ANSWERED_BY, "root (decide=rerun)")
-    page = site.opened(browser_page, demo, "losses")
-    cell = table(page, "Thrown away or invalidated").locator("tbody tr").first.get_by_text("root")
+    page = site.opened(browser_page, demo, "recoverable")
+    cell = table(page, "Superseded").locator("tbody tr").first.get_by_text("root")
     words = cell.evaluate(
         """cell => cell.textContent.split(" ").map((word) => {
             const range = document.createRange();
@@ -188,7 +188,7 @@ def test_who_threw_something_away_is_not_broken_inside_a_word(site: Site, browse
 @pytest.mark.parametrize(
     ("parts", "view"), [((), "Pipeline"), (("questions",), "Questions"), (("phase", "train"), "train")]
 )
-def test_the_browsers_tab_says_where_one_is_and_how_many_questions_are_open(
+def test_the_browsers_tab_shows_the_place_and_the_number_of_open_questions(
     site: Site, browser_page: "Page", parts: tuple[str, ...], view: str
 ) -> None:
     demo = site.demo(f"title of {view}")
@@ -217,7 +217,7 @@ def test_names_reasons_and_parameters_that_look_like_markup_stay_text(site: Site
     for place, parts in (
         ("header", ()),
         ("main", ("phase", "train")),
-        ("main", ("losses",)),
+        ("main", ("recoverable",)),
         ("main", ("money",)),
         ("main", ("compare", run_id, other)),
     ):
@@ -226,7 +226,7 @@ def test_names_reasons_and_parameters_that_look_like_markup_stay_text(site: Site
         assert page.locator("img").count() == 0
 
 
-def test_a_phase_or_project_that_does_not_exist_is_told_in_words(site: Site, visit: Any) -> None:
+def test_a_phase_or_project_that_does_not_exist_is_explained(site: Site, visit: Any) -> None:
     visitor = visit(site.url)
     demo = site.demo("wrong")
     demo.compute("collect")
@@ -274,7 +274,7 @@ def test_a_report_shows_the_same_views_without_a_server(site: Site, visit: Any, 
     assert page.get_by_role("checkbox").count() == 0
     for name, heading in (
         ("Money and time", "By phase"),
-        ("Lost and found", "Quarantined"),
+        ("Recoverable runs", "Quarantined"),
         ("Questions", "Questions"),
     ):
         page.get_by_role("link", name=name).click()

@@ -18,7 +18,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-VIEWS = ("pipeline", "runs", "accounts", "losses", "live")
+VIEWS = ("pipeline", "runs", "accounts", "recoverable", "live")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_each_view_is_served_for_the_named_project_and_for_the_first(site: Site,
     assert first.json.keys() == named.json.keys()
 
 
-def test_the_pipeline_says_which_projects_there_are_and_what_the_sender_may_do(site: Site, demo: Simulation) -> None:
+def test_the_pipeline_lists_the_projects_and_the_permissions_of_the_sender(site: Site, demo: Simulation) -> None:
     found = get(site, "pipeline", demo).json
     assert (found["projects"], found["may_answer"], found["user"]) == (["demo"], True, None)
     assert [phase["phase"] for phase in found["phases"]] == ["collect", "train", "evaluate"]
@@ -119,7 +119,7 @@ def test_files_of_the_page_are_asked_for_again_and_sent_once(site: Site) -> None
 # --- doors ---
 
 
-def test_every_answer_says_what_a_browser_may_do_with_it(site: Site, demo: Simulation) -> None:
+def test_every_answer_carries_security_headers(site: Site, demo: Simulation) -> None:
     about = f"?experiment_id={demo.experiment_id}"
     for place in ("/phases", "/phases/static/main.js", f"{DATA}/live{about}", f"{DATA}/live", "/phases/static/none.js"):
         headers = ask(f"{site.url}{place}").headers
@@ -134,7 +134,7 @@ def test_the_page_holds_no_script_and_no_style_of_its_own(site: Site) -> None:
 
 
 @pytest.mark.parametrize("view", ["experiments", "find", *VIEWS, "compare"])
-def test_what_only_reads_takes_nothing_in(site: Site, view: str) -> None:
+def test_routes_that_read_refuse_other_methods(site: Site, view: str) -> None:
     for method in ("POST", "PUT", "DELETE"):
         assert ask(f"{site.url}{DATA}/{view}", {}, method=method).status == 405
     assert ask(f"{site.url}{DATA}/answer").status == 405
@@ -159,7 +159,7 @@ def test_no_file_but_the_pages_own_is_served(site: Site, name: str) -> None:
         ({}, 400, "the argument experiment_id is missing"),
         ({"experiment_id": "987654"}, 404, "There is no experiment 987654 here that you may read"),
         ({"experiment_id": "x'; DROP TABLE runs"}, 400, "Experiment ID must be a valid integer"),
-        ({"experiment_id": "0"}, 404, "No phases are known in experiment 0"),
+        ({"experiment_id": "0"}, 404, "Experiment 0 has no phases"),
         ({"experiment_id": "00"}, 400, "Experiment ID must be a valid integer"),
         ({"experiment_id": "%2B0"}, 400, "Experiment ID must be a valid integer"),
         ({"experiment_id": "%EF%BC%90"}, 400, "Experiment ID must be a valid integer"),
@@ -167,7 +167,9 @@ def test_no_file_but_the_pages_own_is_served(site: Site, name: str) -> None:
     ],
     ids=["none", "missing", "nonsense", "without_phases", "zero_first", "sign", "fullwidth", "huge"],
 )
-def test_a_wrong_experiment_is_told(site: Site, view: str, arguments: dict[str, str], status: int, said: str) -> None:
+def test_a_wrong_experiment_is_refused(
+    site: Site, view: str, arguments: dict[str, str], status: int, said: str
+) -> None:
     quoted = {name: value.replace(" ", "%20").replace("'", "%27") for name, value in arguments.items()}
     reply = get(site, view, phase="train", **quoted)
     assert reply.status == status, reply.text
@@ -192,7 +194,7 @@ def test_a_wrong_experiment_is_told(site: Site, view: str, arguments: dict[str, 
         ("find", {"run_id": "%3Cscript%3E"}, 400, "run"),
     ],
 )
-def test_a_wrong_argument_is_told(
+def test_a_wrong_argument_is_refused(
     site: Site, demo: Simulation, view: str, arguments: dict[str, str], status: int, said: str
 ) -> None:
     reply = get(site, view, demo, **arguments)
@@ -200,7 +202,7 @@ def test_a_wrong_argument_is_told(
     assert reply.headers["Content-Type"] == "application/json"
 
 
-def test_what_was_deleted_is_told(site: Site) -> None:
+def test_deleted_runs_and_experiments_are_reported_as_deleted(site: Site) -> None:
     demo = site.demo("deleted")
     run_id, other = demo.compute("collect"), demo.compute("collect", seed=1)
     demo.client.delete_run(run_id)
@@ -219,7 +221,7 @@ def test_a_run_of_another_experiment_is_compared_all_the_same(site: Site, demo: 
     assert (found.status, found.json["right"]["run_id"]) == (200, there), found.text
 
 
-def test_a_run_of_a_newer_version_is_told(site: Site) -> None:
+def test_a_run_of_a_newer_version_is_refused_with_a_reason(site: Site) -> None:
     demo = site.demo("newer")
     run_id = demo.compute("collect")
     demo.client.set_tag(run_id, "mlflow.phase.format", "99")
@@ -227,7 +229,7 @@ def test_a_run_of_a_newer_version_is_told(site: Site) -> None:
     assert (reply.status, "Upgrade mlflow-phases" in reply.json["message"]) == (400, True)
 
 
-def test_a_store_that_is_away_is_told_without_its_insides(site: Site) -> None:
+def test_a_store_that_is_away_is_reported_without_details(site: Site) -> None:
     def rename(before: str, after: str) -> None:
         with closing(sqlite3.connect(site.folder / "mlflow.db")) as connection, connection:
             connection.execute(f"ALTER TABLE {before} RENAME TO {after}")
@@ -242,7 +244,7 @@ def test_a_store_that_is_away_is_told_without_its_insides(site: Site) -> None:
         assert ask(f"{site.url}/phases").status == 200
     finally:
         rename("moved", "experiments")
-    assert "no such table" in site.server.log  # For whoever runs the server, it is there.
+    assert "no such table" in site.server.log  # The administrator finds it there.
 
 
 # --- below a prefix, behind artifacts of its own ---

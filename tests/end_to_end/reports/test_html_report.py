@@ -32,7 +32,7 @@ def test_the_report_holds_what_the_page_asks_for_and_names_nothing_outside_itsel
     assert data["experiment_id"] == "0"
     assert [phase["phase"] for phase in data["pipeline"]["phases"]] == ["collect", "train", "evaluate"]
     assert len(data["runs"]["train"]["runs"]) == 3
-    assert {"accounts", "losses", "questions", "project", "at"} <= set(data)
+    assert {"accounts", "recoverable", "questions", "project", "at"} <= set(data)
     outside = [link for link in re.findall(r'(?:src|href)="([^"]+)"', text) if not link.startswith("data:")]
     assert outside == []
     assert "phases/static" not in text
@@ -40,8 +40,8 @@ def test_the_report_holds_what_the_page_asks_for_and_names_nothing_outside_itsel
 
 
 def test_the_newest_runs_of_each_phase_are_in_it_and_no_more_than_asked_for(finished):
-    runs = report_data(finished.history(), None, 2, 1.0)["runs"]["train"]
-    assert (len(runs["runs"]), runs["truncated"]) == (2, True)
+    runs = report_data(finished.history(), None, 2, 1.0).runs["train"]
+    assert (len(runs.runs), runs.truncated) == (2, True)
 
 
 def test_the_command_writes_it_and_says_how_large_it_is(finished, tmp_path):
@@ -83,7 +83,7 @@ def test_the_report_opens_from_a_disk_without_a_network_and_shows_every_view(rep
         complaints = complaints_of(page)
         page.goto(report_file.as_uri())
         page.get_by_text("A report of demo").wait_for()
-        for view in ("Questions", "Money and time", "Lost and found", "Pipeline"):
+        for view in ("Questions", "Money and time", "Recoverable runs", "Pipeline"):
             page.get_by_role("navigation").get_by_role("link", name=view).click()
             page.get_by_role("link", name=view, exact=False).and_(page.locator("[aria-current=page]")).wait_for()
         page.goto(f"{report_file.as_uri()}#/0/demo/phase/train")
@@ -118,9 +118,27 @@ def test_the_report_can_be_read_without_javascript(report_file):
         assert "window.hostile=1" in rows[2]  # As text.
 
 
+STATIC = Path(__file__).resolve().parents[3] / "mlflow_plugin" / "dashboard" / "static"
+INDEX = (STATIC / "index.html").read_text(encoding="utf-8")
+
+
+def test_every_style_and_script_of_the_page_is_in_the_report(demo):
+    text = report_html(demo.history())
+    names = re.findall(r'<(?:link rel="stylesheet"|script) (?:href|src)="phases/static/([^"]+)"', INDEX)
+    assert len(names) > 5
+    assert not [name for name in names if (STATIC / name).read_text(encoding="utf-8").strip() not in text]
+    (import_map,) = re.findall(r'<script type="importmap">(.*?)</script>', text)
+    own = {f"phases/{file.name}" for file in STATIC.glob("*.js")}
+    assert own - set(json.loads(import_map)["imports"]) == {"phases/stock-links.js", "phases/theme.js"}
+
+
+def test_markup_in_names_and_reasons_is_text_in_the_report(report_file):
+    page = report_file.read_text(encoding="utf-8")
+    assert HOSTILE not in page
+    assert "&lt;img src=x" in page.partition("<noscript>")[2]
+
+
 def test_the_pages_files_are_all_of_kinds_that_the_report_can_hold():
-    static = Path(__file__).resolve().parents[3] / "mlflow_plugin" / "dashboard" / "static"
-    index = (static / "index.html").read_text(encoding="utf-8")
-    assert set(re.findall(r"<(\w+)[^>]*phases/static/", index)) == {"link", "script"}
-    dynamic = [file.name for file in static.glob("*.js") if re.search(r"\bimport\(|import\.meta", file.read_text())]
+    assert set(re.findall(r"<(\w+)[^>]*phases/static/", INDEX)) == {"link", "script"}
+    dynamic = [file.name for file in STATIC.glob("*.js") if re.search(r"\bimport\(|import\.meta", file.read_text())]
     assert dynamic == ["stock-links.js"] or dynamic == []

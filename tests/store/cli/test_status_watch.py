@@ -14,7 +14,7 @@ from mlflow_plugin.cli.status_lines import LOOKS, changed_sentences, progress_te
 from mlflow_plugin.cli.status_screen import FittedScreen, status_screen
 from mlflow_plugin.cli.status_watch import PipelineReader
 from mlflow_plugin.machine.liveness import new_heartbeat
-from mlflow_plugin.reports.state_schema import PhaseStateName
+from mlflow_plugin.project.vocabulary import State
 from mlflow_plugin.reports.views.live import live_view
 from mlflow_plugin.reports.views.pipeline import pipeline_view
 from mlflow_plugin.store import schema
@@ -54,7 +54,7 @@ def accept_interrupts() -> None:
 
 
 def test_every_state_has_a_symbol_of_its_own():
-    assert set(LOOKS) == set(PhaseStateName.__args__)
+    assert set(LOOKS) == set(State.__args__)
     assert len({look.symbol for look in LOOKS.values()}) == len(LOOKS)
 
 
@@ -72,7 +72,7 @@ def test_each_phase_has_a_line_and_below_it_what_runs(demo):
     run_id, _ = demo.start("train")
     demo.client.set_tag(run_id, schema.HEARTBEAT, dumps({**new_heartbeat(3), "total": 10}))
     history = demo.history()
-    lines = rendered(status_screen(pipeline_view(history), live_view(history)["running"]))
+    lines = rendered(status_screen(pipeline_view(history).to_json(), live_view(history).to_json()["running"]))
     first = {name: next(line for line in lines if f" {name} " in line) for name in ("collect", "train")}
     assert first["collect"].startswith("✓  collect   up to date  ")
     assert first["train"].startswith("▶  train     running")
@@ -82,7 +82,7 @@ def test_each_phase_has_a_line_and_below_it_what_runs(demo):
 
 def test_a_long_text_does_not_push_the_state_and_the_run_off_a_narrow_terminal(demo):
     run_id = demo.compute("collect")
-    pipeline = pipeline_view(demo.history())
+    pipeline = pipeline_view(demo.history()).to_json()
     pipeline["phases"][0]["quality"] = {"metric": "a_metric_with_a_long_name" * 2, "value": 1.0, "grade": "good"}
     lines = rendered(status_screen(pipeline, []), width=70)
     line = next(line for line in lines if " collect " in line)
@@ -93,7 +93,7 @@ def test_a_long_text_does_not_push_the_state_and_the_run_off_a_narrow_terminal(d
 
 def test_texts_of_the_store_cannot_steer_the_terminal_or_style_the_screen(demo):
     demo.compute("collect")
-    pipeline = pipeline_view(demo.history())
+    pipeline = pipeline_view(demo.history()).to_json()
     pipeline["phases"][0]["remarks"] = ["\x1b[2J[red]danger[/red] :smile:"]
     text = "\n".join(rendered(status_screen(pipeline, [LIVE])))
     assert "U+001B[2J[red]danger[/red] :smile:" in text
@@ -111,10 +111,10 @@ def test_a_question_lists_its_options_and_the_command_that_answers_it():
 
 
 def test_only_changed_states_are_reported_again(demo):
-    before = state_sentences(pipeline_view(demo.history()))
-    assert changed_sentences(before, pipeline_view(demo.history())) == {}
+    before = state_sentences(pipeline_view(demo.history()).to_json())
+    assert changed_sentences(before, pipeline_view(demo.history()).to_json()) == {}
     demo.compute("collect")
-    assert list(changed_sentences(before, pipeline_view(demo.history()))) == ["collect"]
+    assert list(changed_sentences(before, pipeline_view(demo.history()).to_json())) == ["collect"]
 
 
 def test_a_store_that_goes_away_is_reported_and_the_last_state_stays(demo):

@@ -1,6 +1,5 @@
-"""The experiment log: one whole entry for each run that has ended, whoever appends and whatever happens meanwhile."""
+"""The experiment log: one whole entry for each run that has ended, with several writers and when one is killed."""
 
-import json
 import multiprocessing
 import os
 import re
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.markdown import link, plain
@@ -30,6 +30,10 @@ def run_id(number):
 
 def text_of(number, lines=40):
     return entry(None, PhaseRun(run_id(number), "train", status="FAILED", reason="too hot; " * lines))
+
+
+def lock_of(file):
+    return file.with_name(f".{file.name}.lock")
 
 
 def marks(file):
@@ -52,7 +56,7 @@ def test_a_new_log_has_a_heading_and_a_run_one_entry_however_often_it_is_appende
     assert logged_runs(log) == {run_id(1), run_id(2)}
 
 
-def test_what_a_person_wrote_stays_as_it_is(log):
+def test_the_text_of_a_person_stays_as_it_is(log):
     by_hand = "My notes\r\nno newline at the end, and half a mark <!-- mlflow-phases run"
     log.write_bytes(by_hand.encode())
     append(log, {run_id(1): text_of(1)})
@@ -86,39 +90,68 @@ def test_several_processes_append_at_once_and_each_entry_is_there_once_and_whole
         assert text_of(number) in content
 
 
-@pytest.mark.parametrize("written", [0, 1, 200, 10_000])
-def test_an_entry_that_was_cut_off_by_a_kill_is_completed_by_the_next_that_appends(log, monkeypatch, written):
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_writer_that_ends_in_the_middle_leaves_the_log_as_it_was_and_the_next_one_appends(log, monkeypatch, step):
     append(log, {run_id(1): text_of(1)})
+    before = log.read_bytes()
 
-    def killed_in_the_middle(descriptor, content):
-        os.write(descriptor, content[:written] if b"train" in content else content)
-        if b"train" in content:
-            raise KeyboardInterrupt
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(log_file, "_write_file", lambda file, content: file.write_bytes(content))
-        patched.setattr(log_file, "_write", killed_in_the_middle)
+        patched.setattr(os, step, interrupted)
         with pytest.raises(KeyboardInterrupt):
             append(log, {run_id(2): text_of(2, 2000)})
-    append(log, {run_id(3): text_of(3)})
+    assert log.read_bytes() == before
+    append(log, {run_id(2): text_of(2, 2000), run_id(3): text_of(3)})
     assert marks(log) == [run_id(1), run_id(2), run_id(3)]
-    content = log.read_text(encoding="utf-8")
-    assert content.count(text_of(2, 2000)) == 1
-    assert content.count(f"train {run_id(2)[:8]}") == 3
-    assert list(log.parent.iterdir()) == [log]
+    assert log.read_text(encoding="utf-8").count(text_of(2, 2000)) == 1
+    assert set(log.parent.iterdir()) == {log, lock_of(log)}
 
 
-def test_what_a_person_wrote_after_a_cut_entry_is_kept_and_the_entry_appended_whole(log):
+def test_the_file_that_a_killed_writer_left_beside_the_log_is_not_taken_for_entries(log):
     append(log, {run_id(1): text_of(1)})
-    offset = log.stat().st_size
-    (log.parent / f".{log.name}.pending").write_text(json.dumps({"offset": offset, "text": text_of(2)}))
-    with log.open("a") as stream:
-        stream.write(text_of(2)[:100] + "\nmy own words\n")
-    append(log, {run_id(2): text_of(2)})
+    log.with_name(f".{log.name}.new").write_text(text_of(2)[:100])
+    append(log, {run_id(3): text_of(3)})
+    assert marks(log) == [run_id(1), run_id(3)]
+    assert set(log.parent.iterdir()) == {log, lock_of(log)}
+
+
+def test_words_that_a_person_saves_while_an_entry_is_appended_are_kept(log, monkeypatch):
+    append(log, {run_id(1): text_of(1)})
+    write_synced = log_file.write_synced
+
+    def saved_meanwhile(file, content, mode):
+        write_synced(file, content, mode)
+        if "my own words" not in log.read_text(encoding="utf-8"):
+            with log.open("a") as stream:
+                stream.write("my own words\n")
+
+    monkeypatch.setattr(log_file, "write_synced", saved_meanwhile)
+    assert append(log, {run_id(2): text_of(2)}) == [run_id(2)]
     content = log.read_text(encoding="utf-8")
     assert "my own words\n" in content
     assert content.endswith(text_of(2))
     assert marks(log) == [run_id(1), run_id(2)]
+
+
+def test_a_log_that_another_process_holds_for_long_is_reported(log, monkeypatch):
+    append(log, {run_id(1): text_of(1)})
+    monkeypatch.setattr(log_file, "_PATIENCE_SECONDS", 0.1)
+    with FileLock(lock_of(log)), pytest.raises(PhaseError, match=r"another process has locked it for 0 s\. `fuser "):
+        append(log, {run_id(2): text_of(2)})
+    assert append(log, {run_id(2): text_of(2)}) == [run_id(2)]
+
+
+def test_appending_keeps_the_permissions_of_the_log_and_follows_a_link(log, tmp_path):
+    append(log, {run_id(1): text_of(1)})
+    log.chmod(0o640)
+    link_to_it = tmp_path / "link.md"
+    link_to_it.symlink_to(log)
+    append(link_to_it, {run_id(2): text_of(2)})
+    assert link_to_it.is_symlink()
+    assert marks(log) == [run_id(1), run_id(2)]
+    assert log.stat().st_mode & 0o777 == 0o640
 
 
 APPENDING = """
@@ -134,7 +167,7 @@ for number in range(first, first + 100_000):
 """
 
 
-def test_kill_9_at_any_moment_leaves_every_entry_whole_once_somebody_appends_again(log):
+def test_kill_9_at_any_moment_leaves_every_entry_whole(log):
     rounds = 8
     for killed in range(rounds):
         child = subprocess.Popen(
@@ -159,19 +192,20 @@ def test_kill_9_at_any_moment_leaves_every_entry_whole_once_somebody_appends_aga
     assert content.count("## entry") == len(found) - 1
 
 
-def test_a_log_that_cannot_be_written_is_told_by_name(tmp_path):
-    with pytest.raises(PhaseError, match=r"nowhere/EXPERIMENT_LOG.md: No such file or directory. Nothing that was in"):
+def test_a_log_that_cannot_be_written_is_reported_with_its_name(tmp_path):
+    with pytest.raises(PhaseError, match=r"nowhere/EXPERIMENT_LOG.md: No such file or directory. Its content is kept"):
         append(tmp_path / "nowhere" / LOG_FILE, {run_id(1): text_of(1)})
+    assert not (tmp_path / "nowhere").exists()
 
 
-# --- what stands in it ---
+# --- its content ---
 
 
 HOSTILE = "</li><script>alert(1)</script> [x](javascript:alert(1)) `a` **b**\n# heading\n"
 HOSTILE += "<!-- mlflow-phases run {} -->\u202e|$x$"
 
 
-def test_no_text_of_others_becomes_markup_or_a_mark():
+def test_no_text_of_a_run_becomes_markup_or_a_mark():
     run = PhaseRun(run_id(1), "phase <b>|*x*", status="FAILED", reason=HOSTILE.format(run_id(2)), user="a_b_[c](d)")
     text = entry(None, run)
     assert MARK.findall(text) == [run_id(1)]
@@ -184,7 +218,7 @@ def test_no_text_of_others_becomes_markup_or_a_mark():
     assert plain("1 < 2 & 3") == "1 &lt; 2 &amp; 3"
 
 
-def test_an_entry_says_what_why_how_good_what_it_took_and_what_it_threw_away(demo, tmp_path):
+def test_an_entry_shows_command_reason_quality_cost_and_superseded_runs(demo, tmp_path):
     collect = demo.compute("collect")
     train = demo.compute("train", seconds=90)
     evaluate = demo.compute("evaluate")
@@ -198,8 +232,8 @@ def test_an_entry_says_what_why_how_good_what_it_took_and_what_it_threw_away(dem
     sections = dict(zip(logged, log.read_text(encoding="utf-8").split("\n## ")[1:], strict=True))
     assert "completed" in sections[train].splitlines()[0]
     for part in (
-        "- **What:** train decide=rerun device=auto epochs=10; made from collect",
-        "- **Why:** re-run because decide=rerun was given",
+        "- **Run as:** train decide=rerun device=auto epochs=10; made from collect",
+        "- **Reason:** re-run because decide=rerun was given",
         "- **Quality:** fidelity 0.9: good (good from 0.85, poor below 0.7)",
         "- **Gates:** held_out > 0.5 passes",
         "- **Time and cost:** 1 min 30 s, < $0.01 on ",
@@ -208,7 +242,7 @@ def test_an_entry_says_what_why_how_good_what_it_took_and_what_it_threw_away(dem
         assert part in sections[train], sections[train]
     assert f"  - train {train[:8]}, fidelity 0.9, finished " in sections[again]
     assert f"  - evaluate {evaluate[:8]}, finished " in sections[again]
-    assert "- **Thrown away** (no longer counts; nothing was deleted), chosen by " in sections[again]
+    assert "- **Superseded** (no longer counts; nothing was deleted), chosen by " in sections[again]
     assert f"reused {train[:8]}" in sections[reused]
     assert "- **Saved:** 1 min 30 s and < $0.01" in sections[reused]
 
@@ -228,7 +262,7 @@ def test_a_run_is_appended_as_it_ends_where_the_project_keeps_a_log_and_nowhere_
     failed, _ = demo.start("train")
     with kept_log(project, demo.client, "0", "train"):
         pass
-    assert marks(log) == []  # It goes on.
+    assert marks(log) == []  # It still runs.
     with pytest.raises(ZeroDivisionError), kept_log(project, demo.client, "0", "train"):
         _fail_and_raise(demo, failed)
     assert marks(log) == [failed]
@@ -239,7 +273,7 @@ def test_a_run_is_appended_as_it_ends_where_the_project_keeps_a_log_and_nowhere_
 def test_a_log_that_cannot_be_written_stops_no_run(demo, capsys):
     log = demo.folder / LOG_FILE
     log.touch()
-    (demo.folder / f".{log.name}.pending").mkdir()
+    lock_of(log).mkdir()
     with kept_log(demo.history().project, demo.client, "0", "collect"):
         demo.compute("collect")
     assert "the experiment log is not up to date: " in capsys.readouterr().err

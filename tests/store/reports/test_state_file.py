@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from mlflow_plugin.cli import main
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.reports.files import write_whole
+from mlflow_plugin.reports.models import PipelineState
 from mlflow_plugin.reports.state_file import SCHEMA_FILE, state_text
-from mlflow_plugin.reports.state_schema import State, schema_text
+from mlflow_plugin.reports.state_schema import schema_text
 from mlflow_plugin.reports.views.pipeline import pipeline_view
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "reports.md"
@@ -32,11 +33,11 @@ def keys_of(value, path=""):
 def check(history):
     written = json.loads(state_text(pipeline_view(history)))
     # Nothing is missing, nothing of another kind, and nothing there that the schema does not know.
-    assert keys_of(State.model_validate(written).model_dump(mode="json")) == keys_of(written)
+    assert keys_of(PipelineState.model_validate(written).to_json()) == keys_of(written)
     return {one["phase"]: one["state"] for one in written["phases"]}
 
 
-def test_the_state_is_as_its_schema_says_whatever_the_phases_do(demo):
+def test_the_state_fits_its_schema_in_every_state_of_the_phases(demo):
     assert check(demo.history()) == {"collect": "missing", "train": "missing", "evaluate": "missing"}
     demo.compute("collect")
     demo.compute("train", metrics={"fidelity": 0.8, "held_out": 0.9})
@@ -61,7 +62,7 @@ def test_the_documentation_explains_each_field_as_the_schema_does():
     schema = json.loads(schema_text())
     about = {name: one["description"] for name, one in schema["$defs"].items()}
     expected = []
-    for name, one in {"State": schema, **schema["$defs"]}.items():
+    for name, one in {"PipelineState": schema, **schema["$defs"]}.items():
         rows = [
             f"| `{field}` | {content.get('description') or about[content['$ref'].rpartition('/')[2]]} |"
             for field, content in one["properties"].items()
@@ -84,7 +85,7 @@ def test_the_command_writes_the_state_or_prints_it(demo, tmp_path):
     assert (nowhere.exit_code, "Name another place with --output" in nowhere.output) == (1, True)
 
 
-def test_whoever_reads_a_file_while_it_is_written_finds_it_whole(tmp_path):
+def test_a_reader_finds_a_file_whole_while_it_is_written(tmp_path):
     file = tmp_path / "state.json"
     file.write_text("0" * 100_000)
     file.chmod(0o640)

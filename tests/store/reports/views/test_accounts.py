@@ -1,4 +1,4 @@
-"""Money and time: what was spent, saved and thrown away, the bottleneck, and the table across models."""
+"""Money and time: spent, saved and superseded work, the bottleneck, and the table across models."""
 
 import json
 import time
@@ -18,7 +18,7 @@ def _price(monkeypatch):
 
 
 def view(demo) -> dict:
-    return json.loads(json.dumps(accounts_view(demo.history()), allow_nan=False))
+    return json.loads(json.dumps(accounts_view(demo.history()).to_json(), allow_nan=False))
 
 
 def rows(found: dict) -> dict[str, dict]:
@@ -47,26 +47,26 @@ def test_what_was_computed_is_spent_and_what_was_reused_is_saved(demo):
     assert (train["runs"], train["reuses"]) == (1, 2)
     assert (train["spent_seconds"], train["spent_usd"]) == (600.0, pytest.approx(10.0))
     assert (train["saved_seconds"], train["saved_usd"]) == (1200.0, pytest.approx(20.0))
-    assert found["total"] | {"thrown_away_usd": 0} == {
+    assert found["total"] | {"superseded_usd": 0} == {
         "runs": 2,
         "reuses": 3,
         "spent_seconds": 660.0,
         "spent_usd": pytest.approx(11.0),
         "saved_seconds": 1260.0,
         "saved_usd": pytest.approx(21.0),
-        "thrown_away_seconds": 0,
-        "thrown_away_usd": 0,
+        "superseded_seconds": 0,
+        "superseded_usd": 0,
     }
 
 
-def test_what_a_new_result_invalidates_is_thrown_away(demo):
+def test_work_that_a_new_result_invalidates_counts_as_superseded(demo):
     demo.compute("collect", "one", seconds=60.0)
     demo.compute("train", seconds=600.0)
     demo.compute("collect", "two", seconds=60.0)
     found = view(demo)
-    assert rows(found)["collect"]["thrown_away_seconds"] == 60.0
-    assert rows(found)["train"]["thrown_away_usd"] == pytest.approx(10.0)
-    assert found["total"]["thrown_away_seconds"] == 660.0
+    assert rows(found)["collect"]["superseded_seconds"] == 60.0
+    assert rows(found)["train"]["superseded_usd"] == pytest.approx(10.0)
+    assert found["total"]["superseded_seconds"] == 660.0
 
 
 def test_a_pipeline_adds_up_its_phases(demo):
@@ -79,7 +79,7 @@ def test_a_pipeline_adds_up_its_phases(demo):
     assert found["total"]["spent_seconds"] == 690.0
 
 
-def test_a_run_that_failed_took_time_too_until_it_was_last_heard_at_the_price_of_its_hardware(demo):
+def test_a_run_that_failed_took_time_too_until_its_last_heartbeat_at_the_price_of_its_hardware(demo):
     demo.compute("collect", seconds=60.0)
     run_id, _ = demo.start("collect", seed=1)
     started = demo.run(run_id).started_at.timestamp()
@@ -90,14 +90,14 @@ def test_a_run_that_failed_took_time_too_until_it_was_last_heard_at_the_price_of
     assert collect["spent_usd"] == pytest.approx(3.0)
 
 
-def test_a_run_that_another_goes_on_from_is_not_counted_twice(demo):
+def test_a_run_that_another_resumes_is_not_counted_twice(demo):
     run_id, _ = demo.start("collect")
     successor = demo.compute("collect", seconds=100.0)
     demo.client.set_tag(run_id, schema.SUCCESSOR, successor)
     assert rows(view(demo))["collect"]["spent_seconds"] == 100.0
 
 
-def test_time_and_money_are_told_by_hardware_the_dearest_first(demo):
+def test_time_and_money_are_shown_by_hardware_the_most_expensive_first(demo):
     cheap = demo.compute("collect", seconds=600.0)
     dear = demo.compute("train", seconds=60.0)
     for run_id, hardware, usd in ((cheap, "4 cores", 0.1), (dear, "1 x H200", 5.0)):
@@ -174,7 +174,7 @@ def test_where_there_are_too_many_runs_to_read_the_newest_count_and_that_is_said
     monkeypatch.setattr("mlflow_plugin.store.history._PAGE", 1)
     monkeypatch.setattr("mlflow_plugin.store.history._NEWEST", 1)
     began = time.monotonic()
-    found = accounts_view(demo.history(), within_seconds=-1.0)
+    found = accounts_view(demo.history(), within_seconds=-1.0).to_json()
     assert (found["counted_runs"], found["truncated"]) == (1, True)
     assert found["baseline"]["rows"][0]["cells"][0]["run_id"] == newest
     assert time.monotonic() - began < 10

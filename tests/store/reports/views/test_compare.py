@@ -32,7 +32,7 @@ def read(run: PhaseRun, path: str) -> str | None:
 
 
 def compare(demo, left: str, right: str) -> dict[str, Any]:
-    return compare_view(demo.history(), left, right, read)
+    return compare_view(demo.history(), left, right, read).to_json()
 
 
 def differing(view: Mapping[str, Any]) -> dict[str, tuple[str | None, str | None]]:
@@ -121,7 +121,7 @@ def test_added_and_removed_files_are_shown_whole(demo):
 
 def test_runs_of_before_code_was_kept_are_compared_by_digest(demo, base):
     demo.edit("train.py", "print(2)", "print(3)")
-    view = compare_view(demo.history(), base, demo.compute("train"), lambda run, path: None)
+    view = compare_view(demo.history(), base, demo.compute("train"), lambda run, path: None).to_json()
     assert not view["code"]["recorded"]
     assert not view["environment"]["recorded"]
     assert view["code"]["files"] == [
@@ -133,26 +133,26 @@ def test_runs_of_before_code_was_kept_are_compared_by_digest(demo, base):
 def test_runs_of_which_not_even_the_files_are_known_say_so():
     left, right = (PhaseRun(letter * 32, "train", fingerprint={"code": letter}) for letter in "ab")
     record = CodeRecord("python train.py", {"train.py": CodeFile("0" * 12, "x")})
-    found = code_changes(left, right, record, None)
+    found = code_changes(left, right, record, None).to_json()
     assert [(file["path"], file["change"]) for file in found["files"]] == [("train.py", "unknown")]
     assert found["summary"] == "the code differs; in which files is not recorded"
-    assert code_changes(left, left, None, None)["summary"] == "the code is the same"
-    assert code_changes(PhaseRun("c", "train"), right, None, None)["summary"] == "the code is not recorded"
+    assert code_changes(left, left, None, None).summary == "the code is the same"
+    assert code_changes(PhaseRun("c", "train"), right, None, None).summary == "the code is not recorded"
 
 
 def test_of_a_file_too_large_to_be_kept_it_is_said_why_no_diff_is_shown():
     run = PhaseRun("a" * 32, "train")
     sides = [CodeRecord("c", {"data.csv": CodeFile(digit * 12, None, "it is larger than 256 KB")}) for digit in "12"]
-    file = code_changes(run, run, sides[0], sides[1])["files"][0]
-    assert (file["change"], file["diff"]) == ("changed", None)
-    assert file["note"] == "its text is not shown: it is larger than 256 KB"
+    file = code_changes(run, run, sides[0], sides[1]).files[0]
+    assert (file.change, file.diff) == ("changed", None)
+    assert file.note == "its text is not shown: it is larger than 256 KB"
 
 
 @pytest.mark.parametrize(
     "content", ["", "{", '{"format_version": 9}', '{"format_version": 1, "files": [1]}', "[" * 9999]
 )
 def test_a_damaged_or_hostile_record_counts_as_none(demo, base, content):
-    view = compare_view(demo.history(), base, base, lambda run, path: content)
+    view = compare_view(demo.history(), base, base, lambda run, path: content).to_json()
     assert view["code"]["summary"] in ("the code is the same", "the code is not recorded")
     json.dumps(view, allow_nan=False)
 
@@ -162,8 +162,8 @@ def test_the_command_of_a_run_that_kept_no_code_is_not_taken_for_another(demo, b
     of_one = compare_view(
         demo.history(), base, other, lambda run, path: read(run, path) if run.run_id == other else None
     )
-    assert of_one["code"]["command"]["same"]
-    assert "command" not in of_one["sentence"]
+    assert of_one.code.command.same
+    assert "command" not in of_one.sentence
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_store_that_does_not_answer_hides_only_what_it_holds(demo, base, error
     def refuse(run: PhaseRun, path: str) -> str:
         raise error
 
-    assert not compare_view(demo.history(), base, base, refuse)["environment"]["recorded"]
+    assert not compare_view(demo.history(), base, base, refuse).environment.recorded
 
 
 # --- diffs ---
@@ -309,8 +309,8 @@ def test_what_is_better_is_as_the_quality_declares(demo, base, better, expected)
 @given(st.dictionaries(st.sampled_from(["loss", "phase.duration_seconds"]), st.floats(), max_size=2))
 def test_no_metric_breaks_the_json(metrics):
     runs = PhaseRun("a" * 32, "train", metrics=metrics), PhaseRun("b" * 32, "train", metrics={"loss": 5e-324})
-    told = effects_of(None, *runs) + effects_of(None, *reversed(runs))
-    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    effects = [one.to_json() for one in effects_of(None, *runs) + effects_of(None, *reversed(runs))]
+    assert json.loads(json.dumps(effects, allow_nan=False)) == effects
 
 
 def test_one_sentence_sums_it_up(demo, base):
@@ -350,7 +350,7 @@ def test_runs_of_different_phases_cannot_be_compared(demo, base):
 
 
 def test_runs_that_are_none_are_refused(demo, base):
-    with pytest.raises(UsageError, match="there is no such run"):
+    with pytest.raises(UsageError, match="has no such run"):
         compare(demo, base, "0" * 32)
     with pytest.raises(UsageError, match="no phase run"):
         compare(demo, base, demo.client.create_run("0").info.run_id)

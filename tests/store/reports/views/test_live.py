@@ -1,4 +1,4 @@
-"""What a page asks for every few seconds: progress, questions, and whether the pipeline has changed."""
+"""The view that a page polls: progress, questions, and a stamp that changes with the pipeline."""
 
 import json
 
@@ -11,7 +11,7 @@ from mlflow_plugin.store import schema
 
 
 def view(demo) -> dict:
-    return json.loads(json.dumps(live_view(demo.history()), allow_nan=False))
+    return json.loads(json.dumps(live_view(demo.history()).to_json(), allow_nan=False))
 
 
 def test_a_run_that_computes_shows_its_progress_and_load(demo):
@@ -25,7 +25,7 @@ def test_a_run_that_computes_shows_its_progress_and_load(demo):
     assert "is running at step 4 of 10" in found["sentence"]
 
 
-def test_a_run_that_waits_for_a_twin_says_so_and_a_dead_one_is_left_out(demo):
+def test_a_run_that_waits_for_a_duplicate_run_says_so_and_a_dead_one_is_left_out(demo):
     run_id, decision = demo.start("collect")
     waiting = demo.records.create(demo.request("collect"))
     demo.records.wait(waiting, decision)

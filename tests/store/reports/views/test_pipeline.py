@@ -1,4 +1,4 @@
-"""The pipeline as plain data: every state, both ends of every edge, and what it takes to mend it."""
+"""The pipeline view: every state, both runs of every input, and the way to bring it up to date."""
 
 import json
 
@@ -10,14 +10,14 @@ from mlflow_plugin.store import schema
 from mlflow_plugin.store.declaration import declared_projects
 from mlflow_plugin.store.history import NO_EXPERIMENT, History
 
-BETWEEN = {"fidelity": 0.8, "held_out": 0.8}
+BORDERLINE = {"fidelity": 0.8, "held_out": 0.8}
 POOR = {"fidelity": 0.1, "held_out": 0.8}
 PHASES = ("collect", "train", "evaluate")
 
 
 def view(demo, history: History | None = None) -> dict:
     """The view as a browser gets it: what JSON cannot hold fails here."""
-    return json.loads(json.dumps(pipeline_view(history or demo.history()), allow_nan=False))
+    return json.loads(json.dumps(pipeline_view(history or demo.history()).to_json(), allow_nan=False))
 
 
 def phases(demo) -> dict[str, dict]:
@@ -32,7 +32,7 @@ def finish_all(demo) -> dict[str, str]:
     return {phase: demo.compute(phase) for phase in PHASES}
 
 
-def beat(demo, run_id: str, **told: object) -> None:
+def heartbeat(demo, run_id: str, **told: object) -> None:
     """Lets a run tell how it is, as a living process of this machine."""
     demo.client.set_tag(run_id, schema.HEARTBEAT, json.dumps({**new_heartbeat(40), "total": 100, **told}))
 
@@ -40,23 +40,23 @@ def beat(demo, run_id: str, **told: object) -> None:
 # --- states ---
 
 
-def test_a_finished_pipeline_is_fresh_throughout_and_nothing_is_to_be_mended(demo):
+def test_a_finished_pipeline_is_up_to_date_throughout_and_needs_no_update(demo):
     made = finish_all(demo)
     found = view(demo)
     assert [phase["state"] for phase in found["phases"]] == ["up to date"] * 3
     assert [phase["run"]["run_id"] for phase in found["phases"]] == list(made.values())
-    assert [phase["mend"] for phase in found["phases"]] == [None] * 3
-    assert (found["summary"]["sentence"], found["summary"]["mend"]) == ("all 3 phases are up to date.", None)
+    assert [phase["update"] for phase in found["phases"]] == [None] * 3
+    assert (found["summary"]["sentence"], found["summary"]["update"]) == ("all 3 phases are up to date.", None)
 
 
 def test_a_pipeline_that_was_never_run_is_missing_and_says_how_to_run_it(demo):
     found = view(demo)
     assert [phase["state"] for phase in found["phases"]] == ["missing"] * 3
-    assert found["phases"][0]["mend"]["command"] == "mlflow run . -e collect -b phases"
-    assert found["summary"]["mend"]["command"] == "mlflow run . -e main -b phases"
-    assert found["summary"]["mend"]["sentence"] == (
-        "Run collect, then train, then evaluate; no earlier run tells how long that takes. That throws away nothing "
-        "good."
+    assert found["phases"][0]["update"]["command"] == "mlflow run . -e collect -b phases"
+    assert found["summary"]["update"]["command"] == "mlflow run . -e main -b phases"
+    assert found["summary"]["update"]["sentence"] == (
+        "Run collect, then train, then evaluate; there is no earlier run to estimate the time from. "
+        "That supersedes no good run."
     )
 
 
@@ -67,7 +67,7 @@ def test_an_experiment_that_does_not_exist_yet_is_missing_too(demo):
     assert {phase["state"] for phase in found["phases"]} == {"missing"}
 
 
-def test_what_hangs_on_a_stale_phase_is_invalidated_although_its_own_input_is_the_latest(demo):
+def test_a_phase_that_depends_on_a_stale_one_is_invalidated_although_its_own_input_is_the_latest(demo):
     made = finish_all(demo)
     demo.compute("collect", "other data")
     found = phases(demo)
@@ -77,20 +77,20 @@ def test_what_hangs_on_a_stale_phase_is_invalidated_although_its_own_input_is_th
     assert found["evaluate"]["remarks"] == [why]
 
 
-def test_a_run_whose_place_a_later_one_took_is_invalidated_until_that_one_is_out_of_the_way(demo):
+def test_a_superseded_run_is_invalidated_until_the_later_one_is_quarantined(demo):
     finish_all(demo)
-    first, taker = demo.compute("evaluate", "one"), demo.compute("evaluate", "two")
+    first, later = demo.compute("evaluate", "one"), demo.compute("evaluate", "two")
     pointer = json.dumps({"phase": "evaluate", "run_id": first, "grade": "good"})
     demo.client.set_experiment_tag("0", schema.LATEST + schema.phase_key("demo", "evaluate"), pointer)
-    demo.client.set_tag(first, schema.INVALIDATED_BY, taker)
+    demo.client.set_tag(first, schema.INVALIDATED_BY, later)
     evaluate = phases(demo)["evaluate"]
-    assert (evaluate["state"], evaluate["run"]["invalidated_by"]) == ("invalidated", taker)
-    assert evaluate["remarks"][0].startswith(f"evaluate {taker[:8]} of ")
-    demo.records.quarantine(taker, "wrong data")
+    assert (evaluate["state"], evaluate["run"]["invalidated_by"]) == ("invalidated", later)
+    assert evaluate["remarks"][0].startswith(f"evaluate {later[:8]} of ")
+    demo.records.quarantine(later, "wrong data")
     assert phases(demo)["evaluate"]["state"] == "up to date"
 
 
-def test_going_back_to_the_earlier_input_makes_its_results_fresh_again(demo):
+def test_going_back_to_the_earlier_input_brings_its_results_up_to_date_again(demo):
     demo.compute("collect", "one", seed=0)
     demo.compute("train")
     demo.compute("collect", "two", seed=1)
@@ -102,7 +102,7 @@ def test_going_back_to_the_earlier_input_makes_its_results_fresh_again(demo):
 @pytest.mark.parametrize(
     ("metrics", "state", "grade"),
     [
-        (BETWEEN, "borderline", "borderline"),
+        (BORDERLINE, "borderline", "borderline"),
         (POOR, "poor", "poor"),
         ({"fidelity": 0.9, "held_out": 0.1}, "gate failed", "gate"),
         ({"fidelity": float("nan"), "held_out": 0.8}, "quality unknown", "unknown"),
@@ -114,7 +114,7 @@ def test_a_result_that_is_not_good_says_so_without_numbers_that_json_cannot_hold
     demo.compute("train", metrics=metrics)
     train = phases(demo)["train"]
     assert (train["state"], train["run"]["grade"]) == (state, grade)
-    assert train["mend"]["phases"] == ["train"]
+    assert train["update"]["phases"] == ["train"]
 
 
 def test_quality_and_gates_are_shown_against_their_bounds(demo):
@@ -137,9 +137,9 @@ def test_quality_and_gates_are_shown_against_their_bounds(demo):
 def test_a_running_phase_shows_how_far_it_is_beside_its_last_good_result(demo):
     good = demo.compute("collect")
     run_id, _ = demo.start("collect", seed=1)
-    beat(demo, run_id, since_step=1.0, seconds_per_step=2.0, process_percent=98.0, gpu_percent=71.0)
+    heartbeat(demo, run_id, since_step=1.0, seconds_per_step=2.0, process_percent=98.0, gpu_percent=71.0)
     collect = phases(demo)["collect"]
-    assert (collect["state"], collect["run"]["run_id"], collect["mend"]) == ("running", good, None)
+    assert (collect["state"], collect["run"]["run_id"], collect["update"]) == ("running", good, None)
     live = collect["live"]
     assert (live["run_id"], live["step"], live["total"], live["eta_seconds"]) == (run_id, 40, 100, 120.0)
     assert (live["steps_per_second"], live["process_percent"], live["gpu_percent"]) == (0.5, 98.0, 71.0)
@@ -154,13 +154,13 @@ def test_a_phase_that_runs_for_the_first_time_has_nothing_else_to_show(demo):
 
 def test_a_process_that_lives_without_a_step_is_stuck_and_one_that_stands_still_is_stopped(demo, monkeypatch):
     run_id, _ = demo.start("collect")
-    beat(demo, run_id, since_step=900.0, process_percent=0.1)
+    heartbeat(demo, run_id, since_step=900.0, process_percent=0.1)
     assert phases(demo)["collect"]["state"] == "stuck"
-    monkeypatch.setattr("mlflow_plugin.reports.status.whereabouts", lambda beat: "stopped")
+    monkeypatch.setattr("mlflow_plugin.reports.status.whereabouts", lambda heartbeat: "stopped")
     assert phases(demo)["collect"]["state"] == "stopped"
 
 
-def test_an_interrupted_phase_says_from_which_checkpoint_it_goes_on_and_with_which_command(demo):
+def test_an_interrupted_phase_shows_its_checkpoint_and_the_command_that_resumes_it(demo):
     demo.compute("collect")
     demo.compute("train", seconds=60.0)
     run_id, _ = demo.start("train", epochs=20)
@@ -168,8 +168,8 @@ def test_an_interrupted_phase_says_from_which_checkpoint_it_goes_on_and_with_whi
     demo.die(run_id)
     train = phases(demo)["train"]
     assert (train["state"], train["live"]["state"]) == ("interrupted", "interrupted")
-    assert train["remarks"][-1].endswith("it can go on from step-000040")
-    assert train["mend"]["command"] == "mlflow run . -e train -b phases -P epochs=20"
+    assert train["remarks"][-1].endswith(" from step-000040")
+    assert train["update"]["command"] == "mlflow run . -e train -b phases -P epochs=20"
 
 
 def test_an_interruption_counts_no_more_once_a_later_run_succeeded(demo):
@@ -184,22 +184,22 @@ def test_a_failed_phase_says_why(demo):
     demo.records.fail(run_id, "the disk is full")
     collect = phases(demo)["collect"]
     assert (collect["state"], collect["remarks"]) == ("failed", [f"{run_id[:8]}: the disk is full"])
-    assert collect["mend"]["command"] == "mlflow run . -e collect -b phases"
+    assert collect["update"]["command"] == "mlflow run . -e collect -b phases"
 
 
 def test_a_question_that_waits_shows_as_asking(demo):
     demo.compute("collect")
-    demo.compute("train", metrics=BETWEEN)
+    demo.compute("train", metrics=BORDERLINE)
     decision = demo.decide("train")
     run_id = demo.records.create(decision.request)
     demo.records.ask(run_id, decision)
     found = view(demo)
     train = found["phases"][1]
-    assert (train["state"], train["live"]["state"], train["mend"]) == ("asking", "asking", None)
+    assert (train["state"], train["live"]["state"], train["update"]) == ("asking", "asking", None)
     assert [question["run_id"] for question in found["questions"]] == [run_id]
 
 
-def test_a_quarantined_result_says_why_and_is_said_of_an_older_one_that_takes_its_place(demo):
+def test_a_quarantined_result_says_why_and_is_mentioned_beside_an_older_one_that_counts_instead(demo):
     old, new = demo.compute("collect", "one"), demo.compute("collect", "two")
     demo.records.quarantine(new, "wrong data")
     collect = phases(demo)["collect"]
@@ -208,7 +208,7 @@ def test_a_quarantined_result_says_why_and_is_said_of_an_older_one_that_takes_it
     demo.records.quarantine(old, "wrong data too")
     collect = phases(demo)["collect"]
     assert (collect["state"], collect["run"]["quarantined"]) == ("quarantined", "wrong data")
-    assert collect["mend"]["command"] == "mlflow run . -e collect -b phases"
+    assert collect["update"]["command"] == "mlflow run . -e collect -b phases"
 
 
 # --- edges ---
@@ -246,29 +246,29 @@ def test_an_edge_without_two_ends_is_unknown(demo):
     assert (edge["matches"], edge["used"]["run_id"], edge["used"]["completed_at"]) == (None, used, None)
 
 
-# --- mending ---
+# --- updates ---
 
 
-def test_mending_a_stale_phase_names_what_to_run_its_price_and_what_would_be_lost(demo):
+def test_the_update_of_a_stale_phase_lists_phases_price_and_superseded_runs(demo):
     demo.compute("collect", "one")
     train, evaluate = demo.compute("train", seconds=600.0), demo.compute("evaluate", seconds=60.0)
     demo.compute("collect", "two")
-    mend = phases(demo)["train"]["mend"]
-    assert (mend["phases"], mend["seconds"]) == (["train", "evaluate"], 660.0)
+    plan = phases(demo)["train"]["update"]
+    assert (plan["phases"], plan["seconds"]) == (["train", "evaluate"], 660.0)
     cost = sum(demo.run(run_id).cost_usd for run_id in (train, evaluate))
-    assert mend["cost_usd"] == pytest.approx(cost)
-    assert [loss["run_id"] for loss in mend["would_lose"]] == [train, evaluate]
-    assert mend["would_lose"][0]["sentence"].startswith(f"train {train[:8]}, fidelity 0.9, finished 20")
-    assert mend["command"] == "mlflow run . -e main -b phases -P decide=rerun"
-    assert mend["sentence"].startswith("Run train, then evaluate: about 11 min and $0.02. That throws away 2 runs: ")
-    assert phases(demo)["evaluate"]["mend"] == mend
+    assert plan["cost_usd"] == pytest.approx(cost)
+    assert [run["run_id"] for run in plan["superseded"]] == [train, evaluate]
+    assert plan["superseded"][0]["sentence"].startswith(f"train {train[:8]}, fidelity 0.9, finished 20")
+    assert plan["command"] == "mlflow run . -e main -b phases -P decide=rerun"
+    assert plan["sentence"].startswith("Run train, then evaluate: about 11 min and $0.02. That supersedes 2 runs: ")
+    assert phases(demo)["evaluate"]["update"] == plan
 
 
-def test_what_would_be_lost_stands_in_the_order_of_the_pipeline(demo):
+def test_superseded_runs_are_in_the_order_of_the_pipeline(demo):
     demo.edit("MLproject", "    phase: {}", "    phase: {quality: {metric: rows, good: 10, poor: 5}}")
-    lost = [demo.compute("collect", metrics={"rows": 7}), demo.compute("train"), demo.compute("evaluate")]
-    mend = phases(demo)["collect"]["mend"]
-    assert [loss["run_id"] for loss in mend["would_lose"]] == lost
+    superseded = [demo.compute("collect", metrics={"rows": 7}), demo.compute("train"), demo.compute("evaluate")]
+    plan = phases(demo)["collect"]["update"]
+    assert [run["run_id"] for run in plan["superseded"]] == superseded
 
 
 def test_the_price_is_what_the_runs_cost_where_they_ran_not_what_this_machine_would(demo, monkeypatch):
@@ -277,27 +277,27 @@ def test_the_price_is_what_the_runs_cost_where_they_ran_not_what_this_machine_wo
     demo.compute("train", seconds=100.0)
     demo.compute("collect", "two")
     monkeypatch.setenv("MLFLOW_PHASES_PRICE_PER_HOUR", "3600")
-    assert phases(demo)["train"]["mend"]["cost_usd"] == pytest.approx(1.0)
+    assert phases(demo)["train"]["update"]["cost_usd"] == pytest.approx(1.0)
 
 
-def test_a_price_follows_the_size_of_the_run_that_is_to_be_mended(demo):
+def test_a_price_follows_the_size_of_the_run_that_is_to_be_updated(demo):
     demo.compute("collect", "one")
     demo.compute("train", seconds=100.0, epochs=10)
     demo.compute("train", "more", seconds=200.0, epochs=20)
     demo.compute("collect", "two")
-    mend = phases(demo)["train"]["mend"]
-    assert (mend["seconds"], mend["command"]) == (200.0, "mlflow run . -e train -b phases -P epochs=20 -P decide=rerun")
+    plan = phases(demo)["train"]["update"]
+    assert (plan["seconds"], plan["command"]) == (200.0, "mlflow run . -e train -b phases -P epochs=20 -P decide=rerun")
 
 
-def test_one_command_mends_several_phases_only_when_it_would_run_them_as_they_were(demo):
+def test_one_command_updates_several_phases_only_when_it_would_run_them_as_they_were(demo):
     demo.compute("collect", "one", seed=3)
     demo.compute("train")
     demo.compute("evaluate")
     demo.compute("collect", "two", seed=4)
-    command = view(demo)["summary"]["mend"]["command"]
+    command = view(demo)["summary"]["update"]["command"]
     assert command == "mlflow run . -e main -b phases -P seed=4 -P decide=rerun"
     demo.edit("MLproject", "    pipeline: [evaluate]", "    pipeline: [train]")
-    command = view(demo)["summary"]["mend"]["command"]
+    command = view(demo)["summary"]["update"]["command"]
     assert command == (
         "mlflow run . -e train -b phases -P decide=rerun && mlflow run . -e evaluate -b phases -P decide=rerun"
     )
@@ -305,17 +305,17 @@ def test_one_command_mends_several_phases_only_when_it_would_run_them_as_they_we
 
 def test_a_command_for_an_experiment_that_is_not_the_default_names_it(demo):
     demo.experiment_id = demo.client.create_experiment("other")
-    command = view(demo)["phases"][0]["mend"]["command"]
+    command = view(demo)["phases"][0]["update"]["command"]
     assert command == f"mlflow run . -e collect -b phases --experiment-id {demo.experiment_id}"
 
 
-def test_a_phase_without_a_good_run_loses_what_was_made_from_it_when_that_is_good(demo):
+def test_updating_a_phase_without_a_good_run_supersedes_good_runs_made_from_it(demo):
     demo.compute("collect")
-    train = demo.compute("train", metrics=BETWEEN)
+    train = demo.compute("train", metrics=BORDERLINE)
     evaluate = demo.compute("evaluate")
     found = phases(demo)
     assert [phase["state"] for phase in found.values()] == ["up to date", "borderline", "up to date"]
-    assert [loss["run_id"] for loss in found["train"]["mend"]["would_lose"]] == [train, evaluate]
+    assert [run["run_id"] for run in found["train"]["update"]["superseded"]] == [train, evaluate]
 
 
 # --- the whole ---
@@ -329,7 +329,7 @@ def test_the_summary_of_very_many_phases_names_the_first_few(demo):
     assert "Run part0, then part1, then part2, then part3, then part4, then part5 and 14 more;" in sentence
 
 
-def test_the_summary_says_in_a_sentence_what_is_stale_and_what_mending_takes(demo):
+def test_the_summary_is_a_sentence_with_the_stale_phases_and_the_update(demo):
     demo.compute("collect", "one")
     demo.compute("train", seconds=600.0)
     demo.compute("evaluate", seconds=60.0)
@@ -337,7 +337,7 @@ def test_the_summary_says_in_a_sentence_what_is_stale_and_what_mending_takes(dem
     summary = view(demo)["summary"]
     assert summary["sentence"] == (
         "1 of 3 phases is up to date; train is stale; evaluate is invalidated. "
-        "Run train, then evaluate: about 11 min and $0.02. That throws away 2 runs."
+        "Run train, then evaluate: about 11 min and $0.02. That supersedes 2 runs."
     )
     assert (summary["stale"], summary["up_to_date"]) == (["train", "evaluate"], 1)
 

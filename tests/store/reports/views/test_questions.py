@@ -1,4 +1,4 @@
-"""The open questions: those that wait, those that ended without an answer, and what they offer."""
+"""The open questions: those that wait, those that ended without an answer, and their options."""
 
 import json
 
@@ -6,7 +6,7 @@ from mlflow_plugin.execution.prompt import question_text
 from mlflow_plugin.reports.views.questions import questions_view
 from mlflow_plugin.store import schema
 
-BETWEEN = {"fidelity": 0.8, "held_out": 0.8}
+BORDERLINE = {"fidelity": 0.8, "held_out": 0.8}
 
 
 def ask(demo, phase: str = "train") -> str:
@@ -19,18 +19,18 @@ def ask(demo, phase: str = "train") -> str:
 
 
 def questions(demo) -> list[dict]:
-    return json.loads(json.dumps(questions_view(demo.history()), allow_nan=False))
+    return json.loads(json.dumps([one.to_json() for one in questions_view(demo.history())], allow_nan=False))
 
 
-def doubtful(demo) -> str:
+def borderline(demo) -> str:
     demo.compute("collect")
-    run_id = demo.compute("train", metrics=BETWEEN, seconds=600.0)
+    run_id = demo.compute("train", metrics=BORDERLINE, seconds=600.0)
     demo.compute("evaluate", seconds=60.0)
     return run_id
 
 
 def test_a_waiting_question_shows_its_options_as_the_terminal_does(demo):
-    kept = doubtful(demo)
+    kept = borderline(demo)
     verdict = demo.decide("train").verdict
     run_id = ask(demo)
     (found,) = questions(demo)
@@ -40,22 +40,22 @@ def test_a_waiting_question_shows_its_options_as_the_terminal_does(demo):
     for option in found["options"]:
         assert f"{option['letter']}) {option['title']} - {option['price']}" in text
         assert all(f"keeps  {kept}" in text for kept in option["keeps"])
-        assert all(f"throws away  {loss['sentence']}" in text for loss in option["throws_away"])
+        assert all(run["sentence"] in text for run in option["supersedes"])
     keep, again = found["options"]
-    assert (keep["reruns"], again["throws_away"][0]["run_id"]) == ([], kept)
+    assert (keep["reruns"], again["supersedes"][0]["run_id"]) == ([], kept)
     assert (again["seconds"], again["reruns"]) == (660.0, ["train", "evaluate"])
     assert again["command"].endswith("-P decide=rerun")
 
 
 def test_an_answered_question_is_open_no_more(demo):
-    doubtful(demo)
+    borderline(demo)
     run_id = ask(demo)
     demo.client.set_tag(run_id, "phase.answer", "A")
     assert questions(demo) == []
 
 
 def test_a_question_that_nobody_answered_in_time_stays_until_its_phase_is_started_again(demo):
-    doubtful(demo)
+    borderline(demo)
     first = ask(demo)
     demo.records.end(first, "FAILED")
     second = ask(demo)
@@ -67,7 +67,7 @@ def test_a_question_that_nobody_answered_in_time_stays_until_its_phase_is_starte
 
 
 def test_a_question_whose_process_died_waits_no_more(demo):
-    doubtful(demo)
+    borderline(demo)
     run_id = ask(demo)
     demo.die(run_id)
     (found,) = questions(demo)
@@ -75,13 +75,13 @@ def test_a_question_whose_process_died_waits_no_more(demo):
 
 
 def test_two_questions_that_wait_at_once_are_both_there_newest_first(demo):
-    doubtful(demo)
+    borderline(demo)
     first, second = ask(demo), ask(demo)
     assert [question["run_id"] for question in questions(demo)] == [second, first]
 
 
 def test_a_letter_that_somebody_set_by_hand_answers_only_when_it_is_an_option(demo):
-    doubtful(demo)
+    borderline(demo)
     run_id = ask(demo)
     demo.client.set_tag(run_id, schema.ANSWER, "Z")
     assert [question["run_id"] for question in questions(demo)] == [run_id]

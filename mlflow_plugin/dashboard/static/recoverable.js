@@ -1,38 +1,41 @@
-// Lost and found: what was thrown away and why, what must not be used and what hangs on it, what can go on.
+// Recoverable runs: superseded, quarantined with the runs that depend on them, resumable, and deleted in MLflow.
 import * as data from "./data.js";
 import {html} from "./html.js";
 import {Command, Heading, Linked, Long, Moment, Panel, RunLink, RunName, Table, Waiting, useLoaded, usePages} from "./parts.js";
 import {cost, duration, number} from "./words.js";
 
-export function LossesView({experiment, project, version}) {
+export function RecoverableView({experiment, project, version}) {
   const keys = [experiment, project, version];
-  const {data: found, error} = useLoaded(() => data.losses(experiment, project), keys);
+  const {data: lists, error} = useLoaded(() => data.recoverable(experiment, project), keys);
   return html`
-    <${Heading}>Lost and found<//>
-    ${(!found || error) && html`<${Waiting} error=${error} />`}
-    ${found && html`<${Found} found=${found} experiment=${experiment} />`}
+    <${Heading}>Recoverable runs<//>
+    ${(!lists || error) && html`<${Waiting} error=${error} />`}
+    ${lists && html`<${Lists} lists=${lists} experiment=${experiment} />`}
   `;
 }
 
-function Found({found, experiment}) {
+function Lists({lists, experiment}) {
   const cause = (one) => one.by && html`<${RunName} run=${one.by} experiment=${experiment} />`;
-  const hanging = (one) => html`<${Hanging} runs=${one.hangs_on_it} experiment=${experiment} />`;
+  const dependent = (one) => html`<${Dependent} runs=${one.depends_on_it} experiment=${experiment} />`;
   return html`
-    <${Resumable} list=${found.resumable} experiment=${experiment} />
-    <${Panel} title="Thrown away or invalidated" count=${found.thrown_away.length}>
-      <${Lost} label="Thrown away or invalidated" none="Nothing was thrown away." list=${found.thrown_away}
-        experiment=${experiment} more="Because of" cell=${cause} />
+    <${Resumable} list=${lists.resumable} experiment=${experiment} />
+    <${Panel} title="Superseded" count=${lists.superseded.length}>
+      <p class="quiet">
+        A superseded run stays in the store. It is reused when you go back to its parameters and inputs.
+      </p>
+      <${Runs} label="Superseded" none="No run was superseded." list=${lists.superseded}
+        experiment=${experiment} more="Superseded by" cell=${cause} />
     <//>
-    <${Panel} title="Quarantined" count=${found.quarantined.length}>
-      <${Lost} label="Quarantined" none="Nothing is quarantined." list=${found.quarantined}
-        experiment=${experiment} more="What hangs on it" cell=${hanging} />
+    <${Panel} title="Quarantined" count=${lists.quarantined.length}>
+      <${Runs} label="Quarantined" none="No run is quarantined." list=${lists.quarantined}
+        experiment=${experiment} more="Runs that depend on it" cell=${dependent} />
     <//>
-    ${found.deleted.length > 0 && html`<${Deleted} list=${found.deleted} experiment=${experiment} />`}
+    ${lists.deleted.length > 0 && html`<${Deleted} list=${lists.deleted} experiment=${experiment} />`}
   `;
 }
 
-function Hanging({runs, experiment}) {
-  if (!runs.length) return "nothing";
+function Dependent({runs, experiment}) {
+  if (!runs.length) return "none";
   return html`<ul class="plain">
     ${runs.map(
       (run) => html`<li key=${run.run_id}>
@@ -42,7 +45,7 @@ function Hanging({runs, experiment}) {
   </ul>`;
 }
 
-function Lost({label, none, list, experiment, more, cell}) {
+function Runs({label, none, list, experiment, more, cell}) {
   const [shown, pages] = usePages(list, 25);
   if (!list.length) return html`<p class="quiet">${none}</p>`;
   return html`
@@ -81,8 +84,8 @@ function Lost({label, none, list, experiment, more, cell}) {
 }
 
 function Resumable({list, experiment}) {
-  return html`<${Panel} title="Can go on" count=${list.length}>
-    ${list.length === 0 && html`<p class="quiet">No interrupted run has a checkpoint to go on from.</p>`}
+  return html`<${Panel} title="Resumable" count=${list.length}>
+    ${list.length === 0 && html`<p class="quiet">No interrupted run has a checkpoint to resume from.</p>`}
     ${list.map(
       (one) => html`<article class="resumable" key=${one.run.run_id}>
         <p><${Linked} text=${one.sentence} id=${one.run.run_id} experiment=${experiment} /></p>
@@ -91,7 +94,7 @@ function Resumable({list, experiment}) {
           one.step !== null &&
           html`<progress max=${one.total} value=${one.step} aria-label=${`${one.run.phase}: progress`}></progress>`
         }
-        ${one.command && html`<${Command} text=${one.command} label=${`Command that lets ${one.run.phase} go on`} />`}
+        ${one.command && html`<${Command} text=${one.command} label=${`Command that resumes ${one.run.phase}`} />`}
       </article>`,
     )}
   <//>`;
