@@ -102,7 +102,9 @@ def named_paths(page: Path) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("page", [ROOT / "ARCHITECTURE.md", ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [ROOT / "ARCHITECTURE.md", ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name
+)
 def test_every_file_that_the_documentation_names_exists(page: Path) -> None:
     # The outputs of a run and the folders of its artifacts are no files of the repository, nor is what git ignores.
     of_a_run = ("outputs/", "mlruns/", "models/")
