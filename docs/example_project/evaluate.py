@@ -1,4 +1,4 @@
-"""Measures the trained classifier on the test images, beside naive Bayes as a control."""
+"""Measure the trained classifier on the test images, beside naive Bayes as a control."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Splits the handwritten digits that come with scikit-learn into images for training, validation and test."""
+"""Split the handwritten digits that come with scikit-learn into images for training, validation and test."""
 
 import argparse
 import tempfile

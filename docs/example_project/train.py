@@ -1,4 +1,4 @@
-"""Trains a support vector classifier on the prepared images and logs it as an MLflow model."""
+"""Train a support vector classifier on the prepared images and log it as an MLflow model."""
 
 import argparse
 

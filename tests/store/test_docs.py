@@ -13,6 +13,7 @@ from mlflow_plugin.store import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+PACKAGE = ROOT / "mlflow_plugin"
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 
 
@@ -90,10 +91,43 @@ def test_every_key_of_a_phase_is_explained(key: str) -> None:
     assert f"`{key}`" in text_of("mlproject_keys.md")
 
 
-def test_the_architecture_page_names_the_modules_that_there_are() -> None:
-    package = ROOT / "mlflow_plugin"
-    modules = {file.relative_to(package).as_posix() for file in package.rglob("*.py")}
-    documented = {module for module in modules if not module.endswith("/__init__.py")}
-    table = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## Where things are")[2]
-    named = re.findall(r"`([\w/]+\.py)`", table.partition("| elsewhere |")[0])
-    assert sorted(named) == sorted(documented)
+def named_paths(page: Path) -> set[str]:
+    """Return what a page names in backticks that looks like a file or folder of this repository."""
+    names = re.findall(r"`([\w./-]+)`", page.read_text(encoding="utf-8"))
+    folders = {child.name for child in ROOT.iterdir() if child.is_dir() and not child.name.startswith(".")}
+    return {
+        name
+        for name in names
+        if "/" in name and (name.partition("/")[0] in folders or re.fullmatch(r"[\w/]+\.py", name))
+    }
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "ARCHITECTURE.md", ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name
+)
+def test_every_file_that_the_documentation_names_exists(page: Path) -> None:
+    # The outputs of a run and the folders of its artifacts are no files of the repository, nor is what git ignores.
+    of_a_run = ("outputs/", "mlruns/", "models/")
+    names = {name for name in named_paths(page) if not name.startswith(of_a_run)}
+    assert not {name for name in names if not (ROOT / name).exists() and not (PACKAGE / name).exists()}
+
+
+def test_the_architecture_page_names_every_folder_and_root_module_of_the_package() -> None:
+    folders = {f"{file.parent.name}/" for file in PACKAGE.glob("*/__init__.py")}
+    modules = {file.name for file in PACKAGE.glob("*.py")} - {"__init__.py"}
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    table = page.partition("## Folders of")[2].partition("\n## ")[0]
+    first_column = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+    named = [name for cell in first_column for name in re.findall(r"`([\w/.]+)`", cell)]
+    assert sorted(named) == sorted(folders | modules)
+
+
+def test_a_newcomer_finds_where_things_are_in_the_architecture_page() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    assert len(page.splitlines()) <= 115
+    for place in ("backends/phases.py", "checkpoints/writer.py", "decision/rules.py", "execution/resolution.py"):
+        assert f"`{place}`" in page
+
+
+def test_the_readme_can_be_read_in_an_afternoon() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 150
