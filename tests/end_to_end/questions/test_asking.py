@@ -52,7 +52,7 @@ def ended(terminal: "pexpect.spawn[str]") -> int | None:
 def test_a_person_at_a_terminal_is_asked_again_until_the_answer_is_a_letter(asking: ProjectFolder, route: str) -> None:
     kept = asking.newest("phase1").info.run_id
     with at_a_terminal(asking, route) as terminal:
-        terminal.expect_exact("running phase1 would invalidate 3 good downstream runs")
+        terminal.expect_exact("running phase1 would make 3 good downstream runs stale")
         terminal.expect_exact("A) Keep phase1")
         terminal.expect_exact("B) Run phase1 again, then phase2, phase3, phase4")
         terminal.expect_exact("Which one? [A/B]")
@@ -71,7 +71,7 @@ def test_the_end_of_the_input_is_no_answer(asking: ProjectFolder) -> None:
     with at_a_terminal(asking, PHASES) as terminal:
         terminal.expect_exact("Which one? [A/B]")
         terminal.sendeof()
-        terminal.expect_exact("so nothing was run or thrown away")
+        terminal.expect_exact("so nothing was run and nothing superseded")
         assert ended(terminal) == 3
     assert asking.newest("phase1").data.tags["phase.verdict"] == "ask"
     assert asking.executed() == []
@@ -149,7 +149,7 @@ def test_the_mlflow_command_ends_with_3_with_the_backend_and_with_1_without(aski
     for route, exit_code in ((PHASES, 3), (LOCAL, 1)):
         result = asking.command(*run_words("phase1", route, **CHANGED))
         assert result.exit_code == exit_code, result.text
-        assert "Nobody is there to answer, so nothing was run or thrown away" in result.text
+        assert "Nobody is there to answer, so nothing was run and nothing superseded" in result.text
         assert asking.newest("phase1").data.tags["phase.verdict"] == "ask"
 
 

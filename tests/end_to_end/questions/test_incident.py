@@ -92,10 +92,10 @@ def test_collecting_again_is_asked_about_while_a_good_model_depends_on_the_data(
     result = project.run("collect", at_2315.route, prompts=60)
 
     assert (result.exit_code, project.executed()) == (3, []), result.text
-    assert "running collect would invalidate 1 good downstream run" in result.text
+    assert "running collect would make 1 good downstream run stale" in result.text
     lost = f"train {model}, fidelity 0.989, finished 2025-11-04 23:12:02 UTC, took 11 min, cost $0.16"
     assert f"keeps  {lost}" in result.text
-    assert f"throws away  {lost}" in result.text
+    assert f"supersedes  {lost}" in result.text
     assert "B) Run collect again, then train - computes collect, train: about 12 min and $0.18" in result.text
     assert at_2315.model_now().data.to_dictionary() == at_2315.model.data.to_dictionary()
 
@@ -112,7 +112,7 @@ def test_training_is_neither_silently_repeated_nor_silently_skipped(at_2320: Eve
         f"the latest collect is {at_2320.data.info.run_id[:8]} of 2025-11-04 23:19:42 UTC and its output differs",
         f"A) Keep train {model} of 2025-11-04 23:12:02 UTC with fidelity 0.989 and go on - nothing is computed",
         "B) Run train again - computes train: about 11 min and $0.16",
-        f"throws away  train {model}, fidelity 0.989, finished 2025-11-04 23:12:02 UTC, took 11 min, cost $0.16",
+        f"supersedes  train {model}, fidelity 0.989, finished 2025-11-04 23:12:02 UTC, took 11 min, cost $0.16",
     ):
         assert expected in result.text
     asked = project.newest("train")

@@ -237,7 +237,7 @@ def test_a_script_that_fails_half_way_leaves_a_failed_run_with_what_it_logged(
 def test_a_phase_that_failed_is_run_again_when_its_cause_is_mended(make_project: MakeProject) -> None:
     project = one_phase(make_project, "sys.exit(5)")
     failed = project.run("train")
-    assert (failed.exit_code, "Mend the cause and run it again" in failed.text) == (1, True)
+    assert (failed.exit_code, "Fix the cause and run it again" in failed.text) == (1, True)
     project.edit("train.py", "sys.exit(5)", "phase.log(score=1)")
 
     assert project.run("train").exit_code == 0

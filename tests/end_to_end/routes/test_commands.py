@@ -44,7 +44,7 @@ def test_a_plan_tells_what_would_happen_and_changes_nothing_in_the_store(four: P
     changed = four.cli("plan", "phase1", "-P", "start=5")
     assert changed.exit_code == 0, changed.text
     assert "phase1: ask" in changed.text
-    assert "running phase1 would invalidate 3 good downstream runs" in changed.text
+    assert "running phase1 would make 3 good downstream runs stale" in changed.text
     assert "start (1 -> 5)" in changed.text
     assert "to decide: mlflow run . -e phase1 -P start=5 -P decide=reuse|rerun" in changed.text
 

@@ -176,7 +176,7 @@ def test_when_the_one_that_computes_is_killed_exactly_one_of_those_who_wait_resu
     assert duplicates.sources_of_reuse() == [successor.info.run_id] * 2
     dead = duplicates.client.get_run(dead.info.run_id)
     assert (dead.info.status, dead.data.tags["mlflow.phase.heir"]) == ("KILLED", successor.info.run_id)
-    assert "its heart stopped: last beat " in dead.data.tags["phase.reason"]
+    assert "lost heartbeat: last one " in dead.data.tags["phase.reason"]
 
 
 @only_sqlite

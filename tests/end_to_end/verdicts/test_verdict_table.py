@@ -279,7 +279,7 @@ def test_inputs_older_than_max_age_are_asked_about(project: ProjectFolder, route
 
     assert (result.exit_code, project.executed()) == (3, []), result.text
     assert "is 8 d 00 h old; max_age is 7 d 00 h" in result.text
-    assert "Stop, and renew collect first" in result.text
+    assert "Stop, and update collect first" in result.text
     assert project.run("train", route, decide="reuse").exit_code == 0
     assert project.executed() == []
 
@@ -296,9 +296,9 @@ def test_running_a_phase_that_good_runs_depend_on_is_asked_about_with_what_that_
     result = project.run("collect", route, prompts=51)
 
     assert (result.exit_code, project.executed()) == (3, []), result.text
-    assert "would invalidate 2 good downstream runs" in result.text
-    assert f"throws away  train {kept['train'].info.run_id[:8]}, fidelity 0.989, finished 20" in result.text
-    assert f"throws away  report {kept['report'].info.run_id[:8]}, finished 20" in result.text
+    assert "would make 2 good downstream runs stale" in result.text
+    assert f"supersedes  train {kept['train'].info.run_id[:8]}, fidelity 0.989, finished 20" in result.text
+    assert f"supersedes  report {kept['report'].info.run_id[:8]}, finished 20" in result.text
     assert "took less than 1 s, cost < $0.01" in result.text
     assert (
         "B) Run collect again, then train, report - computes collect, train, report: less than 1 s and < $0.01"
@@ -323,7 +323,7 @@ def test_work_that_depends_on_a_phase_by_equal_bytes_counts_as_well(project: Pro
     result = project.run("collect", route, prompts=51)
 
     assert (result.exit_code, project.executed()) == (3, []), result.text
-    assert f"throws away  train {trained.info.run_id[:8]}, fidelity 0.989" in result.text
+    assert f"supersedes  train {trained.info.run_id[:8]}, fidelity 0.989" in result.text
 
     assert project.run("collect", route, prompts=51, decide="rerun").exit_code == 0
     by = project.newest("collect").info.run_id
