@@ -57,41 +57,38 @@ def run_pipeline(
     parent = run_id or records.create_pipeline(project, pipeline.name, given, experiment_id, settings.backend_name)
     phases = project.order(pipeline.targets)
     outcomes: dict[str, Outcome] = {}
-    accepted: frozenset[str] = frozenset()
-    began = time.monotonic()
     done: dict[str, str] = {}
+    began = time.monotonic()
+    settings = replace(settings, parent_run_id=parent)
     with kept_reports(project, client, experiment_id, parent, phases, done):
         try:
             for number, phase in enumerate(phases, 1):
                 _logger.info(f"{phase.name} ({number} of {len(phases)})")
-                request = Request(
-                    project,
-                    phase,
-                    parameters_for_phase(pipeline, phase, given),
-                    client,
-                    experiment_id,
-                    force_allowed=False,
-                    inputs={need: outcomes[need].result.run_id for need in phase.needs},
-                    asked_as=invocation,
-                )
-                of_phase = replace(settings, parent_run_id=parent, accepted_run_ids=accepted)
-                outcomes[phase.name] = execute_phase(request, of_phase, launch)
-                done[phase.name] = outcomes[phase.name].run_id
-                accepted |= outcomes[phase.name].accepted_run_ids
-                _check_usable(phase, outcomes[phase.name], phases[number:], pipeline, invocation)
+                handed = parameters_for_phase(pipeline, phase, given)
+                inputs = {need: outcomes[need].result.run_id for need in phase.needs}
+                request = Request(project, phase, handed, client, experiment_id, inputs=inputs, asked_as=invocation)
+                accepted = frozenset(run for outcome in outcomes.values() for run in outcome.accepted_run_ids)
+                in_pipeline = replace(request, force_allowed=False)
+                outcome = execute_phase(in_pipeline, replace(settings, accepted_run_ids=accepted), launch)
+                outcomes[phase.name], done[phase.name] = outcome, outcome.run_id
+                _check_usable(phase, outcome, phases[number:], pipeline, invocation)
         except BaseException as error:
             reason = str(error) or "interrupted from the keyboard"
             records.fail(parent, reason, status="FAILED" if isinstance(error, Exception) else "KILLED")
             raise
         finally:
-            if outcomes:
-                rows = [
-                    (project.phases[key], outcome, phase_run(client.get_run(outcome.run_id)))
-                    for key, outcome in outcomes.items()
-                ]
-                _logger.info(outcome_table(rows, time.monotonic() - began))
+            _log_outcomes(project, client, outcomes, time.monotonic() - began)
         records.end_pipeline(parent, done.values())
     return parent
+
+
+def _log_outcomes(project: Project, client: MlflowClient, outcomes: Mapping[str, Outcome], seconds: float) -> None:
+    rows = [
+        (project.phases[phase], outcome, phase_run(client.get_run(outcome.run_id)))
+        for phase, outcome in outcomes.items()
+    ]
+    if rows:
+        _logger.info(outcome_table(rows, seconds))
 
 
 def _check_usable(

@@ -47,7 +47,8 @@ def commands_text(request: Request, verdict: Verdict, run_id: str) -> str:
     invocation = request.invocation
     commands = option_commands(request, verdict)
     lines = [
-        f"Nobody is there to answer, so nothing was run and nothing superseded (run {short(run_id)} waits). Choose one:"
+        "Nobody is there to answer, so nothing was run and nothing superseded "
+        f"(run {short(run_id)} records the question). Choose one:"
     ]
     lines += [f"  {letter}) {command}" for letter, command in commands.items()]
     lines.append(f"  or let it wait for an answer from elsewhere: {invocation.command(decide='wait')}")

@@ -7,7 +7,7 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_plugin.decision.request import Decision
 from mlflow_plugin.decision.verdict import Verdict
-from mlflow_plugin.errors import NeedsAnswer
+from mlflow_plugin.errors import NeedsAnswer, PhaseError
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.execution.tags import git_commit, superseded_runs
 from mlflow_plugin.store import schema
@@ -325,3 +325,13 @@ def test_a_store_that_refuses_is_not_passed_over(demo):
 
 def test_a_folder_outside_git_has_no_commit(tmp_path: Path):
     assert git_commit(tmp_path) == ""
+
+
+def test_a_borderline_result_is_stored_under_the_word_of_the_first_format(demo):
+    demo.compute("collect")
+    run_id = demo.compute("train", metrics={"fidelity": 0.8, "held_out": 0.9})
+    assert demo.history().pointer("train") == {"phase": "train", "run_id": run_id, "grade": "between"}
+    with pytest.raises(PhaseError):
+        demo.settle("train")
+    asking = demo.history().recent("train", 1)[0]
+    assert asking.question["kind"] == "between"

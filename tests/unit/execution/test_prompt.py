@@ -106,7 +106,10 @@ def test_with_nobody_there_the_question_ends_with_the_command_of_each_option(mon
     assert error.value.exit_code == 3
     text = str(error.value)
     assert text.startswith(question_text(QUESTION))
-    assert "Nobody is there to answer, so nothing was run and nothing superseded (run c0ffee12 waits)" in text
+    assert (
+        "Nobody is there to answer, so nothing was run and nothing superseded (run c0ffee12 records the question)"
+        in text
+    )
     assert "  A) mlflow run . -e train -P epochs=20 -P decide=reuse\n" in text
     assert "  B) mlflow run . -e train -P epochs=20 -P decide=rerun\n" in text
     assert text.endswith("mlflow run . -e train -P epochs=20 -P decide=wait")
