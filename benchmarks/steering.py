@@ -19,11 +19,15 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from sentiment_steering.operators.procrustes import fit_procrustes
-from sentiment_steering.operators.unitary import centroid_rotation, fidelity
-from sentiment_steering.states.encoding import Encoding
 
 from benchmarks.timing import heading, row
+
+PROJECTS = Path(__file__).resolve().parents[1] / "projects"
+sys.path[:0] = [str(PROJECTS / "sentiment_steering"), str(PROJECTS / "common")]
+
+from sentiment_steering.operators.procrustes import fit_procrustes  # noqa: E402
+from sentiment_steering.operators.unitary import centroid_rotation, fidelity  # noqa: E402
+from sentiment_steering.states.encoding import Encoding  # noqa: E402
 
 WIDTH, PAIRS, HELD_OUT = 3584, 50, 50
 PUBLISHED_SECONDS = 11 * 60

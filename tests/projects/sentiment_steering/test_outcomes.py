@@ -1,11 +1,11 @@
 """What is concluded: no null result from a hook that did nothing, no effect where the interval holds 0."""
 
 import pytest
-from sentiment_steering import report
 from sentiment_steering.intervention.conditions import FAMILIES, Condition
 from sentiment_steering.intervention.experiment import Experiment
 from sentiment_steering.intervention.outcomes import Outcome, check_activations, separations
 from sentiment_steering.operators.pair import DIRECTIONS
+from sentiment_steering.report.intervention import describe
 
 from mlflow_plugin.errors import PhaseError
 
@@ -72,7 +72,7 @@ def test_the_gates_have_their_figures() -> None:
     ("effect", "judgement"), [(1.0, "**confirmed**"), (0.0, "**undecided**"), (-1.0, "**refuted**")]
 )
 def test_the_description_judges_by_the_interval(effect: float, judgement: str) -> None:
-    text = report.intervention(Experiment.of(OPENINGS, outcomes(effect), seed=0))
+    text = describe(Experiment.of(OPENINGS, outcomes(effect), seed=0))
     claims = [line for line in text.splitlines() if line.startswith("| log_odds: ") or line.startswith("| vader: ")]
     assert len(claims) == 6
     assert all(judgement in line for line in claims if "log_odds" in line)
@@ -82,5 +82,5 @@ def test_the_description_judges_by_the_interval(effect: float, judgement: str) -
 def test_the_description_shows_texts_as_they_are() -> None:
     found = outcomes()
     found[0].texts[0] = "a | b\nand  c"
-    text = report.intervention(Experiment.of(OPENINGS, found, seed=0))
+    text = describe(Experiment.of(OPENINGS, found, seed=0))
     assert "| opening 0 | a \\| b and c |" in text

@@ -132,6 +132,20 @@ def test_the_code_of_a_phase_counts_with_what_it_shares_with_other_projects(name
     } <= set(files)
 
 
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("phase1", ("operators/", "intervention/", "plots/training", "report/training")),
+        ("phase2", ("intervention/", "states/collection", "plots/collection")),
+        ("phase4", ("intervention/", "operators/training", "operators/procrustes", "states/collection")),
+    ],
+)
+def test_a_phase_does_not_depend_on_the_code_of_other_phases(name: str, others: tuple[str, ...]) -> None:
+    files = code_digest(ROOT, load_project(ROOT).phase(name).command, None).files
+    project = "projects/sentiment_steering/sentiment_steering/"
+    assert not [file for file in files if file.removeprefix(project).startswith(others)]
+
+
 def test_the_work_imports_neither_mlflow_nor_the_phase_handle() -> None:
     folders = [ROOT / "projects/sentiment_steering/sentiment_steering", ROOT / "projects/common/projects_common"]
     modules = [file for folder in folders for file in folder.rglob("*.py") if file.parent.name != "phases"]

@@ -21,11 +21,12 @@ def main() -> None:
 
 def run(phase: "ActivePhase", settings: CollectSettings) -> None:
     """Do the work of the phase. Nothing heavy is imported before the verdict is known."""
-    from sentiment_steering import plots, report
+    from sentiment_steering.plots.collection import draw
+    from sentiment_steering.report.collection import describe
     from sentiment_steering.states.collection import collect
 
     collected = collect(settings, phase.progress)
-    publish(phase, collected.figures, report.collection(collected), plots.collection(collected))
+    publish(phase, collected.figures, describe(collected), draw(collected))
     phase.output("states.safetensors", collected.encoded.save)
     phase.output("states.json", collected.save_document)
     phase.output("sentences.json", collected.save_sentences)

@@ -21,11 +21,12 @@ def main() -> None:
 
 def run(phase: "ActivePhase", settings: InterveneSettings) -> None:
     """Do the work of the phase. Nothing heavy is imported before the verdict is known."""
-    from sentiment_steering import plots, report
     from sentiment_steering.intervention.experiment import intervene
+    from sentiment_steering.plots.intervention import draw
+    from sentiment_steering.report.intervention import describe
 
     experiment = intervene(phase.input("phase1"), phase.input("phase2"), settings, phase.progress)
-    publish(phase, experiment.figures, report.intervention(experiment), plots.intervention(experiment))
+    publish(phase, experiment.figures, describe(experiment), draw(experiment))
     phase.output("results.json", experiment.save_results)
     phase.output("completions.json", experiment.save_completions)
 

@@ -21,11 +21,12 @@ def main() -> None:
 
 def run(phase: "ActivePhase", settings: ReversibilitySettings) -> None:
     """Do the work of the phase. Nothing heavy is imported before the verdict is known."""
-    from sentiment_steering import plots, report
     from sentiment_steering.operators.reversibility import measure
+    from sentiment_steering.plots.reversibility import draw
+    from sentiment_steering.report.reversibility import describe
 
     reversibility = measure(phase.input("phase1"), phase.input("phase2"), settings)
-    publish(phase, reversibility.figures, report.reversibility(reversibility), plots.reversibility(reversibility))
+    publish(phase, reversibility.figures, describe(reversibility), draw(reversibility))
     phase.output("reversibility.json", reversibility.save)
 
 

@@ -21,11 +21,12 @@ def main() -> None:
 
 def run(phase: "ActivePhase", settings: TrainSettings) -> None:
     """Do the work of the phase. Nothing heavy is imported before the verdict is known."""
-    from sentiment_steering import plots, report
     from sentiment_steering.operators.training import train
+    from sentiment_steering.plots.training import draw
+    from sentiment_steering.report.training import describe
 
     trained = train(phase.input("phase1"), settings, loop=phase)
-    publish(phase, trained.figures, report.training(trained), plots.training(trained))
+    publish(phase, trained.figures, describe(trained), draw(trained))
     phase.output("operators.safetensors", trained.operators.save)
 
 
