@@ -145,7 +145,9 @@ def _confined_by() -> tuple[str, ...]:
 @functools.cache
 def _say_when_weak() -> None:
     if not _is_strong(_confined_by()):
-        _logger.warning(f"code that a model wrote is {strength()}. Run it in a container or on Linux 5.13 or later.")
+        _logger.warning(
+            f"ATTENTION: code that a model wrote is {strength()}. Run it in a container or on Linux 5.13 or later."
+        )
 
 
 def _run(

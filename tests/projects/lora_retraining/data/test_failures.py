@@ -113,5 +113,5 @@ def test_a_model_without_failures_is_described_in_words():
 
 def test_where_the_limit_of_tokens_hid_the_failures_that_is_said():
     tried = [*attempts(RIGHT), Attempt(task(1), "Well, ...", True, WRONG, too_short=True)]
-    told = "1 cannot be told: their right answers are longer than max_new_tokens=16; raise it."
-    assert told in description(summarised(tried, [], [], "c0ffee"), 16, "run7")
+    message = "1 cannot be graded: their right answers are longer than max_new_tokens=16; raise it."
+    assert message in description(summarised(tried, [], [], "c0ffee"), 16, "run7")

@@ -194,7 +194,7 @@ def test_every_malformed_row_is_listed_with_its_line_and_what_is_wrong(tmp_path:
     for number, (line, what) in enumerate(zip(lines, wrong.values(), strict=True), start=3):
         assert line.startswith(f"  line {number} ")
         assert what in line
-    assert last.startswith("Mend them")
+    assert last.startswith("Fix or remove them")
 
 
 def test_of_many_malformed_rows_the_first_are_described_and_all_others_counted_by_line(tmp_path: Path) -> None:
