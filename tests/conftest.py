@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.budgets import pytest_runtest_makereport, pytest_runtest_setup, pytest_terminal_summary  # noqa: F401
 from tests.servers.fixtures import bucket, postgres, postgres_uri, s3, stores  # noqa: F401
@@ -35,6 +36,10 @@ def _isolate() -> None:
 
 # At import, before any test module can import a library that reads its settings once.
 _isolate()
+
+# An example may take long on a busy machine; a test that hangs is ended by pytest-timeout.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,8 +1,5 @@
 """Ranks: from the variables of a launcher, and not from those that another launcher has left behind."""
 
-from pathlib import Path
-
-import mlflow
 import pytest
 
 from mlflow_plugin.machine.ranks import local_rank, process_count, rank
@@ -43,22 +40,3 @@ def test_the_gpu_is_that_of_the_process_on_its_machine(monkeypatch):
     assert local_rank() == 5
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert local_rank() == 1
-
-
-def test_a_phase_that_is_started_from_one_of_several_processes_is_not_one_of_them(
-    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "MLproject").write_text(
-        'entry_points:\n  train:\n    command: "python train.py"\n    phase: {}\n', encoding="utf-8"
-    )
-    (tmp_path / "train.py").write_text(
-        "from mlflow_plugin import start_phase\n\n"
-        "with start_phase() as phase:\n    phase.log(processes=phase.processes)\n",
-        encoding="utf-8",
-    )
-    for name, value in zip(LAUNCHER, ("1", "2", "1", "2"), strict=True):
-        monkeypatch.setenv(name, value)
-    mlflow.projects.run(str(tmp_path), "train", backend="phases", env_manager="local")
-    (run,) = mlflow.MlflowClient(store).search_runs(["0"])
-    assert run.data.metrics["processes"] == 1
-    assert "phase.completed_at" in run.data.tags
