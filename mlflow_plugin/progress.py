@@ -33,7 +33,7 @@ _package_logger = logging.getLogger("mlflow_plugin")
 class TerminalHandler(logging.Handler):
     """Write one line a message to standard error, at once, so that it is seen over SSH and in a log file too.
 
-    Errors begin with `mlflow-phases:`, other messages with `[phases]`. A text that begins with a line break is a table
+    Errors begin with `mlflow-phases:`, warnings with `[phases] warning:`, other messages with `[phases]`. A text that begins with a line break is a table
     and is written as it is.
     """
 
@@ -41,6 +41,8 @@ class TerminalHandler(logging.Handler):
         text = record.getMessage()
         if record.levelno >= logging.ERROR:
             text = f"mlflow-phases: {text}"
+        elif record.levelno >= logging.WARNING:
+            text = f"[phases] warning: {text}"
         elif not text.startswith("\n"):
             text = f"[phases] {text}"
         # The terminal may have been closed, and a signal handler may interrupt a line: the work must continue.

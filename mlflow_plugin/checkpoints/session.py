@@ -245,7 +245,7 @@ class CheckpointSession:
         try:
             self._writer.flush()
         except PhaseError as error:
-            _logger.warning(f"attention: {error}")
+            _logger.warning(f"{error}")
         loaded: LoadedCheckpoint | None = self.__dict__.get("resumed")
         return self._writer.newest or (loaded.name if loaded else "")
 
@@ -260,7 +260,7 @@ class CheckpointSession:
         try:
             finite, rejected = newest_finite(chain([self._run], earlier), self._records.bad_checkpoint)
         except PhaseError as error:
-            _logger.warning(f"{self._phase.name}: attention: {error}")
+            _logger.warning(f"{self._phase.name}: {error}")
             return newest
         for sentence in rejected:
             _logger.info(f"{self._phase.name}: rejected checkpoint {sentence}")
@@ -290,9 +290,7 @@ class CheckpointSession:
             # This costs disk space but no progress, and is retried after the next save.
             if not self._cannot_remove:
                 self._cannot_remove = True
-                _logger.warning(
-                    f"{self._phase.name}: attention: old checkpoints cannot be removed and stay for now: {error}"
-                )
+                _logger.warning(f"{self._phase.name}: old checkpoints cannot be removed and stay for now: {error}")
             return
         for removed in removal.checkpoints:
             left = {path: size for path, size in self._stored[removed].files.items() if path not in removal.files}

@@ -70,7 +70,7 @@ def free_memory(*, tell: bool = True) -> int:
                     backend.empty_cache()
     freed = max(0, before - _used_bytes())
     if tell:
-        _logger.warning(f"memory freed: {freed / 2**20:,.0f} MiB")
+        _logger.info(f"memory freed: {freed / 2**20:,.0f} MiB")
     return freed
 
 

@@ -229,7 +229,7 @@ class PhaseCallback(TrainerCallback):
             self._considered = sys.maxsize
             self._phase.end_of_steps()
             _logger.warning(
-                f"{self._phase.name}: attention: the data has no length and is read again, so no checkpoint is saved "
+                f"{self._phase.name}: the data has no length and is read again, so no checkpoint is saved "
                 "from now on. Give it __len__, or let it yield as many examples as max_steps needs."
             )
 

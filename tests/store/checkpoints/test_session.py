@@ -272,7 +272,7 @@ def test_a_failed_save_does_not_fail_a_finished_phase(
     monkeypatch.setattr("mlflow_plugin.checkpoints.store.sync", full)
     saving.save({"x": [1]}, 1, {})
     saving.finish()
-    assert "attention: train: the checkpoint after step 1 could not be saved: " in capsys.readouterr().err
+    assert "train: the checkpoint after step 1 could not be saved: " in capsys.readouterr().err
 
 
 def test_a_pending_signal_is_obeyed_when_a_loop_is_left(records: Records) -> None:

@@ -51,7 +51,7 @@ def test_status_ends_a_run_whose_process_is_gone(demo):
     result = CliRunner().invoke(main, ["status", "--project", str(demo.folder)])
     assert "stopped at step 40 without ending" in result.output
     assert demo.run(run_id).status == "KILLED"
-    assert "starts it anew" in demo.run(run_id).reason
+    assert "starts it again" in demo.run(run_id).reason
 
 
 def test_two_runs_are_compared_as_text_and_as_json(demo):

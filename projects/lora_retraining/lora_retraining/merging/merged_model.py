@@ -136,7 +136,7 @@ def reference_base(merged: MergedModel) -> ModelFiles:
         why = f"{files.folder} has changed since"
     except PhaseError as error:
         why = str(error)
-    _logger.warning(f"attention: the base that the adapter was trained against cannot be compared with: {why}")
+    _logger.warning(f"the base that the adapter was trained against cannot be compared with: {why}")
     return merged.base
 
 

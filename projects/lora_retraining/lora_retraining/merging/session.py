@@ -97,6 +97,6 @@ class Merging:
         )
         data = report.as_data(merged, reference.source, logits)
         for problem in data["files"]["problems"]:
-            _logger.warning(f"attention: {problem}")
+            _logger.warning(f"{problem}")
         _logger.info(report.rounding_sentence(data))
         return Comparison(data, report.metrics(merged, logits))

@@ -153,7 +153,7 @@ def _run(run: RunTrainer, trainer: Trainer) -> None:
 
 def _figures(plan: Plan, trainer: Trainer, monitor: Monitor, loss_after: float, autocast: bool) -> dict[str, Any]:
     if trainer.state.global_step != plan.steps:
-        _logger.warning(f"attention: {plan.steps} steps were planned, {trainer.state.global_step} were taken")
+        _logger.warning(f"{plan.steps} steps were planned, {trainer.state.global_step} were taken")
     model: Any = trainer.model
     return {
         **asdict(plan),
