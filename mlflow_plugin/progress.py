@@ -33,8 +33,8 @@ _package_logger = logging.getLogger("mlflow_plugin")
 class TerminalHandler(logging.Handler):
     """Write one line a message to standard error, at once, so that it is seen over SSH and in a log file too.
 
-    Errors begin with `mlflow-phases:`, warnings with `[phases] warning:`, other messages with `[phases]`. A text that begins with a line break is a table
-    and is written as it is.
+    Errors begin with `mlflow-phases:`, warnings with `[phases] warning:`, other messages with `[phases]`. A text that
+    begins with a line break is a table and is written as it is.
     """
 
     def emit(self, record: logging.LogRecord) -> None:

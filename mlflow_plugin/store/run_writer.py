@@ -73,7 +73,7 @@ class RunWriter:
 
     def bad_checkpoint(self, run_id: str, name: str, why: str) -> None:
         """Record that a checkpoint is damaged, so that it is not read again."""
-        with suppress(MlflowException):  # Whoever may only read finds it damaged again.
+        with suppress(MlflowException):  # Without write access the next reader finds it damaged again.
             known = dict(phase_run(self.client.get_run(run_id)).bad_checkpoints)
             newest = list({**known, name: why[:120]}.items())[-40:]  # What fits into a tag.
             self.client.set_tag(run_id, schema.BAD_CHECKPOINTS, dumps(dict(newest)))

@@ -1,4 +1,4 @@
-"""Servers that serve all workers of a test session: whoever needs one first starts it, the session's end ends it."""
+"""Servers that serve all workers of a test session: the first that needs one starts it, the session's end ends it."""
 
 import fcntl
 import json

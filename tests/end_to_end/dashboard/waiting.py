@@ -1,4 +1,4 @@
-"""A phase that asks and waits for an answer from elsewhere, carried out in a thread."""
+"""A phase that asks and waits for an answer from elsewhere, in a thread."""
 
 import threading
 from collections.abc import Iterator

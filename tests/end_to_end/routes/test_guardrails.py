@@ -50,10 +50,10 @@ def test_nan_stops_a_phase_and_it_goes_on_from_before_the_weights_broke(
         f"The last good checkpoint is step-000004 of run {run.info.run_id}. "
     )
 
-    mended = project.run("train")
+    fixed = project.run("train")
 
-    assert mended.exit_code == 0, mended.text
-    assert "resumes from step 4" in mended.text
+    assert fixed.exit_code == 0, fixed.text
+    assert "resumes from step 4" in fixed.text
     run = project.newest("train")
     assert project.output_file(run, "result.txt").read_text() == str([0.5**8] * 4)
     losses = project.client.get_metric_history(run.info.run_id, "loss")

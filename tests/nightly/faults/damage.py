@@ -86,7 +86,7 @@ def interrupted(store: Store, folder: Path, reference: Reference) -> Training:
 def damaged(store: Store, folder: Path, reference: Reference, *kinds: str) -> Training:
     """Damage the newest checkpoints, one kind each from the newest back, and let the training finish.
 
-    Raises AssertionError unless it goes on from the newest that was left alone, and says what it passed over.
+    Raises AssertionError unless it resumes from the newest intact one, and names those that it skipped.
     """
     training = interrupted(store, folder, reference)
     files = store.files(training.last.run_id)

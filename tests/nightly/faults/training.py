@@ -102,7 +102,7 @@ class Reference:
 
 class Training:
     """A training in an experiment of its own. Every execution but the first is to go on from where the newest complete
-    checkpoint was; `announced` is its step, and whoever damages it sets it to what is left.
+    checkpoint was; `announced` is its step, and a test that damages it sets it to what is left.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class Training:
 
 def make_reference(store: Store, folder: Path, *, counting: bool = False, **parameters: int) -> Reference:
     """Execute a training without disturbing it. With `counting` it is told as well which points it passes, here and
-    when it goes on from a checkpoint.
+    when it resumes from a checkpoint.
     """
     alone = Training(store, folder / "reference", **parameters)
     code = alone.start(counting=counting).wait()

@@ -1,4 +1,4 @@
-"""Questions whose answer comes late, or cannot be carried out."""
+"""Questions whose answer comes late, or cannot be executed."""
 
 import itertools
 import json

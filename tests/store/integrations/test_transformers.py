@@ -93,7 +93,7 @@ def adapted() -> PeftModel:
 
 
 class Training:
-    """A phase that trains, carried out in this process by the real `start_phase` on a real store, again and again."""
+    """A phase that trains, run in this process by the real `start_phase` on a real store, again and again."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch, every: int = 1, **changed: Any) -> None:
         self.client, self.folder, self._patch = MlflowClient(), folder, patch

@@ -9,7 +9,7 @@ from mlflow_plugin.project.mlproject import load_project
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.history import NO_EXPERIMENT, History, moment
 
-POOR, BETWEEN, GOOD = ({"fidelity": value, "held_out": 0.8} for value in (0.5, 0.8, 0.9))
+POOR, BORDERLINE, GOOD = ({"fidelity": value, "held_out": 0.8} for value in (0.5, 0.8, 0.9))
 
 
 def forget_pointers(demo) -> None:
@@ -46,7 +46,7 @@ def test_nothing_is_the_latest_where_nothing_was_completed(demo, latest):
 def test_a_good_run_is_preferred_to_a_newer_one_in_between(demo, latest):
     demo.compute("collect")
     good = demo.compute("train", "good")
-    demo.compute("train", "middling", BETWEEN)
+    demo.compute("train", "borderline", BORDERLINE)
     assert latest("train") == good
 
 
@@ -54,14 +54,14 @@ def test_a_good_run_is_found_behind_many_newer_ones_in_between(demo, latest):
     demo.compute("collect")
     good = demo.compute("train", metrics=GOOD)
     for number in range(12):
-        demo.compute("train", str(number), metrics=BETWEEN)
+        demo.compute("train", str(number), metrics=BORDERLINE)
     assert latest("train") == good
 
 
 def test_a_run_in_between_is_used_where_no_good_one_is(demo, latest):
     demo.compute("collect")
-    middling = demo.compute("train", metrics=BETWEEN)
-    assert latest("train") == middling
+    borderline = demo.compute("train", metrics=BORDERLINE)
+    assert latest("train") == borderline
 
 
 @pytest.mark.parametrize("metrics", [POOR, {}, {"fidelity": float("nan")}, {"fidelity": 0.9, "held_out": 0.1}])
@@ -74,7 +74,7 @@ def test_a_run_that_is_poor_of_unknown_quality_or_failed_a_gate_is_not_used(demo
 def test_a_run_that_a_person_kept_is_used_although_it_is_in_between(demo, latest):
     demo.compute("collect")
     demo.compute("train", "good", epochs=20)
-    kept = demo.compute("train", "middling", BETWEEN)
+    kept = demo.compute("train", "borderline", BORDERLINE)
     demo.settle("train", decide="reuse")
     assert latest("train") == kept
 

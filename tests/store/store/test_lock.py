@@ -1,6 +1,4 @@
-"""The protocol by which one of several twins may compute, against a simulated store whose registers are read one at a
-time.
-"""
+"""The lock that one of several duplicate runs acquires, against a simulated store whose registers are read one at a time."""
 
 import random
 from collections.abc import Iterator
@@ -15,8 +13,9 @@ IDS = ("a", "b", "c", "d", "e")
 
 
 class Starter:
-    """A run that contends, one read or write of one register at a time. It follows from what it was sent, so it can be
-    copied by repeating that.
+    """A run that competes for the lock, one read or write of a register at a time.
+
+    It follows from what it was sent, so that repeating that makes a copy.
     """
 
     def __init__(self, run_id: str, others: tuple[str, ...], sent: tuple = (), read: tuple = ()) -> None:
@@ -59,7 +58,7 @@ class Starter:
 
 
 def worlds(count: int, *, crashes: bool) -> Iterator[tuple[dict[str, Starter], set[str]]]:
-    """Every state that `count` starters can get into, whoever moves next, and whoever dies at whatever moment."""
+    """Yield every state that `count` starters can reach, for every order of moves and every crash."""
     ids = IDS[:count]
     fresh = {run_id: Starter(run_id, tuple(other for other in ids if other != run_id)) for run_id in ids}
     pending: list[tuple[dict[str, Starter], dict[str, str], frozenset[str]]] = [(fresh, {}, frozenset(ids))]

@@ -33,7 +33,7 @@ class Architecture:
     hidden: int
     intermediate: int
     layers: int
-    int
+    attention: int
     """Heads times the size of a head."""
     vocabulary: int
 

@@ -94,7 +94,7 @@ def test_grouped_batches_have_rows_of_like_length_and_come_in_random_order():
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_attention_that_keeps_packed_rows_apart_is_distinguished_from_one_that_does_not(model: Any, str):
+def test_attention_that_keeps_packed_rows_apart_is_distinguished_from_one_that_does_not(model: Any, attention: str):
     model.set_attn_implementation(attention)
     assert keeps_rows_apart(model, torch.device("cpu"))
 

@@ -171,8 +171,8 @@ def test_a_baseline_holds_good_and_sound_runs_alone(demo):
 def test_where_there_are_too_many_runs_to_read_the_newest_count_and_that_is_said(demo, monkeypatch):
     for number in range(4):
         newest = demo.compute("collect", str(number))
-    monkeypatch.setattr("mlflow_plugin.store.history._PAGE", 1)
-    monkeypatch.setattr("mlflow_plugin.store.history._NEWEST", 1)
+    monkeypatch.setattr("mlflow_plugin.store.run_reader._PAGE", 1)
+    monkeypatch.setattr("mlflow_plugin.store.run_reader.NEWEST", 1)
     began = time.monotonic()
     found = accounts_view(demo.history(), within_seconds=-1.0).to_json()
     assert (found["counted_runs"], found["truncated"]) == (1, True)
