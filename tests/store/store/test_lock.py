@@ -1,4 +1,4 @@
-"""The lock that one of several duplicate runs acquires, against a simulated store whose registers are read one by one."""
+"""The lock that one of several duplicate runs acquires, on a simulated store whose registers are read one by one."""
 
 import random
 from collections.abc import Iterator
