@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 from mlflow.tracking import MlflowClient
 
@@ -14,6 +15,7 @@ from mlflow_plugin.project.identity import Identity
 from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.parameters import Value
 from mlflow_plugin.project.project import Phase, Project
+from mlflow_plugin.project.vocabulary import Decide
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
 
@@ -53,8 +55,9 @@ class Request:
         return self.phase.resolve(self.given)
 
     @property
-    def decide(self) -> str:
-        return str(self.given.get("decide", self.values.get("decide", "ask")))
+    def decide(self) -> Decide:
+        """Who answers a question. `Phase.resolve` has checked the value."""
+        return cast(Decide, str(self.given.get("decide", self.values.get("decide", "ask"))))
 
     def price(self) -> Price:
         """Return the price of an hour on this machine, unless the caller gave `price_per_hour`. Raises PhaseError."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from mlflow_plugin.format import clock, describe_duration
 from mlflow_plugin.project.invocation import Invocation
+from mlflow_plugin.project.vocabulary import Doing, Whereabouts
 from mlflow_plugin.store.run import PhaseRun
 
 BUSY_PERCENT = 5.0
@@ -21,11 +22,11 @@ class Activity(NamedTuple):
     step, and idle.
     """
 
-    state: str
+    state: Doing
     sentence: str
 
 
-def activity(run: PhaseRun, where: str, alive: bool, silent_seconds: float) -> Activity:
+def activity(run: PhaseRun, where: Whereabouts, alive: bool, silent_seconds: float) -> Activity:
     """Judge a run that has not ended.
 
     Args:

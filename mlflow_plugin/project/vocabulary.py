@@ -47,6 +47,9 @@ State = Literal[
 ]
 """The state of a phase: how good its newest run is, or what is happening now."""
 
+Doing = Literal["running", "quiet", "stuck", "stopped", "dead", "asking", "waiting", "interrupted"]
+"""The activity of a run that has not ended. `quiet`: no step, but busy; `stuck`: no step, and idle."""
+
 Whereabouts = Literal["running", "stopped", "gone", "elsewhere"]
 """The state of the process behind a heartbeat. `stopped`: suspended by SIGSTOP, Ctrl-Z or a debugger; `elsewhere`: on
 another machine, in another container, or from before this machine's last boot."""
