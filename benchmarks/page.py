@@ -101,8 +101,8 @@ def measure(store: str, size: int, address: str, pid: int, idle: float) -> str:
     )
     once, first = found["run list"].median, found["first answer"].median
     share = cpu_share(pid, lambda: get(live)) - idle
-    whole = sum(state == "fresh" for state in states(address))
-    cells = (store, f"{size:,}", f"{whole} of 4 fresh", f"{1e3 * once:.0f}", f"{1e3 * first:.0f}")
+    whole = sum(state == "up to date" for state in states(address))
+    cells = (store, f"{size:,}", f"{whole} of 4 up to date", f"{1e3 * once:.0f}", f"{1e3 * first:.0f}")
     return row(*cells, f"{first / once:.2f}", f"{share:.2f}%")
 
 

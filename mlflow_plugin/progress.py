@@ -1,4 +1,4 @@
-"""Show a person what goes on: log messages at a terminal, and the progress of a loop.
+"""Show a person what is happening: log messages at a terminal, and the progress of a loop.
 
 The package speaks through `logging` only, below the logger `mlflow_plugin`. The command line, the backends and
 `start_phase` attach the handler of this module, unless the application has set up logging by itself. Otherwise the

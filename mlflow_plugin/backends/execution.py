@@ -44,7 +44,13 @@ class ExecutionSettings:
 
 
 Launcher = Callable[[Resolution, ExecutionSettings, Heartbeat], int | None]
-"""Runs the command of a resolution; returns its exit code, or None when it was stopped after `timeout_minutes`."""
+"""Runs the command of a resolution, which is a backend's own part. `backends.local.launch_locally` is one.
+
+It sets `heartbeat.pid` to the process that computes, hands down the environment variables of `execution.handover`,
+records the environment with `Records.environment`, and ends the command when an exception (a signal, Ctrl-C) ends it.
+It returns the exit code, or None when it stopped the command after `timeout_minutes`, and raises PhaseError when the
+command cannot be started.
+"""
 
 
 class FinishedRun(SubmittedRun):

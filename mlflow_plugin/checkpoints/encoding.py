@@ -1,6 +1,6 @@
 """Encode nested values as JSON plus named tensors and arrays, and decode them exactly.
 
-Home-made because `torch.save` and `pickle` can execute code when they load a file, and safetensors stores tensors only.
+Own code because `torch.save` and `pickle` can execute code when they load a file, and safetensors stores tensors only.
 
 JSON's own types stand for themselves. Every other type is an object with one key that begins with `$`, such as
 `{"$tuple": [1, 2]}` or `{"$tensor": "model.weight"}`. A dictionary whose keys are not plain text becomes a list of

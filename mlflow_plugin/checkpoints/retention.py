@@ -46,7 +46,7 @@ class StoredCheckpoint:
 
 @dataclass(frozen=True)
 class Removal:
-    """What a policy keeps and removes.
+    """The checkpoints that a policy keeps and removes.
 
     Attributes:
         kept: Names of the checkpoints that stay, by rising step.

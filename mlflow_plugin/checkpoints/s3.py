@@ -1,6 +1,6 @@
 """Upload files to S3 and verify them by checksum.
 
-Home-made because MLflow's S3 repository does not ask the server after an upload for the size and checksum it stored.
+Written here because MLflow's S3 repository does not ask the server after an upload for the size and checksum it stored.
 """
 
 import base64

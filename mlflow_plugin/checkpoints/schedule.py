@@ -1,6 +1,6 @@
 """Decide after which steps to save a checkpoint. Pure arithmetic.
 
-Home-made because Young's and Daly's optimal intervals (Young, CACM 17(9), 1974, sqrt(2 * save time * mean time between
+Own code because Young's and Daly's optimal intervals (Young, CACM 17(9), 1974, sqrt(2 * save time * mean time between
 failures); Daly, FGCS 22(3), 2006) need the rate of failures, which is unknown for a workstation or a spot instance.
 These rules bound instead what a failure costs (10 minutes of work) and what saving costs (2% of the time).
 """

@@ -1,7 +1,7 @@
 """Copy a state into host memory, so that training continues while the copy is written.
 
 The copies are kept from one checkpoint to the next: memory is allocated once, and unchanged tensors are recognized and
-not stored again. Home-made because `torch.distributed.checkpoint.async_save` stores every tensor each time.
+not stored again. Written here because `torch.distributed.checkpoint.async_save` stores every tensor each time.
 """
 
 import sys

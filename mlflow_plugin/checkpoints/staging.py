@@ -1,6 +1,6 @@
 """Temporary folders that the next process removes when theirs was killed.
 
-Home-made because `tempfile` leaves a folder behind when its process is killed, and checkpoints are large.
+Written here because `tempfile` leaves a folder behind when its process is killed, and checkpoints are large.
 """
 
 import fcntl

@@ -1,6 +1,6 @@
 """Write a safetensors file directly from existing buffers, without a second copy, and digest it meanwhile.
 
-Home-made because `safetensors.torch.save_file` holds the global interpreter lock while it writes, which would stop the
+Own code because `safetensors.torch.save_file` holds the global interpreter lock while it writes, which would stop the
 training loop. Files are read with that library. The format: https://github.com/huggingface/safetensors#format.
 """
 

@@ -1,6 +1,6 @@
 """Save checkpoints in the background. The training loop waits only while its state is copied.
 
-Home-made because `torch.distributed.checkpoint.async_save` needs a process group and does not verify the stored files.
+Own code because `torch.distributed.checkpoint.async_save` needs a process group and does not verify the stored files.
 """
 
 import logging

@@ -1,4 +1,7 @@
-"""The commands that only read: plan, status, compare, doctor."""
+"""The commands that look: plan, status, compare, doctor.
+
+`status` also ends the runs of this machine whose process is gone; the others only read.
+"""
 
 import json
 import sys

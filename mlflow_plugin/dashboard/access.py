@@ -107,7 +107,7 @@ def guard(app: Flask, rules: list[tuple[str, str]]) -> None:
     from mlflow.server import auth
 
     if not has_known_gate(app):
-        raise MlflowException("This MLflow's basic-auth is not one that mlflow-phases knows, so its page stays away.")
+        raise MlflowException("This MLflow's basic-auth is not one that mlflow-phases knows, so the page is disabled.")
     auth.BEFORE_REQUEST_VALIDATORS.update(dict.fromkeys(rules, _at_the_gate))
     for path, method in rules:
         with app.test_request_context(path, method=method) as context:

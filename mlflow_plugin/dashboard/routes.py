@@ -206,7 +206,7 @@ def _compare(access: Access) -> Response:
     left, right = (_run(history.client, _argument(side)) for side in ("left", "right"))
     for run in (left, right):
         if not run.phase:
-            raise UsageError(f"Run {run.run_id} is no run of a phase.")
+            raise UsageError(f"Run {run.run_id} is not a run of a phase.")
     return _json(compare_view(history, left.run_id, right.run_id, read_artifact))
 
 
@@ -287,7 +287,7 @@ def _chosen(projects: Mapping[str, Project], experiment_id: str) -> Project:
             f"Experiment {experiment_id} has no project {name!r}, only {', '.join(projects)}.", RESOURCE_DOES_NOT_EXIST
         )
     raise MlflowException(
-        f"Experiment {experiment_id} has no phases. It has once a phase was started in it, for example with "
+        f"Experiment {experiment_id} has no phases. Start one in it, for example with "
         "`mlflow run . -e PHASE -b phases`.",
         RESOURCE_DOES_NOT_EXIST,
     )

@@ -60,6 +60,7 @@ def _option(option: Option, at_most: int, longest: int) -> dict[str, Any]:
         "decide": option.decide,
         "title": _cut(option.title, longest),
         "keeps": [_cut(kept, longest) for kept in option.keeps[:at_most]],
+        # The key of format 1, which stores have.
         "throws_away": [superseded_dict(one) for one in option.supersedes[:at_most]],
         "not_listed": max(0, len(option.supersedes) - at_most),
         "reruns": [_cut(phase, longest) for phase in option.reruns[: max(at_most, 2)]],

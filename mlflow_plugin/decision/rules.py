@@ -243,7 +243,9 @@ def _would_invalidate(evidence: Evidence) -> Verdict | None:
     if any(run.output_digest == current.output_digest for run in damaged):
         return None  # A repair: the run that all of them were made from is computed again, since its files are gone.
     count = f"{len(superseded)} good downstream run{'s' if len(superseded) > 1 else ''}"
-    reasons = (f"running {evidence.phase.name} would make {count} stale, made from {current.short}", evidence.nearest())
+    they_were = "they were" if len(superseded) > 1 else "it was"
+    stale = f"running {evidence.phase.name} would make {count} stale: {they_were} made from {current.short}"
+    reasons = (stale, evidence.nearest())
     return _ask(evidence, "downstream", current, tuple(reason for reason in reasons if reason))
 
 
@@ -292,8 +294,8 @@ def _ask(evidence: Evidence, kind: Kind, kept: PhaseRun | None, reasons: tuple[s
     reruns = (phase.name, *(name for name, _ in later))
     price = _price([estimate, *(one for _, one in later)])
     if kept is not None:
-        kept_losses = tuple(one.sentence() for one in superseded)
-        keep = Option("A", "reuse", f"Keep {_described(phase, kept)} and go on", kept_losses)
+        kept_runs = tuple(one.sentence() for one in superseded)
+        keep = Option("A", "reuse", f"Keep {_described(phase, kept)} and continue", kept_runs)
     else:
         alone = _price([estimate])
         title = f"Use the inputs as they are and run {phase.name}"

@@ -65,7 +65,7 @@ class Option:
 
     @property
     def throws_away(self) -> tuple[SupersededRun, ...]:
-        """The name of `supersedes` in version 0.1."""
+        """The earlier name of `supersedes`."""
         warnings.warn("Option.throws_away is now Option.supersedes", DeprecationWarning, stacklevel=2)
         return self.supersedes
 
@@ -114,7 +114,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an entry point would do now: one verdict for each phase, in order. Seconds and US dollars; None when not
+    """The plan of an entry point: one verdict for each phase, in order. Seconds and US dollars; None when not
     known.
     """
 

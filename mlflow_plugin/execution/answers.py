@@ -44,7 +44,7 @@ class StillOpen(PhaseError):
 
 @dataclass(frozen=True)
 class AnswerReceipt:
-    """Whether an answer counted, else the one that did: its letter, by whom, when (ISO 8601).
+    """The receipt of an answer: if it counted, else the one that did: its letter, by whom, when (ISO 8601).
 
     All three are empty when the question was replaced by another. `message` is for people.
     """

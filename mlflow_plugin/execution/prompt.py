@@ -1,7 +1,6 @@
 """Obtain the answer to a question: from the caller's `decide`, at the terminal, or from elsewhere while waiting.
 
-The one place outside `cli/` that writes to the terminal itself: a prompt has no line end, and a log handler cannot wait
-for input.
+Besides the log handler the one place outside `cli/` that writes to the terminal: a prompt waits for input.
 """
 
 import logging

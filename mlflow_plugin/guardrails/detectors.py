@@ -1,6 +1,6 @@
 """Detect spikes, plateaus and overfitting in a stream of values, in constant time and memory per value. Pure.
 
-Home-made because libraries for change points (ruptures, river) need the whole series or return alarms without the
+Written here because libraries for change points (ruptures, river) need the whole series or return alarms without the
 sentence that a person reads, and add heavy dependencies to every training.
 """
 

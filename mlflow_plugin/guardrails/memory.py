@@ -1,6 +1,6 @@
 """Recover when memory runs out: recognize the error, free memory, and continue with a smaller batch.
 
-Home-made because `accelerate.utils.find_executable_batch_size`, which inspired `BatchSize`, repeats the whole training
+Own code because `accelerate.utils.find_executable_batch_size`, which inspired `BatchSize`, repeats the whole training
 with another effective batch size. `BatchSize` repeats one training step with the same samples. Nothing here imports
 torch; torch is used when something else has imported it.
 """

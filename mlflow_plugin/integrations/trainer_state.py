@@ -1,6 +1,6 @@
 """Save and restore the state of a Hugging Face `Trainer`, so that a resumed training equals an uninterrupted one.
 
-Home-made because the Trainer's own checkpoints lose the losses since the last log, are written while the training
+Written here because the Trainer's own checkpoints lose the losses since the last log, are written while the training
 waits, and are not verified when they are read.
 """
 

@@ -1,7 +1,7 @@
 """Describe a Python environment: interpreter, platform, GPU driver, packages.
 
 Uses only the standard library. Run as a script by the interpreter of another environment, it prints the facts of that
-environment as JSON. Home-made because `pip freeze` needs pip in that environment, takes a second and omits the rest.
+environment as JSON. Written here because `pip freeze` needs pip in that environment, takes a second and omits the rest.
 """
 
 import json

@@ -57,7 +57,7 @@ def python_summary(path: Path) -> str:
 
 
 def imports_of_text(text: str) -> list[Import]:
-    """What a piece of Python imports; nothing when it is no Python."""
+    """Return the imports of a piece of Python; none when it is not Python."""
     try:
         return _imports(_parsed(text.encode("utf-8")))
     except _UNPARSABLE:

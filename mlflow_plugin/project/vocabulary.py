@@ -3,7 +3,7 @@
 from typing import Literal
 
 Action = Literal["reuse", "resume", "run", "wait", "ask"]
-"""What is done with a phase: the first word of a verdict."""
+"""The first word of a verdict: the treatment of a phase."""
 
 Decide = Literal["ask", "reuse", "rerun", "fail", "wait"]
 """The values of the parameter `decide`: how a question is answered."""

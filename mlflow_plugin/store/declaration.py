@@ -12,7 +12,7 @@ from mlflow_plugin.project.project import Phase, Pipeline, Project
 from mlflow_plugin.store import schema
 
 _TAG_LENGTH = 4900
-"""What fits into an experiment's tag on every store: databases hold 5,000 characters of it."""
+"""The length of an experiment's tag that fits every store: databases hold 5,000 characters."""
 
 
 def declaration(project: Project) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a run keeps of the code and the environment that it was computed with, so that it can be compared later.
+"""The code and the environment that a run was computed with, kept with it for later comparison.
 
 Two files among its artifacts, `provenance/code.json` and `provenance/environment.json`, made to be read in the MLflow
 UI too: a file's text is a list of its lines. What comes back from a store is checked before it is believed.
@@ -147,7 +147,7 @@ def _read(path: Path, name: str, digest: str) -> CodeFile:
 
 
 def is_secret(name: str) -> bool:
-    """Whether a file holds keys or passwords, to go by its path. Python modules may be named after what they handle."""
+    """Return True if a file's path suggests keys or passwords. Python modules may be named after their subject."""
     path = PurePosixPath(name.lower())
     while path.parts[:1] == ("..",):  # code that projects share lies above the project
         path = PurePosixPath(*path.parts[1:])

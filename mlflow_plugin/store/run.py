@@ -71,7 +71,7 @@ class PhaseRun:
 
     @property
     def is_open(self) -> bool:
-        """Whether the run is on its way to completion as far as the store knows.
+        """True while the run is on its way to completion, as far as the store knows.
 
         A script can end its MLflow run before its outputs are digested, so FINISHED without the completion marker
         counts; so does a run that was presumed dead, since its process may be alive after all.
@@ -81,7 +81,7 @@ class PhaseRun:
 
     @property
     def asks(self) -> bool:
-        """Whether it stands at a question, or ended with one."""
+        """True if it waits at a question, or ended with one."""
         return self.verdict == "ask" and bool(self.question)
 
     @property

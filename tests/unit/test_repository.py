@@ -237,8 +237,6 @@ MAY_PRINT = {
     "progress.py": "the handler that writes the package's log messages to a terminal",
     "execution/prompt.py": "the question at a terminal",
     "machine/environment_facts.py": "a script that another interpreter runs",
-    "samples/downloads.py": "how far a download is, for the projects of this repository",
-    "samples/smollm2.py": "how far the model is, for the projects of this repository",
 }
 
 

@@ -110,7 +110,7 @@ def test_training_is_neither_silently_repeated_nor_silently_skipped(at_2320: Eve
         f"train {model} of 2025-11-04 23:12:02 UTC with fidelity 0.989 was made from collect",
         "of 2025-11-04 23:08:11 UTC",
         f"the latest collect is {at_2320.data.info.run_id[:8]} of 2025-11-04 23:19:42 UTC and its output differs",
-        f"A) Keep train {model} of 2025-11-04 23:12:02 UTC with fidelity 0.989 and go on - nothing is computed",
+        f"A) Keep train {model} of 2025-11-04 23:12:02 UTC with fidelity 0.989 and continue - nothing is computed",
         "B) Run train again - computes train: about 11 min and $0.16",
         f"supersedes  train {model}, fidelity 0.989, finished 2025-11-04 23:12:02 UTC, took 11 min, cost $0.16",
     ):

@@ -293,7 +293,7 @@ def test_a_quarantined_run_with_lost_outputs_is_no_repair():
 def test_a_downstream_question_lists_what_is_lost_and_prices_all_that_must_be_computed_again():
     verdict = decide(evidence(downstream=True))
     assert [loss.run_id for loss in verdict.invalidates] == ["ab0de00000"]
-    assert verdict.reasons[0] == "running train would make 1 good downstream run stale, made from beef0000"
+    assert verdict.reasons[0] == "running train would make 1 good downstream run stale: it was made from beef0000"
     keep, again = verdict.options
     assert keep.keeps == ("steer ab0de000, shift 0.4, finished 2026-03-01 12:00:00 UTC",)
     assert (again.reruns, again.seconds) == (("train", "steer"), 1560.0)

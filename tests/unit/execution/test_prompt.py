@@ -19,7 +19,7 @@ from mlflow_plugin.project.project import Phase, Project
 
 RUN_ID = "c0ffee12" * 4
 LOST = SupersededRun("steer", "ab0de000" * 4, 0.9, "shift", None, 660.0, 0.43)
-KEEP = Option("A", "reuse", "Keep train c0ffee12 and go on", (LOST.sentence(),))
+KEEP = Option("A", "reuse", "Keep train c0ffee12 and continue", (LOST.sentence(),))
 AGAIN = Option("B", "rerun", "Run train again, then steer", (), (LOST,), ("train", "steer"), 1560.0, 0.95)
 RENEW = Option("B", "fail", "Stop, and update collect first", (), (), ("train",), 660.0, 0.43)
 QUESTION = Verdict("train", "ask", ("its inputs differ",), "stale", options=(KEEP, AGAIN), inputs={"collect": "5eed"})
@@ -66,7 +66,7 @@ def test_a_question_shows_why_and_for_each_option_what_is_kept_thrown_away_and_p
         "train: a decision is needed.\n"
         "  its inputs differ\n"
         "\n"
-        "  A) Keep train c0ffee12 and go on - nothing is computed\n"
+        "  A) Keep train c0ffee12 and continue - nothing is computed\n"
         "       keeps  steer ab0de000, shift 0.9, took 11 min, cost $0.43\n"
         "  B) Run train again, then steer - computes train, steer: about 26 min and $0.95\n"
         "       supersedes  steer ab0de000, shift 0.9, took 11 min, cost $0.43"

@@ -244,7 +244,7 @@ def _watch(child: _Child, limits: Limits, scratch: str) -> str:
             if child.printed > limits.output:
                 return f"printed more than {limits.output} bytes"
             if len(child.reported) > _LONGEST_REPORT:
-                return "wrote where only the verdict is written"
+                return "wrote to the result channel"
             if not selector.get_map() and _has_ended(child.process):
                 return ""
             if now - child.began > limits.wall_seconds:
@@ -294,15 +294,15 @@ def _lasting(message: str, scratch: str) -> str:
 
 
 def _judged(child: _Child, stopped: str, limits: Limits, seconds: float, scratch: str) -> SandboxResult:
-    """Return the result of a child that has ended or is to be stopped. Raise PhaseError if it never came to the
+    """Return the result of a child that has ended or is to be stopped. Raise PhaseError if it never reached the
     code.
     """
     code = child.process.wait()
     if not child.reported:
         output = " ".join(child.printed_end.decode(errors="replace").split())
         raise PhaseError(
-            f"the sandbox for code ended with {code} before it had begun: {output}. That is no fault of the code. Run "
-            "the same again: it resumes from what is saved."
+            f"the sandbox for code ended with {code} before it had begun: {output}. The graded code is not the cause. "
+            "Run the same again: it resumes from what is saved."
         )
     too_long = f"did not end within {limits.seconds:g} s of CPU time and {limits.wall_seconds:g} s in all"
     if stopped == "timeout":

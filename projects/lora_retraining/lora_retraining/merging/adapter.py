@@ -15,7 +15,7 @@ from mlflow_plugin.errors import PhaseError
 
 CONFIG_FILE = "adapter_config.json"
 BASE_FILE = "base.json"
-"""What the adapter was trained against: source, revision, weights_digest, dtype. Written by training."""
+"""The base that the adapter was trained against: source, revision, weights_digest, dtype. Written by training."""
 _PREFIX = "base_model.model."
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 """Values of `init_lora_weights` that leave the base's own weights as they are; others (PiSSA, LoftQ) change them."""

@@ -133,9 +133,9 @@ def test_only_named_failures_are_overridden_and_unknown_names_refused() -> None:
 
 
 def test_the_checklist_says_what_to_do_and_survives_signs_of_markdown() -> None:
-    checks = [PASSED, Check("data", "fail", "a | b\nc", "Mend it.")]
-    assert "-> Mend it." in as_text(checks)
-    assert "| fail | training and test data | a \\| b c | Mend it. |" in as_markdown(checks)
+    checks = [PASSED, Check("data", "fail", "a | b\nc", "Fix it.")]
+    assert "-> Fix it." in as_text(checks)
+    assert "| fail | training and test data | a \\| b c | Fix it. |" in as_markdown(checks)
     assert as_data(checks)["counts"] == {"pass": 1, "warn": 0, "fail": 1, "skip": 0, "overridden": 0}
 
 
