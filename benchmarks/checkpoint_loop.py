@@ -69,7 +69,7 @@ def async_save(phase: Any) -> tuple[Save, Finish]:
 
 
 def log_artifact(phase: Any) -> tuple[Save, Finish]:
-    """What people do by hand."""
+    """The way that people save by hand."""
     import mlflow
 
     mlflow.set_tracking_uri("sqlite:///by_hand.db")
@@ -160,7 +160,7 @@ def own_interval(megabytes: int, minutes: float, phase: Any) -> dict[str, Any]:
 
 
 def bytes_written() -> int:
-    """What this process has made dirty for the disk; 0 where the system does not tell."""
+    """Return the bytes that this process has written to disk; 0 where the system does not tell."""
     try:
         return int(Path("/proc/self/io").read_text().partition("\nwrite_bytes:")[2].split()[0])
     except (OSError, IndexError):

@@ -1,4 +1,4 @@
-"""What a checkpoint costs the loop that saves it, what is stored, and how long resuming takes; others' ways beside it.
+"""Measure the cost of a checkpoint for the loop, its size, and the time to resume, beside other ways to save.
 
 python -m benchmarks.checkpoints [--megabytes 400] [--minutes 2.5]
 
@@ -37,7 +37,7 @@ entry_points:
 
 
 def in_process(way: str, *words: str) -> dict[str, Any]:
-    """What a way's loop found, run in an empty folder."""
+    """Run the loop of one way in an empty folder and return its measurements."""
     with tempfile.TemporaryDirectory() as temporary:
         command = [sys.executable, "-m", "benchmarks.checkpoint_loop", way, *words]
         if way in ("plugin", "own interval"):
@@ -95,7 +95,7 @@ def loops(megabytes: int, threads: int) -> list[str]:
 
 
 def stored_with_frozen_base(folder: Path, base_mb: int = 200, adapter_mb: int = 4) -> float:
-    """What 10 checkpoints of an adapter on a frozen base take, over one base and 10 adapters with Adam's state."""
+    """Return the size of 10 checkpoints of an adapter on a frozen base, over one base and 10 adapters with optimizers."""
     base = {"base": torch.randn(base_mb * 250_000)}
     adapter = {name: torch.randn(adapter_mb * 250_000) for name in ("adapter", "exp_avg", "exp_avg_sq")}
     writer = CheckpointWriter(CheckpointStore(str(folder)), lambda *_: None, lambda name: None, "benchmark")

@@ -16,7 +16,7 @@ CHANGES = {
     "output deleted": (["scale"], "total 15"),
     "upstream forced": (["draw"], "total 15"),
 }
-"""What has to execute after each change, and the report that is right then."""
+"""The phases that have to execute after each change, and the report that is right then."""
 
 
 def right_changes(tool: Tool, folder: Path) -> list[str]:

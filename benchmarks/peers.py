@@ -1,4 +1,4 @@
-"""What other tools need to find that a finished four-phase pipeline needs nothing, and the plugin beside them.
+"""Measure how long other tools and the plugin take to find that a finished four-phase pipeline needs nothing.
 
 python -m benchmarks.peers [--rounds 10] [--runs 1000,100000]
 

@@ -65,7 +65,7 @@ class CheckpointSession:
 
     @property
     def elapsed_seconds(self) -> float:
-        """How long the phase has computed in seconds, including the time before it was interrupted."""
+        """Seconds that the phase has computed, including the time before it was interrupted."""
         return self._earlier_seconds + time.monotonic() - self._created
 
     # --- resuming from an earlier run ---

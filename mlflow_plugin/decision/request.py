@@ -56,7 +56,7 @@ class Request:
 
     @property
     def decide(self) -> Decide:
-        """Who answers a question. `Phase.resolve` has checked the value."""
+        """The way to answer a question. `Phase.resolve` has checked the value."""
         return cast(Decide, str(self.given.get("decide", self.values.get("decide", "ask"))))
 
     def price(self) -> Price:

@@ -42,7 +42,7 @@ class Started:
             return []
 
     def signal_all(self, number: signal.Signals) -> None:
-        """What a terminal does at Ctrl-C, and a machine that loses power: every process gets it."""
+        """Signal every process, as a terminal does at Ctrl-C."""
         for member in self.family():
             with suppress(psutil.NoSuchProcess):
                 member.send_signal(number)

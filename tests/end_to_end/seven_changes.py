@@ -10,7 +10,7 @@ from project_folder import ProjectFolder
 
 @dataclass(frozen=True)
 class Change:
-    """What somebody does to a finished pipeline, and what `main` has to do then.
+    """A change to a finished pipeline, and the phases that `main` has to run then.
 
     `asks`: it must not begin before somebody agreed to supersede what depends on it. `executed_at_once` is what the
     change itself executes.

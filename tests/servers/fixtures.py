@@ -1,4 +1,4 @@
-"""What tests ask for to have a real server. Imported by tests/conftest.py, so that every test can."""
+"""Fixtures with real servers. Imported by tests/conftest.py, so that every test can."""
 
 import uuid
 from collections.abc import Callable, Iterator

@@ -58,7 +58,7 @@ class BucketFiles:
         self._client.delete_object(Bucket=self._bucket, Key=self._prefix + path)
 
     def etag(self, path: str) -> str:
-        """What S3 says of an object's content; `-N` at its end means N parts."""
+        """S3's digest of an object; `-N` at its end means N parts."""
         return str(self._client.head_object(Bucket=self._bucket, Key=self._prefix + path)["ETag"]).strip('"')
 
 

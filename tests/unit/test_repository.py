@@ -1,4 +1,4 @@
-"""What the repository promises about itself, as far as a machine can check it."""
+"""The repository's promises about itself, as far as a machine can check them."""
 
 import ast
 import configparser

@@ -1,4 +1,4 @@
-"""What the second phase imports, without having said so to any tool."""
+"""A module that the second phase imports without declaring it to any tool."""
 
 
 def shifted(value):

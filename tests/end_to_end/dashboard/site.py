@@ -19,7 +19,7 @@ DATA = "/ajax-api/3.0/mlflow/phases"
 
 
 class Reply:
-    """What a server sent back."""
+    """A server's reply."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status, self.headers, self.text = status, headers, body.decode("utf-8", "replace")

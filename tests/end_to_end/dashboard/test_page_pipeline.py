@@ -35,7 +35,7 @@ def ask_now(page: "Page") -> None:
 
 
 def heartbeat(demo: Simulation, run_id: str, **told: Any) -> None:
-    """What a living process tells; this one, unless `pid` names another."""
+    """The heartbeat of a living process; this one, unless `pid` names another."""
     pid = told.pop("pid", None)
     demo.client.set_tag(run_id, schema.HEARTBEAT, json.dumps(new_heartbeat(told.pop("step", 42), told, pid=pid)))
 

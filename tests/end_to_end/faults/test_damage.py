@@ -1,4 +1,4 @@
-"""What was damaged in a store is passed over, and never loaded. tests/nightly does each damage alone on every store."""
+"""Damaged checkpoints are skipped and never loaded. tests/nightly does each damage alone on every store."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -17,7 +17,7 @@ from project_folder import LOCAL, PHASES, ROUTES, ProjectFolder
 pytestmark = pytest.mark.end_to_end
 
 CHANGED = {"start": 5}
-"""What makes phase1 ask: its good run and all that was built on it would be superseded."""
+"""The reason why phase1 asks: its good run and all that was built on it would be superseded."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What this project exists to prevent. On 2025-11-04 a model of 98.9% fidelity, trained at 23:12 on data of
+"""The incident that this project has to prevent. On 2025-11-04 a model of 98.9% fidelity, trained at 23:12 on data of
 23:08, was trained over unasked because the data had been collected again at 23:19. Here the same happens, and it
 survives.
 """

@@ -1,4 +1,4 @@
-"""What a pipeline's run keeps of itself, and the log that a project keeps of its runs, by real runs on both routes."""
+"""The reports that a pipeline's run keeps, and the project's log of its runs, by real runs on both routes."""
 
 import json
 import re

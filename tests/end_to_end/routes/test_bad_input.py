@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request, a store or a script: one message that says what to do, the right status and exit
+"""Faults of a request, a store or a script give one message that says what to do, the right status and exit
 code, and nothing lost.
 """
 

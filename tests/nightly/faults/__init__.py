@@ -1,1 +1,1 @@
-"""What can go wrong while a phase saves its state, done to it on purpose: `python -m tests.nightly.faults --help`."""
+"""Faults while a phase saves its state, provoked on purpose: `python -m tests.nightly.faults --help`."""

@@ -146,7 +146,7 @@ def table(tallies: dict[str, Tally]) -> str:
 
 
 def outcome_table(outcomes: dict[str, dict[str, str]]) -> str:
-    """What else was done to each store, and how the training came through, as a Markdown table."""
+    """Return the other faults of each store, and how the training survived them, as a Markdown table."""
     rows = [["store", "what was done to it", "the training"], ["---"] * 3]
     rows += [[name, fault, outcome] for name, found in outcomes.items() for fault, outcome in found.items()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

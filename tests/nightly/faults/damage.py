@@ -69,7 +69,7 @@ def checkpoint(step: int) -> str:
 
 
 def needed_files(files: Files, step: int) -> set[str]:
-    """What a checkpoint consists of, files of earlier checkpoints included."""
+    """The files of a checkpoint, files of earlier checkpoints included."""
     manifest = json.loads(files.read(f"{checkpoint(step)}/manifest.json"))
     own = {f"{checkpoint(step)}/{name}" for name in manifest["files"]}
     return own | {f"checkpoints/{path}" for path in manifest.get("references", {})}

@@ -17,7 +17,7 @@ _CRASHES = (1, 1, 2, 3)
 
 @dataclass
 class Tally:
-    """What became of the trials on one store."""
+    """The outcome of the trials on one store."""
 
     trials: int = 0
     kills: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))

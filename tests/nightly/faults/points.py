@@ -41,7 +41,7 @@ CALLS = (
     "botocore.client:BaseClient._make_api_call",
     "sqlalchemy.engine.default:DefaultDialect.do_commit",
 )
-"""What a checkpoint passes on its way into a store, as `module:name`."""
+"""The calls that a checkpoint passes on its way into a store, as `module:name`."""
 
 SAVING_CODE = tuple(
     str(Path(mlflow_plugin.__file__).parent / name)
@@ -63,7 +63,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens at a point: the process kills itself, an OSError of that number is raised (from then on every time),
+    """The fault at a point: the process kills itself, an OSError of that number is raised (from then on every time),
     or the file `tell` appears, for somebody outside to act on.
     """
 

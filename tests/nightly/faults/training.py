@@ -32,7 +32,7 @@ class Execution:
 
     @property
     def reported(self) -> list[dict[str, object]]:
-        """What the script has said so far, one entry for each step."""
+        """The metrics that the script has logged so far, one entry for each step."""
         file = self.folder / "report.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
@@ -88,7 +88,7 @@ class Execution:
 
 @dataclass
 class Reference:
-    """What the training gives when nothing happens to it."""
+    """The result of a training that nothing interrupts."""
 
     steps: Mapping[int, str]
     result: str

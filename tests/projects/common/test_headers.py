@@ -1,4 +1,4 @@
-"""What is read from safetensors headers, and that damaged files are told apart from whole ones."""
+"""Reading safetensors headers, and telling damaged files from intact ones."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is concluded: no null result from a hook that did nothing, no effect where the interval holds 0."""
+"""Conclusions: no null result from a hook that did nothing, no effect where the interval holds 0."""
 
 import pytest
 from sentiment_steering.intervention.conditions import FAMILIES, Condition

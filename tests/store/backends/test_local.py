@@ -1,4 +1,4 @@
-"""What a phase's command is given, and what is left when its result could not be recorded."""
+"""The parameters of a phase's command, and the run whose result could not be recorded."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a pipeline hands down to its phases, and the results that it does not build on."""
+"""The parameters that a pipeline hands to its phases, and the results that it does not build on."""
 
 import pytest
 

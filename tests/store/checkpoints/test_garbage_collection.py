@@ -43,7 +43,7 @@ def save(demo, run_id: str, step: int, needs: int | None = None, **metrics: floa
 
 
 def cut_short(demo, run_id: str, step: int) -> Path:
-    """What a save leaves that was killed before its end."""
+    """The remains of a save that was killed before its end."""
     folder = folder_of(demo, run_id) / f"step-{step:06d}"
     folder.mkdir(parents=True)
     (folder / "tensors.safetensors.part").write_bytes(b"half")

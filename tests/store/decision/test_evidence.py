@@ -1,4 +1,4 @@
-"""What is collected for a verdict from runs as they lie in a store."""
+"""The evidence that is collected for a verdict from runs in a store."""
 
 import pathlib
 

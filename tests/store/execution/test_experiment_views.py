@@ -1,4 +1,4 @@
-"""What MLflow's own UI shows of an experiment in which phases ran."""
+"""An experiment with phases in MLflow's own UI."""
 
 import json
 

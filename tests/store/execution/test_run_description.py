@@ -1,4 +1,4 @@
-"""What MLflow's own UI shows of a run: a name that tells it apart, a description with verdict, quality and inputs."""
+"""A run in MLflow's own UI: a name that tells it apart, a description with verdict, quality and inputs."""
 
 from mlflow_plugin.execution.run_description import with_block
 from mlflow_plugin.store.schema import TAG_LENGTH

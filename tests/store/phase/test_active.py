@@ -1,4 +1,4 @@
-"""What a phase's script holds, as far as it needs no process of its own."""
+"""The phase as its script holds it, as far as it needs no process of its own."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -46,7 +46,7 @@ def everything(tmp_path: Path) -> Project:
 
 
 def without_folder(project: Project) -> Project:
-    """What a declaration keeps of a project."""
+    """Return the parts of a project that a declaration keeps."""
     pipelines = {name: replace(one, parameters={}) for name, one in project.pipelines.items()}
     nowhere = {"directory": Path("."), "file": Path("MLproject"), "other_entry_points": frozenset()}
     return replace(project, pipelines=pipelines, **nowhere)

@@ -1,4 +1,4 @@
-"""What a run keeps of its code and environment, that it costs nobody the work, and that nothing hostile is believed."""
+"""The code and environment that a run keeps: it never costs the work, and hostile records are not believed."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What the first version wrote is still read: `fixtures/store_v1` was made by `fixtures/make_store.py`, once."""
+"""Stores of the first version are still read: `fixtures/store_v1` was made by `fixtures/make_store.py`, once."""
 
 import shutil
 import sqlite3

@@ -31,7 +31,7 @@ def saved(step: int, *needs: int, known_bad: bool = False, **metrics: float) -> 
 
 
 def after(checkpoints: list[StoredCheckpoint], removal: Removal, deleted: int | None = None) -> list[StoredCheckpoint]:
-    """What there is once the first `deleted` files, or all, are gone."""
+    """The files that are left once the first `deleted` files, or all, are gone."""
     gone = set(removal.files[:deleted])
     left = []
     for one in checkpoints:

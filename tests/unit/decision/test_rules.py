@@ -127,7 +127,7 @@ def table(states: tuple[str, ...], stale: str, old: bool, downstream: bool, miss
 
 
 def check_promises(verdict: Verdict, given: Evidence) -> None:
-    """What holds for every verdict, whatever was found."""
+    """Check the properties of every verdict."""
     assert verdict.reasons
     assert all(reason.strip() for reason in verdict.reasons)
     found = {one.run.run_id: one for one in (*given.same, *given.stale())}

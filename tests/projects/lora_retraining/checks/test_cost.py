@@ -1,4 +1,4 @@
-"""What a training will take, computed before it begins."""
+"""The duration and cost of a training, computed before it begins."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What counts as a failure to train on, and what is said of it."""
+"""Failures to train on, and their descriptions."""
 
 import pytest
 from lora_retraining.data.failures import (

@@ -1,4 +1,4 @@
-"""What a validation came to, from its items."""
+"""The result of a validation, from its items."""
 
 from lora_retraining.data.tasks import Grade, Task
 from lora_retraining.validation.gates import Gate
