@@ -95,7 +95,7 @@ def loops(megabytes: int, threads: int) -> list[str]:
 
 
 def stored_with_frozen_base(folder: Path, base_mb: int = 200, adapter_mb: int = 4) -> float:
-    """Return the size of 10 checkpoints of an adapter on a frozen base, over one base and 10 adapters with optimizers."""
+    """Return the size of ten checkpoints of an adapter and a frozen base, over one base and ten adapters."""
     base = {"base": torch.randn(base_mb * 250_000)}
     adapter = {name: torch.randn(adapter_mb * 250_000) for name in ("adapter", "exp_avg", "exp_avg_sq")}
     writer = CheckpointWriter(CheckpointStore(str(folder)), lambda *_: None, lambda name: None, "benchmark")

@@ -317,7 +317,7 @@ def test_a_server_of_artifacts_alone_says_so(monkeypatch: pytest.MonkeyPatch) ->
     app = Flask("artifacts")
     app.register_blueprint(blueprint(OpenAccess))
     reply = app.test_client().get(f"{DATA}/experiments")
-    assert (reply.status_code, (reply.json or {})["message"]) == (503, "This server holds artifacts only, no runs.")
+    assert (reply.status_code, (reply.json or {})["message"]) == (503, "This server holds artifacts only and no runs.")
 
 
 def test_a_workspace_shows_its_own_experiments(

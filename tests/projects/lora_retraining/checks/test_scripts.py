@@ -147,6 +147,8 @@ def test_the_configuration_of_a_model_that_lies_in_the_project_is_left_to_the_ch
 def test_the_shared_package_is_no_script_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "MLproject").write_text("name: p\nentry_points:\n  train: {command: python train.py, phase: {}}\n")
     reached = {"train.py": "", "../common/projects_common/downloads.py": "", "../mine/load.py": ""}
-    monkeypatch.setattr("lora_retraining.checks.scripts.code_digest", lambda *_: SimpleNamespace(files=reached))
+    monkeypatch.setattr(
+        "lora_retraining.checks.scripts.code_digest", lambda *_: SimpleNamespace(files=reached, elsewhere={})
+    )
 
     assert [str(file.relative_to(tmp_path)) for file in scripts_of(tmp_path)] == ["../mine/load.py", "train.py"]

@@ -47,7 +47,7 @@ def test_two_processes_train_the_adapter_that_one_trains(project: LoraProject) -
     trained = [json.loads((project.outputs(run) / "training.json").read_text()) for run in (one, two)]
     adapters = [load_file(project.outputs(run) / "adapter/adapter_model.safetensors") for run in (one, two)]
     assert [(each["processes"], each["accumulation"], each["steps"]) for each in trained] == [(1, 2, 6), (2, 1, 6)]
-    assert said.count("goes on in 2 processes") == said.count("train: run - ") == said.count("sequences a step") == 1
+    assert said.count("continues in 2 processes") == said.count("train: run - ") == said.count("sequences a step") == 1
     assert adapters[0].keys() == adapters[1].keys()
     for name, tensor in adapters[0].items():
         torch.testing.assert_close(adapters[1][name], tensor, rtol=1e-3, atol=1e-5)
