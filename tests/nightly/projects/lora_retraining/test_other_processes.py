@@ -1,4 +1,7 @@
-"""A training that two processes began and one ends."""
+"""A training that two processes began and one ends.
+
+Cheaper siblings: test_several_processes.py and test_train.py in tests/projects/lora_retraining/phases.
+"""
 
 import os
 import signal
