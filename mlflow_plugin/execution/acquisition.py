@@ -21,7 +21,7 @@ class Acquisition:
     Args:
         records: Writes the run's entries.
         run_id: The run that competes.
-        decision: Names the identity and the runs that were abandoned with it.
+        decision: Names the identity.
         watch: Tells which rivals are alive.
     """
 
@@ -52,10 +52,14 @@ class Acquisition:
         """Take the run's entry back, so that it stands in nobody's way."""
         self._records.write_lock_entry(self._run_id, self._decision, WITHDRAWN)
 
-    def take_over(self) -> bool:
-        """Take over the work of dead runs of this identity. Returns False when one of them had completed by then."""
+    def take_over(self, abandoned: Sequence[PhaseRun]) -> bool:
+        """Take over the work of dead runs of this identity. Returns False when one of them had completed by then.
+
+        Args:
+            abandoned: Runs of the identity that lost their heartbeat, besides those with an entry for the lock.
+        """
         dead = [run for run in self._others() if run.is_open and not is_computing(run, self._watch)]
-        runs = {run.run_id: run for run in (*dead, *self._decision.abandoned)}
+        runs = {run.run_id: run for run in (*dead, *abandoned)}
         return all(self._records.take_over(run, self._run_id) for run in runs.values())
 
     def _rivals(self) -> Sequence[LockEntry]:

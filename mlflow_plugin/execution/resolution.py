@@ -199,11 +199,11 @@ class _Resolver:
     ) -> Resolution | None:
         """Start to compute what was chosen; None when a duplicate run was first or the decision no longer holds."""
         _check_inputs(decided)
-        holder = Acquisition(self.records, self.run_id, decided, self.watch).holder()
+        acquisition = Acquisition(self.records, self.run_id, decided, self.watch)
+        holder = acquisition.holder()
         now = self._decide() if holder == self.run_id else decided
-        acquisition = Acquisition(self.records, self.run_id, now, self.watch)
         # A duplicate run may have ended after the decision and before the lock was acquired.
-        if holder == self.run_id and _is_same(now, decided) and acquisition.take_over():
+        if holder == self.run_id and _is_same(now, decided) and acquisition.take_over(now.abandoned):
             return self._start(chosen, option)
         acquisition.withdraw()
         if option is not None:

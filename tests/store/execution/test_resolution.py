@@ -276,3 +276,21 @@ def test_a_lock_that_was_not_acquired_leaves_no_trace_of_an_answer(demo, asked, 
     lock_entries = {value for key, value in demo.tags(found.run_id).items() if key.startswith(schema.LOCK_INDEX)}
     assert lock_entries == {"1"}
     assert demo.tags(found.run_id)["phase.verdict"] == "run"
+
+
+def test_an_edit_while_the_lock_is_acquired_withdraws_the_entry_for_the_code_before_it(demo, monkeypatch):
+    before = demo.decide("collect").identity
+    holder = resolution.Acquisition.holder
+    edits = iter([lambda: demo.edit("collect.py", "print(1)", "print(10)")])
+
+    def holder_then_edit(acquisition: resolution.Acquisition) -> str:
+        held_by = holder(acquisition)
+        next(edits, lambda: None)()
+        return held_by
+
+    monkeypatch.setattr(resolution.Acquisition, "holder", holder_then_edit)
+    resolved = demo.settle("collect")
+    assert resolved.decision.identity == demo.decide("collect").identity != before
+    tags = demo.tags(resolved.run_id)
+    assert {tags[f"{schema.LOCK_INDEX}{digest}"] for digest in before.digests()} == {"withdrawn"}
+    assert {tags[f"{schema.LOCK_INDEX}{digest}"] for digest in resolved.decision.identity.digests()} == {"1"}
