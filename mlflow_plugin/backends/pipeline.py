@@ -68,6 +68,7 @@ def run_pipeline(
                 inputs = {need: outcomes[need].result.run_id for need in phase.needs}
                 request = Request(project, phase, handed, client, experiment_id, inputs=inputs, asked_as=invocation)
                 accepted = frozenset(run for outcome in outcomes.values() for run in outcome.accepted_run_ids)
+                # In a pipeline `decide=rerun` answers questions and forces nothing.
                 in_pipeline = replace(request, force_allowed=False)
                 outcome = execute_phase(in_pipeline, replace(settings, accepted_run_ids=accepted), launch)
                 outcomes[phase.name], done[phase.name] = outcome, outcome.run_id

@@ -186,3 +186,17 @@ def test_a_terminal_that_was_closed_does_not_end_the_loop(
 
     monkeypatch.setattr(terminal_output, "write", write)
     assert list(loop) == ["c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("level", "text", "line"),
+    [
+        (logging.INFO, "train: done", "[phases] train: done"),
+        (logging.WARNING, "train: weird is nan", "[phases] warning: train: weird is nan"),
+        (logging.ERROR, "train: it failed", "mlflow-phases: train: it failed"),
+        (logging.INFO, "\nphase  verdict", "\nphase  verdict"),
+    ],
+)
+def test_a_message_shows_at_the_terminal_how_serious_it_is(capsys, level, text, line):
+    logging.getLogger("mlflow_plugin.execution").log(level, text)
+    assert capsys.readouterr().err == f"{line}\n"
