@@ -8,60 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.parameters import Parameter
-from mlflow_plugin.project.project import CheckpointPolicy, Gate, Phase, Pipeline, Project, Quality
+from mlflow_plugin.project.phase_keys import ALLOWED, FILE_WIDE, ROOT_NAME, AskAboveKeys, PhaseKeys
+from mlflow_plugin.project.project import AskAbove, CheckpointPolicy, Gate, Phase, Pipeline, Project, Quality
 
 # The C loader is ten times faster. It is missing when PyYAML was built without libyaml.
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _AGE_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-
-
-class _QualityKeys(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    metric: str = Field(min_length=1)
-    good: float = Field(allow_inf_nan=False)
-    poor: float = Field(allow_inf_nan=False)
-    higher_is_better: bool = True
-
-
-class _CheckpointKeys(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    every: int | None = Field(default=None, ge=1)
-    keep_last: int = Field(default=CheckpointPolicy.keep_last, ge=1)
-    keep_best: int = Field(default=CheckpointPolicy.keep_best, ge=0)
-    keep_every: int | None = Field(default=None, ge=1)
-
-
-class _PhaseKeys(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    needs: list[str] = []
-    ignore: list[str] = []
-    quality: _QualityKeys | None = None
-    gates: list[str] = []
-    max_age: str | None = None
-    code: list[str] | None = None
-    timeout_minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    size: list[str] = []
-    checkpoints: _CheckpointKeys = _CheckpointKeys()
-    paths: list[str] = []
-
-
-_ALLOWED = {
-    "needs": "a list of phase names",
-    "ignore": "a list of this entry point's parameters",
-    "quality": "{metric: NAME, good: NUMBER, poor: NUMBER, higher_is_better: true | false}",
-    "gates": "a list of conditions such as 'held_out_fidelity > 0.5'",
-    "max_age": "a number and a unit: 30m, 12h, 7d or 2w",
-    "code": "a list of files and folders of the project or its git repository",
-    "timeout_minutes": "a number above 0",
-    "size": "a list of this entry point's numeric parameters that scale its duration",
-    "checkpoints": "{every: STEPS, keep_last: COUNT, keep_best: COUNT, keep_every: STEPS}, whole numbers from 1; "
-    "keep_best may be 0",
-    "paths": "a list of this entry point's parameters",
-}
 
 
 _TYPE_NAMES = {
@@ -87,7 +43,7 @@ class _Reader:
         self.file = file
 
     def fault(self, entry_point: str, key: str, problem: str) -> UsageError:
-        allowed = _ALLOWED.get(key.split(".")[1] if "." in key else "", f"the keys {', '.join(_ALLOWED)}")
+        allowed = ALLOWED.get(key.split(".")[1] if "." in key else "", f"the keys {', '.join(ALLOWED)}")
         return UsageError(f"{self.file}: entry point {entry_point!r}, key `{key}`: {problem}. Allowed: {allowed}.")
 
     def read(self) -> Project:
@@ -108,17 +64,55 @@ class _Reader:
                     "Remove `phase:` or `pipeline:`."
                 )
             if "phase" in entry:
-                phases[name] = self._phase(name, command, parameters, entry["phase"])
+                phases[name] = self._phase(name, command, parameters, self._with_defaults(content, entry["phase"]))
             elif "pipeline" in entry:
                 pipelines[name] = Pipeline(name, command, parameters, self._targets(name, entry["pipeline"]))
             else:
                 others.add(str(name))
         directory = self.file.parent
         project = Project(
-            str(content.get("name") or directory.name), directory, self.file, phases, pipelines, frozenset(others)
+            str(content.get("name") or directory.name),
+            directory,
+            self.file,
+            phases,
+            pipelines,
+            frozenset(others),
+            self._roots(content.get("roots")),
         )
         self._check_graph(project)
         return project
+
+    def _with_defaults(self, content: Mapping[str, Any], raw: object) -> object:
+        """Return the keys of a phase over the defaults that `phases:` gives for the whole file."""
+        defaults = content.get("phases")
+        if defaults is None:
+            return raw
+        if not isinstance(defaults, dict):
+            raise UsageError(
+                f"{self.file}: key `phases`: must be a mapping, got {_typed(defaults)}. "
+                f"Allowed: {', '.join(FILE_WIDE)}."
+            )
+        if unknown := [key for key in defaults if key not in FILE_WIDE]:
+            raise UsageError(
+                f"{self.file}: key `phases.{unknown[0]}`: cannot be a default for all phases. "
+                f"Allowed: {', '.join(FILE_WIDE)}."
+            )
+        return {**defaults, **(raw or {})} if isinstance(raw, dict | None) else raw
+
+    def _roots(self, raw: object) -> dict[str, str]:
+        """Return the named folders of `roots:`, with environment variables as they are written."""
+        if raw is None:
+            return {}
+        named = raw.items() if isinstance(raw, dict) else [("", None)]
+        roots = {}
+        for name, folder in named:
+            if not isinstance(folder, str) or not folder or not ROOT_NAME.fullmatch(str(name)):
+                raise UsageError(
+                    f"{self.file}: key `roots`: must map names to folders, got {_typed(raw)}. "
+                    "Allowed: NAME: FOLDER, such as data: $DATA; a name has letters, digits, _ and -."
+                )
+            roots[str(name)] = folder
+        return roots
 
     def _content(self) -> dict[str, Any]:
         try:
@@ -147,7 +141,7 @@ class _Reader:
         if not isinstance(raw, dict | None):
             raise self.fault(name, "phase", f"must be a mapping, got {_typed(raw)}")
         try:
-            keys = _PhaseKeys.model_validate(raw or {})
+            keys = PhaseKeys.model_validate(raw or {})
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(["phase", *(str(part) for part in first["loc"] if isinstance(part, str))])
@@ -160,7 +154,7 @@ class _Reader:
         if quality and (quality.poor > quality.good if quality.higher_is_better else quality.poor < quality.good):
             worse = "above" if quality.higher_is_better else "below"
             raise self.fault(name, "phase.quality", f"`poor` {quality.poor} is {worse} `good` {quality.good}")
-        for key, listed in (("ignore", keys.ignore), ("paths", keys.paths), ("size", keys.size)):
+        for key, listed in _listed_parameters(keys):
             if unknown := [item for item in listed if item not in parameters]:
                 raise self.fault(name, f"phase.{key}", f"{unknown[0]!r} is not a parameter of this entry point")
         if duplicates := sorted(need for need in set(keys.needs) if keys.needs.count(need) > 1):
@@ -178,7 +172,20 @@ class _Reader:
             timeout_minutes=keys.timeout_minutes,
             size=tuple(keys.size),
             checkpoints=CheckpointPolicy(**keys.checkpoints.model_dump()),
+            observe=keys.observe,
+            ignore_reads=tuple(keys.ignore_reads),
+            external=keys.external,
+            not_paths=frozenset(keys.not_paths),
+            environment=keys.environment,
+            ask_above=self._ask_above(name, keys.ask_above),
         )
+
+    def _ask_above(self, name: str, raw: AskAboveKeys | float | None) -> AskAbove:
+        if isinstance(raw, AskAboveKeys):
+            return AskAbove(raw.minutes, raw.usd)
+        if raw not in (None, 0):
+            raise self.fault(name, "phase.ask_above", f"got {raw!r}")
+        return AskAbove() if raw is None else AskAbove(0.0, 0.0)
 
     def _gates(self, name: str, texts: list[str]) -> tuple[Gate, ...]:
         try:
@@ -234,6 +241,10 @@ class _Reader:
                 f"{self.file}: entry point {pipeline.name!r}, key `parameters`: none of its phases has a parameter "
                 f"{unknown[0]!r}. Allowed: {', '.join(sorted(allowed))}."
             )
+
+
+def _listed_parameters(keys: PhaseKeys) -> list[tuple[str, list[str]]]:
+    return [(key, getattr(keys, key)) for key in ("ignore", "paths", "not_paths", "size")]
 
 
 def project_of(content: Mapping[str, Any], file: Path) -> Project:

@@ -10,7 +10,7 @@ from typing import get_args
 
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.parameters import Parameter, Value
-from mlflow_plugin.project.vocabulary import Decide, Grade
+from mlflow_plugin.project.vocabulary import Decide, EnvironmentPolicy, External, Grade, Observe
 
 PLUGIN_PARAMETERS = ("decide", "price_per_hour")
 """Parameters of the plugin itself. Every phase takes them, even if it does not declare them."""
@@ -58,6 +58,14 @@ class CheckpointPolicy:
     keep_last: int = 3
     keep_best: int = 1
     keep_every: int | None = None
+
+
+@dataclass(frozen=True)
+class AskAbove:
+    """How much recomputing may cost before a run that supersedes good work is asked about. Above either it asks."""
+
+    minutes: float = 5.0
+    usd: float = 0.10
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,12 @@ class Phase:
     timeout_minutes: float | None = None
     size: tuple[str, ...] = ()
     checkpoints: CheckpointPolicy = CheckpointPolicy()
+    observe: Observe = "all"
+    ignore_reads: tuple[str, ...] = ()
+    external: External = "mention"
+    not_paths: frozenset[str] = frozenset()
+    environment: EnvironmentPolicy = "mention"
+    ask_above: AskAbove = AskAbove()
 
     @property
     def steering_parameters(self) -> frozenset[str]:
@@ -173,7 +187,7 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Project:
-    """A whole MLproject file, validated."""
+    """A whole MLproject file, validated. `roots` maps names to folders outside the project, as they are written."""
 
     name: str
     directory: Path
@@ -181,6 +195,7 @@ class Project:
     phases: Mapping[str, Phase]
     pipelines: Mapping[str, Pipeline] = field(default_factory=dict)
     other_entry_points: frozenset[str] = frozenset()
+    roots: Mapping[str, str] = field(default_factory=dict)
 
     def phase(self, name: str) -> Phase:
         """Return a phase by name. Raises UsageError, which lists the phases, when there is none of that name."""

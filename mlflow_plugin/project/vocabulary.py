@@ -5,7 +5,7 @@ from typing import Literal
 Action = Literal["reuse", "resume", "run", "wait", "ask"]
 """The first word of a verdict: the treatment of a phase."""
 
-Decide = Literal["ask", "reuse", "rerun", "fail", "wait"]
+Decide = Literal["ask", "reuse", "rerun", "beside", "fail", "wait"]
 """The values of the parameter `decide`: how a question is answered."""
 
 Kind = Literal[
@@ -18,9 +18,14 @@ Kind = Literal[
     "unknown",
     "stale",
     "downstream",
+    "unseen",
+    "assumed",
+    "generations",
+    "edited",
     "missing",
     "nothing",
     "forced",
+    "beside",
     "after",
 ]
 """The rule that made a verdict; `docs/verdicts.md` explains each."""
@@ -56,6 +61,18 @@ another machine, in another container, or from before this machine's last boot."
 
 AlarmKind = Literal["stop", "warn"]
 """The consequence of an alarm on a metric: the phase ends, or a warning is logged."""
+
+Observe = Literal["all", "project", "none"]
+"""Which files a phase is watched reading: everything, those of the project and its repository, or nothing."""
+
+External = Literal["mention", "ask", "ignore"]
+"""The treatment of databases and web addresses that a phase read: they cannot be compared."""
+
+EnvironmentPolicy = Literal["ignore", "mention", "ask", "count"]
+"""The consequence when the environment file or the versions of imported packages differ."""
+
+Coverage = Literal["full", "python", "none"]
+"""How much of what a run read could be seen: everything, only what Python itself opened, or nothing."""
 
 STORED = {"borderline": "between"}
 """Words that stores of format 1 hold under an earlier name."""

@@ -8,7 +8,7 @@ import pytest
 
 from mlflow_plugin.decision.rules import RULES
 from mlflow_plugin.machine.prices import PACKAGE_TABLE
-from mlflow_plugin.project.mlproject import _CheckpointKeys, _PhaseKeys, _QualityKeys
+from mlflow_plugin.project.phase_keys import CheckpointKeys, PhaseKeys, QualityKeys
 from mlflow_plugin.store import schema
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +86,7 @@ def test_every_kind_of_verdict_and_every_rule_is_explained() -> None:
     assert numbered == set(range(1, len(RULES) + 2))  # the last one is for when no rule speaks
 
 
-@pytest.mark.parametrize("key", [*_PhaseKeys.model_fields, *_QualityKeys.model_fields, *_CheckpointKeys.model_fields])
+@pytest.mark.parametrize("key", [*PhaseKeys.model_fields, *QualityKeys.model_fields, *CheckpointKeys.model_fields])
 def test_every_key_of_a_phase_is_explained(key: str) -> None:
     assert f"`{key}`" in text_of("mlproject_keys.md")
 

@@ -6,7 +6,7 @@ import pytest
 
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.mlproject import load_project
-from mlflow_plugin.project.project import CheckpointPolicy, Gate, Quality
+from mlflow_plugin.project.project import AskAbove, CheckpointPolicy, Gate, Quality
 
 COLLECT = """
   collect:
@@ -248,3 +248,44 @@ def test_a_parameter_of_a_pipeline_that_none_of_its_phases_takes_is_refused(tmp_
     pipeline = "  main:\n    parameters: {rows: int, decide: string}\n    command: x\n    pipeline: [collect]\n"
     message = refusal(write(tmp_path, f"entry_points:{COLLECT}{pipeline}"))
     assert "entry point 'main', key `parameters`: none of its phases has a parameter 'rows'" in message
+
+
+def test_the_keys_of_observation_are_read_and_defaults_of_the_file_count_below_those_of_a_phase(tmp_path):
+    write(
+        tmp_path,
+        "roots: {data: $DATA}\n"
+        "phases: {external: ask, ask_above: 0, ignore_reads: [logs/**]}\n"
+        "entry_points:\n"
+        "  a: {command: x, phase: {}}\n"
+        "  b: {command: x, parameters: {model: string}, phase: {external: ignore, observe: project, "
+        "not_paths: [model], environment: count, ask_above: {minutes: 30}}}\n",
+    )
+    project = load_project(tmp_path)
+    a, b = project.phases["a"], project.phases["b"]
+    assert project.roots == {"data": "$DATA"}
+    assert (a.external, a.ask_above, a.ignore_reads, a.observe) == ("ask", AskAbove(0, 0), ("logs/**",), "all")
+    assert (b.external, b.ask_above, b.observe, b.environment) == ("ignore", AskAbove(30, 0.10), "project", "count")
+    assert b.not_paths == {"model"}
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("phases: [a]\n", "key `phases`: must be a mapping"),
+        ("phases: {needs: [a]}\n", "key `phases.needs`: cannot be a default for all phases"),
+        ("roots: [data]\n", "key `roots`: must map names to folders"),
+        ("roots: {data: 5}\n", "key `roots`: must map names to folders"),
+        ("roots: {'a b': x}\n", "key `roots`: must map names to folders"),
+    ],
+)
+def test_wrong_keys_of_the_whole_file_are_named(tmp_path, text, what):
+    write(tmp_path, f"{text}entry_points:\n  a: {{command: x, phase: {{}}}}\n")
+    assert what in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("keys", ["observe: files", "external: x", "environment: x", "ask_above: 5", "ask_above: [1]"])
+def test_a_wrong_choice_of_a_phase_names_those_that_are_allowed(tmp_path, keys):
+    write(tmp_path, f"entry_points:\n  a: {{command: x, phase: {{{keys}}}}}\n")
+    message = refusal(tmp_path)
+    assert f"key `phase.{keys.partition(':')[0]}" in message
+    assert "Allowed: " in message

@@ -1,0 +1,24 @@
+"""The result of comparing a trace with what lies here now. Plain data."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What became of everything that a run had read.
+
+    Attributes:
+        changed: One phrase for each difference, most telling first, such as `data/rows.csv, which has changed since`.
+            Each follows the words `train 43116517 read`.
+        unclear: One sentence for each thing that cannot be compared here or was not seen, and must be asked about.
+        mentions: One sentence for each thing that a reader of the verdict should know and that stops nothing.
+        compared: The number of observed files that were compared.
+        state: A digest of the differences as they are now, so that an answer counts for this state alone. Empty when
+            nothing differs.
+    """
+
+    changed: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
+    mentions: tuple[str, ...] = ()
+    compared: int = 0
+    state: str = ""

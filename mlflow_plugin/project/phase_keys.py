@@ -1,0 +1,84 @@
+"""The keys of `phase:` in an MLproject file, with their types and the texts that name the allowed values."""
+
+import re
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mlflow_plugin.project.project import AskAbove, CheckpointPolicy
+from mlflow_plugin.project.vocabulary import EnvironmentPolicy, External, Observe
+
+
+class QualityKeys(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    metric: str = Field(min_length=1)
+    good: float = Field(allow_inf_nan=False)
+    poor: float = Field(allow_inf_nan=False)
+    higher_is_better: bool = True
+
+
+class CheckpointKeys(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    every: int | None = Field(default=None, ge=1)
+    keep_last: int = Field(default=CheckpointPolicy.keep_last, ge=1)
+    keep_best: int = Field(default=CheckpointPolicy.keep_best, ge=0)
+    keep_every: int | None = Field(default=None, ge=1)
+
+
+class AskAboveKeys(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    minutes: float = Field(default=AskAbove.minutes, ge=0, allow_inf_nan=False)
+    usd: float = Field(default=AskAbove.usd, ge=0, allow_inf_nan=False)
+
+
+class PhaseKeys(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    needs: list[str] = []
+    ignore: list[str] = []
+    quality: QualityKeys | None = None
+    gates: list[str] = []
+    max_age: str | None = None
+    code: list[str] | None = None
+    timeout_minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    size: list[str] = []
+    checkpoints: CheckpointKeys = CheckpointKeys()
+    paths: list[str] = []
+    observe: Observe = "all"
+    ignore_reads: list[str] = []
+    external: External = "mention"
+    not_paths: list[str] = []
+    environment: EnvironmentPolicy = "mention"
+    ask_above: AskAboveKeys | float | None = None
+
+
+ALLOWED = {
+    "needs": "a list of phase names",
+    "ignore": "a list of this entry point's parameters",
+    "quality": "{metric: NAME, good: NUMBER, poor: NUMBER, higher_is_better: true | false}",
+    "gates": "a list of conditions such as 'held_out_fidelity > 0.5'",
+    "max_age": "a number and a unit: 30m, 12h, 7d or 2w",
+    "code": "a list of files and folders of the project or its git repository",
+    "timeout_minutes": "a number above 0",
+    "size": "a list of this entry point's numeric parameters that scale its duration",
+    "checkpoints": "{every: STEPS, keep_last: COUNT, keep_best: COUNT, keep_every: STEPS}, whole numbers from 1; "
+    "keep_best may be 0",
+    "paths": "a list of this entry point's parameters",
+    "observe": "all, project or none",
+    "ignore_reads": "a list of patterns such as logs/**",
+    "external": "mention, ask or ignore",
+    "not_paths": "a list of this entry point's parameters",
+    "environment": "ignore, mention, ask or count",
+    "ask_above": "{minutes: NUMBER, usd: NUMBER}, or 0 to ask always",
+}
+
+
+FILE_WIDE = (
+    "max_age",
+    "timeout_minutes",
+    "checkpoints",
+    "observe",
+    "ignore_reads",
+    "external",
+    "environment",
+    "ask_above",
+)
+ROOT_NAME = re.compile(r"[\w-]+")
