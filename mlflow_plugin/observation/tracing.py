@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +47,14 @@ class _Candidate(NamedTuple):
     rewritten: bool
 
 
-def trace_of(recording: Recording, policy: Policy, places: Places, *, run_started_ns: int | None = None) -> Trace:
+def trace_of(
+    recording: Recording,
+    policy: Policy,
+    places: Places,
+    *,
+    run_started_ns: int | None = None,
+    earlier: Trace | None = None,
+) -> Trace:
     """Return the trace of a recording. Digests every file that counts, which for large files takes a while.
 
     Args:
@@ -56,10 +63,12 @@ def trace_of(recording: Recording, policy: Policy, places: Places, *, run_starte
         places: The folders of the user.
         run_started_ns: The beginning of the run, in nanoseconds since 1970. Modules whose opening was not seen must be
             older.
+        earlier: The trace of the segment that this run resumes. Files that it read and this run writes are kept as
+            this run left them. The result still has to be `earlier.merged(...)`.
     """
     if policy.observe == "none" or recording.coverage == "none":
         return Trace("none", unseen=recording.unseen)
-    return _Tracer(_without_dots(recording), policy, places, run_started_ns).trace()
+    return _Tracer(_without_dots(recording), policy, places, run_started_ns).trace(earlier)
 
 
 class _Tracer:
@@ -73,10 +82,12 @@ class _Tracer:
         self._uncompared: dict[str, str] = {}
         self._hub: dict[str, HubRevision] = {}
 
-    def trace(self) -> Trace:
+    def trace(self, earlier: Trace | None) -> Trace:
         candidates = self._candidates()
         kept = heapq.nsmallest(MOST_FILES, candidates.values(), key=lambda one: (os.path.isabs(one.name), one.name))
         files = self._digested(kept)
+        if earlier:
+            files += self._continued(earlier, candidates)
         folders = self._listings.folders()
         recording = self._recording
         return Trace(
@@ -149,6 +160,15 @@ class _Tracer:
                 done += 1
         return files
 
+    def _continued(self, earlier: Trace, candidates: Mapping[str, _Candidate]) -> Iterator[ObservedFile]:
+        """Files that an earlier segment read, and that this one changed without reading them."""
+        for file in earlier.files:
+            path = self._places.place_of(file.name).path
+            if path and file.name in self._written and file.name not in candidates:
+                now = self._observed(_Candidate(file.name, path, None, file.python, rewritten=True))
+                if now and now.digest != file.digest:
+                    yield now._replace(also=tuple(sorted(file.accepted)))
+
     def _observed(self, one: _Candidate) -> ObservedFile | None:
         """One file with its digest, None where it has none: the reason is in the other columns."""
         try:
@@ -162,36 +182,36 @@ class _Tracer:
             if not stat.S_ISDIR(before.st_mode):
                 self._uncompared[one.name] = "is not a regular file"
             return None
+        # The memory of digests holds one state of a file: ask for the earlier one before the present one is digested.
+        then = self._digest_then(one)
         try:
             digest = file_code_digest(one.path) if one.python else file_digest(Path(one.path))
             after = os.stat(one.path)
         except (PhaseError, OSError):
             self._uncompared[one.name] = "could not be read afterwards"
             return None
-        then = digest
-        if one.opening and _state(before) != one.opening[:4]:
-            then = self._digest_then(one) or ""
-        if _state(after) != _state(before) or (not one.rewritten and not self._is_what_was_read(one, before, digest)):
+        if _state(after) != _state(before) or not self._is_what_was_read(one, before, digest, then):
             self._changed.add(one.name)
             return None
-        return ObservedFile(one.name, before.st_size, digest, one.python, (then,) if then not in ("", digest) else ())
+        rewritten = one.rewritten and one.opening is not None and _state(before) != one.opening[:4]
+        return ObservedFile(one.name, before.st_size, digest, one.python, (then or digest,) if rewritten else ())
 
-    def _is_what_was_read(self, one: _Candidate, status: os.stat_result, digest: str) -> bool:
-        """True when the file is certainly as it was when it was opened."""
+    def _is_what_was_read(self, one: _Candidate, status: os.stat_result, digest: str, then: str | None) -> bool:
+        """True when the file is certainly as it was when it was opened, or was changed by the run itself."""
+        if one.rewritten:
+            return True
         if one.opening is None:
             newest = max(status.st_mtime_ns, status.st_ctime_ns)
             return self._started_ns is None or newest < self._started_ns
-        if _state(status) == one.opening[:4]:
-            return not _is_racy(one.opening)
-        # Only touched, or replaced by equal bytes.
-        return not one.python and self._digest_then(one) == digest
+        # Otherwise it was touched, or replaced by equal bytes.
+        return not _is_racy(one.opening) if _state(status) == one.opening[:4] else then == digest
 
     def _gone(self, one: _Candidate) -> ObservedFile | None:
         """A file that is not there any more: its absence is what the run left, or another process removed it."""
         temporary = is_temporary(one.path) and os.path.isabs(one.name)
         if one.rewritten and not temporary:
             then = self._digest_then(one)
-            return ObservedFile(one.name, one.opening.size if one.opening else 0, GONE, also=(then,) if then else ())
+            return ObservedFile(one.name, one.opening.size if one.opening else 0, GONE, also=(then or GONE,))
         archive = os.path.dirname(one.path)
         while archive != os.path.dirname(archive) and not os.path.exists(archive):
             archive = os.path.dirname(archive)
