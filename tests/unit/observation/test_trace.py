@@ -121,7 +121,7 @@ def test_columns_of_wrong_types_are_a_value_error(columns, files):
     ],
 )
 def test_a_malformed_trace_is_a_value_error(data):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         Trace.from_json(data)
 
 
@@ -132,7 +132,7 @@ def test_a_trace_of_a_newer_version_says_so():
 
 def test_ten_thousand_files_take_less_than_a_megabyte(observed):
     files = Files.of(ObservedFile(f"data/{n % 100}/image_{n:06d}.png", n, f"{n + 1:064x}") for n in range(10_000))
-    assert len(Trace("full", files).to_json()) < 800_000
+    assert len(Trace("full", files).to_json()) < 1_000_000
 
 
 # --- segments of one work ---
