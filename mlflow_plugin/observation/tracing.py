@@ -14,7 +14,7 @@ from typing import NamedTuple
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.observation.environment_files import environment_files
 from mlflow_plugin.observation.files import GONE, Files, ObservedFile
-from mlflow_plugin.observation.hub import branch_of, hub_file, is_in_hub
+from mlflow_plugin.observation.hub import HubFile, branch_of, hub_file, hub_reference, is_in_hub
 from mlflow_plugin.observation.listings import Listings
 from mlflow_plugin.observation.places import Places, plain_path
 from mlflow_plugin.observation.policy import Filter, Policy, counts_as_variable, is_temporary
@@ -76,7 +76,7 @@ class _Tracer:
         self._recording, self._policy, self._places = recording, policy, places
         self._started_ns = started_ns
         self._filter = Filter(policy, places, seen=(*recording.read, *recording.modules))
-        self._written = {name for path in recording.written if (name := self._filter.counted_name(path))}
+        self._written = self._names(recording.written)
         self._listings = Listings(recording, self._filter)
         self._changed: set[str] = set()
         self._uncompared: dict[str, str] = {}
@@ -89,6 +89,7 @@ class _Tracer:
         if earlier:
             files += self._continued(earlier, candidates)
         folders = self._listings.folders()
+        references = self._references()
         recording = self._recording
         return Trace(
             coverage=recording.coverage,
@@ -102,7 +103,7 @@ class _Tracer:
             },
             packages=dict(sorted(recording.packages.items())),
             environment_files=environment_files(self._places.project),
-            references=dict(sorted(recording.references.items())),
+            references=references,
             hub=dict(sorted(self._hub.items())),
             peers=tuple(sorted(recording.peers - self._policy.known_peers)),
             unseen=tuple(recording.unseen),
@@ -117,23 +118,38 @@ class _Tracer:
     def _candidates(self) -> dict[str, _Candidate]:
         """The files that count, by name. A file that was opened by several paths counts once."""
         found: dict[str, _Candidate] = {}
-        text = self._recording.text
+        text = self._names(self._recording.text)
+        code = self._names(map(plain_path, self._policy.code_files))
         for path, opening in self._openings():
             if file := hub_file(path):
-                if self._policy.observe == "all" and file.repository not in self._hub:
-                    self._hub[file.repository] = HubRevision(file.revision, branch_of(file))
+                self._take_in_hub(file)
+            if is_in_hub(path) or (name := self._filter.counted_name(path)) is None:
                 continue
-            as_text = path in text
-            if is_in_hub(path) or (path in self._policy.code_files and not (as_text and path.endswith(".py"))):
-                continue
-            name = self._filter.counted_name(path)
-            if name is None:
+            as_text = name in text
+            if name in code and not (as_text and path.endswith(".py")):
                 continue
             before = found.get(name)
             python = path.endswith(".py") and not as_text and (before is None or before.python)
             opening = before.opening if before and before.opening else opening
             found[name] = _Candidate(name, path, opening, python, name in self._written)
         return found
+
+    def _names(self, paths: Iterable[str]) -> set[str]:
+        return {name for path in paths if (name := self._filter.counted_name(path))}
+
+    def _take_in_hub(self, file: HubFile) -> None:
+        if self._policy.observe == "all" and file.repository not in self._hub:
+            self._hub[file.repository] = HubRevision(file.revision, branch_of(file))
+
+    def _references(self) -> dict[str, str]:
+        """The references of the tracking store; those of a model hub go where they belong."""
+        references = {}
+        for uri, meant in sorted(self._recording.references.items()):
+            if file := hub_reference(uri, meant):
+                self._take_in_hub(file)
+            else:
+                references[uri] = meant
+        return references
 
     def _openings(self) -> Iterable[tuple[str, Opening | None]]:
         for path, opening in self._recording.read.items():

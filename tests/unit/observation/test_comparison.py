@@ -240,16 +240,27 @@ def test_a_revision_of_the_hub(observed, tmp_path, monkeypatch):
     assert observed.compare(trace) == Findings()
     branch.write_text("5eed5ed")
     assert observed.compare(trace).changed == ("org/name, which was revision 0ddba11 and is 5eed5ed now",)
-    branch.unlink()
-    findings = observed.compare(trace)
-    assert findings.mentions == ("org/name was read at revision 0ddba11; its newest revision is not compared",)
+    observed.seen = {}
+    trace = observed.trace(references={"hub:models/org/name": "5eed5ed", "hub:datasets/org/rows": "beef"})
+    assert [(name, one.branch) for name, one in trace.hub.items()] == [
+        ("datasets/org/rows", "main"),
+        ("org/name", "main"),
+    ]
+    assert observed.compare(trace).mentions == (
+        "datasets/org/rows was read at revision beef; its newest revision is not compared",
+    )
+    branch.write_text("0ddba11")
+    assert observed.compare(trace).changed == ("org/name, which was revision 5eed5ed and is 0ddba11 now",)
+    trace = observed.trace(references={"hub:models/org/name": "fixed"})
+    branch.write_text("another")
+    assert observed.compare(trace) == Findings()
 
 
 def test_coverage(observed):
     unseen = ("what pyarrow read was not seen",)
     assert observed.compare(observed.trace("python")).complete
-    assert observed.compare(observed.trace("python", unseen=unseen)).unclear == unseen
-    assert observed.compare(observed.trace("full", unseen=unseen)).mentions == unseen
+    for coverage in ("python", "full"):
+        assert observed.compare(observed.trace(coverage, unseen=unseen)).unclear == unseen
     assert observed.compare(Trace("none")) == Findings(mentions=("what it read was not recorded",), complete=False)
 
 
