@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import os
 import tempfile
+import time
 from pathlib import Path
 
 from mlflow.tracking import MlflowClient
@@ -62,8 +63,6 @@ def measure(folder: Path, number: int) -> dict[str, Timing]:
         "compare": verdict,
     }
     # Files that were changed within the last two seconds are never remembered as unchanged.
-    import time
-
     time.sleep(2.5)
     return side_by_side(cases, ROUNDS, warm_up=3)
 

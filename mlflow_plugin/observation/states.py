@@ -10,7 +10,7 @@ from functools import cached_property
 from operator import attrgetter
 
 _CLEAN_NANOSECONDS = 2_000_000_000
-_FIELDS = attrgetter("st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "st_dev", "st_mode")
+_FIELDS = attrgetter("st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "st_dev")
 _UNKNOWN = 0
 
 
