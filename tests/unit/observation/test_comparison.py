@@ -195,9 +195,10 @@ def test_packages_and_the_environment_file(observed, environment):
     assert findings.changed == (counted if environment == "count" else ())
 
 
-def test_the_requirements_that_the_environment_file_includes_count(observed):
+@pytest.mark.parametrize("dependencies", ["\n  - -r requirements.txt", " [pip, '-r requirements.txt']"])
+def test_the_requirements_that_the_environment_file_includes_count(observed, dependencies):
     observed.write("MLproject", "name: x\npython_env: envs/python_env.yaml\n")
-    observed.write("envs/python_env.yaml", "dependencies:\n  - -r requirements.txt\n")
+    observed.write("envs/python_env.yaml", f"dependencies:{dependencies}\n")
     observed.write("envs/requirements.txt", "a==1")
     observed.write("requirements.txt", "b==1")
     trace = observed.trace()
