@@ -15,6 +15,7 @@ class Findings:
         compared: The number of observed files that were compared.
         state: A digest of the differences as they are now, so that an answer counts for this state alone. Empty when
             nothing differs.
+        complete: True when everything that the run read was compared, as far as it is known.
     """
 
     changed: tuple[str, ...] = ()
@@ -22,3 +23,4 @@ class Findings:
     mentions: tuple[str, ...] = ()
     compared: int = 0
     state: str = ""
+    complete: bool = True

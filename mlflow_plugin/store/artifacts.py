@@ -24,7 +24,8 @@ from mlflow_plugin.store.mlflow_internals import download_artifact
 from mlflow_plugin.store.run import PhaseRun
 
 _MODELS = "models"
-_BOOKKEEPING = {f"{schema.OUTPUTS_FOLDER}/{schema.MANIFEST_FILE}", schema.CODE_FILE, schema.ENVIRONMENT_FILE}
+_BOOKKEEPING = {f"{schema.OUTPUTS_FOLDER}/{schema.MANIFEST_FILE}", schema.CODE_FILE}
+_BOOKKEEPING |= {schema.ENVIRONMENT_FILE, schema.READS_FILE}
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,12 @@ def artifact_text(run: PhaseRun, path: str, at_most: int) -> str | None:
     Raises:
         PhaseError: The store does not answer.
     """
+    content = artifact_bytes(run, path, at_most)
+    return None if content is None else content.decode("utf-8", errors="replace")
+
+
+def artifact_bytes(run: PhaseRun, path: str, at_most: int) -> bytes | None:
+    """Return the bytes of an artifact. Otherwise as `artifact_text`."""
     folder, _, name = path.rpartition("/")
     try:
         size = listing(run.artifact_uri, folder).get(name)
@@ -192,7 +199,7 @@ def artifact_text(run: PhaseRun, path: str, at_most: int) -> str | None:
             file = Path(target) / "artifact" if local is None else local / path
             if local is None:
                 download_artifact(get_artifact_repository(run.artifact_uri), path, str(file))
-            return file.read_text(encoding="utf-8", errors="replace")
+            return file.read_bytes()
     except PhaseError:
         raise
     except Exception as error:  # As many kinds as there are stores.

@@ -1,0 +1,61 @@
+"""Derive what counts when a phase is observed: its keys, and the places of the tracking store, which never count."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from mlflow.tracking import MlflowClient
+from mlflow.utils.file_utils import local_file_uri_to_path
+
+from mlflow_plugin.observation.tracing import Policy
+from mlflow_plugin.project.project import Phase
+from mlflow_plugin.store.artifacts import local_folder
+from mlflow_plugin.store.run import PhaseRun
+
+_SQLITE = "sqlite:///"
+_SQLITE_COMPANIONS = ("", "-wal", "-shm", "-journal")
+
+
+def policy_of(
+    phase: Phase, client: MlflowClient, runs: Iterable[PhaseRun] = (), code_files: Iterable[Path] = ()
+) -> Policy:
+    """Return the policy for a phase.
+
+    Args:
+        phase: The phase, with its keys.
+        client: The tracking store. Its files do not count.
+        runs: Runs whose artifacts do not count: the run itself and its inputs.
+        code_files: Files that count in the code digest already.
+    """
+    return Policy(
+        observe=phase.observe,
+        ignore_reads=phase.ignore_reads,
+        external=phase.external,
+        environment=phase.environment,
+        skip=tuple(sorted({*store_places(client), *artifact_places(runs), *_caches()})),
+        code_files=frozenset(str(file) for file in code_files),
+    )
+
+
+def store_places(client: MlflowClient) -> list[str]:
+    """Return the files and folders of a local tracking store; none for a server."""
+    uri = str(client.tracking_uri)
+    if uri.startswith(_SQLITE):
+        database = os.path.abspath(uri.removeprefix(_SQLITE))
+        return [database + companion for companion in _SQLITE_COMPANIONS]
+    if "://" not in uri or uri.startswith("file:"):
+        return [os.path.abspath(local_file_uri_to_path(uri))]
+    return []
+
+
+def artifact_places(runs: Iterable[PhaseRun]) -> list[str]:
+    """Return the experiments' artifact folders that hold the artifacts of these runs, where they are local."""
+    folders = [local_folder(run.artifact_uri) for run in runs if run.artifact_uri]
+    # `ROOT/RUN/artifacts`; logged models lie in `ROOT/models`.
+    return [str(folder.parent.parent if folder.name == "artifacts" else folder) for folder in folders if folder]
+
+
+def _caches() -> list[str]:
+    """Return this package's own caches."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return [os.path.join(base, "mlflow-phases")]
