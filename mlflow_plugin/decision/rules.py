@@ -5,7 +5,7 @@ table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlflow_plugin.decision.estimate import Estimate
 from mlflow_plugin.decision.quality import borderline_reasons, quality_of
@@ -149,7 +149,8 @@ def _good(evidence: Evidence) -> Verdict | None:
         return None
     run, findings = unclear
     reason = f"{_described(phase, run)} has the same parameters and code, but not everything can be compared"
-    return _ask(evidence, "unseen", run, (reason, *findings.unclear, *findings.mentions))
+    question = _ask(evidence, "unseen", run, (reason, *findings.unclear, *findings.mentions))
+    return replace(question, observed=findings)
 
 
 def _sameness(findings: Findings) -> str:
@@ -275,7 +276,7 @@ def _would_invalidate(evidence: Evidence) -> Verdict | None:
 
 
 def _run(evidence: Evidence) -> Verdict:
-    phase, reasons = evidence.phase, []
+    phase, reasons, observed = evidence.phase, [], None
     for candidate in evidence.same:
         if candidate.quarantine_reason:
             reasons.append(f"{_described(phase, candidate.run)} is not reused: {candidate.quarantine_reason}")
@@ -283,8 +284,9 @@ def _run(evidence: Evidence) -> Verdict:
             reasons.append(f"{_described(phase, candidate.run)} lost its outputs: {candidate.faults[0]}")
         elif candidate.run.complete and phase.grade(candidate.run.metrics) == "poor" and phase.quality:
             reasons.append(f"{_described(phase, candidate.run)} is poor: the bound is {phase.quality.poor:g}")
-        elif changed := evidence.observed(candidate.run).changed:
-            reasons.append(_read_and_changed(candidate.run, changed))
+        elif (findings := evidence.observed(candidate.run)).changed:
+            observed = observed or findings
+            reasons.append(_read_and_changed(candidate.run, findings.changed))
         elif not candidate.run.complete:
             reasons.append(f"{_described(phase, candidate.run)} did not finish and left no checkpoint")
     if not reasons:
@@ -296,6 +298,7 @@ def _run(evidence: Evidence) -> Verdict:
         kind="nothing",
         estimate=evidence.estimate(),
         inputs=_input_ids(evidence),
+        observed=observed,
     )
 
 
