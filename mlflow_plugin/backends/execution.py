@@ -34,7 +34,8 @@ class ExecutionSettings:
     Attributes:
         backend_config: The configuration that `mlflow run` hands to a backend.
         backend_name: The name of the backend that the run shows.
-        parent_run_id: The run of the pipeline, empty for a phase by itself.
+        parent_run_id: The run below which the run of this execution nests: that of the pipeline, or the one that is
+            active in the calling thread; empty for none.
         accepted_run_ids: Runs that a person has agreed to supersede.
     """
 
@@ -116,7 +117,7 @@ def _compute(records: Records, resolution: Resolution, settings: ExecutionSettin
                 raise PhaseError(f"{message}; what it logged is kept in run {run_id}.")
             if exit_code != 0:
                 raise PhaseError(
-                    f"{phase.name}: its command {_ending(exit_code)}; what it logged is kept in run {run_id}. "
+                    f"{phase.name}: {command_failure(exit_code)}; what it logged is kept in run {run_id}. "
                     "Fix the cause and run it again."
                 )
             if not run.complete:
@@ -141,12 +142,19 @@ def _compute(records: Records, resolution: Resolution, settings: ExecutionSettin
             observer.close()
 
 
-def _ending(exit_code: int) -> str:
+def command_failure(exit_code: int) -> str:
+    """Say how a command that failed has ended, as far as its exit code tells."""
     number = -exit_code if exit_code < 0 else exit_code - 128
     try:
-        return f"was ended by {signal.Signals(number).name}"
+        ended_by = signal.Signals(number)
     except ValueError:
-        return f"ended with exit code {exit_code}"
+        return f"its command ended with exit code {exit_code}"
+    if ended_by == signal.SIGPIPE:
+        return (
+            "a program of its command was ended by SIGPIPE, as the next one in the pipe read no further (`head` does "
+            "so). Where that is meant, begin the command with `set +o pipefail;`"
+        )
+    return f"its command was ended by {ended_by.name}"
 
 
 def absolute_tracking_uri() -> None:

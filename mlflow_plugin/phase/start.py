@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -14,7 +14,7 @@ from typing import NoReturn
 from mlflow.exceptions import MlflowException
 
 from mlflow_plugin.checkpoints.session import CheckpointSession
-from mlflow_plugin.errors import PhaseError, store_trouble
+from mlflow_plugin.errors import EndedByScriptError, PhaseError, store_trouble
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.handover import (
     DECIDED,
@@ -71,12 +71,25 @@ def start_phase() -> Iterator[ActivePhase]:
             _leave(store_trouble(error))
         except KeyboardInterrupt:
             _leave(PhaseError("interrupted from the keyboard before anything was computed."))
-        # The backend has set these already; under MLflow's own this is the first to know them.
-        os.environ.update(input_variables(work.inputs))
         phase = work.request.phase
         limit = f"stopped after timeout_minutes = {phase.timeout_minutes or 0:g}"
-        with termination.after((phase.timeout_minutes or 0) * 60, limit):
+        with _named_inputs(work.inputs), termination.after((phase.timeout_minutes or 0) * 60, limit):
             yield from _computing(records, work, run, resumed_from, termination)
+
+
+@contextmanager
+def _named_inputs(inputs: Mapping[str, PhaseRun]) -> Iterator[None]:
+    """Set the variables that name the inputs inside the block. A phase that follows in this process has its own."""
+    # The backend has set these already; under MLflow's own this is the first to know them.
+    variables = input_variables(inputs)
+    before = {name: value for name, value in os.environ.items() if name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 @contextmanager
@@ -137,7 +150,7 @@ def _computing(
             _fail(records, run.run_id, f"the script ended itself with {error.code}")
             raise
         except PhaseError as error:
-            _fail(records, run.run_id, str(error))
+            _fail(records, run.run_id, str(error), recorded=isinstance(error, EndedByScriptError))
             _leave(error)
         except BaseException as error:
             _fail(records, run.run_id, f"{type(error).__name__}: {error}")
@@ -176,8 +189,7 @@ def _following() -> Iterator[ActivePhase]:
         _leave(error)
     except MlflowException as error:
         _leave(store_trouble(error))
-    os.environ.update(input_variables(inputs))
-    with following(client, run_id):
+    with _named_inputs(inputs), following(client, run_id):
         yield Follower(Records(client), started, request.phase, request.values, inputs, resumed_from)
 
 
@@ -191,8 +203,10 @@ def _stop(records: Records, run_id: str, reason: str) -> NoReturn:
     _leave(PhaseError(f"{reason}; what it logged is kept in run {run_id}."))
 
 
-def _fail(records: Records, run_id: str, reason: str, status: str = "FAILED") -> None:
-    """Record how a run ended. A store that is gone must not hide why."""
+def _fail(records: Records, run_id: str, reason: str, status: str = "FAILED", *, recorded: bool = False) -> None:
+    """Record how a run ended, unless that was recorded already. A store that is gone must not hide why."""
+    if recorded:
+        return
     try:
         records.fail(run_id, reason, status=status)
     except MlflowException as error:
