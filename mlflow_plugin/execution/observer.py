@@ -59,11 +59,16 @@ class Observer:
         """Return the command with which a child process is observed."""
         return self._recorder.command(command) if self._recorder else command
 
+    def join(self) -> None:
+        """Use the records of the process that started this one."""
+        if self._wanted:
+            self._recorder = Recorder.inherited()
+
     def observe_this_process(self) -> None:
         """Observe this process from now on, unless its starter does."""
         if not self._wanted:
             return
-        self._recorder = Recorder.inherited()
+        self.join()
         if self._recorder is None and (recorder := self._started()):
             recorder.observe_this_process()
 
