@@ -2,6 +2,27 @@
 
 from dataclasses import dataclass
 
+from mlflow_plugin.project.vocabulary import ReadKind, ReadState
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that a run read, for lists.
+
+    Attributes:
+        kind: What it is.
+        name: Its name, readable.
+        state: What became of it; empty where it was not asked for.
+        size: Bytes that it had then, None where that says nothing.
+        remark: The values, or why it is not compared; may be empty.
+    """
+
+    kind: ReadKind
+    name: str
+    state: ReadState | None = None
+    size: int | None = None
+    remark: str = ""
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -16,6 +37,7 @@ class Findings:
         state: A digest of the differences as they are now, so that an answer counts for this state alone. Empty when
             nothing differs.
         complete: True when everything that the run read was compared, as far as it is known.
+        rows: Everything that the run read, with the state of each. Empty unless it was asked for.
     """
 
     changed: tuple[str, ...] = ()
@@ -24,3 +46,4 @@ class Findings:
     compared: int = 0
     state: str = ""
     complete: bool = True
+    rows: tuple[Row, ...] = ()
