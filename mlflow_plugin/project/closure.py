@@ -148,7 +148,7 @@ class Closure:
             if " " in text:
                 self._follow_command(text, folder, folder, None, literal=literal)
         option, equals, value = text.rpartition("=")
-        path = os.path.normpath(os.path.join(folder, local_text(value)))
+        path = os.path.normpath(os.path.join(folder, os.path.expanduser(local_text(value))))
         if "\0" in path:
             return
         path = self._own.located(path)
@@ -158,10 +158,13 @@ class Closure:
         elif is_module or is_output or word.value_alone or value[:1] == "-":
             return
         elif data == "any" or (data == "file" and os.path.isfile(path)):
-            self._take_data(path, value, literal)
+            self._take_data(path, word.template.rpartition("=")[2], literal)
 
     def _take_data(self, path: str, text: str, literal: bool) -> None:
-        """Take in a file, folder or pattern that a command names and that is no program."""
+        """Take in a file, folder or pattern that a command names and that is no program.
+
+        Outside the user's own folders its name is the text of the command, the same on every machine.
+        """
         if is_below(self._project, path):
             return
         if self._own.counts(path):
@@ -182,7 +185,9 @@ class Closure:
         if "__main__.py" in self._finder.names_in(path):
             return True
         suffix = os.path.splitext(path)[1].lower()
-        return (suffix in PROGRAM_SUFFIXES or not suffix) and os.path.isfile(path)
+        if suffix in PROGRAM_SUFFIXES:
+            return os.path.isfile(path)
+        return not suffix and os.path.isfile(path) and (os.access(path, os.X_OK) or interpreter_of(path) != "")
 
     def _follow_program(self, path: str) -> None:
         """Take in a program that a command names. A folder with a `__main__.py` is one too."""
