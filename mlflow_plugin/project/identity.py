@@ -152,7 +152,11 @@ class Identity:
         ]
 
     def _text_of(self, name: str) -> str:
-        return self.recipe.named_texts.get(name, name)
+        """A named file or folder in a message; the one that a parameter names with the parameter's value."""
+        parameter = name.strip("{}")
+        if name == named_of_parameter(parameter) and parameter in self.recipe.parameters:
+            return f"{parameter}={_readable(_clipped(self.recipe.parameters[parameter][0]))}"
+        return name
 
 
 def with_written(fingerprint: str, recipe: Recipe, written: Iterable[str]) -> str:

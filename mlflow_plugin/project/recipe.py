@@ -33,7 +33,6 @@ class Recipe:
         named: Name -> digest of each file and folder, other than programs, that the command or a parameter without the
             type `path` names.
         named_paths: Name -> absolute path of these, and of parameters of type `path`.
-        named_texts: Name -> text for a message, where that is another.
         not_paths: Names of parameters whose text never names a file.
         uncompared: Texts of named folders that are too large to be compared, and of files that cannot be read.
         image: The image of `docker_env`, with the id that docker has for it in `image_digest`; empty if unknown.
@@ -52,7 +51,6 @@ class Recipe:
     programs: str = ""
     named: Mapping[str, str] = field(default_factory=dict)
     named_paths: Mapping[str, str] = field(default_factory=dict)
-    named_texts: Mapping[str, str] = field(default_factory=dict)
     not_paths: frozenset[str] = frozenset()
     uncompared: tuple[str, ...] = ()
     image: str = ""
@@ -123,7 +121,6 @@ def recipe_of(
         programs=code.programs,
         named={**code.named.digests, **named.digests},
         named_paths={**code.named.paths, **named.paths},
-        named_texts=messages,
         not_paths=frozenset(named_of_parameter(name) for name in phase.not_paths | phase.ignore),
         uncompared=tuple(sorted(uncompared)),
         image=project.image,
