@@ -65,7 +65,7 @@ class _Collector:
 
     def evidence(self) -> Evidence:
         self._resolve_inputs()
-        recipe = recipe_of(self.request.project, self.phase, self.request.values, self.request.base, self.request.argv)
+        recipe = recipe_of(self.request.project, self.phase, self.request.given, self.request.base, self.request.argv)
         same: list[Candidate] = []
         if not self.missing:
             self.identity = Identity(recipe, {need: run.output_digest for need, run in self.inputs.items()})
