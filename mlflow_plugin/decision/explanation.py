@@ -59,7 +59,7 @@ def explain_phase(request: Request) -> Explanation:
     items = [*_parameters(decision, run), *_code(decision, run), *_inputs(decision, run)]
     if run is not None:
         rows = ReadsComparison(request, decision.identity).rows(run)
-        items += [Item(row.kind, row.name, row.state, row.remark) for row in rows]
+        items += [Item(row.kind, row.name, row.state or "", row.remark) for row in rows]
     return Explanation(decision.verdict, run, tuple(items))
 
 
@@ -104,7 +104,9 @@ def _code(decision: Decision, run: PhaseRun | None) -> Iterator[Item]:
             yield Item("code", name, "new")
         elif not before:
             same = run.fingerprint.get("code") == recipe.code
-            yield Item("code", name, "same" if same else "not compared", "" if same else "some file of the code changed")
+            yield Item(
+                "code", name, "same" if same else "not compared", "" if same else "some file of the code changed"
+            )
         else:
             yield Item("code", name, "same" if before.get(name) == digest else "changed")
     for name in sorted(set(before) - set(recipe.files)):

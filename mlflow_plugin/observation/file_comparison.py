@@ -23,8 +23,8 @@ from mlflow_plugin.observation.policy import Filter, Policy
 from mlflow_plugin.observation.readable import listed, readable
 from mlflow_plugin.observation.report import Report
 from mlflow_plugin.observation.trace import Trace
-from mlflow_plugin.project.closure import file_code_digest
 from mlflow_plugin.project.digests import confirm, file_digest, is_confirmed, value_digest
+from mlflow_plugin.project.file_code import file_code_digest
 from mlflow_plugin.project.vocabulary import ReadKind
 
 _CLEAN_NANOSECONDS = 2_000_000_000
