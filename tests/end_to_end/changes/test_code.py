@@ -1,5 +1,6 @@
 """A change of code that the phase runs makes it run again, by whatever way the code was reached."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_the_image_of_a_docker_environment_counts(changing):
 
 def test_a_pinned_version_that_changes_is_mentioned_or_counts_as_told(changing):
     changing.script("import yaml")
-    changing.write("python_env.yaml", "python: '3.11'\ndependencies: [-r requirements.txt]\n")
+    changing.write("python_env.yaml", "python: '3.11'\ndependencies:\n  - -r requirements.txt\n")
     changing.write("requirements.txt", "pyyaml==6.0\n")
     changing.declare(rest="python_env: python_env.yaml")
     assert changing.start().computed
@@ -145,16 +146,18 @@ def test_a_pinned_version_that_changes_is_mentioned_or_counts_as_told(changing):
 
 def test_another_version_of_an_imported_package_is_mentioned(changing, tmp_path):
     def install(version: str) -> None:
-        site = tmp_path / "site"
+        site = tmp_path / "site-packages"
         changing.write(str(site / "ownlib.py"), "VALUE = 1\n")
-        info = site / "ownlib-1.dist-info"
+        for outdated in site.glob("*.dist-info"):
+            shutil.rmtree(outdated)
+        info = site / f"ownlib-{version}.dist-info"
         changing.write(str(info / "METADATA"), f"Metadata-Version: 2.1\nName: ownlib\nVersion: {version}\n")
         changing.write(str(info / "top_level.txt"), "ownlib\n")
         changing.write(str(info / "RECORD"), "ownlib.py,,\n")
 
     install("1.5.2")
-    changing.monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
-    changing.monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    changing.monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site-packages"))
+    changing.monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
     changing.script("import ownlib")
     assert changing.start().computed
     install("1.6.1")

@@ -69,12 +69,12 @@ def test_a_folder_that_is_listed(changing, runs_after, change):
     "command",
     [
         "cat data.txt > /dev/null && python main.py",
-        "python main.py && awk '\"'\"'{print $1}'\"'\"' \"$PWD/data.txt\"",
+        'python main.py && awk "{{print}}" "$PWD/data.txt"',
         'python main.py && sh "$(dirname ./main.py)/tool"',
     ],
 )
 def test_a_shell_command_reads_it(changing, runs_after, command):
-    changing.declare(command.replace("'\"'\"'", "''"))
+    changing.declare(command)
     changing.script("")
     changing.write("tool", "cat data.txt\n")
     changing.write("data.txt", "1 2\n")
