@@ -21,8 +21,8 @@ from mlflow_plugin.observation.readable import listed, readable
 from mlflow_plugin.observation.report import Report
 from mlflow_plugin.observation.states import States
 from mlflow_plugin.observation.trace import Trace
-from mlflow_plugin.project.closure import file_code_digest
 from mlflow_plugin.project.digests import file_digest, keep, recall, value_digest
+from mlflow_plugin.project.file_code import file_code_digest
 from mlflow_plugin.project.vocabulary import ReadKind
 
 _DIGESTED_TO_TELL_STATES = 64_000_000

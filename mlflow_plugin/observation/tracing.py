@@ -21,8 +21,8 @@ from mlflow_plugin.observation.policy import Filter, Policy, counts_as_variable,
 from mlflow_plugin.observation.recording import Opening, Recording
 from mlflow_plugin.observation.trace import MOST_FILES, HubRevision, Trace
 from mlflow_plugin.progress import report_periodically
-from mlflow_plugin.project.closure import file_code_digest
 from mlflow_plugin.project.digests import file_digest, known_digest
+from mlflow_plugin.project.file_code import file_code_digest
 
 __all__ = ["Policy", "trace_of"]
 
