@@ -25,18 +25,18 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _changed(folder: str) -> int:
+def _changed(folder: str) -> int | None:
     try:
         return os.stat(folder or ".").st_mtime_ns
     except OSError:
-        return 0
+        return None
 
 
 @lru_cache(maxsize=64)
-def _versions(folder: str, changed: int) -> dict[str, str]:
+def _versions(folder: str, changed: int | None) -> dict[str, str]:
     """The packages in a folder, which is read again only when it has changed."""
     try:
-        entries = sorted(os.listdir(folder)) if changed else []
+        entries = sorted(os.listdir(folder)) if changed is not None else []
     except OSError:
         return {}
     matches = [match for entry in entries if (match := _METADATA.fullmatch(entry))]
