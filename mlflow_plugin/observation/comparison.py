@@ -46,7 +46,7 @@ def compare(
     """
     if policy.observe == "none":
         return Findings(mentions=(f"{NOT_RECORDED} (observe: none)",), complete=False)
-    comparison = _Comparison(trace, policy, os.environ if environ is None else environ, Report(want_rows=rows))
+    comparison = _Comparison(trace, policy, dict(os.environ) if environ is None else environ, Report(want_rows=rows))
     files = FileComparison(trace, policy, places, comparison.report, trusted=trusted)
     files.run()
     comparison.variables(places)

@@ -275,7 +275,7 @@ class FileComparison:
             place = self._places.place_of(name)
             if place.path is None or (self._policy.observe == "project" and not place.own):
                 continue
-            if os.access(place.path, os.F_OK) and not self._policy.ignores(name, place.path):
+            if _is_there(place.path) and not self._policy.ignores(name, place.path):
                 self._report.changed("absent", name, f"{readable(name)}, which was not there then", "there")
             else:
                 self._report.row("absent", name, "same", remark="not there, as then")
@@ -284,7 +284,7 @@ class FileComparison:
         report = self._report
         for name in self._trace.changed_while_read:
             if not self._ignores(name):
-                report.changed("file", name, f"{readable(name)}, which changed while it was read", "while read")
+                report.changed("file", name, f"{_shown_folder(name)}, which changed while it was read", "while read")
         for name, why in self._trace.uncompared.items():
             if not self._ignores(name):
                 report.unclear(f"{readable(name)} {readable(why)}, so it cannot be compared", ["uncompared", name])
@@ -327,6 +327,13 @@ class FileComparison:
             name = self._places.name_of(folder)
             found[name] = found.get(name, 0) + number
         return found
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return os.access(path, os.F_OK)
+    except ValueError:  # A name that no file can have.
+        return False
 
 
 def _paths(group: _Group) -> list[str]:

@@ -36,7 +36,7 @@ _NEVER_SUFFIXES = (".egg-info", ".dist-info", ".pyc", ".pyo")
 # In the project and its repository: environments and the stores that MLflow makes where it is started.
 _NEVER_OWN = {"venv", ".venv", "mlruns", "mlartifacts"}
 _STORE = "mlflow.db"
-_PYTHON_LIBRARY = re.compile(r"(.*)/lib(?:64)?/python3(?:\.\d+)?t?/")
+_PYTHON_LIBRARY = re.compile(r"(.*)/lib(?:64)?/python3\.\d+t?/")
 # Content-addressed, or rebuilt at will by the library that owns them.
 _CACHES = (
     "mlflow-phases", "huggingface", "torch", "pip", "uv", "matplotlib", "fontconfig", "conda", "pypoetry", "numba",
@@ -46,6 +46,11 @@ _CACHES = (
 _PRIVATE = (
     ".netrc", ".ssh", ".aws", ".azure", ".kube", ".docker", ".databrickscfg", ".mlflow", ".gitconfig", ".pypirc",
     ".config/gcloud", ".config/git", ".git-credentials", ".pgpass", ".my.cnf",
+)  # fmt: skip
+# Start-up files of shells, and the managers of interpreters and compilers: they are installed, as packages are.
+_TOOLS = (
+    ".pyenv", ".asdf", ".nvm", ".cargo", ".rustup", ".conda", ".condarc", ".local/share/uv", ".local/bin", ".bashrc",
+    ".bash_profile", ".bash_aliases", ".profile", ".zshrc", ".zshenv", ".inputrc", ".terminfo",
 )  # fmt: skip
 _LAUNCHERS = re.compile(
     r"_?MLFLOW_.*|PHASE_.*|SLURM_.*|SBATCH_.*|PBS_.*|LSB_.*|SGE_.*|JOB_ID|OMPI_.*|PMI_.*|PMIX_.*|TORCHELASTIC_.*|"
@@ -112,9 +117,8 @@ class Filter:
         self._seen = list(seen)
         own = (str(places.project), os.path.realpath(places.project))
         # A store in the project's own folder must not make the project itself disappear.
-        self._skip = [
-            place for place in map(os.path.abspath, policy.skip) if not any(is_below(one, place) for one in own)
-        ]
+        skip = [place for place in map(os.path.abspath, policy.skip) if not any(is_below(one, place) for one in own)]
+        self._skip = _Below(skip, [place + companion for place in skip for companion in _COMPANIONS])
         self._folders: dict[str, tuple[str, bool]] = {}
 
     def counted_name(self, path: str) -> str | None:
@@ -127,19 +131,22 @@ class Filter:
             return None
         name = join_name(name, base)
         # What the MLproject file declares is compared as such.
-        if self._is_skipped(path) or self._policy.ignores(name, path) or name.lower() == "mlproject":
+        if self._skip.holds(path) or self._policy.ignores(name, path) or name.lower() == "mlproject":
             return None
         return None if os.path.isabs(name) and self._is_elsewhere_skipped(path) else name
 
     def counted_folder(self, path: str) -> str | None:
         """Return the name of an absolute path of a listed folder, None where it does not count."""
         name, counts = self._folder(path.rstrip(os.sep) or os.sep)
+        # All programs of the machine make files there.
+        if os.path.isabs(name) and (path == os.sep or path in temporary_folders()):
+            return None
         return name if counts and not self._policy.ignores(name, path) else None
 
     def counts_in_listing(self, name: str, folder: str, base: str) -> bool:
         """Return True for an entry that counts among the names of a listed folder."""
         path = os.path.join(folder, base)
-        return counts_in_listing(base) and not self._is_skipped(path) and not self._policy.ignores(name, path)
+        return counts_in_listing(base) and not self._skip.holds(path) and not self._policy.ignores(name, path)
 
     def _folder(self, folder: str) -> tuple[str, bool]:
         """The name of a folder, and True when files directly in it count as far as the folder tells."""
@@ -148,35 +155,29 @@ class Filter:
         parts = name.split(os.sep) if own else folder.split(os.sep)
         if not all(_counts_by_name(part, own=own) for part in parts):
             return name, False
-        if self._is_skipped(folder) or any(is_below(folder, prefix) for prefix in self._prefixes):
+        if self._skip.holds(folder) or self._prefixes.holds(folder):
             return name, False
         return name, own or (self._policy.observe == "all" and not self._is_elsewhere_skipped(folder))
 
-    def _is_skipped(self, path: str) -> bool:
-        return any(
-            is_below(path, place) or (path.startswith(place) and path[len(place) :] in _COMPANIONS)
-            for place in self._skip
-        )
-
     def _is_elsewhere_skipped(self, path: str) -> bool:
-        # Disks that a desktop mounts.
-        return any(is_below(path, place) for place in self._elsewhere) and not path.startswith("/run/media/")
+        # `/run/media` holds the disks that a desktop mounts.
+        return self._elsewhere.holds(path) and not path.startswith("/run/media/")
 
     @cached_property
-    def _elsewhere(self) -> list[str]:
+    def _elsewhere(self) -> "_Below":
         """Folders outside the user's own that never count."""
         home = os.path.expanduser("~")
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
         folders = [*_SYSTEM, *(_SYSTEM_MACOS if sys.platform == "darwin" else ())]
         folders += [os.path.join(base, one) for base in {cache, os.path.join(home, ".cache")} for one in _CACHES]
-        folders += [os.path.join(home, one) for one in _PRIVATE]
+        folders += [os.path.join(home, one) for one in (*_PRIVATE, *_TOOLS)]
         for variable in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TORCH_HOME", "PIP_CACHE_DIR"):
             if value := os.environ.get(variable):
                 folders.append(os.path.abspath(value))
-        return folders
+        return _Below(folders)
 
     @cached_property
-    def _prefixes(self) -> list[str]:
+    def _prefixes(self) -> "_Below":
         """Folders with an interpreter: those of this process, and those whose library or `pyvenv.cfg` was read."""
         found = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
         for path in self._seen:
@@ -196,7 +197,20 @@ class Filter:
                 prefixes += [os.path.join(prefix, part) for part in ("bin", "lib", "lib64", "include", "share")]
             else:
                 prefixes.append(prefix)
-        return [prefix for prefix in prefixes if not any(is_below(one, prefix) for one in own)]
+        return _Below([prefix for prefix in prefixes if not any(is_below(one, prefix) for one in own)])
+
+
+class _Below:
+    """Some files and folders, to tell quickly which paths are one of them or lie below one."""
+
+    def __init__(self, places: Iterable[str], files: Iterable[str] = ()) -> None:
+        places = list(places)
+        self._exact = frozenset([*places, *files])
+        self._starts = tuple(os.path.join(place, "") for place in places)
+
+    def holds(self, path: str) -> bool:
+        """Return True for a path that is one of the places or lies below one."""
+        return path in self._exact or path.startswith(self._starts)
 
 
 def _counts_by_name(part: str, *, own: bool) -> bool:
@@ -205,10 +219,14 @@ def _counts_by_name(part: str, *, own: bool) -> bool:
     return not (own and (part in _NEVER_OWN or part.startswith(_STORE)))
 
 
+def temporary_folders() -> set[str]:
+    """Return the folders for temporary files."""
+    return {tempfile.gettempdir(), os.path.realpath(tempfile.gettempdir()), "/tmp", "/var/tmp", "/dev/shm"}
+
+
 def is_temporary(path: str) -> bool:
     """Return True for a path in a folder for temporary files."""
-    folders = {tempfile.gettempdir(), os.path.realpath(tempfile.gettempdir()), "/tmp", "/var/tmp", "/dev/shm"}
-    return any(is_below(path, folder) for folder in folders)
+    return any(is_below(path, folder) for folder in temporary_folders())
 
 
 @lru_cache(maxsize=64)

@@ -129,7 +129,7 @@ def remembered(path: Path, kind: str, compute: Callable[[Path], str]) -> str:
     Raises:
         PhaseError: The file is missing or not a regular file.
     """
-    absolute = os.path.abspath(path)
+    absolute = _key(path)
     before = _status(path)
     signature = _signature(before)
     value = _cache.find(absolute, kind, signature)
@@ -144,9 +144,9 @@ def remembered(path: Path, kind: str, compute: Callable[[Path], str]) -> str:
 
 def known_digest(path: Path, size: int, mtime_ns: int, ctime_ns: int, inode: int) -> str | None:
     """Return the sha256 that a file had in an earlier state, None when the cache does not know it."""
-    absolute = os.path.abspath(path)
+    absolute = _key(path)
     try:
-        device = os.stat(os.path.dirname(absolute)).st_dev
+        device = os.stat(os.path.dirname(os.path.abspath(path))).st_dev
     except (OSError, ValueError):
         return None
     return _cache.find(absolute, "sha256", f"{size} {mtime_ns} {ctime_ns} {inode} {device}")
@@ -179,6 +179,16 @@ def _folder_digests(folder: Path) -> Iterator[tuple[str, str]]:
 
     for name, path in walk_files(folder, skip_folder=is_left_out):
         yield name, file_digest(path)
+
+
+def _key(path: Path) -> str:
+    """The absolute path as the cache holds it: sqlite takes no names that are not UTF-8."""
+    absolute = os.path.abspath(path)
+    try:
+        absolute.encode("utf-8")
+    except UnicodeEncodeError:
+        return absolute.encode("utf-8", "backslashreplace").decode("utf-8")
+    return absolute
 
 
 def _status(path: Path) -> os.stat_result:

@@ -1,11 +1,16 @@
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlflow_plugin.observation.comparison import compare
 from mlflow_plugin.observation.files import GONE, Files, ListedFolder, ObservedFile, join_name, split_name
 from mlflow_plugin.observation.findings import Findings
+from mlflow_plugin.observation.places import Places
+from mlflow_plugin.observation.policy import Policy
 from mlflow_plugin.observation.recording import Recording
 from mlflow_plugin.observation.trace import HubRevision, Trace
 from mlflow_plugin.observation.tracing import trace_of
@@ -76,6 +81,16 @@ def test_any_bytes_are_a_trace_or_a_value_error(data):
         Trace.from_json(data)
     except ValueError:
         return
+
+
+@given(TRACE, st.booleans())
+def test_any_trace_can_be_compared_and_listed(trace, trusted):
+    with tempfile.TemporaryDirectory() as folder:
+        places = Places(Path(folder), None, {"data": Path(folder)})
+        findings = compare(trace, Policy(), places, trusted=trusted, packages_here=str, rows=True)
+    texts = [*findings.changed, *findings.unclear, *findings.mentions, *(row.name for row in trace.listing())]
+    assert all(text.isprintable() for text in texts)
+    assert bool(findings.state) == bool(findings.changed or findings.unclear)
 
 
 JSON = st.recursive(

@@ -63,6 +63,16 @@ def test_unchanged_file_is_read_once(tmp_path, monkeypatch, ten_seconds_later):
     assert len(reads) == 1
 
 
+def test_names_that_are_not_utf_8_are_remembered_too(tmp_path, monkeypatch, ten_seconds_later):
+    reads = count_reads(monkeypatch)
+    files = [written(tmp_path / name) for name in (os.fsdecode(b"a\xff"), "b")]
+    for _ in range(2):
+        for file in files:
+            digests.file_digest(file)
+        digests.flush()
+    assert len(reads) == 2
+
+
 def test_another_process_reads_no_unchanged_file(tmp_path, ten_seconds_later):
     file = written(tmp_path / "a")
     expected = digests.file_digest(file)
