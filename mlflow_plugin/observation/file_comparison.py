@@ -8,16 +8,18 @@ are compared that have another state than then.
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.observation.files import GONE, ListedFolder, ObservedFile, join_name
+from mlflow_plugin.observation.folder_comparison import FolderComparison, shown_folder
 from mlflow_plugin.observation.places import Place, Places
 from mlflow_plugin.observation.policy import Filter, Policy
-from mlflow_plugin.observation.readable import listed, readable
+from mlflow_plugin.observation.reach import Reach
+from mlflow_plugin.observation.readable import readable
 from mlflow_plugin.observation.report import Report
 from mlflow_plugin.observation.states import States
 from mlflow_plugin.observation.trace import Trace
@@ -52,12 +54,8 @@ class FileComparison:
 
     def __init__(self, trace: Trace, policy: Policy, places: Places, report: Report, *, trusted: bool) -> None:
         self._trace, self._policy, self._places, self._report = trace, policy, places, report
-        self._trusted = trusted
-        self._filter = Filter(policy, places)
-        self._exists: dict[str, bool] = {}
-        self._untrusted: list[str] = []
-        self._rootless: dict[str, int] = {}
-        self._missing: dict[str, int] = {}
+        self._reach = Reach(trace, places, report, trusted=trusted)
+        self._folders = FolderComparison(Filter(policy, places), self._reach, report)
         self.compared = 0
 
     def run(self) -> None:
@@ -77,11 +75,19 @@ class FileComparison:
             place = self._places.place_of(name)
             if self._policy.observe == "project" and not place.own:
                 continue
-            if not self._is_usable(place, [join_name(name, base) for base in bases] if not place.own else bases, name):
+            if not (place.own and place.path) and not self._is_reached(place, name, bases):
                 continue
             group = _Group(name, str(place.path), range(first, position), bases)
             groups.append(self._without_ignored(group) if self._policy.ignore_reads else group)
         return groups
+
+    def _is_reached(self, place: Place, folder: str, bases: Sequence[str]) -> bool:
+        names = [join_name(folder, base) for base in bases]
+        if self._reach.may_read(place, names, len(names)):
+            return True
+        for name in names:
+            self._report.row("file", name, "not compared")
+        return False
 
     def _without_ignored(self, group: _Group) -> _Group:
         kept = [
@@ -91,30 +97,13 @@ class FileComparison:
         ]
         return _Group(group.name, group.path, [position for position, _ in kept], [base for _, base in kept])
 
-    def _is_usable(self, place: Place, names: Iterable[str], folder: str) -> bool:
-        """True when a place may be read; else its names are kept for one sentence."""
-        names = list(names)
-        if place.path is None:
-            self._rootless[place.root] = self._rootless.get(place.root, 0) + len(names)
-        elif not place.own and not self._trusted:
-            self._untrusted += names
-        else:
-            return True
-        for name in names:
-            self._report.row("file", name if not place.own else join_name(folder, name), "not compared")
-        return False
-
     def _usable_folder(self, folder: ListedFolder) -> str | None:
         place = self._places.place_of(folder.name)
         if self._policy.observe == "project" and not place.own:
             return None
         if place.path is not None and self._policy.ignores(folder.name, place.path):
             return None
-        if place.path is None:
-            self._rootless.setdefault(place.root, 0)
-        elif not place.own and not self._trusted:
-            self._untrusted.append(folder.name)
-        else:
+        if self._reach.may_read(place, [folder.name], 0):
             return place.path
         self._report.row("folder", folder.name, "not compared")
         return None
@@ -137,7 +126,7 @@ class FileComparison:
             "folders",
             [path for _, path in folders],
             lambda: (("folder", folder) for folder in listed_folders),
-            self._folder_is_same,
+            self._folders.is_same,
         )
 
     def _compare(
@@ -169,7 +158,7 @@ class FileComparison:
         """The name under which an unchanged state is remembered: this trace, compared in these places."""
         places = self._places
         roots = [[name, str(folder)] for name, folder in places.roots.items()]
-        where = [str(places.project), str(places.repository), roots, self._trusted]
+        where = [str(places.project), str(places.repository), roots, self._reach.trusted]
         return value_digest([part, self._trace.digest, where, self._policy.observe, self._policy.ignore_reads])
 
     def _file_is_same(self, file: ObservedFile, path: str) -> bool:
@@ -215,10 +204,10 @@ class FileComparison:
                 self._report.row(kind, file.name, "same", remark="gone, as the run left it")
                 return True
             folder = os.path.dirname(path)
-            if number == errno.ENOTDIR or self._is_folder(folder):
+            if number == errno.ENOTDIR or self._reach.is_folder(folder):
                 self._changed(file, kind, "which is gone", "gone", missing=True)
             else:
-                self._missing[folder] = self._missing.get(folder, 0) + 1
+                self._reach.miss(folder, 1)
                 self._report.row(kind, file.name, "not compared", size=file.size, remark="its folder is not here")
             return False
         if number == errno.ELOOP:
@@ -231,42 +220,6 @@ class FileComparison:
 
     def _changed(self, file: ObservedFile, kind: ReadKind, how: str, now: str, *, missing: bool = False) -> None:
         self._report.changed(kind, file.name, f"{readable(file.name)}, {how}", now, missing=missing)
-
-    def _is_folder(self, path: str) -> bool:
-        if path not in self._exists:
-            self._exists[path] = os.path.isdir(path)
-        return self._exists[path]
-
-    # --- folders ---
-
-    def _folder_is_same(self, folder: ListedFolder, path: str) -> bool:
-        try:
-            entries = os.listdir(path)
-        except (FileNotFoundError, NotADirectoryError):
-            if self._is_folder(os.path.dirname(path)):
-                phrase = f"{readable(folder.name)}, which is gone"
-                self._report.changed("folder", folder.name, phrase, "gone", missing=True)
-            else:
-                self._missing.setdefault(path, 0)
-                self._report.row("folder", folder.name, "not compared", remark="it is not here")
-            return False
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "its name is not possible here"
-            sentence = f"the folder {readable(folder.name)} cannot be listed here: {why}"
-            self._report.unclear(sentence, ["unreadable", folder.name])
-            self._report.row("folder", folder.name, "not compared", remark=why)
-            return False
-        own = set(folder.own)
-        names = sorted(
-            entry for entry in entries if entry not in own and self._filter.counts_in_listing(folder.name, path, entry)
-        )
-        digest = value_digest(names)
-        if digest == folder.digest:
-            self._report.row("folder", folder.name, "same", remark=f"its list of {folder.number:,} names")
-            return True
-        phrase = f"{_shown_folder(folder.name)}, {_difference(folder, names)}"
-        self._report.changed("folder", folder.name, phrase, digest)
-        return False
 
     # --- the rest ---
 
@@ -284,27 +237,12 @@ class FileComparison:
         report = self._report
         for name in self._trace.changed_while_read:
             if not self._ignores(name):
-                report.changed("file", name, f"{_shown_folder(name)}, which changed while it was read", "while read")
+                report.changed("file", name, f"{shown_folder(name)}, which changed while it was read", "while read")
         for name, why in self._trace.uncompared.items():
             if not self._ignores(name):
                 report.unclear(f"{readable(name)} {readable(why)}, so it cannot be compared", ["uncompared", name])
                 report.row("file", name, "not compared", remark=readable(why))
-        for root, number in self._rootless.items():
-            files = f"{_files(number)} that it read there" if number else "what it read there"
-            report.unclear(
-                f"the root {readable(root)} has no folder here, so {files} cannot be compared: set the variables of "
-                "`roots` in the MLproject file",
-                ["root", root],
-            )
-        for folder, number in self._missing_folders().items():
-            files = f"{_files(number)} that it read there" if number else "its list of files"
-            report.unclear(f"{readable(folder)} is not here, so {files} cannot be compared", ["missing", folder])
-        if self._untrusted:
-            report.unclear(
-                f"{listed(self._untrusted)} outside the project cannot be compared unasked, since another user made "
-                "the run",
-                ["untrusted", self._trace.digest],
-            )
+        self._reach.report()
         if self._trace.left_out:
             report.unclear(
                 f"it read {self._trace.file_count:,} files, of which only {len(self._trace.files):,} are compared",
@@ -317,17 +255,6 @@ class FileComparison:
             return True
         return self._policy.ignores(name, place.path or name)
 
-    def _missing_folders(self) -> dict[str, int]:
-        """The topmost missing folders by their names -> number of files below."""
-        found: dict[str, int] = {}
-        for folder, number in self._missing.items():
-            above = os.path.dirname(folder)
-            while not self._is_folder(above) and above != os.path.dirname(above):
-                folder, above = above, os.path.dirname(above)
-            name = self._places.name_of(folder)
-            found[name] = found.get(name, 0) + number
-        return found
-
 
 def _is_there(path: str) -> bool:
     try:
@@ -339,29 +266,3 @@ def _is_there(path: str) -> bool:
 def _paths(group: _Group) -> list[str]:
     start = group.path if group.path.endswith(os.sep) else group.path + os.sep
     return [start + base for base in group.bases]
-
-
-def _files(number: int) -> str:
-    return f"{number:,} file{'s' if number != 1 else ''}"
-
-
-def _shown_folder(name: str) -> str:
-    return "the project's folder" if name == "." else readable(name)
-
-
-def _difference(folder: ListedFolder, names: list[str]) -> str:
-    """The difference between the names of a folder then and now, to follow its name."""
-    if folder.names is None:
-        return (
-            f"which held {folder.number:,} names and holds {len(names):,} now"
-            if folder.number != len(names)
-            else ("whose list of files has changed since")
-        )
-    new, gone = sorted(set(names) - set(folder.names)), sorted(set(folder.names) - set(names))
-    parts = [f"{listed(new)} {_are(new)} new"] if new else []
-    parts += [f"{listed(gone)} {_are(gone)} gone"] if gone else []
-    return f"where {' and '.join(parts)}" if parts else "whose list of files has changed since"
-
-
-def _are(names: list[str]) -> str:
-    return "is" if len(names) == 1 else "are"
