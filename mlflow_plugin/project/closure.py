@@ -15,6 +15,7 @@ from mlflow_plugin.project.command import (
     MODULE_OPTION,
     OUTPUT_NAME,
     Word,
+    placeholders,
     simple_commands,
 )
 from mlflow_plugin.project.docstrings import digest_with_docstrings
@@ -155,7 +156,8 @@ class Closure:
         if "\0" in path:
             return
         path = self._own.located(path)
-        is_output = OUTPUT_NAME.fullmatch((option if equals else previous).lower()) is not None
+        naming = [option if equals else previous, *placeholders(word.template)]
+        is_output = any(OUTPUT_NAME.fullmatch(name.lower()) for name in naming)
         if self._is_program(path):
             self._follow_program(path)
         elif is_module or is_output or word.value_alone or value[:1] == "-":
@@ -172,9 +174,9 @@ class Closure:
             return
         if self._own.counts(path):
             name = self._own.name_of(path)
-            self.named.add(name, path, is_code=True)
-            if literal and name in self.named.digests and os.path.isfile(path):
-                self.literal[path] = file_code_digest(path)
+            digest = self.named.add(name, path, is_code=True)
+            if literal and digest:
+                self.literal[path] = digest
         elif is_readable_data(path, self._project) and not is_below(path, self._project):
             is_executable = os.path.isfile(path) and os.access(path, os.X_OK)
             if not is_executable and not path.endswith(".py"):
