@@ -1,5 +1,6 @@
 """Watch what the process tree of one run reads, and keep the trace with the run."""
 
+import json
 import logging
 import os
 import shutil
@@ -17,7 +18,8 @@ from mlflow_plugin.observation.recorder import Recorder, unobserved
 from mlflow_plugin.observation.recording import Recording
 from mlflow_plugin.observation.trace import Trace
 from mlflow_plugin.observation.tracing import trace_of
-from mlflow_plugin.project.identity import recipe_of
+from mlflow_plugin.project.identity import Recipe, recipe_of, with_written
+from mlflow_plugin.store import schema
 from mlflow_plugin.store.observation_policy import artifact_places, policy_of, store_places
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.traces import keep_trace, trace_of_run
@@ -45,6 +47,7 @@ class Observer:
         self._runs = [run, *inputs.values()]
         self._resumed_from = resumed_from
         self._kept: Trace | None = None
+        self._fingerprint = run.fingerprint
         self._folder: Path | None = None
         self._recorder: Recorder | None = None
 
@@ -98,11 +101,18 @@ class Observer:
             PhaseError: The store does not take it: a later verdict would not know what the run had read.
         """
         with unobserved():
-            trace = self._trace()
-            if trace == self._kept:
+            recording = self._recorder.recording() if self._recorder else Recording("none")
+            request = self._request
+            recipe = recipe_of(request.project, request.phase, request.given, request.base, request.argv)
+            trace = self._trace(recording, recipe)
+            fingerprint = with_written(self._fingerprint, recipe, recording.written)
+            if trace == self._kept and not fingerprint:
                 return
             try:
                 keep_trace(self._request.client, self._run.run_id, trace)
+                if fingerprint:
+                    request.client.set_tag(self._run.run_id, schema.FINGERPRINT, fingerprint)
+                    self._fingerprint = json.loads(fingerprint)
             except MlflowException as error:
                 what = " ".join(str(error).split())[:300]
                 raise PhaseError(
@@ -110,12 +120,12 @@ class Observer:
                 ) from None
             self._kept = trace
 
-    def _trace(self) -> Trace:
-        recording = self._recorder.recording() if self._recorder else Recording("none")
+    def _trace(self, recording: Recording, recipe: Recipe) -> Trace:
         request = self._request
-        recipe = recipe_of(request.project, request.phase, request.values, request.base, request.argv)
         directory = request.project.directory
-        code = [recipe.elsewhere.get(name, directory / name) for name in recipe.files]
+        # Other files than programs are not left to the code digest: the phase may have written to them.
+        programs = [name for name in recipe.files if name not in recipe.named]
+        code = [recipe.elsewhere.get(name, directory / name) for name in programs]
         policy = policy_of(request.phase, request.client, self._runs, code)
         trace = trace_of(recording, policy, places_of(request.project))
         try:

@@ -5,12 +5,14 @@ that command and parameters name, and the digest of each input.
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from mlflow_plugin.project.digests import value_digest
-from mlflow_plugin.project.own_code import is_below
+from mlflow_plugin.project.named import is_pattern
 from mlflow_plugin.project.recipe import Recipe, named_of_parameter, recipe_of
 
 __all__ = ["Identity", "Recipe", "recipe_of", "with_written"]
@@ -174,7 +176,7 @@ def with_written(fingerprint: Mapping[str, Any], recipe: Recipe, written: Iterab
         The text to be stored; empty when nothing is to be added.
     """
     paths = list(written)
-    names = {name for name, path in recipe.named_paths.items() if any(is_below(one, path) for one in paths)}
+    names = {name for name, path in recipe.named_paths.items() if _is_written(path, paths)}
     before = set(map(str, _list(fingerprint.get("written"))))
     if names <= before:
         return ""
@@ -183,6 +185,15 @@ def with_written(fingerprint: Mapping[str, Any], recipe: Recipe, written: Iterab
     if len(text) >= _MAX_TAG:
         text = _json({key: value for key, value in content.items() if key != "files"})
     return text if len(text) < _MAX_TAG else ""
+
+
+def _is_written(named: str, written: Sequence[str]) -> bool:
+    """Return whether one of the written files is a named file, lies in a named folder, or matches a pattern."""
+    if is_pattern(named):
+        return any(fnmatchcase(path, named) for path in written)
+    places = {named, os.path.realpath(named)}
+    below = tuple(os.path.join(place, "") for place in places)
+    return any(path in places or path.startswith(below) for path in written)
 
 
 def _json(content: Mapping[str, Any]) -> str:

@@ -31,7 +31,7 @@ class Named:
 
     Attributes:
         digests: Name -> first digits of the digest of the content.
-        paths: Name -> absolute path; for a pattern the folder before its first sign.
+        paths: Name -> absolute path; of a pattern with the signs in the folder's name escaped.
         uncompared: Names of folders that are too large to be compared, and of what cannot be read.
     """
 
@@ -56,8 +56,9 @@ class Named:
         elif os.path.isdir(path):
             digest = _folder_digest(path)
         else:
-            path, pattern = _split_pattern(path)
-            digest = _pattern_digest(path, pattern) if pattern else _NO_FILES
+            folder, pattern = _split_pattern(path)
+            digest = _pattern_digest(folder, pattern) if pattern else _NO_FILES
+            path = os.path.join(glob.escape(folder), pattern)
         if digest == _NO_FILES:
             return None
         self.paths[name] = path
@@ -85,6 +86,11 @@ def _data_digest(path: str) -> str:
 def _folder_digest(folder: str) -> str | None:
     """Digest the names and contents of a folder's files; None when they are too many or cannot be read."""
     return _digest_of_files((name, str(path)) for name, path in walk_files(Path(folder), is_no_code))
+
+
+def is_pattern(path: str) -> bool:
+    """Return whether a path has signs of a pattern and is no file or folder itself."""
+    return any(sign in path for sign in _GLOB_SIGNS) and not os.path.lexists(path)
 
 
 def _split_pattern(path: str) -> tuple[str, str]:
