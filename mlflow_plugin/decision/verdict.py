@@ -52,6 +52,9 @@ class Option:
         reruns: The phases that it computes.
         seconds: How long that takes; None when it is not known.
         cost_usd: US dollars; None when it is not known.
+        action: How it is executed; empty for one that stops, and for one that was read from the store.
+        run_id: The run that it reuses or resumes from.
+        renews: The upstream phases to run first, for an option that stops for that.
     """
 
     letter: str
@@ -62,6 +65,9 @@ class Option:
     reruns: tuple[str, ...] = ()
     seconds: float | None = None
     cost_usd: float | None = None
+    action: Literal["reuse", "resume", "run", ""] = ""
+    run_id: str = ""
+    renews: tuple[str, ...] = ()
 
     @property
     def throws_away(self) -> tuple[SupersededRun, ...]:
@@ -94,6 +100,7 @@ class Verdict:
         options: The options of a question.
         estimate: The expected duration and cost of computing the phase.
         inputs: The upstream run by need.
+        beside: Why the run leaves `latest` as it is; empty when it does not.
     """
 
     phase: str
@@ -106,6 +113,7 @@ class Verdict:
     options: tuple[Option, ...] = ()
     estimate: Estimate | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
+    beside: str = ""
 
     def option(self, answer: str) -> Option | None:
         """Return the option of a letter or of a value of `decide`."""

@@ -14,7 +14,7 @@ from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.code import code_digest
 from mlflow_plugin.project.command import command_usage
 from mlflow_plugin.project.digests import path_digest, value_digest
-from mlflow_plugin.project.parameters import Parameter, Value, canonical, local_path
+from mlflow_plugin.project.parameters import Parameter, Value, canonical, local_path, unquoted
 from mlflow_plugin.project.project import Phase, Project
 
 _MAX_LENGTH = 200
@@ -34,6 +34,7 @@ class Recipe:
         defaults: Name -> canonical declared default, None without one.
         ignored: Names of parameters that do not count.
         elsewhere: A name in `files` -> its path, where that is not the name below the project's folder.
+        declared: Name -> parameter as the MLproject file declares it, to read the logged values of earlier runs.
     """
 
     project: str
@@ -45,6 +46,7 @@ class Recipe:
     defaults: Mapping[str, str | None]
     ignored: frozenset[str] = frozenset()
     elsewhere: Mapping[str, Path] = field(default_factory=dict)
+    declared: Mapping[str, Parameter] = field(default_factory=dict)
 
     def digest(self, *, sparse: bool = False) -> str:
         """Return the sha256 of the recipe, 64 hex digits.
@@ -99,13 +101,22 @@ class Identity:
                 del content["files"]
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
-    def differences(self, fingerprint: Mapping[str, Any], *, inputs: bool = True) -> list[str]:
+    def differences(
+        self,
+        fingerprint: Mapping[str, Any],
+        logged: Mapping[str, str] | None = None,
+        *,
+        inputs: bool = True,
+        code: bool = True,
+    ) -> list[str]:
         """Describe how this identity differs from an earlier run's fingerprint.
 
         Args:
-            fingerprint: The decoded `fingerprint()` of the earlier run. A parameter that it lacks counts as the
-                declared default.
+            fingerprint: The decoded `fingerprint()` of the earlier run. A parameter that it lacks counts with the value
+                that was logged, else as the declared default.
+            logged: The parameters that MLflow logged for that run: they include those that were ignored then.
             inputs: Compare the inputs too.
+            code: Compare the code too.
 
         Returns:
             One text for each difference, empty when the two are the same.
@@ -117,10 +128,10 @@ class Identity:
             if value_digest(ours) != old["*"][0]:
                 differences.append("parameters")
         else:
-            differences += self._parameter_differences(old)
+            differences += self._parameter_differences(old, logged or {})
         if fingerprint.get("command") != _clipped(recipe.command):
             differences.append("the command")
-        if fingerprint.get("code") != recipe.code:
+        if code and fingerprint.get("code") != recipe.code:
             files = fingerprint.get("files", {})
             changed = sorted(
                 name for name in {*files, *recipe.files} if files and files.get(name) != recipe.files.get(name)
@@ -133,10 +144,34 @@ class Identity:
             differences += [f"{need}, which is no longer needed" for need in before if need not in self.inputs]
         return differences
 
-    def _parameter_differences(self, old: Mapping[str, Sequence[str]]) -> list[str]:
+    def assumed(self, fingerprint: Mapping[str, Any], logged: Mapping[str, str]) -> dict[str, str]:
+        """Return the parameters whose value in an earlier run is not known, each with the value that is assumed."""
+        old, recipe = fingerprint.get("parameters", {}), self.recipe
+        if "*" in old:
+            return {}
+        unknown = [name for name in recipe.parameters if name not in old and self._logged(name, logged) is None]
+        return {name: logged[name] if name in logged else _readable(recipe.defaults[name]) for name in unknown}
+
+    def other_parameters(self, fingerprint: Mapping[str, Any], logged: Mapping[str, str]) -> set[str]:
+        """Return the names of the parameters that had another value in an earlier run; `*` when that is not known."""
+        old, recipe = fingerprint.get("parameters", {}), self.recipe
+        if "*" in old:
+            return (
+                {"*"}
+                if self.differences(fingerprint, logged, inputs=False, code=False)[:1] == ["parameters"]
+                else set()
+            )
+        removed = set(old) - set(recipe.parameters) - recipe.ignored
+        return removed | {
+            name
+            for name, (value, _) in recipe.parameters.items()
+            if self._then(name, old, logged)[0] != _clipped(value)
+        }
+
+    def _parameter_differences(self, old: Mapping[str, Sequence[str]], logged: Mapping[str, str]) -> list[str]:
         differences = []
         for name, (value, use) in self.recipe.parameters.items():
-            old_value, old_use = old.get(name, (self.recipe.defaults[name], use))
+            old_value, old_use = self._then(name, old, logged)
             if old_value != _clipped(value):
                 differences.append(f"{name} ({_readable(old_value)} -> {_readable(_clipped(value))})")
             elif old_use != _clipped(use):
@@ -144,6 +179,24 @@ class Identity:
         removed = set(old) - set(self.recipe.parameters) - self.recipe.ignored
         differences += [f"{name}, which is no longer a parameter" for name in sorted(removed)]
         return differences
+
+    def _then(self, name: str, old: Mapping[str, Sequence[str]], logged: Mapping[str, str]) -> tuple[str | None, str]:
+        """Return the value of a parameter in an earlier run and how the command used it, as far as that is known."""
+        if name in old:
+            return old[name][0], old[name][1]
+        use = _clipped(self.recipe.parameters[name][1])
+        value = self._logged(name, logged)
+        return (self.recipe.defaults[name] if value is None else _clipped(value)), use
+
+    def _logged(self, name: str, logged: Mapping[str, str]) -> str | None:
+        """Return the value that a run really used of a parameter that did not count then; None when nobody knows."""
+        parameter = self.recipe.declared.get(name)
+        if parameter is None or name not in logged or parameter.type == "path":  # The content of a path is not known.
+            return None
+        try:
+            return canonical(parameter.value(unquoted(logged[name])))
+        except UsageError:
+            return canonical(logged[name])
 
 
 def _clipped(text: str) -> str:
@@ -192,7 +245,16 @@ def recipe_of(
         defaults[parameter.name] = _default(parameter, project.directory, argv)
     ignored = phase.ignore | phase.steering_parameters
     return Recipe(
-        project.name, phase.name, literal, code.digest, code.files, parameters, defaults, ignored, code.elsewhere
+        project=project.name,
+        phase=phase.name,
+        command=literal,
+        code=code.digest,
+        files=code.files,
+        parameters=parameters,
+        defaults=defaults,
+        ignored=ignored,
+        elsewhere=code.elsewhere,
+        declared=phase.parameters,
     )
 
 
