@@ -453,7 +453,7 @@ def test_inputs_of_two_generations_are_asked_about(diamond):
     assert f"b {diamond.latest('b')[:8]} was made from a {second[:8]} of " in verdict.reasons[0]
     assert f"c {diamond.latest('c')[:8]} was made from a {first[:8]} of " in verdict.reasons[0]
     assert verdict.options[1].title == "Stop, and update c first"
-    with pytest.raises(NeedsAnswer, match="For that: mlflow run .* -e c"):
+    with pytest.raises(NeedsAnswer, match=r"For that: mlflow run .* -e c"):
         diamond.settle("d")
     assert diamond.settle("d", decide="reuse").reused is None
 
@@ -496,7 +496,7 @@ def test_nothing_is_computed_because_a_disk_is_missing(three):
 def test_an_input_on_a_missing_disk_is_no_reason_to_compute_it_again(three):
     root = local_folder(three.run(three.model).artifact_uri).parent.parent
     root.rename(root.with_name("elsewhere"))
-    with pytest.raises(PhaseError, match="is missing or empty here. Mount it or move it back"):
+    with pytest.raises(PhaseError, match="Mount it or move it back"):
         three.settle("train", epochs=20, decide="rerun")
 
 
