@@ -85,7 +85,7 @@ def plan(
         verdicts: dict[str, Verdict] = {}
         history, phases = History(store, experiment, loaded), loaded.order(pipeline.targets)
         history.read_ahead(phase.name for phase in phases)
-        for phase in phases:
+        for number, phase in enumerate(phases, 1):
             request = Request(
                 loaded,
                 phase,
@@ -95,6 +95,7 @@ def plan(
                 inputs={need: verdicts[need].run_id or "" for need in phase.needs if verdicts[need].action == "reuse"},
                 asked_as=asked_as,
                 force_allowed=False,
+                following=tuple(later.name for later in phases[number:]),
             )
             verdict = decide_phase(request, history).verdict
             verdicts[phase.name] = _in_sequence(request, verdict, verdicts, history)

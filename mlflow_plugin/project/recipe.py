@@ -37,6 +37,7 @@ class Recipe:
         uncompared: Texts of named folders that are too large to be compared, and of files that cannot be read.
         image: The image of `docker_env`, with the id that docker has for it in `image_digest`; empty if unknown.
         has_code: False when no code of the user was found behind the command, so that nothing is known of what it runs.
+        declared: Name -> parameter as the MLproject file declares it, to read the logged values of earlier runs.
     """
 
     project: str
@@ -56,6 +57,7 @@ class Recipe:
     image: str = ""
     image_digest: str = ""
     has_code: bool = True
+    declared: Mapping[str, Parameter] = field(default_factory=dict)
 
     def digests(self) -> tuple[str, ...]:
         """Return the digests that a run of this recipe is found by, 64 hex digits each, without repetitions.
@@ -126,6 +128,7 @@ def recipe_of(
         image=project.image,
         image_digest=image_digest(project.image) if project.image else "",
         has_code=code.has_code,
+        declared=phase.parameters,
     )
 
 
