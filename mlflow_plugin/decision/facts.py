@@ -7,6 +7,7 @@ from mlflow_plugin.decision.estimate import Estimate
 from mlflow_plugin.decision.quality import quality_of
 from mlflow_plugin.decision.verdict import SupersededRun
 from mlflow_plugin.format import clock
+from mlflow_plugin.observation.findings import Findings
 from mlflow_plugin.project.project import AskAbove, Phase
 from mlflow_plugin.store.run import PhaseRun
 
@@ -52,6 +53,7 @@ class Evidence:
     """Everything that a verdict rests on. The callables are asked only when the rules before them have not decided.
 
     Attributes:
+        observed: What became of everything that a run read.
         replaced: The good run of the same parameters that a new run would replace: its code differs, or what it read.
         edited: The newest interrupted run with the same parameters and inputs, and other code.
         deleted: One sentence for each deleted run of this identity that can be restored.
@@ -73,6 +75,7 @@ class Evidence:
     downstream_estimate: Callable[[], Sequence[tuple[str, Estimate | None]]] = tuple
     nearest: Callable[[], str] = str
     input_runs: Callable[[str], PhaseRun | None] = lambda run_id: None
+    observed: Callable[[PhaseRun], Findings] = lambda run: Findings()
     replaced: Callable[[], PhaseRun | None] = lambda: None
     edited: Callable[[], Candidate | None] = lambda: None
     deleted: Callable[[], Sequence[str]] = tuple

@@ -18,7 +18,8 @@ def question_key(decision: Decision) -> str:
     keeps = any(option.action == "reuse" and option.decide == "reuse" for option in verdict.options)
     if identity is None or not keeps:
         return ""
-    return value_digest([identity.digests()[1], verdict.kind, _times_too_old(decision)])[:32]
+    state = verdict.observed.state if verdict.observed else ""
+    return value_digest([identity.digests(), verdict.kind, state, _times_too_old(decision)])[:32]
 
 
 def _times_too_old(decision: Decision) -> list[int]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from mlflow_plugin.decision.estimate import Estimate
 from mlflow_plugin.format import approximately, clock, describe_cost, describe_duration, finite, short
+from mlflow_plugin.observation.findings import Findings
 from mlflow_plugin.project.vocabulary import Action, Kind
 
 
@@ -101,6 +102,7 @@ class Verdict:
         estimate: The expected duration and cost of computing the phase.
         inputs: The upstream run by need.
         beside: Why the run leaves `latest` as it is; empty when it does not.
+        observed: The result of comparing what that run read; None when no run was compared.
     """
 
     phase: str
@@ -114,6 +116,7 @@ class Verdict:
     estimate: Estimate | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     beside: str = ""
+    observed: Findings | None = None
 
     def option(self, answer: str) -> Option | None:
         """Return the option of a letter or of a value of `decide`."""

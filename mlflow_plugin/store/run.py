@@ -15,7 +15,8 @@ BEGINNING = datetime.fromtimestamp(0, UTC)
 class PhaseRun:
     """One recorded run of a phase. Times are UTC.
 
-    `outputs` is what `artifacts.OutputFiles` reads; `experiments` are those of its ancestors; `successor` is the run
+    `outputs` is what `artifacts.OutputFiles` reads; `reads` is what `traces` reads; `findings` is what became of the
+    files that the verdict on this run compared; `experiments` are those of its ancestors; `successor` is the run
     that took over its work; `bad_checkpoints` maps a checkpoint's name to what is wrong with it; `lock_entry` is its
     entry for the lock on its identity; `presumed_dead` is the time at which its heartbeat was found to be lost.
     `beside` says why it left `latest` as it is; `kept` maps the digest of a question to the JSON of the answer by which
@@ -46,6 +47,8 @@ class PhaseRun:
     metrics: Mapping[str, float] = field(default_factory=dict)
     output_digest: str = ""
     outputs: Mapping[str, Any] | None = None
+    reads: Mapping[str, Any] = field(default_factory=dict)
+    findings: Mapping[str, Any] = field(default_factory=dict)
     quarantined: str = ""
     quarantined_at: datetime | None = None
     quarantined_by: str = ""
