@@ -5,27 +5,26 @@ lookup.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from mlflow_plugin.checkpoints.store import newest_complete
 from mlflow_plugin.decision.earlier import ask_above, deleted_sentences, interrupted_before_edit, replaced_run
-from mlflow_plugin.decision.estimate import Estimate, PastRun, estimate
+from mlflow_plugin.decision.estimate import Estimate
 from mlflow_plugin.decision.facts import Candidate, Evidence, Generations
 from mlflow_plugin.decision.kept import with_kept_answer
 from mlflow_plugin.decision.lineage import good_downstream, mixed_generations
+from mlflow_plugin.decision.past import estimate_phase
 from mlflow_plugin.decision.reads import ReadsComparison
 from mlflow_plugin.decision.request import Decision, Request
 from mlflow_plugin.decision.rules import decide, force, run_beside
 from mlflow_plugin.decision.verdict import SupersededRun, Verdict
 from mlflow_plugin.errors import UsageError
-from mlflow_plugin.machine.hardware import detect_hardware
 from mlflow_plugin.machine.liveness import Watch, is_alive
-from mlflow_plugin.machine.prices import Price, cost_usd
 from mlflow_plugin.observation.findings import Findings
 from mlflow_plugin.project.identity import Identity, recipe_of
-from mlflow_plugin.project.parameters import Value, local_path, unquoted
+from mlflow_plugin.project.parameters import local_path
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store.artifacts import absent_root, missing
 from mlflow_plugin.store.history import History
@@ -96,7 +95,6 @@ class _Collector:
             downstream_estimate=self._downstream_estimates,
             nearest=self._nearest,
             input_runs=self.history.run,
-            observed=self.observed,
             replaced=self._replaced,
             edited=self._edited,
             deleted=self._deleted,
@@ -104,6 +102,7 @@ class _Collector:
             ask_above=ask_above(self.phase),
             following=self.request.following,
             beside=self._beside(),
+            observed=self.observed,
         )
 
     def _beside(self) -> str:
@@ -281,42 +280,6 @@ def is_computing(run: PhaseRun, watch: Watch | None = None) -> bool:
     if not run.is_open or run.successor:
         return False
     return watch.is_alive(run.run_id, run.heartbeat) if watch else is_alive(run.heartbeat, time.time())
-
-
-def estimate_phase(history: History, phase: Phase, values: Mapping[str, Value], price: Price) -> Estimate | None:
-    """Return the estimate for a phase on this machine from its earlier runs; a size that is not given is the newest
-    run's.
-    """
-    past = past_runs(phase, history.computed(phase.name))
-    if not past:
-        return None
-    sizes = sizes_of(phase, {name: str(value) for name, value in values.items()}) or past[0].size
-    expected = estimate(past, detect_hardware().key, sizes)
-    if expected is None:
-        return None
-    # Priced as of today on this machine, not as it was priced when the earlier runs were made.
-    usd = cost_usd(expected.seconds, price)
-    return Estimate(expected.seconds, expected.low, expected.high, expected.runs, expected.like_hardware, usd)
-
-
-def past_runs(phase: Phase, runs: Iterable[PhaseRun]) -> list[PastRun]:
-    """Return the complete runs among a phase's runs as the estimate needs them, in their order."""
-    return [
-        PastRun(run.duration_seconds, run.hardware_key, sizes_of(phase, run.parameters), run.cost_usd)
-        for run in runs
-        if run.complete and run.duration_seconds is not None
-    ]
-
-
-def sizes_of(phase: Phase, parameters: Mapping[str, str]) -> dict[str, float]:
-    """Return the parameters that a phase declares as its size, as numbers; those that are no numbers are left out."""
-    sizes = {}
-    for name in phase.size:
-        try:
-            sizes[name] = float(unquoted(parameters[name]))
-        except (KeyError, ValueError):
-            continue
-    return sizes
 
 
 def required(phase: Phase, missing_inputs: Sequence[str]) -> UsageError:

@@ -53,7 +53,7 @@ class Evidence:
     """Everything that a verdict rests on. The callables are asked only when the rules before them have not decided.
 
     Attributes:
-        observed: Compares what a run read with what lies here now.
+        observed: What became of everything that a run read.
         replaced: The good run of the same parameters that a new run would replace: its code differs, or what it read.
         edited: The newest interrupted run with the same parameters and inputs, and other code.
         deleted: One sentence for each deleted run of this identity that can be restored.

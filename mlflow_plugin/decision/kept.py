@@ -18,9 +18,8 @@ def question_key(decision: Decision) -> str:
     keeps = any(option.action == "reuse" and option.decide == "reuse" for option in verdict.options)
     if identity is None or not keeps:
         return ""
-    # What was read counts as it is now: another content is another question.
-    read = verdict.observed.state if verdict.observed else ""
-    return value_digest([list(identity.digests()), verdict.kind, _times_too_old(decision), read])[:32]
+    state = verdict.observed.state if verdict.observed else ""
+    return value_digest([identity.digests(), verdict.kind, state, _times_too_old(decision)])[:32]
 
 
 def _times_too_old(decision: Decision) -> list[int]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.decision.evidence import decide_phase, estimate_phase
+from mlflow_plugin.decision.evidence import decide_phase
+from mlflow_plugin.decision.past import estimate_phase
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.decision.verdict import Plan, Verdict
 from mlflow_plugin.errors import UsageError, store_trouble

@@ -4,7 +4,7 @@ The rules are the functions in `RULES`; the first that returns a verdict decides
 table.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from mlflow_plugin.decision.asking import (
@@ -13,16 +13,15 @@ from mlflow_plugin.decision.asking import (
     ask_to_keep,
     ask_to_resume,
     beside_option,
-    inputs_option,
     keep_option,
 )
 from mlflow_plugin.decision.facts import Candidate, Evidence, described, superseded_run, usable
 from mlflow_plugin.decision.promotion import ask_promotion, promotion_reasons
 from mlflow_plugin.decision.quality import borderline_reasons, quality_of
 from mlflow_plugin.decision.superseding import is_costly, superseded_by_running, superseding_sentence
-from mlflow_plugin.decision.unclear import assumed, edited, generations, unreachable
-from mlflow_plugin.decision.verdict import Option, SupersededRun, Verdict
-from mlflow_plugin.format import clock, describe_duration, short
+from mlflow_plugin.decision.unclear import ask_old, assumed, edited, generations, old, old_inputs, unreachable
+from mlflow_plugin.decision.verdict import SupersededRun, Verdict
+from mlflow_plugin.format import clock, short
 from mlflow_plugin.observation.findings import Findings
 from mlflow_plugin.project.vocabulary import Kind
 from mlflow_plugin.store.run import PhaseRun
@@ -100,8 +99,8 @@ def _good(evidence: Evidence) -> Verdict | None:
         if findings.unclear:
             unclear = unclear or (run, findings)
             continue
-        if old := _old_inputs(evidence):
-            return _ask_old(evidence, run, (*old, f"{described(phase, run)} was made with them"))
+        if too_old := old_inputs(evidence):
+            return ask_old(evidence, run, (*too_old, f"{described(phase, run)} was made with them"))
         if run.beside and not evidence.beside and (question := ask_promotion(evidence, run)):
             return question
         bound = f" >= {phase.quality.good:g}" if phase.quality and phase.quality.higher_is_better else ""
@@ -114,8 +113,8 @@ def _good(evidence: Evidence) -> Verdict | None:
             run_id=run.run_id,
             quality=quality_of(phase, run),
             inputs=dict(run.inputs),
-            beside=evidence.beside,
             observed=findings,
+            beside=evidence.beside,
         )
     if unclear is None:
         return None
@@ -215,36 +214,6 @@ def _stale(evidence: Evidence) -> Verdict | None:
     return None
 
 
-def _old_inputs(evidence: Evidence) -> list[str]:
-    limit = evidence.phase.max_age_seconds
-    if limit is None:
-        return []
-    return [
-        f"{name} is {describe_duration(age)} old; max_age is {describe_duration(limit)}"
-        for name, age in evidence.input_ages.items()
-        if age > limit
-    ]
-
-
-def _too_old(evidence: Evidence) -> list[str]:
-    limit = evidence.phase.max_age_seconds or 0.0
-    return [name.split(" ")[0] for name, age in evidence.input_ages.items() if age > limit]
-
-
-def _old(evidence: Evidence) -> Verdict | None:
-    old = _old_inputs(evidence)
-    return _ask_old(evidence, None, tuple(old)) if old else None
-
-
-def _ask_old(evidence: Evidence, kept: PhaseRun | None, reasons: tuple[str, ...]) -> Verdict:
-    names = _too_old(evidence)
-    keep = keep_option(evidence, kept, (superseded_run(evidence.phase, kept),)) if kept else inputs_option(evidence)
-    renews = tuple(name for name in names if name in evidence.phase.needs)
-    stop = Option("", "fail", f"Stop, and update {' and '.join(names)} first", renews=renews)
-    superseded = () if kept else superseded_by_running(evidence)
-    return ask(evidence, "old", kept, reasons, (keep, stop), superseded)
-
-
 def _would_supersede(evidence: Evidence) -> Verdict | None:
     """Ask when the run would supersede a good run of the phase, or make good runs stale, that are costly."""
     if _is_repair(evidence):
@@ -261,16 +230,13 @@ def _would_supersede(evidence: Evidence) -> Verdict | None:
         they_were = "they were" if len(later) > 1 else "it was"
         made_from = (current or kept).short
         reasons.append(f"running {phase.name} would make {count} stale: {they_were} made from {made_from}")
-    findings = evidence.observed(own) if own else Findings()
-    if own and findings.changed:
-        reasons.append(read_and_changed(own, findings))
-    reasons += [nearest] if (nearest := evidence.nearest()) else []
+    why, observed = _why_not_reused(evidence)
+    reasons += why
     options = [keep_option(evidence, kept, superseded), again_option(evidence, superseded)]
     if own is None:
         reasons.append(f"{described(phase, kept)} stays valid for its own parameters and is found again with them")
         options.append(beside_option(evidence, kept))
-    question = ask(evidence, "downstream", kept, reasons, options, superseded)
-    return replace(question, observed=findings if findings.changed else None)
+    return replace(ask(evidence, "downstream", kept, reasons, options, superseded), observed=observed)
 
 
 def _is_repair(evidence: Evidence) -> bool:
@@ -283,8 +249,18 @@ def _is_repair(evidence: Evidence) -> bool:
 
 
 def _run(evidence: Evidence) -> Verdict:
-    phase, reasons = evidence.phase, []
-    observed: Findings | None = None
+    reasons, observed = _why_not_reused(evidence)
+    superseded = () if _is_repair(evidence) else superseded_by_running(evidence)
+    given_up = [superseding_sentence(evidence, superseded)] if superseded else []
+    beside = [f"`latest` stays as it is ({evidence.beside})"] if evidence.beside else []
+    kind: Kind = "beside" if evidence.beside else "nothing"
+    every = (*reasons, *given_up, *beside, *evidence.deleted())
+    return replace(_computed(evidence, kind, every, superseded), observed=observed)
+
+
+def _why_not_reused(evidence: Evidence) -> tuple[list[str], Findings | None]:
+    """Say why no earlier run counts, with what one of them read that has changed."""
+    phase, reasons, observed = evidence.phase, [], None
     for candidate in evidence.same:
         if candidate.quarantine_reason:
             reasons.append(f"{described(phase, candidate.run)} is not reused: {candidate.quarantine_reason}")
@@ -294,17 +270,12 @@ def _run(evidence: Evidence) -> Verdict:
             reasons.append(f"{described(phase, candidate.run)} is poor: the bound is {phase.quality.poor:g}")
         elif (findings := evidence.observed(candidate.run)).changed:
             observed = observed or findings
-            reasons.append(read_and_changed(candidate.run, findings))
+            reasons.append(_read_and_changed(candidate.run, findings.changed))
         elif not candidate.run.complete:
             reasons.append(f"{described(phase, candidate.run)} did not finish and left no checkpoint")
     if not reasons:
         reasons.append(evidence.nearest() or f"{phase.name} has not been run yet")
-    superseded = () if _is_repair(evidence) else superseded_by_running(evidence)
-    given_up = [superseding_sentence(evidence, superseded)] if superseded else []
-    beside = [f"`latest` stays as it is ({evidence.beside})"] if evidence.beside else []
-    kind: Kind = "beside" if evidence.beside else "nothing"
-    verdict = _computed(evidence, kind, (*reasons[:3], *given_up, *beside, *evidence.deleted()), superseded)
-    return replace(verdict, observed=observed)
+    return reasons[:3], observed
 
 
 def read_and_changed(run: PhaseRun, findings: Findings) -> str:
@@ -324,6 +295,6 @@ RULES: tuple[Callable[[Evidence], Verdict | None], ...] = (
     edited,
     generations,
     _stale,
-    _old,
+    old,
     _would_supersede,
 )

@@ -1,18 +1,25 @@
 """Rules for what cannot be known: they ask whatever a run costs. Pure."""
 
-from mlflow_plugin.decision.asking import again_option, ask, ask_to_keep, ask_to_resume, inputs_option
-from mlflow_plugin.decision.facts import Evidence, described, usable
+from dataclasses import replace
+
+from mlflow_plugin.decision.asking import again_option, ask, ask_to_keep, ask_to_resume, inputs_option, keep_option
+from mlflow_plugin.decision.facts import Evidence, described, superseded_run, usable
 from mlflow_plugin.decision.superseding import superseded_by_running
 from mlflow_plugin.decision.verdict import Option, Verdict
+from mlflow_plugin.format import describe_duration
+from mlflow_plugin.store.run import PhaseRun
 
 
 def assumed(evidence: Evidence) -> Verdict | None:
     """Ask about a good run of which the value of a parameter is not known."""
     phase = evidence.phase
     for candidate in usable(evidence.same):
-        if candidate.assumed and phase.grade(candidate.run.metrics) == "good":
-            reasons = (f"{described(phase, candidate.run)} exists", *candidate.assumed)
-            return ask_to_keep(evidence, "assumed", candidate.run, reasons)
+        if not candidate.assumed or phase.grade(candidate.run.metrics) != "good":
+            continue
+        findings = evidence.observed(candidate.run)
+        if not findings.changed:
+            reasons = (f"{described(phase, candidate.run)} exists", *candidate.assumed, *findings.unclear)
+            return replace(ask_to_keep(evidence, "assumed", candidate.run, reasons), observed=findings)
     return None
 
 
@@ -42,7 +49,7 @@ def unreachable(evidence: Evidence) -> Verdict | None:
 def edited(evidence: Evidence) -> Verdict | None:
     """Ask about the checkpoint of a run that was interrupted before its code was edited."""
     candidate = evidence.edited()
-    if candidate is None:
+    if candidate is None or evidence.observed(candidate.run).changed:
         return None
     name = described(evidence.phase, candidate.run)
     reasons = (
@@ -64,3 +71,36 @@ def generations(evidence: Evidence) -> Verdict | None:
         Option("", "fail", f"Stop, and update {' and '.join(mixed.outdated)} first", renews=mixed.outdated),
     )
     return ask(evidence, "generations", None, mixed.sentences, options, superseded)
+
+
+def old(evidence: Evidence) -> Verdict | None:
+    """Ask before the phase is computed from inputs that are older than `max_age`."""
+    names = old_inputs(evidence)
+    return ask_old(evidence, None, tuple(names)) if names else None
+
+
+def ask_old(evidence: Evidence, kept: PhaseRun | None, reasons: tuple[str, ...]) -> Verdict:
+    """Ask if a run counts, or is made, although inputs are too old."""
+    names = _too_old(evidence)
+    keep = keep_option(evidence, kept, (superseded_run(evidence.phase, kept),)) if kept else inputs_option(evidence)
+    renews = tuple(name for name in names if name in evidence.phase.needs)
+    stop = Option("", "fail", f"Stop, and update {' and '.join(names)} first", renews=renews)
+    superseded = () if kept else superseded_by_running(evidence)
+    return ask(evidence, "old", kept, reasons, (keep, stop), superseded)
+
+
+def old_inputs(evidence: Evidence) -> list[str]:
+    """Describe the inputs that are older than `max_age`."""
+    limit = evidence.phase.max_age_seconds
+    if limit is None:
+        return []
+    return [
+        f"{name} is {describe_duration(age)} old; max_age is {describe_duration(limit)}"
+        for name, age in evidence.input_ages.items()
+        if age > limit
+    ]
+
+
+def _too_old(evidence: Evidence) -> list[str]:
+    limit = evidence.phase.max_age_seconds or 0.0
+    return [name.split(" ")[0] for name, age in evidence.input_ages.items() if age > limit]

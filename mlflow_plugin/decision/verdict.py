@@ -101,8 +101,8 @@ class Verdict:
         options: The options of a question.
         estimate: The expected duration and cost of computing the phase.
         inputs: The upstream run by need.
-        observed: The result of comparing what that run read; None when no run was compared.
         beside: Why the run leaves `latest` as it is; empty when it does not.
+        observed: The result of comparing what that run read; None when no run was compared.
     """
 
     phase: str
@@ -115,8 +115,8 @@ class Verdict:
     options: tuple[Option, ...] = ()
     estimate: Estimate | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
-    observed: Findings | None = None
     beside: str = ""
+    observed: Findings | None = None
 
     def option(self, answer: str) -> Option | None:
         """Return the option of a letter or of a value of `decide`."""

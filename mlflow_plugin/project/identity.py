@@ -98,8 +98,7 @@ class Identity:
             differences += self._parameter_differences(old, logged or {}, written)
         if fingerprint.get("command") != _clipped(recipe.command):
             differences.append("the command")
-        if code:
-            differences += self._code_differences(fingerprint)
+        differences += self._code_differences(fingerprint) if code else []
         differences += self._image_differences(_list(fingerprint.get("image")))
         differences += self._named_differences(fingerprint, written, look_for_gone=not differences)
         if inputs:
@@ -118,20 +117,30 @@ class Identity:
         return {name: logged[name] if name in logged else _readable(recipe.defaults[name]) for name in unknown}
 
     def other_parameters(self, fingerprint: Mapping[str, Any], logged: Mapping[str, str]) -> set[str]:
-        """Return the names of the parameters that had another value in an earlier run; `*` when that is not known."""
+        """Return the names of the parameters that had another value in an earlier run; `*` when they are too many."""
         old, recipe = _mapping(fingerprint.get("parameters")), self.recipe
         if "*" in old:
-            return (
-                {"*"}
-                if self.differences(fingerprint, logged, inputs=False, code=False)[:1] == ["parameters"]
-                else set()
-            )
+            return {"*"} if "parameters" in self.differences(fingerprint, logged, inputs=False, code=False) else set()
         removed = set(old) - set(recipe.parameters) - recipe.ignored
-        return removed | {
-            name
-            for name, (value, _) in recipe.parameters.items()
-            if self._then(name, old, logged)[0] != _clipped(value)
-        }
+        now = {name: _clipped(value) for name, (value, _) in recipe.parameters.items()}
+        return removed | {name for name, value in now.items() if self._then(name, old, logged)[0] != value}
+
+    def _then(self, name: str, old: Mapping[str, Sequence[str]], logged: Mapping[str, str]) -> tuple[str | None, str]:
+        """Return the value of a parameter in an earlier run and how the command used it, as far as that is known."""
+        if name in old:
+            return old[name][0], old[name][1]
+        value, use = self._logged(name, logged), _clipped(self.recipe.parameters[name][1])
+        return (self.recipe.defaults[name] if value is None else _clipped(value)), use
+
+    def _logged(self, name: str, logged: Mapping[str, str]) -> str | None:
+        """Return the value that a run really used of a parameter that did not count then; None when nobody knows."""
+        parameter = self.recipe.declared.get(name)
+        if parameter is None or name not in logged or parameter.type == "path":  # The content then is not known.
+            return None
+        try:
+            return parameter.canonical(unquoted(logged[name]))
+        except UsageError:
+            return f"'{unquoted(logged[name])}"
 
     def _parameter_differences(
         self, old: Mapping[str, Sequence[str]], logged: Mapping[str, str], written: frozenset[str]
