@@ -53,7 +53,8 @@ def phase_run(run: Run) -> PhaseRun:
         project=tags.get(schema.PROJECT, ""),
         experiment_id=info.experiment_id,
         artifact_uri=info.artifact_uri or "",
-        status=info.status,
+        # MLflow's local backend sets FINISHED over it when a command failed inside a pipe.
+        status=tags.get(schema.ENDED, info.status) if info.status == "FINISHED" else info.status,
         started_at=datetime.fromtimestamp((info.start_time or 0) / 1000, UTC),
         completed_at=moment(tags.get(schema.COMPLETED_AT)),
         verdict=tags.get(schema.VERDICT, ""),
