@@ -54,30 +54,26 @@ def run_pipeline(
     """
     pipeline = project.pipelines[name]
     check_parameters(project, pipeline, given)
-    records = Records(client)
     phases = project.order(pipeline.targets)
-    requests = {
-        phase.name: Request(
-            project, phase, parameters_for_phase(pipeline, phase, given), client, experiment_id, asked_as=invocation
-        )
-        for phase in phases
-    }
-    _check_requests(requests.values(), pipeline)
-    parent = run_id or records.create_pipeline(
-        project, pipeline.name, given, experiment_id, settings.backend_name, settings.parent_run_id
-    )
+    requests = [
+        Request(project, one, parameters_for_phase(pipeline, one, given), client, experiment_id, asked_as=invocation)
+        for one in phases
+    ]
+    _check_requests(requests, pipeline)
+    records, place = Records(client), (experiment_id, settings.backend_name, settings.parent_run_id)
+    parent = run_id or records.create_pipeline(project, pipeline.name, given, *place)
     outcomes: dict[str, Outcome] = {}
     done: dict[str, str] = {}
-    began = time.monotonic()
-    settings = replace(settings, parent_run_id=parent)
+    began, settings = time.monotonic(), replace(settings, parent_run_id=parent)
     with kept_reports(project, client, experiment_id, parent, phases, done):
         try:
-            for number, phase in enumerate(phases, 1):
+            for number, request in enumerate(requests, 1):
+                phase = request.phase
                 _logger.info(f"{phase.name} ({number} of {len(phases)})")
                 inputs = {need: outcomes[need].result.run_id for need in phase.needs}
                 accepted = frozenset(run for outcome in outcomes.values() for run in outcome.accepted_run_ids)
                 # In a pipeline `decide=rerun` answers questions and forces nothing.
-                in_pipeline = replace(requests[phase.name], inputs=inputs, force_allowed=False)
+                in_pipeline = replace(request, inputs=inputs, force_allowed=False)
                 outcome = execute_phase(in_pipeline, replace(settings, accepted_run_ids=accepted), launch)
                 outcomes[phase.name], done[phase.name] = outcome, outcome.run_id
                 _check_usable(phase, outcome, phases[number:], pipeline, invocation)
