@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from mlflow.projects.utils import MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG, PROJECT_ENV_MANAGER, PROJECT_SYNCHRONOUS
 from mlflow.tracking import get_tracking_uri
 
+from mlflow_plugin.execution.observer import Observer
 from mlflow_plugin.store.mlflow_internals import environment_of_run, run_by_local_backend
 
 # MLflow announces the command it runs. It is started here, and announced in the same words.
@@ -48,6 +49,7 @@ def start_command(
     experiment_id: str,
     manager: str,
     config: Mapping[str, object],
+    observer: Observer,
     variables: Mapping[str, str | None],
 ) -> StartedCommand:
     """Start the command of an entry point as MLflow's local backend does, environment manager and container included.
@@ -60,6 +62,7 @@ def start_command(
         experiment_id: The experiment of that run.
         manager: The environment manager.
         config: The configuration that `mlflow run` hands to a backend.
+        observer: Records what the command reads.
         variables: Variables that the command gets beside those of this process; None removes one.
     """
 
@@ -69,6 +72,8 @@ def start_command(
         own = environment_of_run(run, experiment)
         environment = {**os.environ, **own, **variables}
         given = {name: value for name, value in environment.items() if value is not None}
+        given |= observer.variables(given)
+        words = observer.command(words)
         return StartedCommand(subprocess.Popen(words, close_fds=True, cwd=folder, env=given), command)
 
     settings = {

@@ -16,7 +16,9 @@ from mlflow_plugin.errors import EndedByScriptError, PhaseError, TakenOverError,
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.handover import decided_before, handed_request, named_run
 from mlflow_plugin.execution.heartbeat import Heartbeat
+from mlflow_plugin.execution.observer import Observer
 from mlflow_plugin.execution.records import Records, Work
+from mlflow_plugin.observation.recorder import unobserved
 from mlflow_plugin.progress import attach_terminal_handler
 from mlflow_plugin.reports.experiment_log import log_ended
 from mlflow_plugin.store.run_decoding import phase_run
@@ -31,7 +33,8 @@ def main() -> int:
     exit_code, seconds = int(sys.argv[1]), float(sys.argv[2])
     try:
         client, run_id = named_run()
-        _finish(client, run_id, exit_code, seconds)
+        with unobserved():
+            _finish(client, run_id, exit_code, seconds)
         log_ended(Path.cwd(), run_id)
     except PhaseError as error:
         _logger.error(str(error))
@@ -54,8 +57,11 @@ def _finish(client: MlflowClient, run_id: str, exit_code: int, seconds: float) -
     try:
         data = stored.data
         request = handed_request(client, run_id, run.experiment_id, data.tags, data.params)
-        inputs, superseded, _ = decided_before(client, run, request, data.tags)
+        inputs, superseded, resumed_from = decided_before(client, run, request, data.tags)
+        observer = Observer(request, run, inputs, resumed_from)
+        observer.join()
         with Heartbeat(records, run_id):
+            observer.keep()
             complete_work(records, run_id, Work(request, inputs, superseded), seconds)
     except (TakenOverError, EndedByScriptError):
         raise

@@ -17,6 +17,7 @@ from mlflow_plugin.backends.execution import ExecutionSettings
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.execution.handover import DECIDED, INTERPRETER, LONG_VALUES, input_variables
 from mlflow_plugin.execution.heartbeat import Heartbeat
+from mlflow_plugin.execution.observer import Observer
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.execution.resolution import Resolution
 from mlflow_plugin.format import short
@@ -33,7 +34,9 @@ _TIMEOUT_END_SECONDS = 60.0
 _ENVIRONMENT_SECONDS = 10.0
 
 
-def launch_locally(resolution: Resolution, settings: ExecutionSettings, heartbeat: Heartbeat) -> int | None:
+def launch_locally(
+    resolution: Resolution, settings: ExecutionSettings, heartbeat: Heartbeat, observer: Observer
+) -> int | None:
     """Run the phase's command and return its exit code; None when it was stopped after `timeout_minutes`.
 
     An exception in this process, a signal for example, ends the command too.
@@ -43,7 +46,7 @@ def launch_locally(resolution: Resolution, settings: ExecutionSettings, heartbea
     """
     phase = resolution.decision.request.phase
     try:
-        started, manager = _start(resolution, settings)
+        started, manager = _start(resolution, settings, observer)
     except Exception as error:
         raise PhaseError(f"{phase.name}: its process could not be started: {error}") from error
     process = started.process
@@ -72,7 +75,7 @@ def _keep_environment(records: Records, run_id: str, manager: str, command: str)
         _logger.warning(f"run {short(run_id)}: its environment is not recorded: {error}")
 
 
-def _start(resolution: Resolution, settings: ExecutionSettings) -> tuple[StartedCommand, str]:
+def _start(resolution: Resolution, settings: ExecutionSettings, observer: Observer) -> tuple[StartedCommand, str]:
     """Start the command and return it with the name of its environment manager."""
     request = resolution.decision.request
     directory = str(request.project.directory)
@@ -85,6 +88,7 @@ def _start(resolution: Resolution, settings: ExecutionSettings) -> tuple[Started
         experiment_id=request.experiment_id,
         manager=manager,
         config=settings.backend_config,
+        observer=observer,
         variables={**_variables(resolution), **(_this_environment() if manager == "local" else {})},
     )
     return started, manager

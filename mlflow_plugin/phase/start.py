@@ -26,11 +26,13 @@ from mlflow_plugin.execution.handover import (
     named_run,
 )
 from mlflow_plugin.execution.heartbeat import Heartbeat
+from mlflow_plugin.execution.observer import Observer
 from mlflow_plugin.execution.records import Records, Work
 from mlflow_plugin.execution.resolution import resolve_request
 from mlflow_plugin.machine.environment_facts import environment_facts
 from mlflow_plugin.machine.ranks import rank
 from mlflow_plugin.machine.signals import Terminated, Termination, orderly_termination
+from mlflow_plugin.observation.recorder import unobserved
 from mlflow_plugin.phase.active import ActivePhase
 from mlflow_plugin.phase.follower import Follower, following, started_by_rank_0
 from mlflow_plugin.progress import attach_terminal_handler
@@ -61,7 +63,8 @@ def start_phase() -> Iterator[ActivePhase]:
         return
     with _logged_when_ended(Path.cwd()), orderly_termination() as termination:
         try:
-            records, work, run, resumed_from = _resolve()
+            with unobserved():
+                records, work, run, resumed_from = _resolve()
         except PhaseError as error:
             _leave(error)
         except MlflowException as error:
@@ -110,9 +113,11 @@ def _computing(
     ask_again_when_cut()
     reserve_random_state(run.artifact_uri, *(used.artifact_uri for used in work.inputs.values()))
     request = work.request
-    with tempfile.TemporaryDirectory() as folder, Heartbeat(records, run.run_id) as heartbeat:
+    observer = Observer(request, run, work.inputs, resumed_from)
+    with tempfile.TemporaryDirectory() as folder, _heartbeat(records, run.run_id) as heartbeat:
         staging = Path(folder)
-        checkpoints = CheckpointSession(records, run, request.phase, resumed_from, termination)
+        checkpoints = CheckpointSession(records, run, request.phase, resumed_from, termination, observer.keep)
+        observer.observe_this_process()
         active = ActivePhase(
             records, run.run_id, request.phase, request.values, work.inputs, staging, heartbeat, checkpoints
         )
@@ -133,7 +138,9 @@ def _computing(
                     termination.failed()
                     checkpoints.wait_until_saved()  # The next run resumes from what is being saved.
                     raise
-                complete_work(records, run.run_id, work, checkpoints.elapsed_seconds, staged=staging)
+                observer.keep()
+                with unobserved():
+                    complete_work(records, run.run_id, work, checkpoints.elapsed_seconds, staged=staging)
         except (KeyboardInterrupt, Terminated) as error:
             if isinstance(error, Terminated):
                 with suppress(KeyboardInterrupt, Terminated):  # Told once more, it waits no longer.
@@ -150,8 +157,22 @@ def _computing(
             if isinstance(error, MlflowException) and _is_of_the_store(error):
                 _leave(store_trouble(error))  # No fault of the script.
             raise
+        finally:
+            observer.close()
         if ended is not None:
             raise ended
+
+
+@contextmanager
+def _heartbeat(records: Records, run_id: str) -> Iterator[Heartbeat]:
+    """Keep a heartbeat, whose own reads do not count as those of the phase."""
+    with unobserved():
+        heartbeat = Heartbeat(records, run_id)
+        heartbeat.__enter__()
+    try:
+        yield heartbeat
+    finally:
+        heartbeat.stop()
 
 
 def _following() -> Iterator[ActivePhase]:

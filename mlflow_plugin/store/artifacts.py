@@ -27,7 +27,8 @@ from mlflow_plugin.store.run import PhaseRun
 
 MODELS = "models"
 """The folder below which the files of logged models appear among the outputs."""
-_BOOKKEEPING = {f"{schema.OUTPUTS_FOLDER}/{schema.MANIFEST_FILE}", schema.CODE_FILE, schema.ENVIRONMENT_FILE}
+_BOOKKEEPING = {f"{schema.OUTPUTS_FOLDER}/{schema.MANIFEST_FILE}", schema.CODE_FILE}
+_BOOKKEEPING |= {schema.ENVIRONMENT_FILE, schema.READS_FILE}
 _OWN_FOLDERS = {schema.CHECKPOINTS_FOLDER, schema.CODE_FILE.partition("/")[0]}
 
 
@@ -207,6 +208,12 @@ def artifact_text(run: PhaseRun, path: str, at_most: int) -> str | None:
     Raises:
         PhaseError: The store does not answer.
     """
+    content = artifact_bytes(run, path, at_most)
+    return None if content is None else content.decode("utf-8", errors="replace")
+
+
+def artifact_bytes(run: PhaseRun, path: str, at_most: int) -> bytes | None:
+    """Return the bytes of an artifact. Otherwise as `artifact_text`."""
     folder, _, name = path.rpartition("/")
     try:
         size = listing(run.artifact_uri, folder).get(name)
@@ -217,7 +224,7 @@ def artifact_text(run: PhaseRun, path: str, at_most: int) -> str | None:
             file = Path(target) / "artifact" if local is None else local / path
             if local is None:
                 download_artifact(get_artifact_repository(run.artifact_uri), path, str(file))
-            return file.read_text(encoding="utf-8", errors="replace")
+            return file.read_bytes()
     except PhaseError:
         raise
     except Exception as error:  # As many kinds as there are stores.

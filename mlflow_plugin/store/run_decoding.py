@@ -74,6 +74,8 @@ def phase_run(run: Run) -> PhaseRun:
         metrics=_metrics(run),
         output_digest=tags.get(schema.OUTPUT_DIGEST, ""),
         outputs=outputs if isinstance(outputs, dict) else None,
+        reads=mapping(tags.get(schema.READS)),
+        findings=mapping(tags.get(schema.FINDINGS)),
         quarantined=tags.get(schema.QUARANTINED, ""),
         quarantined_at=moment(quarantine.get("at")),
         quarantined_by=str(quarantine.get("by") or ""),

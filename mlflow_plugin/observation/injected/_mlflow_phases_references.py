@@ -1,0 +1,97 @@
+"""What MLflow's client looked up in the registry and in runs for the user's code: (URI -> version or run)."""
+
+import contextlib
+import sys
+
+REGISTRY = "mlflow.tracking._model_registry.client"
+RUNS = "mlflow.store.artifact.runs_artifact_repo"
+CLIENT = "mlflow.tracking.client"
+
+
+def wrap_when_imported(observing):
+    """Wrap the look-ups as soon as MLflow has loaded them."""
+    wrappers = {REGISTRY: _wrap_registry, RUNS: _wrap_runs, CLIENT: _wrap_client}
+    for name in list(wrappers):
+        if name in sys.modules:
+            wrappers.pop(name)(sys.modules[name], observing)
+    if wrappers:
+        sys.meta_path.insert(0, _Finder(wrappers, observing))
+
+
+class _Finder:
+    """Finds nothing itself: lets the others find these modules, and wraps what they hold once they are loaded."""
+
+    def __init__(self, wrappers, observing):
+        self.wrappers, self.observing = wrappers, observing
+
+    def find_spec(self, name, path=None, target=None):
+        wrap = self.wrappers.pop(name, None)
+        if wrap is None:
+            return None
+        if not self.wrappers and self in sys.meta_path:
+            sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target) if finder is not self else None
+            if spec is not None:
+                self._wrap_after_loading(spec, wrap)
+                return spec
+        return None
+
+    def _wrap_after_loading(self, spec, wrap):
+        loader = spec.loader
+        load = getattr(loader, "exec_module", None)
+        if load is None:
+            return
+
+        def exec_module(module):
+            load(module)
+            with contextlib.suppress(Exception):  # Another version of MLflow: its look-ups are not seen.
+                wrap(module, self.observing)
+
+        loader.exec_module = exec_module
+
+
+def _replace(owner, name, note, observing, static=False):
+    function = getattr(owner, name)
+
+    def wrapper(*arguments, **options):
+        result = function(*arguments, **options)
+        with observing.quietly() as on:
+            if on:
+                note(result, *arguments, **options)
+        return result
+
+    wrapper.__name__, wrapper.__qualname__, wrapper.__doc__ = name, function.__qualname__, function.__doc__
+    wrapper.__module__, wrapper.__wrapped__ = function.__module__, function
+    setattr(owner, name, staticmethod(wrapper) if static else wrapper)
+
+
+def _wrap_registry(module, observing):
+    def by_alias(version, client, name, alias):
+        observing.tell("F", f"{version.version} ", f"models:/{name}@{alias}")
+
+    def latest(versions, client, name, stages=None):
+        for stage in stages or ["latest"]:
+            of_stage = [
+                int(v.version) for v in versions if stage == "latest" or v.current_stage.lower() == stage.lower()
+            ]
+            if of_stage:
+                observing.tell("F", f"{max(of_stage)} ", f"models:/{name}/{stage}")
+
+    _replace(module.ModelRegistryClient, "get_model_version_by_alias", by_alias, observing)
+    _replace(module.ModelRegistryClient, "get_latest_versions", latest, observing)
+
+
+def _wrap_runs(module, observing):
+    def underlying(_, uri, *rest, **more):
+        run = module.RunsArtifactRepository.parse_runs_uri(uri)[0]
+        observing.tell("F", f"{run} ", uri)
+
+    _replace(module.RunsArtifactRepository, "get_underlying_uri", underlying, observing, static=True)
+
+
+def _wrap_client(module, observing):
+    def downloaded(_, client, run_id, path, *rest, **more):
+        observing.tell("F", f"{run_id} ", f"runs:/{run_id}/{path or ''}")
+
+    _replace(module.MlflowClient, "download_artifacts", downloaded, observing)

@@ -1,0 +1,163 @@
+"""Record what a process tree reads: what its processes need in their environment, and what was seen so far."""
+
+import contextlib
+import importlib.util
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mlflow_plugin.observation.reading import Records
+from mlflow_plugin.observation.recording import Recording
+from mlflow_plugin.observation.shim import INJECTED, shim
+
+VARIABLE = "MLFLOW_PHASES_OBSERVE"
+"""Names the folder of the records in the environment of every observed process."""
+
+_HOOK = "_mlflow_phases_observing"
+_MODULES = ("_mlflow_phases_variables", "_mlflow_phases_references", _HOOK)
+
+
+class Recorder:
+    """Observes a process tree. Any process of the tree, and the one that started it, can ask for what was seen.
+
+    Args:
+        folder: An existing private folder. Every process appends its records to a file of its own there.
+        own: Folders of the user's own code: the project, its repository, named roots. What is looked for there and not
+            found counts, and so do the environment variables that the code there reads.
+        skip: What never counts: prefixes of absolute paths (the tracking store, artifacts, caches), and `host:port` of
+            servers. Of two prefixes in `own` and `skip`, the longer one decides.
+    """
+
+    def __init__(self, folder: Path, *, own: Sequence[str], skip: Sequence[str]) -> None:
+        self.folder = Path(folder).absolute()
+        self.own, self.skip = tuple(own), tuple(skip)
+        self._records = Records(self.folder)
+
+    @classmethod
+    def inherited(cls) -> "Recorder | None":
+        """Return the recorder that watches this process already, None where there is none."""
+        folder = os.environ.get(VARIABLE)
+        if not folder:
+            return None
+        settings = Records(Path(folder)).settings()
+        if settings is None:
+            return None
+        return cls(Path(folder), own=settings.own, skip=settings.skip)
+
+    def variables(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables that a child process needs to be observed.
+
+        Args:
+            environment: The environment that the child would get. What its LD_PRELOAD and PYTHONPATH name stays.
+        """
+        found = shim()
+        self._write_settings("shim" if found.path else "hook", found.reason)
+        python_path = [str(INJECTED), *_parts(environment, "PYTHONPATH", str(INJECTED))]
+        variables = {VARIABLE: str(self.folder), "PYTHONPATH": os.pathsep.join(python_path)}
+        if found.path:
+            preloaded = _parts(environment, "LD_PRELOAD", str(found.path))
+            variables["LD_PRELOAD"] = os.pathsep.join([*preloaded, str(found.path)])
+        return variables
+
+    def command(self, command: list[str]) -> list[str]:
+        """Return the command that starts the tree, wrapped where it can be observed in no other way."""
+        return command
+
+    def observe_this_process(self) -> None:
+        """Observe this process from now on, and the processes that it starts.
+
+        Nothing of it fails: what cannot be seen is said by the recording.
+        """
+        if os.environ.get(VARIABLE) == str(self.folder) and _hook() is not None:
+            return
+        variables = self.variables(os.environ)
+        hook = _hook() or _load_hook()
+        os.environ.update(variables)
+        with contextlib.suppress(OSError):
+            hook.start(str(self.folder))
+
+    def recording(self) -> Recording:
+        """Return everything that was seen so far."""
+        with unobserved():
+            return self._records.recording()
+
+    def _write_settings(self, way: str, reason: str) -> None:
+        """Tell the processes what to record. A process that starts twice finds the same."""
+        path = self.folder / "settings"
+        parts = [f"I{INJECTED}", f"W{way}", f"Y{reason}", f"B{time.time_ns()}"]
+        parts += [f"O{folder}" for folder in self.own] + [f"S{folder}" for folder in self.skip]
+        with contextlib.suppress(OSError):
+            if not path.exists():
+                fresh = path.with_name(f"settings.{os.getpid()}")
+                fresh.write_bytes(b"".join(os.fsencode(part) + b"\0" for part in parts))
+                os.replace(fresh, path)
+
+
+def _parts(environment: Mapping[str, str], name: str, without: str) -> list[str]:
+    """Return the entries of a list of paths in an environment; none where it is empty."""
+    value = environment.get(name, "")
+    return [entry for entry in value.split(os.pathsep) if entry != without] if value else []
+
+
+def _hook() -> Any:
+    """Return the module that observes this process, None where none does."""
+    return sys.modules.get(_HOOK)
+
+
+def _load_hook() -> ModuleType:
+    """Load the injected modules, which import each other by name, without a change of `sys.path`."""
+    for name in _MODULES:
+        spec = importlib.util.spec_from_file_location(name, INJECTED / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def unobserved() -> Iterator[None]:
+    """Leave out what this thread reads meanwhile, what threads read that it starts, and what it runs."""
+    hook = _hook()
+    if hook is None:
+        yield
+        return
+    _pass_on_to_threads(hook)
+    hook.pause()
+    try:
+        yield
+    finally:
+        hook.resume()
+
+
+_passing_on = False
+
+
+def _pass_on_to_threads(hook: Any) -> None:
+    """Let every thread that an unobserved one starts be unobserved."""
+    global _passing_on
+    if _passing_on:
+        return
+    _passing_on = True
+    start = threading.Thread.start
+
+    def start_alike(thread: threading.Thread) -> None:
+        if hook.is_paused():
+            thread.run = _unobserved_run(thread.run)  # type: ignore[method-assign]
+        start(thread)
+
+    threading.Thread.start = start_alike  # type: ignore[method-assign, assignment]
+
+
+def _unobserved_run(run: Callable[[], None]) -> Callable[[], None]:
+    def run_unobserved() -> None:
+        with unobserved():
+            run()
+
+    return run_unobserved

@@ -1,0 +1,193 @@
+"""What one observed Python process tells, with the shim and by the hook alone."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlflow_plugin.observation import recorder
+from mlflow_plugin.observation.recorder import Recorder
+from mlflow_plugin.observation.recording import Recording
+from mlflow_plugin.observation.shim import Shim, shim
+
+WAYS = ["shim", "hook"]
+
+
+class Observed:
+    """A project folder whose scripts are observed in one way."""
+
+    def __init__(self, project: Path, records: Path) -> None:
+        self.project, self.records = project, records
+
+    def __call__(self, script: str, *, command: list[str] | None = None, **variables: str) -> Recording:
+        """Run a script, or a command, and return what was seen of it."""
+        (self.project / "main.py").write_text(script)
+        watching = Recorder(self.records, own=[str(self.project)], skip=[str(self.project / "skipped")])
+        environment = {**os.environ, **variables}
+        environment.update(watching.variables(environment))
+        done = subprocess.run(
+            command or [sys.executable, "main.py"], cwd=self.project, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert not done.stderr
+        return watching.recording()
+
+    def path(self, name: str) -> str:
+        """Return the path of a file of the project."""
+        return str(self.project / name)
+
+
+@pytest.fixture(params=WAYS)
+def observed(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Observed:
+    if request.param == "hook":
+        monkeypatch.setattr(recorder, "shim", lambda: Shim(None, "no compiler"))
+    elif shim().path is None:
+        pytest.skip(f"no shim here: {shim().reason}")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "records").mkdir()
+    return Observed(tmp_path / "project", tmp_path / "records")
+
+
+def test_a_file_that_is_read_is_seen_with_its_state(observed: Observed) -> None:
+    (observed.project / "rows.csv").write_text("1,2\n")
+    seen = observed("open('rows.csv').read()")
+    state = (observed.project / "rows.csv").stat()
+    assert seen.read[observed.path("rows.csv")][:4] == (4, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+
+
+def test_a_file_that_the_process_wrote_before_it_read_it_is_no_input(observed: Observed) -> None:
+    seen = observed("open('out', 'w').write('1'); open('out').read()")
+    assert observed.path("out") not in seen.read
+    assert observed.path("out") in seen.written
+
+
+def test_a_file_in_a_folder_that_the_process_made_is_no_input(observed: Observed) -> None:
+    seen = observed("import os; os.mkdir('new'); os.system('echo 1 > new/a'); open('new/a').read(); os.listdir('new')")
+    assert observed.path("new/a") not in seen.read
+    assert observed.path("new") not in seen.listed
+
+
+def test_a_file_that_is_appended_to_without_being_read_is_only_written(observed: Observed) -> None:
+    (observed.project / "log").write_text("before\n")
+    seen = observed("open('log', 'a').write('after')")
+    assert observed.path("log") not in seen.read
+    assert observed.path("log") in seen.written
+
+
+def test_what_is_looked_for_and_not_found_is_seen(observed: Observed) -> None:
+    seen = observed(
+        "import os, pathlib\n"
+        "assert not os.path.exists('a.yaml') and not pathlib.Path('b.yaml').exists() and not os.access('c.yaml', 4)\n"
+        "try:\n    open('d.yaml')\nexcept OSError: pass"
+    )
+    assert seen.absent == {observed.path(f"{name}.yaml") for name in "abcd"}
+
+
+def test_a_file_that_was_missed_and_then_made_is_not_missed(observed: Observed) -> None:
+    seen = observed("import os\nif not os.path.exists('cache'): open('cache', 'w').write('1')")
+    assert not seen.absent
+
+
+def test_a_listing_counts_unless_the_import_system_makes_it(observed: Observed) -> None:
+    (observed.project / "data").mkdir()
+    (observed.project / "package").mkdir()
+    (observed.project / "package" / "part.py").write_text("")
+    seen = observed("import glob, package.part; glob.glob('data/*')")
+    assert set(seen.listed) == {observed.path("data")}
+
+
+def test_modules_are_seen_by_their_source_even_where_bytecode_is_loaded(observed: Observed) -> None:
+    (observed.project / "helper.py").write_text("")
+    observed("import helper")
+    seen = observed("import helper  # again, from bytecode")
+    assert observed.path("helper.py") in seen.modules
+    assert observed.path("helper.py") in seen.read
+    assert not [path for path in seen.read if path.endswith(".pyc")]
+
+
+def test_a_python_file_that_is_read_as_text_is_told_apart_from_an_imported_one(observed: Observed) -> None:
+    (observed.project / "settings.py").write_text("X = 1")
+    (observed.project / "helper.py").write_text("")
+    seen = observed("import helper; exec(open('settings.py').read())")
+    assert seen.text == {observed.path("settings.py")}
+
+
+def test_variables_that_the_projects_code_reads_are_seen_without_their_values(observed: Observed) -> None:
+    seen = observed(
+        "import os; os.environ['LR']; os.environ.get('SEED'); os.getenv('API_KEY'); 'DEPTH' in os.environ\n"
+        "dict(os.environ), {**os.environ}, os.environ.copy(), list(os.environ.items())",
+        LR="0.1",
+        API_KEY="hunter2",
+        UNREAD="1",
+        DEPTH="3",
+    )
+    assert set(seen.variables) == {"LR", "SEED", "API_KEY", "DEPTH"}
+    assert seen.variables["SEED"] == ""
+    assert seen.variables["API_KEY"] is None
+    assert len(seen.variables["LR"] or "") == 64
+    assert not [file for file in observed.records.iterdir() if b"hunter2" in file.read_bytes()]
+
+
+def test_what_a_skipped_folder_holds_is_not_seen(observed: Observed) -> None:
+    (observed.project / "skipped").mkdir()
+    (observed.project / "skipped" / "store.db").write_text("1")
+    assert observed.path("skipped/store.db") not in observed("open('skipped/store.db').read()").read
+
+
+def test_names_that_are_no_text_or_hold_a_line_end_are_seen(observed: Observed) -> None:
+    name = os.fsdecode(b"caf\xe9\nrows")
+    (observed.project / name).write_text("1")
+    assert observed.path(name) in observed("import os\nfor n in os.listdir():\n  open(n).read()").read
+
+
+def test_a_file_that_was_there_before_counts_under_its_old_name_after_a_renaming(observed: Observed) -> None:
+    (observed.project / "old").write_text("1")
+    seen = observed("import os, time; os.rename('old', 'new'); open('new').read()")
+    assert observed.path("old") in seen.read
+    assert observed.path("new") not in seen.read
+
+
+def test_a_temporary_file_that_is_renamed_counts_as_written(observed: Observed) -> None:
+    seen = observed("import os; open('a.tmp', 'w').write('1'); os.replace('a.tmp', 'a'); open('a').read()")
+    assert not {observed.path("a"), observed.path("a.tmp")} & set(seen.read)
+    assert observed.path("a") in seen.written
+
+
+def test_a_fifo_is_neither_opened_nor_recorded(observed: Observed) -> None:
+    os.mkfifo(observed.project / "fifo")
+    seen = observed("import os; os.close(os.open('fifo', os.O_RDWR))")
+    assert observed.path("fifo") not in seen.read
+
+
+def test_another_sitecustomize_still_runs(observed: Observed) -> None:
+    (observed.project / "lib").mkdir()
+    (observed.project / "lib" / "sitecustomize.py").write_text("import builtins; builtins.ours = 1")
+    observed("assert ours == 1", PYTHONPATH=observed.path("lib"))
+
+
+def test_children_are_observed_however_they_are_started(observed: Observed) -> None:
+    names = ["spawn", "fork", "popen", "exit"]
+    for name in names:
+        (observed.project / name).write_text("1")
+    seen = observed(
+        "import multiprocessing, os, subprocess, sys\n"
+        "def work(name):\n    open(name).read()\n    os._exit(0)\n"
+        "if __name__ == '__main__':\n"
+        "    for way in ('spawn', 'fork'):\n"
+        "        child = multiprocessing.get_context(way).Process(target=work, args=(way,))\n"
+        "        child.start(); child.join()\n"
+        "    subprocess.run([sys.executable, '-c', \"open('popen').read()\"], env={**os.environ})\n"
+        "    if not os.fork(): work('exit')\n"
+        "    os.wait()\n"
+    )
+    assert {observed.path(name) for name in names} <= set(seen.read)
+
+
+def test_coverage_tells_how_much_could_be_seen(observed: Observed, request: pytest.FixtureRequest) -> None:
+    seen = observed("import subprocess; subprocess.run(['cat', 'main.py'], stdout=-3)")
+    if "shim" in request.node.name:
+        assert (seen.coverage, seen.unseen) == ("full", ())
+    else:
+        assert (seen.coverage, seen.unseen) == ("python", ("what cat read was not seen (no compiler)",))
