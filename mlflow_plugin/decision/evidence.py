@@ -212,7 +212,7 @@ class _Collector:
     def _edited(self) -> Candidate | None:
         """Return the interrupted run of other code from which the phase could go on."""
         run = interrupted_before_edit(self.request, self.identity, self.history) if self.identity else None
-        if run is None or self.identity is None or self.observed(run).changed:
+        if run is None or self.identity is None:
             return None
         found = [one for one in self._candidates([run]) if one.resumable and not one.live and not one.quarantine_reason]
         differs = "; ".join(self.identity.differences(run.fingerprint, run.parameters))

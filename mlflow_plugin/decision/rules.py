@@ -278,9 +278,8 @@ def _why_not_reused(evidence: Evidence) -> tuple[list[str], Findings | None]:
     return reasons[:3], observed
 
 
-def read_and_changed(run: PhaseRun, findings: Findings) -> str:
+def _read_and_changed(run: PhaseRun, changed: Sequence[str]) -> str:
     """Name what a run read that is not as it was then."""
-    changed = findings.changed
     more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
     return f"{run.phase} {run.short} read {'; '.join(changed[:3])}{more}"
 

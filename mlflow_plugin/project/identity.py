@@ -205,24 +205,6 @@ class Identity:
             return f"{parameter}={_readable(_clipped(self.recipe.parameters[parameter][0]))}"
         return name
 
-    def _then(self, name: str, old: Mapping[str, Sequence[str]], logged: Mapping[str, str]) -> tuple[str | None, str]:
-        """Return the value of a parameter in an earlier run and how the command used it, as far as that is known."""
-        if name in old:
-            return old[name][0], old[name][1]
-        use = _clipped(self.recipe.parameters[name][1])
-        value = self._logged(name, logged)
-        return (self.recipe.defaults[name] if value is None else _clipped(value)), use
-
-    def _logged(self, name: str, logged: Mapping[str, str]) -> str | None:
-        """Return the value that a run really used of a parameter that did not count then; None when nobody knows."""
-        parameter = self.recipe.declared.get(name)
-        if parameter is None or name not in logged or parameter.type == "path":  # The content of a path is not known.
-            return None
-        try:
-            return parameter.canonical(unquoted(logged[name]))
-        except UsageError:
-            return parameter.canonical()
-
 
 def with_written(fingerprint: str, recipe: Recipe, written: Iterable[str]) -> str:
     """Return a run's fingerprint with the names of files and folders that the run itself has written to.

@@ -38,7 +38,6 @@ class Recipe:
         image: The image of `docker_env`, with the id that docker has for it in `image_digest`; empty if unknown.
         declared: Name -> parameter as the MLproject file declares it, to read the logged values of earlier runs.
         has_code: False when no code of the user was found behind the command, so that nothing is known of what it runs.
-        declared: Name -> parameter as the MLproject file declares it, to read the logged values of earlier runs.
     """
 
     project: str
@@ -59,7 +58,6 @@ class Recipe:
     image_digest: str = ""
     declared: Mapping[str, Parameter] = field(default_factory=dict)
     has_code: bool = True
-    declared: Mapping[str, Parameter] = field(default_factory=dict)
 
     def digests(self) -> tuple[str, ...]:
         """Return the digests that a run of this recipe is found by, 64 hex digits each, without repetitions.
@@ -131,7 +129,6 @@ def recipe_of(
         image_digest=image_digest(project.image) if project.image else "",
         declared=phase.parameters,
         has_code=code.has_code,
-        declared=phase.parameters,
     )
 
 
