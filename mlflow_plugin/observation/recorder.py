@@ -13,7 +13,7 @@ from typing import Any
 
 from mlflow_plugin.observation.reading import Records
 from mlflow_plugin.observation.recording import Recording
-from mlflow_plugin.observation.shim import INJECTED, shim
+from mlflow_plugin.observation.shim import INJECTED, attach, shim
 
 VARIABLE = "MLFLOW_PHASES_OBSERVE"
 """Names the folder of the records in the environment of every observed process."""
@@ -78,6 +78,9 @@ class Recorder:
         variables = self.variables(os.environ)
         hook = _hook() or _load_hook()
         os.environ.update(variables)
+        library = shim().path
+        if library is not None and not hook.is_seen_below_python():
+            hook.call_after_loading(attach(library, self.folder))
         with contextlib.suppress(OSError):
             hook.start(str(self.folder))
 

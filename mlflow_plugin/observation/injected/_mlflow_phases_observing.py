@@ -452,7 +452,7 @@ def _wrap_looks():
         look.__module__, look.__wrapped__ = function.__module__, function
         return look
 
-    for name in ("stat", "lstat", "access"):
+    for name in ("stat", "access"):
         function = getattr(os, name)
         wrapper = wrap(function)
         for capable in (os.supports_dir_fd, os.supports_effective_ids, os.supports_fd, os.supports_follow_symlinks):
@@ -516,6 +516,28 @@ def start(folder, native=None):
         sys.addaudithook(_hook)
     finally:
         _local_state.__dict__["busy"] = False
+
+
+def is_seen_below_python():
+    """Tell whether the shim watches this process."""
+    return bool(_access(MAGIC + "live", 0))
+
+
+def call_after_loading(function):
+    """Call a function whenever the import system has loaded an extension module, None for no function."""
+    if function is None:
+        return
+    import _imp
+
+    create = _imp.create_dynamic
+
+    def create_dynamic(*arguments):
+        try:
+            return create(*arguments)
+        finally:
+            function()
+
+    _imp.create_dynamic = create_dynamic
 
 
 def start_with_the_process():
