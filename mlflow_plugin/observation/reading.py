@@ -4,7 +4,7 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
 
     R size mtime ctime inode opened length path[real path]    opened for reading; m: renamed or linked instead
     W time path    opened for writing; G: a folder was made, S: a symbolic link
-    L mtime time path    a folder was listed; D: forget the listings before this one of the same process
+    L mtime time path    a folder was listed; i path: by the import system; D: forget those before it in the same file
     A time path    looked for and not found
     T path    a Python file read as text; M: imported
     J name    a module at top level; E path: a folder of installed packages that the process imports from
@@ -24,6 +24,7 @@ from pathlib import Path
 
 from mlflow_plugin.observation.installed import installed_versions
 from mlflow_plugin.observation.recording import Opening, Recording
+from mlflow_plugin.project.vocabulary import Coverage
 
 MOST_FILES = 200_000
 """The number of distinct files above which no more are recorded."""
@@ -149,7 +150,7 @@ class Records:
 
     def _read_on(self) -> None:
         try:
-            names = sorted(name for name in os.listdir(self._folder) if name.endswith((".shim", ".hook")))
+            names = sorted(name for name in os.listdir(self._folder) if name.endswith((".shim", ".hook", ".notified")))
         except OSError:
             return
         for name in names:
@@ -187,16 +188,17 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         if not known and not _made_before(seen, path, real, opening.opened_ns):
             read[path] = opening
     absent = {path for path, time in seen.absent.items() if not _was_made(seen, path) and path not in read and time}
+    imported = seen.words.get("i", set())
     listed = {
         path: mtime
-        for of_process in seen.listed.values()
+        for file, of_process in seen.listed.items()
         for path, (mtime, time) in of_process.items()
-        if not _is_below(seen.folders, path, time)
+        if not _is_below(seen.folders, path, time) and not (file.endswith(".notified") and path in imported)
     }
-    coverage = "full" if settings.way != "hook" and not _has_blind_python(seen) else "python"
+    coverage: Coverage = "full" if settings.way != "hook" and not _has_blind_python(seen) else "python"
     modules = seen.words.get("M", set())
     return Recording(
-        coverage=coverage,  # type: ignore[arg-type]
+        coverage=coverage,
         read=read,
         written=frozenset(seen.written) | also_written,
         listed=listed,

@@ -37,9 +37,10 @@ class _Observer:
 
     def __init__(self, folder):
         self.folder = folder
-        self.own, self.skipped = (), ()
+        self.own, self.skipped, self.notified = (), (), False
         self.seen = set()
-        self.native = False  # The shim, or another way below Python, sees the files.
+        self.native = False  # The shim sees the files, and nothing is recorded twice.
+        self.covered = False  # The shim or the kernel's notification sees what native readers and children open.
         self.records = ""
         self.last_host = {}
 
@@ -47,6 +48,7 @@ class _Observer:
         with open(self.folder + "/settings", "rb") as file:
             settings = [_fsdecode(part) for part in file.read().split(b"\0") if part]
         self.own = tuple(part[1:] for part in settings if part[0] == "O")
+        self.notified = "Wnotification" in settings
         skipped = [part[1:] for part in settings if part[0] == "S" and part[1] == "/"]
         interpreter = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix} - {"/", "/usr"}
         self.skipped = tuple(skipped) + SYSTEM + (self.folder,) + tuple(interpreter)
@@ -189,24 +191,30 @@ def _opened(path, mode, flags):
     path = absolute(path)
     if path is None:
         return
-    if not _observer.left_out(path) and not _tell_opened(path, flags):
-        return
+    if not _observer.left_out(path):
+        is_python = path.endswith((".py", ".pyc"))
+        if is_python:
+            path = source_of(path)
+            _tell_python(path)
+        if not _observer.native and not _tell_opened(path, flags):
+            return
+        if is_python:
+            return
     if len(_opened_before) < MOST:
         _opened_before.add(key)
 
 
+def _tell_python(path):
+    """Record that a Python file is imported, or read as text."""
+    caller = _caller()
+    if _is_importing(caller):
+        _observer.tell("M", "", path)
+    elif not _is_machinery(caller) and path.endswith(".py"):
+        _observer.tell("T", "", path)
+
+
 def _tell_opened(path, flags):
-    """Record what an opening tells; false where the next one of this path may tell more."""
-    python_file = path.endswith((".py", ".pyc"))
-    if python_file:
-        caller = _caller()
-        path = source_of(path)
-        if _is_importing(caller):
-            _observer.tell("M", "", path)
-        elif not _is_machinery(caller) and path.endswith(".py"):
-            _observer.tell("T", "", path)
-    if _observer.native:
-        return not python_file
+    """Record what an opening reads and writes; false where the file is not there yet."""
     access = flags & 3
     writes = access != os.O_RDONLY
     reads = access == os.O_RDONLY or (access == os.O_RDWR and not flags & os.O_TRUNC)
@@ -215,7 +223,7 @@ def _tell_opened(path, flags):
     state = _state(path)
     if writes and (state is None or state.st_mode & 0o170000 == 0o100000):
         _tell_written(os.path.realpath(path))
-    return state is not None and not python_file
+    return state is not None
 
 
 def _listed(path=None):
@@ -223,6 +231,8 @@ def _listed(path=None):
     if _is_importing(caller) or caller.endswith("/pkgutil.py"):
         if _observer.native:
             _access(MAGIC + "listing", 0)
+        elif _observer.covered and not isinstance(path, int):
+            _observer.tell("i", "", absolute(path if path is not None else "."))
         return
     if _observer.native:
         return
@@ -241,7 +251,7 @@ def _imported(module, filename=None, *_):
         _tops.add(top)
         if top not in _STANDARD and not top.startswith("_"):
             _observer.append("J", "", top)
-            if top in NATIVE_READERS and not _observer.native:
+            if top in NATIVE_READERS and not _observer.covered:
                 _observer.append("I", "", top)
         if top == "mlflow":
             import _mlflow_phases_references
@@ -293,7 +303,7 @@ def _connected_to_sqlite(database, *_):
 
 
 def _started(program, arguments=(), *_):
-    if _observer.native:
+    if _observer.covered:
         return
     name = _name(program)
     if name in ("sh", "bash", "dash", "zsh") and isinstance(arguments, (list, tuple)) and len(arguments) > 2:
@@ -503,7 +513,8 @@ def start(folder, native=None):
     _local_state.__dict__["busy"] = True
     try:
         _observer = observer
-        observer.append("H", "full " if observer.native else "python ", sys.prefix)
+        observer.covered = observer.native or (native is None and _is_notified(observer))
+        observer.append("H", "full " if observer.covered else "python ", sys.prefix)
         for entry in sys.path:
             if "/site-packages" in entry or "/dist-packages" in entry:
                 observer.append("E", "", entry)
@@ -516,6 +527,49 @@ def start(folder, native=None):
         sys.addaudithook(_hook)
     finally:
         _local_state.__dict__["busy"] = False
+
+
+def _is_notified(observer):
+    """Let the kernel tell what this process and its children open, where the recorder asks for that."""
+    if not observer.notified:
+        return False
+    try:
+        import _mlflow_phases_notification
+
+        _mlflow_phases_notification.install(observer.folder)
+        return True
+    except OSError:
+        return False
+
+
+def start_elsewhere(folder):
+    """Record what other processes open, as they tell it."""
+    global _observer
+    _observer = _Observer(folder)
+    _observer.read_settings()
+    _observer.records = f"{folder}/{os.getpid()}-{_time_ns()}.notified"
+
+
+def note_opening(path, flags):
+    """Record an opening, or a listing, of another process."""
+    key = (path, flags)
+    if key in _opened_before:
+        return
+    path = absolute(path)
+    if path is None or flags & 0o10000000:  # O_PATH
+        return
+    if not _observer.left_out(path):
+        if flags & os.O_DIRECTORY:
+            note("os.listdir", path)
+        elif not _tell_opened(source_of(path), flags):
+            return
+    if len(_opened_before) < MOST:
+        _opened_before.add(key)
+
+
+def note(event, *arguments):
+    """Record an event of another process as if it were one of this."""
+    _HANDLERS[event](*arguments)
 
 
 def is_seen_below_python():
