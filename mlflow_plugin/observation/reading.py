@@ -12,7 +12,7 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
     F version uri    a reference of the tracking store
     P host port    a connection; B: a port that the tree itself serves; N address port name: where a name led
     H way path    a Python process, and whether something below Python sees its files
-    I name    a native reader was imported where nothing sees it; C: a program was started likewise
+    I name    a native reader was imported where nothing sees it; C: a program was started likewise, U: may have been
     X why path    a program was started that cannot be observed
     Z    too much was opened
 """
@@ -195,7 +195,7 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         for path, (mtime, time) in of_process.items()
         if not _is_below(seen.folders, path, time) and not (file.endswith(".notified") and path in imported)
     }
-    coverage: Coverage = "full" if settings.way != "hook" and not _has_blind_python(seen) else "python"
+    coverage = _coverage(seen, settings)
     modules = seen.words.get("M", set())
     return Recording(
         coverage=coverage,
@@ -242,8 +242,14 @@ def _was_made(seen: _Seen, path: str) -> bool:
     return any(p in made for p in (path, real) for made in (seen.written, seen.folders, seen.links))
 
 
-def _has_blind_python(seen: _Seen) -> bool:
-    return any(word.startswith("python ") for word in seen.words.get("H", ()))
+def _coverage(seen: _Seen, settings: Settings) -> Coverage:
+    """Tell how much the processes could see, by what each Python process said of itself."""
+    said = {word.partition(" ")[0] for word in seen.words.get("H", ())}
+    if settings.way == "shim":
+        return "python" if "python" in said else "full"
+    if "full" in said and "python" not in said:
+        return "full"
+    return "python" if said else "none"
 
 
 def _peers(seen: _Seen, settings: Settings) -> frozenset[str]:
@@ -259,17 +265,20 @@ def _peers(seen: _Seen, settings: Settings) -> frozenset[str]:
     return frozenset(peers)
 
 
-def _unseen(seen: _Seen, settings: Settings, coverage: str) -> tuple[str, ...]:
+def _unseen(seen: _Seen, settings: Settings, coverage: Coverage) -> tuple[str, ...]:
     """Return one sentence for each thing that could not be seen."""
     sentences = []
     for word in sorted(seen.words.get("X", ())):
         why, path = word.split(" ", 1)
         reason = "it is statically linked" if why == "static" else "it runs with the rights of another user"
         sentences.append(f"what {path} read was not seen: {reason}")
+    readers = set(seen.words.get("U", ()))
     if coverage == "python":
-        readers = seen.words.get("I", set()) | (seen.words.get("C", set()) - _HARMLESS)
-        reason = settings.reason or "it was started without the library that sees it"
-        sentences += [f"what {name} read was not seen ({reason})" for name in sorted(readers)]
+        readers |= seen.words.get("I", set()) | (seen.words.get("C", set()) - _HARMLESS)
+    reason = settings.reason or "it was started without the library that sees it"
+    sentences += [f"what {name} read was not seen ({reason})" for name in sorted(readers)]
+    if coverage == "none":
+        sentences.append(f"what it read was not seen ({settings.reason or 'no process recorded anything'})")
     if seen.full:
         sentences.append(f"more than {MOST_FILES:,} files were opened; what was opened after them was not recorded")
     return tuple(sentences)

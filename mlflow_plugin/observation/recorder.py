@@ -86,7 +86,7 @@ class Recorder:
         if library is not None and not hook.is_seen_below_python():
             hook.call_after_loading(attach(library, self.folder))
         with contextlib.suppress(OSError):
-            hook.start(str(self.folder))
+            hook.start(str(self.folder), later=True)
 
     def recording(self) -> Recording:
         """Return everything that was seen so far."""
@@ -99,7 +99,7 @@ class Recorder:
         way, reason = ("shim", "") if shim().path else ("notification", shim().reason)
         if way == "notification" and (why := unavailable()):
             way, reason = "hook", f"{reason}; {why}"
-        parts = [f"I{INJECTED}", f"W{way}", f"Y{reason}", f"B{time.time_ns()}"]
+        parts = [f"I{INJECTED}", f"P{os.getpid()}", f"W{way}", f"Y{reason}", f"B{time.time_ns()}"]
         parts += [f"O{folder}" for folder in self.own] + [f"S{folder}" for folder in self.skip]
         with contextlib.suppress(OSError):
             if not path.exists():

@@ -74,9 +74,13 @@ def _may_read_others():
 
 
 def install(folder):
-    """Let a supervisor note what this process and its children open, from now on; raises OSError where it cannot."""
+    """Let a supervisor note what this process and its children open, from now on; raises OSError where it cannot.
+
+    Returns:
+        Whether this call began it; false where the process that started this one had begun it.
+    """
     if os.environ.get(VARIABLE) == folder:
-        return
+        return False
     _architecture()
     _may_read_others()
     here, there = socket.socketpair()
@@ -96,6 +100,7 @@ def install(folder):
         here.recv(1)
         os.close(listener)
     os.environ[VARIABLE] = folder
+    return True
 
 
 class _Supervisor:
@@ -205,6 +210,7 @@ def _supervise(descriptor, folder):
     channel.send(b"r")
     _, extra, _, _ = channel.recvmsg(1, socket.CMSG_LEN(4))
     supervisor = _Supervisor(struct.unpack("i", extra[0][2][:4])[0], folder)
+    supervisor.observing.tell("H", "full ", "all programs")
     channel.send(b"k")
     channel.close()
     supervisor.serve()

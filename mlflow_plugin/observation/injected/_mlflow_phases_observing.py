@@ -37,7 +37,7 @@ class _Observer:
 
     def __init__(self, folder):
         self.folder = folder
-        self.own, self.skipped, self.notified = (), (), False
+        self.own, self.skipped, self.notified, self.creator = (), (), False, []
         self.seen = set()
         self.native = False  # The shim sees the files, and nothing is recorded twice.
         self.covered = False  # The shim or the kernel's notification sees what native readers and children open.
@@ -49,7 +49,8 @@ class _Observer:
             settings = [_fsdecode(part) for part in file.read().split(b"\0") if part]
         self.own = tuple(part[1:] for part in settings if part[0] == "O")
         self.notified = "Wnotification" in settings
-        skipped = [part[1:] for part in settings if part[0] == "S" and part[1] == "/"]
+        self.creator = [part[1:] for part in settings if part[0] == "P"]
+        skipped = [part[1:] for part in settings if part[0] in "SI" and part[1] == "/"]
         interpreter = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix} - {"/", "/usr"}
         self.skipped = tuple(skipped) + SYSTEM + (self.folder,) + tuple(interpreter)
         self.records = f"{self.folder}/{os.getpid()}-{_time_ns()}.hook"
@@ -494,26 +495,26 @@ def _tell_loaded():
                 _tell_read(path)
 
 
-def start(folder, native=None):
+def start(folder, later=False):
     """Observe this process from now on, and record into a folder.
 
     Args:
         folder: Where the records go; it holds the settings.
-        native: Whether something below Python sees the files. None: ask whether the shim is there.
+        later: Whether this process has been running for a while: what it did before is not asked for.
     """
     global _observer
     if _observer is not None:
         return
     observer = _Observer(folder)
     prefixes = observer.read_settings()
-    observer.native = bool(_access(MAGIC + "python", 0)) if native is None else native
-    if native is None and observer.native:
+    observer.native = bool(_access(MAGIC + "python", 0))
+    if observer.native:
         for prefix in prefixes:
             _access(MAGIC + "skip" + prefix, 0)
     _local_state.__dict__["busy"] = True
     try:
         _observer = observer
-        observer.covered = observer.native or (native is None and _is_notified(observer))
+        observer.covered = observer.native or (_is_notified(observer, later))
         observer.append("H", "full " if observer.covered else "python ", sys.prefix)
         for entry in sys.path:
             if "/site-packages" in entry or "/dist-packages" in entry:
@@ -529,14 +530,17 @@ def start(folder, native=None):
         _local_state.__dict__["busy"] = False
 
 
-def _is_notified(observer):
+def _is_notified(observer, later):
     """Let the kernel tell what this process and its children open, where the recorder asks for that."""
     if not observer.notified:
         return False
     try:
         import _mlflow_phases_notification
 
-        _mlflow_phases_notification.install(observer.folder)
+        began = _mlflow_phases_notification.install(observer.folder)
+        if began and not later and str(os.getppid()) not in observer.creator:
+            # A shell started this process, and other programs beside it.
+            observer.append("U", "", "other programs of the command")
         return True
     except OSError:
         return False
