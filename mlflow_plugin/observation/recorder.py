@@ -20,7 +20,8 @@ VARIABLE = "MLFLOW_PHASES_OBSERVE"
 """Names the folder of the records in the environment of every observed process."""
 
 _HOOK = "_mlflow_phases_observing"
-_MODULES = ("_mlflow_phases_variables", "_mlflow_phases_references", "_mlflow_phases_notification", _HOOK)
+_PARTS = ("records", "events", "variables", "references", "notification", "observing")
+_MODULES = tuple(f"_mlflow_phases_{part}" for part in _PARTS)
 
 
 class Recorder:

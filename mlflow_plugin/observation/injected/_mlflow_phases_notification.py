@@ -6,6 +6,7 @@ stays for good and is passed on to children. It needs neither a compiler nor spe
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import select
 import signal
@@ -106,13 +107,13 @@ def install(folder):
 class _Supervisor:
     """Answers every notification, and notes each path at its first."""
 
-    def __init__(self, listener, folder):
+    def __init__(self, folder):
         sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-        import _mlflow_phases_observing as observing
+        import _mlflow_phases_events as events
 
-        self.observing, self.listener = observing, listener
+        self.events, self.listener = events, -1
         self.calls = _architecture()[2]
-        observing.start_elsewhere(folder)
+        events.start_elsewhere(folder)
         library = ctypes.CDLL(None, use_errno=True)
         self.read_memory = library.process_vm_readv
         self.buffer = ctypes.create_string_buffer(2 * _PAGE)
@@ -121,8 +122,6 @@ class _Supervisor:
 
     def serve(self):
         """Answer until nobody is left who could ask."""
-        import fcntl
-
         poll = select.poll()
         poll.register(self.listener, select.POLLIN)
         empty = bytes(80)
@@ -159,29 +158,29 @@ class _Supervisor:
         return path
 
     def _note(self, task, call, arguments):
-        observing = self.observing
+        events = self.events
         if call == "open":
-            observing.note_opening(self._path(task, arguments[0]), arguments[1])
+            events.note_opening(self._path(task, arguments[0]), arguments[1])
         elif call == "openat":
-            observing.note_opening(self._path(task, arguments[1], arguments[0]), arguments[2])
+            events.note_opening(self._path(task, arguments[1], arguments[0]), arguments[2])
         elif call == "openat2":
             flags = struct.unpack("<Q", self._memory(task, arguments[2], 8))[0]
-            observing.note_opening(self._path(task, arguments[1], arguments[0]), flags)
+            events.note_opening(self._path(task, arguments[1], arguments[0]), flags)
         elif call == "creat":
-            observing.note_opening(self._path(task, arguments[0]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            events.note_opening(self._path(task, arguments[0]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         elif call == "rename":
-            observing.note("os.rename", self._path(task, arguments[0]), self._path(task, arguments[1]))
+            events.note("os.rename", self._path(task, arguments[0]), self._path(task, arguments[1]))
         elif call == "renameat":
             source = self._path(task, arguments[1], arguments[0])
-            observing.note("os.rename", source, self._path(task, arguments[3], arguments[2]))
+            events.note("os.rename", source, self._path(task, arguments[3], arguments[2]))
         elif call in ("mkdir", "truncate"):
-            observing.note(f"os.{call}", self._path(task, arguments[0]))
+            events.note(f"os.{call}", self._path(task, arguments[0]))
         elif call == "mkdirat":
-            observing.note("os.mkdir", self._path(task, arguments[1], arguments[0]))
+            events.note("os.mkdir", self._path(task, arguments[1], arguments[0]))
         elif call == "symlink":
-            observing.note("os.symlink", "", self._path(task, arguments[1]))
+            events.note("os.symlink", "", self._path(task, arguments[1]))
         elif call == "symlinkat":
-            observing.note("os.symlink", "", self._path(task, arguments[2], arguments[1]))
+            events.note("os.symlink", "", self._path(task, arguments[2], arguments[1]))
         elif call == "connect":
             self._note_peer(self._memory(task, arguments[1], min(28, arguments[2])))
 
@@ -190,7 +189,7 @@ class _Supervisor:
         port = struct.unpack_from("!H", address, 2)[0]
         if family in (socket.AF_INET, socket.AF_INET6) and port not in (0, 53):
             packed = address[4:8] if family == socket.AF_INET else address[8:24]
-            self.observing.tell("P", f"{socket.inet_ntop(family, packed)} {port} ")
+            self.events.records.observer.tell("P", f"{socket.inet_ntop(family, packed)} {port} ")
 
 
 def _supervise(descriptor, folder):
@@ -207,10 +206,12 @@ def _supervise(descriptor, folder):
     os.closerange(3, descriptor)
     os.closerange(descriptor + 1, 4096)
     channel = socket.socket(fileno=descriptor)
+    # All that can fail comes first: a filter whose supervisor is gone lets no file be opened.
+    supervisor = _Supervisor(folder)
     channel.send(b"r")
     _, extra, _, _ = channel.recvmsg(1, socket.CMSG_LEN(4))
-    supervisor = _Supervisor(struct.unpack("i", extra[0][2][:4])[0], folder)
-    supervisor.observing.tell("H", "full ", "all programs")
+    supervisor.listener = struct.unpack("i", extra[0][2][:4])[0]
+    supervisor.events.records.observer.tell("H", "full ", "all programs")
     channel.send(b"k")
     channel.close()
     supervisor.serve()
