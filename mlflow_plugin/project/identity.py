@@ -58,7 +58,7 @@ class Identity:
                 del content["files"]
             elif shorten in content:
                 content[shorten] = _all_of(content[shorten], shorten)
-            text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+            text = _json(content)
             if len(text) < _MAX_TAG:
                 break
         return text
@@ -206,23 +206,34 @@ class Identity:
         return name
 
 
-def with_written(fingerprint: str, recipe: Recipe, written: Iterable[str]) -> str:
+def with_written(fingerprint: Mapping[str, Any], recipe: Recipe, written: Iterable[str]) -> str:
     """Return a run's fingerprint with the names of files and folders that the run itself has written to.
 
     They no longer count in the comparison with later requests: a notebook that is executed in place, or an output
     folder in the command, would make every run the first. What the run read of them is in its trace.
 
     Args:
-        fingerprint: The text of `Identity.fingerprint` from when the run began.
-        recipe: The recipe of the run.
+        fingerprint: The decoded `Identity.fingerprint` from when the run began.
+        recipe: The recipe of the run, computed at any time.
         written: Absolute paths of the files that it wrote.
+
+    Returns:
+        The text to be stored; empty when nothing is to be added.
     """
-    content = json.loads(fingerprint)
     paths = list(written)
     names = {name for name, path in recipe.named_paths.items() if any(is_below(one, path) for one in paths)}
-    content["written"] = sorted({*content.get("written", ()), *names})
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return text if names and len(text) < _MAX_TAG else fingerprint
+    before = set(map(str, _list(fingerprint.get("written"))))
+    if names <= before:
+        return ""
+    content = {**fingerprint, "written": sorted(before | names)}
+    text = _json(content)
+    if len(text) >= _MAX_TAG:
+        text = _json({key: value for key, value in content.items() if key != "files"})
+    return text if len(text) < _MAX_TAG else ""
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
