@@ -1,0 +1,180 @@
+"""Make the changes of `benchmarks.change_rows` on other tools and on the plugin, and count who re-runs what it must.
+
+python -m benchmarks.peer_rows [--tools dvc,redun] [--rows 1,2] [--jobs 2] [--keep FILE]
+
+Prints Markdown. Each tool is installed into an environment of its own below `.cache/peers`.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from benchmarks.change_rows import ROWS, Row
+from benchmarks.peer_case import Outcome, lend_readers, outcome
+from benchmarks.peer_projects import TOOLS, PeerTool
+from benchmarks.peer_tools import REQUIREMENTS, prefect_server, programs
+from benchmarks.timing import heading, row
+
+NOTES = """
+Every tool has the project of its own manual, with its cache switched on. Where the manual has a place for it, that
+project declares the data that the row reads and the code that the command names. Nobody declares what lies deeper:
+settings, templates, helper modules, optional files, variables. The caches of Prefect and Metaflow look at no files, so
+nothing is declared there; Hamilton's manual loads data in a node that is always computed.
+
+- *right*: executed where it must and not where it need not; or asked or refused, where that is right.
+- *wasteful*: executed, though the old result was right.
+- *silently wrong*: handed out a result that the change had made wrong, or computed on the wrong input, without a word.
+- *asks*: asked, though the right answer was known. *stops*: ended with an error.
+- *cannot*: the row cannot be expressed. *not measured*: see the reasons below.
+"""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The outcomes of a row on a tool: as its manual would have it, and told of everything, where that was measured."""
+
+    outcome: Outcome
+    told: Outcome | None = None
+
+
+class Kept:
+    """Outcomes in a file, so that a later call measures only what is missing from it."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.lock = threading.Lock()
+        self.found: dict[str, dict[str, str]] = json.loads(path.read_text()) if path and path.exists() else {}
+
+    def outcome(self, tool: PeerTool, row: Row, told: bool, home: Path) -> Outcome:
+        definition = hashlib.sha256(repr((row, REQUIREMENTS.get(tool.name))).encode()).hexdigest()[:12]
+        key = f"{tool.name} | {row.key} | {'told' if told else ''} | {definition}"
+        if key in self.found:
+            return Outcome(**self.found[key])
+        began = time.monotonic()
+        try:
+            found = outcome(tool, row, home, told)
+        except Exception as error:
+            found = Outcome("not measured", f"{type(error).__name__}: {error}")
+        with self.lock:
+            self.found[key] = asdict(found)
+            if self.path:
+                self.path.write_text(json.dumps(self.found, indent=1))
+        seconds = time.monotonic() - began
+        print(f"{key.rsplit(' | ', 1)[0]}: {found.word} ({found.remark}) {seconds:.0f} s", file=sys.stderr, flush=True)
+        return found
+
+
+def cell(tool: PeerTool, kept: Kept, row: Row, home: Path) -> Cell:
+    found = kept.outcome(tool, row, False, home / "manual")
+    if found.word == "silently wrong" and tool.tellable(row):
+        return Cell(found, kept.outcome(tool, row, True, home / "told"))
+    return Cell(found)
+
+
+def measure(tools: Sequence[PeerTool], rows: Sequence[Row], jobs: int, kept: Kept) -> dict[str, list[Cell]]:
+    """All rows on all tools. A tool that cannot be installed is left out, and the others go on."""
+    found: dict[str, list[Cell]] = {}
+    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
+        folder = Path(temporary).resolve()
+        for tool in tools:
+            try:
+                programs(tool.name)
+                lend_readers(tool)
+                if tool.name == "prefect":
+                    stack.enter_context(prefect_server(folder / "server"))
+            except Exception as error:
+                print(f"{tool.name} is left out: {error}", file=sys.stderr, flush=True)
+                continue
+            homes = [folder / tool.name / str(number) for number in range(len(rows))]
+            with ThreadPoolExecutor(jobs) as pool:
+                found[tool.name] = list(pool.map(partial(cell, tool, kept), rows, homes))
+            print(f"{tool.name}: {dict(Counter(each.outcome.word for each in found[tool.name]))}", file=sys.stderr)
+    return found
+
+
+def summary(found: dict[str, list[Cell]]) -> str:
+    lines = [heading("tool", "right", "silently wrong", "wasteful", "asks or stops", "cannot", "right when told")]
+    for name, cells in found.items():
+        words = Counter(each.outcome.word for each in cells)
+        measured = len(cells) - words["cannot"] - words["not measured"]
+        told = [each.told for each in cells if each.told]
+        lines.append(
+            row(
+                *(name, f"{words['right']} of {measured}", words["silently wrong"], words["wasteful"]),
+                *(words["asks"] + words["stops"], words["cannot"]),
+                f"{sum(each.word == 'right' for each in told)} of {len(told)} told" if told else "",
+            )
+        )
+    return "\n".join(lines)
+
+
+def table(rows: Sequence[Row], found: dict[str, list[Cell]]) -> str:
+    lines = [heading("#", "the phase's project, and the change", "must", *found)]
+    for index, each in enumerate(rows):
+        words = [found[name][index].outcome.word for name in found]
+        lines.append(
+            row(each.number, each.title, each.must, *(f"**{w}**" if w == "silently wrong" else w for w in words))
+        )
+    return "\n".join(lines)
+
+
+def told(tools: Sequence[PeerTool], rows: Sequence[Row], found: dict[str, list[Cell]]) -> str:
+    """For each tool what it would have had to be told, and whether the rows were right then."""
+    lines = [heading("tool", "would have had to be told", "of rows", "then right")]
+    for tool in tools:
+        groups: dict[str, list[tuple[str, Cell]]] = {}
+        for each, its in zip(rows, found.get(tool.name, ()), strict=False):
+            if its.outcome.word == "silently wrong":
+                groups.setdefault(tool.needed(each) or "nothing that it could be told", []).append((each.number, its))
+        for text, members in groups.items():
+            numbers = ", ".join(dict.fromkeys(number for number, _ in members))
+            measured = [its.told for _, its in members if its.told]
+            right = f"{sum(each.word == 'right' for each in measured)} of {len(measured)}" if measured else ""
+            lines.append(row(tool.name, text, numbers, right))
+    return "\n".join(lines)
+
+
+def reasons(rows: Sequence[Row], found: dict[str, list[Cell]]) -> str:
+    """Why a row could not be expressed or was not measured, the tools with the same reason together."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, cells in found.items():
+        for each, its in zip(rows, cells, strict=True):
+            if its.outcome.word in ("cannot", "not measured"):
+                groups.setdefault((each.number, " ".join(its.outcome.remark.split())[:200]), []).append(name)
+    return "\n".join(f"- {number}, {', '.join(dict.fromkeys(names))}: {why}" for (number, why), names in groups.items())
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--tools", default=",".join(tool.name for tool in TOOLS), help="the tools, with commas between")
+    ask.add_argument("--rows", default="", help="the rows' numbers, with commas between; all of them by default")
+    ask.add_argument("--jobs", type=int, default=1, help="rows that are measured at once")
+    ask.add_argument("--keep", type=Path, help="a file with outcomes: those in it are not measured again")
+    options = ask.parse_args()
+    names, numbers = options.tools.split(","), [number for number in options.rows.split(",") if number]
+    known = {tool.name for tool in TOOLS}, {each.number for each in ROWS}
+    if unknown := [name for name in names if name not in known[0]] + [n for n in numbers if n not in known[1]]:
+        ask.error(f"unknown: {', '.join(unknown)}. Tools: {', '.join(sorted(known[0]))}.")
+    tools = [tool for tool in TOOLS if tool.name in names]
+    rows = [each for each in ROWS if not numbers or each.number in numbers]
+    began = time.monotonic()
+    found = measure(tools, rows, options.jobs, Kept(options.keep))
+    print(f"### {len(rows)} changes, and the tools that notice\n\n{summary(found)}\n{NOTES}")
+    print(f"{table(rows, found)}\n")
+    print(f"{told(tools, rows, found)}\n\n{reasons(rows, found)}")
+    print(f"took {(time.monotonic() - began) / 60:.0f} minutes", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
