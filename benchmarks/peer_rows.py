@@ -75,9 +75,14 @@ class Kept:
         return found
 
 
+def first_tellable(tool: PeerTool, number: str) -> Row | None:
+    """The variant of a row with which a project that tells the tool more is measured."""
+    return next((each for each in ROWS if each.number == number and tool.tellable(each)), None)
+
+
 def cell(tool: PeerTool, kept: Kept, row: Row, home: Path) -> Cell:
     found = kept.outcome(tool, row, False, home / "manual")
-    if found.word == "silently wrong" and tool.tellable(row):
+    if found.word == "silently wrong" and row is first_tellable(tool, row.number):
         return Cell(found, kept.outcome(tool, row, True, home / "told"))
     return Cell(found)
 

@@ -395,10 +395,13 @@ NAMED = (
             imports=PATH,
             command=f"python total.py {argument}",
             files={**FOLDER, "total.py": TOTAL},
-            data=("data",),
+            data=data,
             scripts=("total.py",),
         )
-        for title, argument in (("a folder", "data"), ("a glob", "data/*.csv"))
+        for title, argument, data in (
+            ("a folder", "data", ("data",)),
+            ("a glob", "data/*.csv", ("data/one.csv", "data/two.csv")),
+        )
     ),
 )
 

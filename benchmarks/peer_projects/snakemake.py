@@ -56,6 +56,6 @@ class Snakemake(PeerTool):
 def listed(case: Case, name: str) -> str:
     """An input: a folder by the files in it, a missing file by a pattern."""
     if case.path(name).is_dir():
-        named_by_command = case.row.number == "14"
+        named_by_command = case.row.number == "14"  # As in `input: "data"` and `python total.py {input}`.
         return repr(name) if named_by_command else f"sorted(glob.glob({name + '/**/*.*'!r}, recursive=True))"
     return repr(name) if case.path(name).exists() else f"glob.glob({name!r})"
