@@ -50,6 +50,8 @@ def outcome(tool: PeerTool, row: Row, home: Path, told: bool = False) -> Outcome
     """Measure a row on a tool in a new folder, which is removed if all went well."""
     if row.only and tool.name not in row.only:
         return Outcome("cannot", row.why_only)
+    if row.other_reader and not tool.watches:
+        return Outcome("not measured", "as the first reader: it looks at the declared file, whatever reads it")
     row = row.instead.get(tool.name, row)
     if reason := tool.unable(row):
         return Outcome("cannot", reason)

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +48,13 @@ class Cell:
     told: Outcome | None = None
 
 
+def definition(tool: PeerTool, row: Row) -> str:
+    """A digest of the row and of the tool's version."""
+    given = {each.name: getattr(row, each.name) for each in fields(row)}
+    said = repr(({name: value for name, value in given.items() if value}, REQUIREMENTS.get(tool.name)))
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
+
+
 class Kept:
     """Outcomes in a file, so that a later call measures only what is missing from it."""
 
@@ -57,8 +64,7 @@ class Kept:
         self.found: dict[str, dict[str, str]] = json.loads(path.read_text()) if path and path.exists() else {}
 
     def outcome(self, tool: PeerTool, row: Row, told: bool, home: Path) -> Outcome:
-        definition = hashlib.sha256(repr((row, REQUIREMENTS.get(tool.name))).encode()).hexdigest()[:12]
-        key = f"{tool.name} | {row.key} | {'told' if told else ''} | {definition}"
+        key = f"{tool.name} | {row.key} | {'told' if told else ''} | {definition(tool, row)}"
         if key in self.found:
             return Outcome(**self.found[key])
         began = time.monotonic()
@@ -75,14 +81,25 @@ class Kept:
         return found
 
 
-def first_tellable(tool: PeerTool, number: str) -> Row | None:
-    """The variant of a row with which a project that tells the tool more is measured."""
-    return next((each for each in ROWS if each.number == number and tool.tellable(each)), None)
+def first_tellable(tool: PeerTool, row: Row) -> Row | None:
+    """The row with which a project that tells the tool more is measured: one for each thing to tell and each number."""
+    alike = (each for each in ROWS if each.number == row.number and tool.needed(each) == tool.needed(row))
+    return next((each for each in alike if tool.tellable(each)), None)
+
+
+def first_variants(rows: Sequence[Row]) -> list[int]:
+    """The places of the rows, the first of each number before any second, so that an early end leaves no number out."""
+    seen: Counter[str] = Counter()
+    order = []
+    for place, each in enumerate(rows):
+        order.append((seen[each.number], place))
+        seen[each.number] += 1
+    return [place for _, place in sorted(order)]
 
 
 def cell(tool: PeerTool, kept: Kept, row: Row, home: Path) -> Cell:
     found = kept.outcome(tool, row, False, home / "manual")
-    if found.word == "silently wrong" and row is first_tellable(tool, row.number):
+    if found.word == "silently wrong" and row is first_tellable(tool, row):
         return Cell(found, kept.outcome(tool, row, True, home / "told"))
     return Cell(found)
 
@@ -101,9 +118,12 @@ def measure(tools: Sequence[PeerTool], rows: Sequence[Row], jobs: int, kept: Kep
             except Exception as error:
                 print(f"{tool.name} is left out: {error}", file=sys.stderr, flush=True)
                 continue
-            homes = [folder / tool.name / str(number) for number in range(len(rows))]
+            order = first_variants(rows)
+            homes = [folder / tool.name / str(place) for place in order]
             with ThreadPoolExecutor(jobs) as pool:
-                found[tool.name] = list(pool.map(partial(cell, tool, kept), rows, homes))
+                cells = pool.map(partial(cell, tool, kept), [rows[place] for place in order], homes)
+                by_place = dict(zip(order, cells, strict=True))
+            found[tool.name] = [by_place[place] for place in range(len(rows))]
             print(f"{tool.name}: {dict(Counter(each.outcome.word for each in found[tool.name]))}", file=sys.stderr)
     return found
 

@@ -101,7 +101,7 @@ MODULES = (
             f"`{command}`",
             "run or ask",
             "",
-            (Replace(script, "8", "16"),),
+            (Replace(script, "WIDTH = 8", "WIDTH = 16"),),
             command=command,
             files=files,
             scripts=(named,),

@@ -174,6 +174,7 @@ class Row:
         ask: the phase asked for at the end; by default the last one with everything that it needs.
         only: the tools that this row is for; `why_only` says what the others lack.
         instead: another row for some of the tools.
+        other_reader: whether only the reader of the file differs from the row above.
         threads: whether the row is about two runs at once in one process, with the values 1 and 2 of `rate`.
     """
 
@@ -203,6 +204,7 @@ class Row:
     why_only: str = ""
     instead: Mapping[str, "Row"] = field(default_factory=dict)
     threads: bool = False
+    other_reader: bool = False
 
     @property
     def last(self) -> Phase:

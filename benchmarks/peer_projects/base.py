@@ -154,6 +154,8 @@ class PeerTool:
     name = ""
     source = ""
     """The file that holds the code of all phases; "" if each has its script."""
+    watches = False
+    """Whether it sees what a phase reads."""
 
     def lay(self, case: Case) -> None:
         """Write the tool's files for the row as it is declared now."""

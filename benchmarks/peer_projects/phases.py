@@ -40,6 +40,7 @@ assert not left, f"left in the environment: {left}"
 
 class MlflowPhases(PeerTool):
     name = "mlflow-phases"
+    watches = True
 
     def lay(self, case: Case) -> None:
         row = case.row

@@ -33,7 +33,8 @@ class Redun(PeerTool):
     source = "workflow.py"
 
     def lay(self, case: Case) -> None:
-        files = [listed(case, name) for name in case.data]
+        scripts = () if case.row.last.body else case.row.scripts  # A shell command's files are its inputs.
+        files = [listed(case, name) for name in [*case.named(*scripts), *case.data]]
         ignored = f"config_args={list(case.row.ignore)!r}" if case.row.ignore else ""
         functions, made = [], {}
         for phase in case.row.phases:
@@ -41,7 +42,10 @@ class Redun(PeerTool):
             if not phase.body:
                 command = case.command(phase, "NAME")
                 functions.append(f"COMMAND = {command!r}\n")
-                made[phase.name] = f"script(COMMAND, inputs=files, outputs=File({phase.name + '.txt'!r}))"
+                made[phase.name] = (
+                    "script(COMMAND, inputs=[file.stage(file.path) for file in files], "
+                    f"outputs=File({phase.name + '.txt'!r}))"
+                )
                 continue
             before = ()
             if phase is case.row.last and files:
