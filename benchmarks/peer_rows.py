@@ -1,6 +1,6 @@
 """Make the changes of `benchmarks.change_rows` on other tools and on the plugin, and count who re-runs what it must.
 
-python -m benchmarks.peer_rows [--tools dvc,redun] [--rows 1,2] [--jobs 2] [--keep FILE]
+python -m benchmarks.peer_rows [--tools dvc,redun] [--rows 1,2] [--jobs 2] [--keep FILE] [--write]
 
 Prints Markdown. Each tool is installed into an environment of its own below `.cache/peers`.
 """
@@ -26,6 +26,8 @@ from benchmarks.peer_projects import TOOLS, PeerTool
 from benchmarks.peer_tools import REQUIREMENTS, prefect_server, programs
 from benchmarks.timing import heading, row
 
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+MARKS = "<!-- bench-peers -->", "<!-- end of bench-peers -->"
 NOTES = """
 Every tool has the project of its own manual, with its cache switched on. Where the manual has a place for it, that
 project declares the data that the row reads and the code that the command names. Nobody declares what lies deeper:
@@ -180,12 +182,32 @@ def reasons(rows: Sequence[Row], found: dict[str, list[Cell]]) -> str:
     return "\n".join(f"- {number}, {', '.join(dict.fromkeys(names))}: {why}" for (number, why), names in groups.items())
 
 
+def report(tools: Sequence[PeerTool], rows: Sequence[Row], found: dict[str, list[Cell]]) -> str:
+    return "\n".join(
+        (
+            f"{len(rows)} changes, of {len({each.number for each in rows})} kinds:\n\n{summary(found)}\n{NOTES}",
+            f"{table(rows, found)}\n\nWhere a tool was silently wrong:\n\n{told(tools, rows, found)}\n",
+            f"Not expressed or not measured:\n\n{reasons(rows, found)}",
+        )
+    )
+
+
+def written_between_marks(text: str, page: Path) -> None:
+    """Put the report into a page, in place of the last one."""
+    before, _, rest = page.read_text().partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not end:
+        raise ValueError(f"{page} has no lines {MARKS[0]} and {MARKS[1]} to write between")
+    page.write_text(f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{after}")
+
+
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--tools", default=",".join(tool.name for tool in TOOLS), help="the tools, with commas between")
     ask.add_argument("--rows", default="", help="the rows' numbers, with commas between; all of them by default")
     ask.add_argument("--jobs", type=int, default=1, help="rows that are measured at once")
     ask.add_argument("--keep", type=Path, help="a file with outcomes: those in it are not measured again")
+    ask.add_argument("--write", action="store_true", help="put the tables into docs/performance.md as well")
     options = ask.parse_args()
     names, numbers = options.tools.split(","), [number for number in options.rows.split(",") if number]
     known = {tool.name for tool in TOOLS}, {each.number for each in ROWS}
@@ -195,9 +217,10 @@ def main() -> None:
     rows = [each for each in ROWS if not numbers or each.number in numbers]
     began = time.monotonic()
     found = measure(tools, rows, options.jobs, Kept(options.keep))
-    print(f"### {len(rows)} changes, and the tools that notice\n\n{summary(found)}\n{NOTES}")
-    print(f"{table(rows, found)}\n")
-    print(f"{told(tools, rows, found)}\n\n{reasons(rows, found)}")
+    page = report(tools, rows, found)
+    print(page)
+    if options.write:
+        written_between_marks(page, PAGE)
     print(f"took {(time.monotonic() - began) / 60:.0f} minutes", file=sys.stderr)
 
 
