@@ -25,7 +25,7 @@ from benchmarks.peer_projects import Case, PeerTool
 from benchmarks.peer_tools import ENVIRONMENTS, QUIET, programs
 
 Word = Literal["right", "wasteful", "silently wrong", "asks", "stops", "cannot", "not measured"]
-ENOUGH_SECONDS = 240
+ENOUGH_SECONDS = 600
 READERS = ("pandas", "pyarrow", "polars", "duckdb", "h5py", "safetensors", "torch", "PyYAML", "Jinja2")
 
 

@@ -65,8 +65,15 @@ class Kept:
         self.lock = threading.Lock()
         self.found: dict[str, dict[str, str]] = json.loads(path.read_text()) if path and path.exists() else {}
 
+    @staticmethod
+    def key(tool: PeerTool, row: Row, told: bool) -> str:
+        return f"{tool.name} | {row.key} | {'told' if told else ''} | {definition(tool, row)}"
+
+    def holds(self, tool: PeerTool, row: Row, told: bool) -> bool:
+        return self.key(tool, row, told) in self.found
+
     def outcome(self, tool: PeerTool, row: Row, told: bool, home: Path) -> Outcome:
-        key = f"{tool.name} | {row.key} | {'told' if told else ''} | {definition(tool, row)}"
+        key = self.key(tool, row, told)
         if key in self.found:
             return Outcome(**self.found[key])
         began = time.monotonic()
@@ -84,8 +91,8 @@ class Kept:
 
 
 def first_tellable(tool: PeerTool, row: Row) -> Row | None:
-    """The row with which a project that tells the tool more is measured: one for each thing to tell and each number."""
-    alike = (each for each in ROWS if each.number == row.number and tool.needed(each) == tool.needed(row))
+    """The row with which a project that tells the tool more is measured: one for each thing to tell."""
+    alike = (each for each in ROWS if tool.needed(each) == tool.needed(row))
     return next((each for each in alike if tool.tellable(each)), None)
 
 
@@ -101,7 +108,8 @@ def first_variants(rows: Sequence[Row]) -> list[int]:
 
 def cell(tool: PeerTool, kept: Kept, row: Row, home: Path) -> Cell:
     found = kept.outcome(tool, row, False, home / "manual")
-    if found.word == "silently wrong" and row is first_tellable(tool, row):
+    tells = row is first_tellable(tool, row) or kept.holds(tool, row, True)
+    if found.word == "silently wrong" and tells:
         return Cell(found, kept.outcome(tool, row, True, home / "told"))
     return Cell(found)
 
