@@ -22,6 +22,7 @@ from mlflow_plugin.project.own_code import is_below
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.observation_policy import artifact_places, policy_of, store_places
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.run_decoding import phase_run
 from mlflow_plugin.store.traces import keep_trace, trace_of_run
 
 _logger = logging.getLogger(__name__)
@@ -133,10 +134,9 @@ class Observer:
         if not any(is_below(one, path) for path in recipe.named_paths.values() for one in written):
             return
         client, run_id = self._request.client, self._run.run_id
-        before = client.get_run(run_id).data.tags.get(schema.FINGERPRINT, "")
-        fingerprint = with_written(before, recipe, written) if before else ""
-        if fingerprint != before:
-            client.set_tag(run_id, schema.FINGERPRINT, fingerprint)
+        fingerprint = phase_run(client.get_run(run_id)).fingerprint
+        if fingerprint and (changed := with_written(fingerprint, recipe, written)):
+            client.set_tag(run_id, schema.FINGERPRINT, changed)
 
     def close(self) -> None:
         """Remove the records of this process tree."""
