@@ -5,6 +5,7 @@ import sys
 
 BENCHMARKS = (
     "benchmarks.verdict",
+    "benchmarks.traces",
     "benchmarks.commands",
     "benchmarks.page",
     "benchmarks.checkpoints",

@@ -1,11 +1,10 @@
 """Watch what the process tree of one run reads, and keep the trace with the run."""
 
-import json
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException
@@ -22,6 +21,7 @@ from mlflow_plugin.project.identity import Recipe, recipe_of, with_written
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.observation_policy import artifact_places, policy_of, store_places
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.run_decoding import phase_run
 from mlflow_plugin.store.traces import keep_trace, trace_of_run
 
 _logger = logging.getLogger(__name__)
@@ -47,7 +47,6 @@ class Observer:
         self._runs = [run, *inputs.values()]
         self._resumed_from = resumed_from
         self._kept: Trace | None = None
-        self._fingerprint = run.fingerprint
         self._folder: Path | None = None
         self._recorder: Recorder | None = None
 
@@ -101,18 +100,11 @@ class Observer:
             PhaseError: The store does not take it: a later verdict would not know what the run had read.
         """
         with unobserved():
-            recording = self._recorder.recording() if self._recorder else Recording("none")
-            request = self._request
-            recipe = recipe_of(request.project, request.phase, request.given, request.base, request.argv)
-            trace = self._trace(recording, recipe)
-            fingerprint = with_written(self._fingerprint, recipe, recording.written)
-            if trace == self._kept and not fingerprint:
-                return
             try:
+                trace = self._trace()
+                if trace == self._kept:
+                    return
                 keep_trace(self._request.client, self._run.run_id, trace)
-                if fingerprint:
-                    request.client.set_tag(self._run.run_id, schema.FINGERPRINT, fingerprint)
-                    self._fingerprint = json.loads(fingerprint)
             except MlflowException as error:
                 what = " ".join(str(error).split())[:300]
                 raise PhaseError(
@@ -120,10 +112,13 @@ class Observer:
                 ) from None
             self._kept = trace
 
-    def _trace(self, recording: Recording, recipe: Recipe) -> Trace:
+    def _trace(self) -> Trace:
+        recording = self._recorder.recording() if self._recorder else Recording("none")
         request = self._request
+        recipe = recipe_of(request.project, request.phase, request.given, request.base, request.argv)
+        self._keep_written(recipe, recording.written)
         directory = request.project.directory
-        # Other files than programs are not left to the code digest: the phase may have written to them.
+        # Other files than programs are not left to the code digest: the run may have written to them.
         programs = [name for name in recipe.files if name not in recipe.named]
         code = [recipe.elsewhere.get(name, directory / name) for name in programs]
         policy = policy_of(request.phase, request.client, self._runs, code)
@@ -134,6 +129,15 @@ class Observer:
             _logger.warning(str(error))
             return trace
         return earlier.merged(trace) if earlier else trace
+
+    def _keep_written(self, recipe: Recipe, written: Set[str]) -> None:
+        """Note in the run's fingerprint which of the files that the command names the run wrote itself."""
+        if not with_written(self._run.fingerprint, recipe, written):
+            return
+        client, run_id = self._request.client, self._run.run_id
+        fingerprint = phase_run(client.get_run(run_id)).fingerprint
+        if fingerprint and (changed := with_written(fingerprint, recipe, written)):
+            client.set_tag(run_id, schema.FINGERPRINT, changed)
 
     def close(self) -> None:
         """Remove the records of this process tree."""

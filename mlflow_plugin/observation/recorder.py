@@ -11,15 +11,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mlflow_plugin.observation.notification import unavailable, watched
 from mlflow_plugin.observation.reading import Records
 from mlflow_plugin.observation.recording import Recording
-from mlflow_plugin.observation.shim import INJECTED, shim
+from mlflow_plugin.observation.shim import INJECTED, attach, shim
 
 VARIABLE = "MLFLOW_PHASES_OBSERVE"
 """Names the folder of the records in the environment of every observed process."""
 
 _HOOK = "_mlflow_phases_observing"
-_MODULES = ("_mlflow_phases_variables", "_mlflow_phases_references", _HOOK)
+_PARTS = ("records", "events", "variables", "references", "notification", "observing")
+_MODULES = tuple(f"_mlflow_phases_{part}" for part in _PARTS)
 
 
 class Recorder:
@@ -56,7 +58,7 @@ class Recorder:
             environment: The environment that the child would get. What its LD_PRELOAD and PYTHONPATH name stays.
         """
         found = shim()
-        self._write_settings("shim" if found.path else "hook", found.reason)
+        self._write_settings()
         python_path = [str(INJECTED), *_parts(environment, "PYTHONPATH", str(INJECTED))]
         variables = {VARIABLE: str(self.folder), "PYTHONPATH": os.pathsep.join(python_path)}
         if found.path:
@@ -66,6 +68,9 @@ class Recorder:
 
     def command(self, command: list[str]) -> list[str]:
         """Return the command that starts the tree, wrapped where it can be observed in no other way."""
+        if shim().path is None and not unavailable():
+            self._write_settings()
+            return watched(command, self.folder)
         return command
 
     def observe_this_process(self) -> None:
@@ -78,18 +83,24 @@ class Recorder:
         variables = self.variables(os.environ)
         hook = _hook() or _load_hook()
         os.environ.update(variables)
+        library = shim().path
+        if library is not None and not hook.is_seen_below_python():
+            hook.call_after_loading(attach(library, self.folder))
         with contextlib.suppress(OSError):
-            hook.start(str(self.folder))
+            hook.start(str(self.folder), later=True)
 
     def recording(self) -> Recording:
         """Return everything that was seen so far."""
         with unobserved():
             return self._records.recording()
 
-    def _write_settings(self, way: str, reason: str) -> None:
+    def _write_settings(self) -> None:
         """Tell the processes what to record. A process that starts twice finds the same."""
         path = self.folder / "settings"
-        parts = [f"I{INJECTED}", f"W{way}", f"Y{reason}", f"B{time.time_ns()}"]
+        way, reason = ("shim", "") if shim().path else ("notification", shim().reason)
+        if way == "notification" and (why := unavailable()):
+            way, reason = "hook", f"{reason}; {why}"
+        parts = [f"I{INJECTED}", f"P{os.getpid()}", f"W{way}", f"Y{reason}", f"B{time.time_ns()}"]
         parts += [f"O{folder}" for folder in self.own] + [f"S{folder}" for folder in self.skip]
         with contextlib.suppress(OSError):
             if not path.exists():

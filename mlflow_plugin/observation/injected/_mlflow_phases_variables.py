@@ -114,5 +114,7 @@ def _note(observing, key, value):
         value = None if value is None else os.fsdecode(value)
         if name in OF_THE_SESSION or name.startswith(SET_BY_OTHERS):
             return
-        if observing.is_own(frame.f_code.co_filename) or observing.is_own(observing.absolute(frame.f_code.co_filename)):
+        if observing.is_own(frame.f_code.co_filename) or observing.is_own(
+            observing.records.absolute(frame.f_code.co_filename)
+        ):
             observing.tell("V", digest_of(name, value) + " ", name)

@@ -318,10 +318,18 @@ def test_a_run_of_the_first_version_counts_by_what_it_kept(make, put):
     assert now.differences(kept) == ["the code of rows.csv"]
 
 
-@pytest.mark.parametrize("damaged", [{"named": 1}, {"written": {}}, {"image": "x"}, {"files": []}, {"parameters": 0}])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        *({"named": 1}, {"written": {}}, {"image": "x"}, {"files": []}, {"parameters": 0}, {"programs": []}),
+        *({"parameters": {"data": 3}}, {"parameters": {"data": []}}, {"parameters": {"*": 1}}, {"named": {"*": []}}),
+    ],
+)
 def test_a_damaged_fingerprint_is_compared_without_a_traceback(make, damaged):
-    identity = make()
-    assert identity.differences({**json.loads(identity.fingerprint()), **damaged}) in ([], ["the image (x -> none)"])
+    identity = make("python t.py {data}", {"data": "x"}, UNTYPED)
+    damage = {**json.loads(identity.fingerprint()), **damaged}
+    assert isinstance(identity.differences(damage), list)
+    assert isinstance(with_written(damage, identity.recipe, ["/elsewhere"]), str)
 
 
 # --- large and odd ---

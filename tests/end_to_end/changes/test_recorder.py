@@ -1,4 +1,4 @@
-"""What one observed Python process tells, with the shim and by the hook alone."""
+"""What one observed Python process tells, with the shim, by the kernel's notification and by the hook alone."""
 
 import os
 import subprocess
@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from mlflow_plugin.observation import recorder
+from mlflow_plugin.observation.notification import unavailable
 from mlflow_plugin.observation.recorder import Recorder
 from mlflow_plugin.observation.recording import Recording
 from mlflow_plugin.observation.shim import Shim, shim
 
-WAYS = ["shim", "hook"]
+WAYS = ["shim", "notification", "hook"]
 
 
 class Observed:
@@ -41,10 +42,14 @@ class Observed:
 
 @pytest.fixture(params=WAYS)
 def observed(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Observed:
-    if request.param == "hook":
-        monkeypatch.setattr(recorder, "shim", lambda: Shim(None, "no compiler"))
-    elif shim().path is None:
+    if request.param == "shim" and shim().path is None:
         pytest.skip(f"no shim here: {shim().reason}")
+    if request.param == "notification" and unavailable():
+        pytest.skip(unavailable())
+    if request.param != "shim":
+        monkeypatch.setattr(recorder, "shim", lambda: Shim(None, "no compiler"))
+    if request.param == "hook":
+        monkeypatch.setattr(recorder, "unavailable", lambda: "no kernel")
     (tmp_path / "project").mkdir()
     (tmp_path / "records").mkdir()
     return Observed(tmp_path / "project", tmp_path / "records")
@@ -187,7 +192,7 @@ def test_children_are_observed_however_they_are_started(observed: Observed) -> N
 
 def test_coverage_tells_how_much_could_be_seen(observed: Observed, request: pytest.FixtureRequest) -> None:
     seen = observed("import subprocess; subprocess.run(['cat', 'main.py'], stdout=-3)")
-    if "shim" in request.node.name:
-        assert (seen.coverage, seen.unseen) == ("full", ())
+    if "hook" in request.node.name:
+        assert (seen.coverage, seen.unseen) == ("python", ("what cat read was not seen (no compiler; no kernel)",))
     else:
-        assert (seen.coverage, seen.unseen) == ("python", ("what cat read was not seen (no compiler)",))
+        assert (seen.coverage, seen.unseen) == ("full", ())
