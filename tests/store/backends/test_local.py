@@ -75,7 +75,7 @@ entry_points:
     parameters:
       number: int
       collect_run_id: {type: string, default: latest}
-    command: "sleep 0.2; echo $PHASE_INPUT_COLLECT {collect_run_id} $MLFLOW_RUN_ID > trained-{number}"
+    command: "sleep .2; echo $PHASE_INPUT_COLLECT $PHASE_INPUT_OTHER {collect_run_id} $MLFLOW_RUN_ID > trained-{number}"
     phase: {needs: [collect]}
   fails:
     command: "exit 3"
@@ -102,8 +102,11 @@ def run(folder: Path, entry_point: str, **parameters: object) -> str:
     )
 
 
-def test_phases_that_are_started_from_threads_have_their_own_inputs_and_leave_the_environment_as_it_was(threads: Path):
+def test_phases_that_are_started_from_threads_have_their_own_inputs_and_leave_the_environment_as_it_was(
+    threads: Path, monkeypatch: pytest.MonkeyPatch
+):
     mlflow.set_tracking_uri(mlflow.get_tracking_uri())  # MLflow itself keeps it in the environment.
+    monkeypatch.setenv("PHASE_INPUT_OTHER", "0" * 32)  # As in a phase that starts others.
     collected = [run(threads, "collect", seed=seed) for seed in range(3)]
     before = dict(os.environ)
     with ThreadPoolExecutor(3) as pool:
