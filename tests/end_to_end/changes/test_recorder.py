@@ -1,6 +1,7 @@
 """What one observed Python process tells, with the shim, by the kernel's notification and by the hook alone."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -276,3 +277,69 @@ def test_references_to_the_registry_are_seen_with_what_they_meant(observed: Obse
         "resolve(client, 'models:/m@champion'), resolve(client, 'models:/m/latest')\n"
     )
     assert seen.references == {"models:/m@champion": "1", "models:/m/latest": "2"}
+
+
+@pytest.mark.parametrize("harm", ["gone", "read-only", "a file"])
+def test_a_folder_that_takes_no_records_does_the_program_no_harm(observed: Observed, harm: str) -> None:
+    records = observed.records / "inside"
+    records.mkdir()
+    watching = Recorder(records, own=[str(observed.project)], skip=[])
+    environment = {**os.environ, **watching.variables(os.environ)}
+    if harm != "read-only":
+        shutil.rmtree(records)
+    if harm == "a file":
+        records.write_text("")
+    records.parent.chmod(0o500 if harm == "read-only" else 0o700)
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; os.path.exists('a'); os.listdir('.'); print(open('/dev/null').read() + 'ok')"],
+        cwd=observed.project, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    records.parent.chmod(0o700)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+    if harm != "read-only":
+        assert watching.recording().coverage == "none"
+
+
+def test_a_folder_that_cannot_be_written_is_no_coverage(tmp_path: Path) -> None:
+    watching = Recorder(tmp_path / "missing" / "folder", own=[], skip=[])
+    assert watching.variables({})["MLFLOW_PHASES_OBSERVE"]
+    assert watching.recording().coverage == "none"
+
+
+def test_a_program_that_is_statically_linked_is_named(observed: Observed) -> None:
+    source = '#include <fcntl.h>\nint main(void) { return open("main.py", O_RDONLY) < 0; }'
+    built = subprocess.run(
+        ["cc", "-static", "-x", "c", "-o", "reader", "-"], cwd=observed.project, input=source, text=True
+    )
+    if built.returncode:
+        pytest.skip("no static C library here")
+    seen = observed("import subprocess; subprocess.run(['./reader'], check=True)")
+    expected = {
+        "shim": "reader read was not seen: it is statically linked",
+        "notification": None,
+        "hook": "reader read",
+    }
+    if sentence := expected[observed.way]:
+        assert sentence in seen.unseen[0]
+    else:
+        assert not seen.unseen
+
+
+def test_preloaded_libraries_and_python_paths_of_the_user_stay(tmp_path: Path) -> None:
+    watching = Recorder(tmp_path, own=[], skip=[])
+    once = watching.variables({"LD_PRELOAD": "/lib/theirs.so", "PYTHONPATH": "/their/code"})
+    assert once["PYTHONPATH"].split(":")[1:] == ["/their/code"]
+    if shim().path:
+        assert once["LD_PRELOAD"] == f"/lib/theirs.so:{shim().path}"
+    assert watching.variables(once) == once
+
+
+def test_a_process_of_the_tree_finds_the_recorder_that_watches_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Recorder.inherited() is None
+    variables = Recorder(tmp_path, own=["/own"], skip=["/skip"]).variables({})
+    monkeypatch.setenv("MLFLOW_PHASES_OBSERVE", variables["MLFLOW_PHASES_OBSERVE"])
+    inherited = Recorder.inherited()
+    assert inherited is not None
+    assert (inherited.folder, inherited.own, inherited.skip) == (tmp_path, ("/own",), ("/skip",))
