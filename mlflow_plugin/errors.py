@@ -27,6 +27,10 @@ class TakenOverError(PhaseError):
     """Another run took this work over while this process was stopped. This process must not write any more."""
 
 
+class EndedByScriptError(PhaseError):
+    """A script has ended its own MLflow run as failed or killed. That, and why nothing counts, is on the run."""
+
+
 def store_trouble(error: Exception) -> PhaseError:
     """Return the error for a tracking store that does not answer, or answers with an error."""
     return PhaseError(

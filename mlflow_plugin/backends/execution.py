@@ -18,6 +18,7 @@ from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.heartbeat import Heartbeat
+from mlflow_plugin.execution.observer import Observer
 from mlflow_plugin.execution.outcome import Outcome
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.execution.resolution import Resolution, resolve_request
@@ -33,7 +34,8 @@ class ExecutionSettings:
     Attributes:
         backend_config: The configuration that `mlflow run` hands to a backend.
         backend_name: The name of the backend that the run shows.
-        parent_run_id: The run of the pipeline, empty for a phase by itself.
+        parent_run_id: The run below which the run of this execution nests: that of the pipeline, or the one that is
+            active in the calling thread; empty for none.
         accepted_run_ids: Runs that a person has agreed to supersede.
     """
 
@@ -43,10 +45,11 @@ class ExecutionSettings:
     accepted_run_ids: frozenset[str] = frozenset()
 
 
-Launcher = Callable[[Resolution, ExecutionSettings, Heartbeat], int | None]
+Launcher = Callable[[Resolution, ExecutionSettings, Heartbeat, Observer], int | None]
 """Runs the command of a resolution, which is a backend's own part. `backends.local.launch_locally` is one.
 
-It sets `heartbeat.pid` to the process that computes, hands down the environment variables of `execution.handover`,
+It starts the command with `observer.variables` and `observer.command`, so that what it reads is recorded,
+sets `heartbeat.pid` to the process that computes, hands down the environment variables of `execution.handover`,
 records the environment with `Records.environment`, and ends the command when an exception (a signal, Ctrl-C) ends it.
 It returns the exit code, or None when it stopped the command after `timeout_minutes`, and raises PhaseError when the
 command cannot be started.
@@ -98,9 +101,15 @@ def execute_phase(request: Request, settings: ExecutionSettings, launch: Launche
 def _compute(records: Records, resolution: Resolution, settings: ExecutionSettings, launch: Launcher) -> None:
     run_id, phase = resolution.run_id, resolution.decision.request.phase
     began = time.monotonic()
+    observer = Observer(
+        resolution.decision.request,
+        phase_run(records.client.get_run(run_id)),
+        resolution.decision.inputs,
+        resolution.resumed_from(),
+    )
     with Heartbeat(records, run_id, at_once=False) as heartbeat:
         try:
-            exit_code = launch(resolution, settings, heartbeat)
+            exit_code = launch(resolution, settings, heartbeat, observer)
             run = phase_run(records.client.get_run(run_id))
             if exit_code is None:
                 message = f"{phase.name}: stopped after timeout_minutes = {phase.timeout_minutes:g}"
@@ -108,11 +117,12 @@ def _compute(records: Records, resolution: Resolution, settings: ExecutionSettin
                 raise PhaseError(f"{message}; what it logged is kept in run {run_id}.")
             if exit_code != 0:
                 raise PhaseError(
-                    f"{phase.name}: its command {_ending(exit_code)}; what it logged is kept in run {run_id}. "
+                    f"{phase.name}: {command_failure(exit_code)}; what it logged is kept in run {run_id}. "
                     "Fix the cause and run it again."
                 )
             if not run.complete:
                 # The script does not hold its phase: everything that it logged is its output.
+                observer.keep()
                 complete_work(records, run_id, resolution.work(), time.monotonic() - began)
         except (KeyboardInterrupt, Terminated) as error:
             # The process may have recorded in more detail how it ended and what it saved.
@@ -128,14 +138,23 @@ def _compute(records: Records, resolution: Resolution, settings: ExecutionSettin
             message = f"{phase.name}: its result could not be recorded: {type(error).__name__}: {error}"
             records.fail(run_id, message)
             raise PhaseError(f"{message}. What it logged is kept in run {run_id}.") from error
+        finally:
+            observer.close()
 
 
-def _ending(exit_code: int) -> str:
+def command_failure(exit_code: int) -> str:
+    """Say how a command that failed has ended, as far as its exit code tells."""
     number = -exit_code if exit_code < 0 else exit_code - 128
     try:
-        return f"was ended by {signal.Signals(number).name}"
+        ended_by = signal.Signals(number)
     except ValueError:
-        return f"ended with exit code {exit_code}"
+        return f"its command ended with exit code {exit_code}"
+    if ended_by == signal.SIGPIPE:
+        return (
+            "a program of its command was ended by SIGPIPE, as the next one in the pipe read no further (`head` does "
+            "so). Where that is meant, begin the command with `set +o pipefail;`"
+        )
+    return f"its command was ended by {ended_by.name}"
 
 
 def absolute_tracking_uri() -> None:

@@ -4,32 +4,26 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 
-from mlflow.projects.backend.local import LocalBackend
-from mlflow.projects.submitted_run import LocalSubmittedRun
-from mlflow.projects.utils import (
-    MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG,
-    PROJECT_ENV_MANAGER,
-    PROJECT_SYNCHRONOUS,
-    load_project,
-)
-from mlflow.tracking import get_tracking_uri
+from mlflow.projects.utils import PROJECT_ENV_MANAGER, load_project
 
+from mlflow_plugin.backends.command import StartedCommand, start_command
 from mlflow_plugin.backends.environments import choose_env_manager, facts_of_environment
 from mlflow_plugin.backends.execution import ExecutionSettings
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.execution.handover import DECIDED, INTERPRETER, LONG_VALUES, input_variables
 from mlflow_plugin.execution.heartbeat import Heartbeat
+from mlflow_plugin.execution.observer import Observer
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.execution.resolution import Resolution
 from mlflow_plugin.format import short
 from mlflow_plugin.machine.process_tree import stop_process_tree
 from mlflow_plugin.machine.ranks import LAUNCHER_VARIABLES
 from mlflow_plugin.machine.signals import Terminated
-from mlflow_plugin.machine.variables import environment_variables
 from mlflow_plugin.project.parameters import is_truncated, local_path
 
 _logger = logging.getLogger(__name__)
@@ -40,7 +34,9 @@ _TIMEOUT_END_SECONDS = 60.0
 _ENVIRONMENT_SECONDS = 10.0
 
 
-def launch_locally(resolution: Resolution, settings: ExecutionSettings, heartbeat: Heartbeat) -> int | None:
+def launch_locally(
+    resolution: Resolution, settings: ExecutionSettings, heartbeat: Heartbeat, observer: Observer
+) -> int | None:
     """Run the phase's command and return its exit code; None when it was stopped after `timeout_minutes`.
 
     An exception in this process, a signal for example, ends the command too.
@@ -50,12 +46,12 @@ def launch_locally(resolution: Resolution, settings: ExecutionSettings, heartbea
     """
     phase = resolution.decision.request.phase
     try:
-        process, manager = _start(resolution, settings)
+        started, manager = _start(resolution, settings, observer)
     except Exception as error:
         raise PhaseError(f"{phase.name}: its process could not be started: {error}") from error
-    heartbeat.pid = process.command_proc.pid
-    command = str(process.command_proc.args[-1])
-    arguments = (heartbeat.records, resolution.run_id, manager, command)
+    process = started.process
+    heartbeat.pid = process.pid
+    arguments = (heartbeat.records, resolution.run_id, manager, started.text)
     keeping = threading.Thread(target=_keep_environment, args=arguments, name="environment", daemon=True)
     keeping.start()
     try:
@@ -64,10 +60,10 @@ def launch_locally(resolution: Resolution, settings: ExecutionSettings, heartbea
         return exit_code
     except (KeyboardInterrupt, Terminated) as error:
         _logger.info(f"{phase.name}: {str(error) or 'interrupted'}; waiting for its process to end cleanly")
-        stop_process_tree(process.command_proc.pid, _ORDERLY_END_SECONDS, getattr(error, "number", signal.SIGTERM))
+        stop_process_tree(process.pid, _ORDERLY_END_SECONDS, getattr(error, "number", signal.SIGTERM))
         raise
     except BaseException:
-        stop_process_tree(process.command_proc.pid)
+        stop_process_tree(process.pid)
         raise
 
 
@@ -79,32 +75,23 @@ def _keep_environment(records: Records, run_id: str, manager: str, command: str)
         _logger.warning(f"run {short(run_id)}: its environment is not recorded: {error}")
 
 
-def _start(resolution: Resolution, settings: ExecutionSettings) -> tuple[LocalSubmittedRun, str]:
-    """Start the process and return it with the name of its environment manager."""
+def _start(resolution: Resolution, settings: ExecutionSettings, observer: Observer) -> tuple[StartedCommand, str]:
+    """Start the command and return it with the name of its environment manager."""
     request = resolution.decision.request
     directory = str(request.project.directory)
     manager = choose_env_manager(load_project(directory), settings.backend_config.get(PROJECT_ENV_MANAGER))
-    config = {
-        **_NO_DOCKER,
-        **settings.backend_config,
-        PROJECT_ENV_MANAGER: manager,
-        PROJECT_SYNCHRONOUS: True,
-        MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG: resolution.run_id,
-    }
-    with environment_variables({**_variables(resolution), **(_this_environment() if manager == "local" else {})}):
-        started: LocalSubmittedRun = LocalBackend().run(
-            directory,
-            request.phase.name,
-            _parameters(resolution),
-            None,
-            config,
-            get_tracking_uri(),
-            request.experiment_id,
-        )
+    started = start_command(
+        directory,
+        request.phase.name,
+        _parameters(resolution),
+        run_id=resolution.run_id,
+        experiment_id=request.experiment_id,
+        manager=manager,
+        config=settings.backend_config,
+        observer=observer,
+        variables={**_variables(resolution), **(_this_environment() if manager == "local" else {})},
+    )
     return started, manager
-
-
-_NO_DOCKER = {"DOCKER_ARGS": None, "STORAGE_DIR": None, "build_image": False, "docker_auth": None}
 
 
 def _parameters(resolution: Resolution) -> dict[str, object]:
@@ -124,11 +111,13 @@ def _parameters(resolution: Resolution) -> dict[str, object]:
 
 
 def _variables(resolution: Resolution) -> dict[str, str | None]:
-    given = resolution.decision.request.given
+    request = resolution.decision.request
+    # On the run stands which run a pin was resolved to. The command that a message prints has it as it was typed.
+    as_given = {name: str(value) for name, value in request.given.items() if is_truncated(value)} | request.pins()
     return {
         **input_variables(resolution.decision.inputs),
         DECIDED: resolution.run_id,
-        LONG_VALUES: json.dumps({name: str(value) for name, value in given.items() if is_truncated(value)}),
+        LONG_VALUES: json.dumps(as_given),
         "PYTHONUNBUFFERED": "1",
         # Beside the experiment id that MLflow hands down, a name is an error.
         "MLFLOW_EXPERIMENT_NAME": None,
@@ -144,9 +133,8 @@ def _this_environment() -> dict[str, str | None]:
     return {"PATH": os.pathsep.join([here, *others]), INTERPRETER: sys.prefix}
 
 
-def _wait(process: LocalSubmittedRun, timeout_minutes: float | None) -> int | None:
+def _wait(child: "subprocess.Popen[bytes]", timeout_minutes: float | None) -> int | None:
     """Return the exit code; None when the time ran out and the process and its children were stopped."""
-    child = process.command_proc
     deadline = time.monotonic() + timeout_minutes * 60 if timeout_minutes else None
     while True:
         exit_code: int | None = child.poll()

@@ -1,13 +1,13 @@
 """`mlflow run . -e phase2 -b phases`: decide before an environment is built or a process started."""
 
 import logging
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from mlflow import active_run
 from mlflow.exceptions import MlflowException
 from mlflow.projects.backend.abstract_backend import AbstractBackend
 from mlflow.projects.submitted_run import SubmittedRun
@@ -19,12 +19,11 @@ from mlflow_plugin.backends.local import launch_locally
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.machine.signals import orderly_termination
-from mlflow_plugin.machine.variables import environment_variables
 from mlflow_plugin.progress import attach_terminal_handler
 from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.mlproject import load_project
 from mlflow_plugin.project.project import Project
-from mlflow_plugin.store.mlflow_internals import fetch_project
+from mlflow_plugin.store.mlflow_internals import fetch_project, require_server
 from mlflow_plugin.store.schema import SHORT_PATIENCE
 
 _logger = logging.getLogger(__name__)
@@ -64,8 +63,7 @@ class PhasesBackend(AbstractBackend):
 def _require_answer(experiment_id: str) -> None:
     """Raise at once when no tracking server is there. Later a phase is more patient with it."""
     if get_tracking_uri().startswith("http"):
-        with environment_variables({name: os.environ.get(name, value) for name, value in SHORT_PATIENCE.items()}):
-            MlflowClient().get_experiment(experiment_id)
+        require_server(get_tracking_uri(), experiment_id, SHORT_PATIENCE)
 
 
 def _work_directory(project_uri: str, version: str | None) -> str:
@@ -79,6 +77,9 @@ def _run(
     project: Project, entry_point: str, given: dict[str, object], config: Mapping[str, Any], experiment_id: str
 ) -> SubmittedRun:
     client = MlflowClient()
+    # As with MLflow's own backends. It is the active run of this thread alone.
+    active = active_run()
+    settings = ExecutionSettings(config, parent_run_id=active.info.run_id if active else "")
     named = str(config.get(PROJECT_ENV_MANAGER) or "")
     invocation = Invocation(project.directory, entry_point, given, "phases", experiment_id, named)
     if entry_point in project.pipelines:
@@ -91,7 +92,7 @@ def _run(
                 given,
                 client,
                 experiment_id,
-                ExecutionSettings(config),
+                settings,
                 launch_locally,
                 invocation,
             )
@@ -102,7 +103,7 @@ def _run(
             "Add one, or run it without `-b phases`."
         )
     request = Request(project, project.phase(entry_point), given, client, experiment_id, asked_as=invocation)
-    return FinishedRun(execute_phase(request, ExecutionSettings(config), launch_locally).run_id)
+    return FinishedRun(execute_phase(request, settings, launch_locally).run_id)
 
 
 def _leave(error: PhaseError) -> NoReturn:

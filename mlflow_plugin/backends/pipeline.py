@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin.backends.execution import ExecutionSettings, Launcher, execute_phase
 from mlflow_plugin.decision.quality import borderline_reasons, quality_cell
 from mlflow_plugin.decision.request import Request
-from mlflow_plugin.errors import NeedsAnswer
+from mlflow_plugin.errors import NeedsAnswer, UsageError
 from mlflow_plugin.execution.outcome import Outcome
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.project.invocation import Invocation
@@ -19,6 +19,7 @@ from mlflow_plugin.project.pipeline_parameters import check_parameters, paramete
 from mlflow_plugin.project.project import Phase, Pipeline, Project
 from mlflow_plugin.reports.pipeline_reports import kept_reports
 from mlflow_plugin.reports.tables import outcome_table
+from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run_decoding import phase_run
 
 _logger = logging.getLogger(__name__)
@@ -54,8 +55,11 @@ def run_pipeline(
     pipeline = project.pipelines[name]
     check_parameters(project, pipeline, given)
     records = Records(client)
-    parent = run_id or records.create_pipeline(project, pipeline.name, given, experiment_id, settings.backend_name)
     phases = project.order(pipeline.targets)
+    _check_pins(History(client, experiment_id, project), phases, pipeline, given)
+    parent = run_id or records.create_pipeline(
+        project, pipeline.name, given, experiment_id, settings.backend_name, settings.parent_run_id
+    )
     outcomes: dict[str, Outcome] = {}
     done: dict[str, str] = {}
     began = time.monotonic()
@@ -81,6 +85,19 @@ def run_pipeline(
             _log_outcomes(project, client, outcomes, time.monotonic() - began)
         records.end_pipeline(parent, done.values())
     return parent
+
+
+def _check_pins(history: History, phases: Sequence[Phase], pipeline: Pipeline, given: Mapping[str, object]) -> None:
+    """Raise UsageError, which names the phase, when an input that the caller has chosen cannot be one."""
+    for phase in phases:
+        handed = parameters_for_phase(pipeline, phase, given)
+        for need in phase.needs:
+            chosen = str(handed.get(f"{need}_run_id") or "latest")
+            if chosen != "latest":
+                try:
+                    history.pinned(history.project.phases[need], chosen)
+                except UsageError as error:
+                    raise UsageError(f"{phase.name}, a phase of {pipeline.name}: {error}") from None
 
 
 def _log_outcomes(project: Project, client: MlflowClient, outcomes: Mapping[str, Outcome], seconds: float) -> None:

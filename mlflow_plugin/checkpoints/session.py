@@ -3,7 +3,7 @@
 import logging
 import operator
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -46,13 +46,21 @@ class CheckpointSession:
         phase: Its phase, which declares the checkpoint policy.
         resumed_from: The interrupted run to resume, None to start from the beginning.
         termination: The signals that this process receives.
+        before_publishing: Called in the writer's thread just before a checkpoint is published.
     """
 
     def __init__(
-        self, records: RunWriter, run: PhaseRun, phase: Phase, resumed_from: PhaseRun | None, termination: Termination
+        self,
+        records: RunWriter,
+        run: PhaseRun,
+        phase: Phase,
+        resumed_from: PhaseRun | None,
+        termination: Termination,
+        before_publishing: Callable[[], None] = lambda: None,
     ) -> None:
         self._records, self._run, self._phase = records, run, phase
         self._resumed_from, self._termination = resumed_from, termination
+        self._before_publishing = before_publishing
         self._store = CheckpointStore(run.artifact_uri)
         self._writer = CheckpointWriter(self._store, self._saved, self._committing, phase.name)
         self._stored: dict[str, StoredCheckpoint] = {}
@@ -270,6 +278,8 @@ class CheckpointSession:
 
     def _committing(self, name: str) -> None:
         self._records.check_owner(self._run.run_id)
+        # A later run may resume from it only while what was read until now is unchanged.
+        self._before_publishing()
         if not self._writer.newest:
             # Before the first manifest: a process that is killed between manifest and tag stays resumable.
             self._records.first_checkpoint(self._run.run_id, name)

@@ -5,7 +5,7 @@ import click
 from mlflow_plugin.cli.decisions import answer, quarantine, rollback
 from mlflow_plugin.cli.garbage_collection import gc
 from mlflow_plugin.cli.group import PhasesGroup
-from mlflow_plugin.cli.inspection import compare, doctor, plan, status
+from mlflow_plugin.cli.inspection import compare, doctor, explain, plan, status
 from mlflow_plugin.cli.reports import log, report, state
 
 
@@ -20,5 +20,5 @@ def main() -> None:
     """
 
 
-for _command in (plan, status, compare, answer, quarantine, rollback, log, state, report, gc, doctor):
+for _command in (plan, explain, status, compare, answer, quarantine, rollback, log, state, report, gc, doctor):
     main.add_command(_command)

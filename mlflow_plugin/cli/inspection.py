@@ -1,4 +1,4 @@
-"""The commands that look: plan, status, compare, doctor.
+"""The commands that look: plan, explain, status, compare, doctor.
 
 `status` also ends the runs of this machine whose process is gone; the others only read.
 """
@@ -36,6 +36,28 @@ def plan(entry_point: str, pairs: tuple[str, ...], as_json: bool, project: str) 
     if question := next((verdict for verdict in made.verdicts if verdict.action == "ask"), None):
         decisions = "|".join(option.decide for option in question.options)
         click.echo(f"\nto decide: {made.command} -P decide={decisions}")
+
+
+@click.command()
+@click.argument("phase")
+@click.option("-P", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter of the phase, as for `mlflow run`.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@project_options
+def explain(phase: str, pairs: tuple[str, ...], as_json: bool, project: str) -> None:
+    """List everything that the verdict on a phase rests on; run nothing.
+
+    For PHASE it prints the verdict with its reasons, and then each parameter, code file, upstream run, observed file,
+    variable and package with its state: same, changed, ignored or not compared.
+    """
+    from mlflow_plugin.cli.tables import explanation_text
+    from mlflow_plugin.decision.explanation import explain_phase
+    from mlflow_plugin.decision.request import Request
+
+    history = history_of(project)
+    declared = history.project.phase(phase)
+    request = Request(history.project, declared, parameters_of(pairs), history.client, history.experiment_id)
+    explanation = explain_phase(request)
+    click.echo(json.dumps(explanation.to_dict(), indent=2) if as_json else explanation_text(explanation))
 
 
 @click.command()

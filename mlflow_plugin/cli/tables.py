@@ -11,6 +11,7 @@ from mlflow_plugin.reports.tables import aligned, cost_cell, duration_cell
 
 if TYPE_CHECKING:
     from mlflow_plugin.checkpoints.garbage_collection import RunGarbage
+    from mlflow_plugin.decision.explanation import Explanation
     from mlflow_plugin.reports.status import PhaseState
 
 
@@ -40,6 +41,20 @@ def plan_text(plan: Plan) -> str:
     elif actions == {"reuse"}:
         parts.append("nothing to compute")
     return "\n".join(parts)
+
+
+def explanation_text(explanation: "Explanation") -> str:
+    """Return an explanation as text: the verdict, the run that it was compared with, and one line an item."""
+    parts = [verdict_text(explanation.verdict)]
+    run = explanation.run
+    if run is None:
+        parts.append("no run to compare with")
+    else:
+        parts.append(f"compared with {run.phase} {run.short} of {clock(run.when)}:")
+    rows = [(item.section, item.name, item.state, item.remark) for item in explanation.items]
+    if rows:
+        parts.append(aligned(("what", "name", "state", ""), rows))
+    return "\n\n".join(parts)
 
 
 def status_table(states: Sequence["PhaseState"]) -> str:

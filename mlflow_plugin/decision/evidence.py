@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from mlflow_plugin.checkpoints.store import newest_complete
 from mlflow_plugin.decision.estimate import Estimate, PastRun, estimate
+from mlflow_plugin.decision.reads import ReadsComparison
 from mlflow_plugin.decision.request import Decision, Request
 from mlflow_plugin.decision.rules import Candidate, Evidence, decide, force, superseded_run
 from mlflow_plugin.decision.verdict import SupersededRun
@@ -18,6 +19,7 @@ from mlflow_plugin.errors import UsageError
 from mlflow_plugin.machine.hardware import detect_hardware
 from mlflow_plugin.machine.liveness import Watch, is_alive
 from mlflow_plugin.machine.prices import Price, cost_usd
+from mlflow_plugin.observation.findings import Findings
 from mlflow_plugin.project.identity import Identity, recipe_of
 from mlflow_plugin.project.parameters import Value, local_path, unquoted
 from mlflow_plugin.project.project import Phase
@@ -58,10 +60,12 @@ class _Collector:
         self.inputs: dict[str, PhaseRun] = {}
         self.missing: list[str] = []
         self.identity: Identity | None = None
+        self._reads: ReadsComparison | None = None
+        self._findings: dict[str, Findings] = {}
 
     def evidence(self) -> Evidence:
         self._resolve_inputs()
-        recipe = recipe_of(self.request.project, self.phase, self.request.values, self.request.base, self.request.argv)
+        recipe = recipe_of(self.request.project, self.phase, self.request.given, self.request.base, self.request.argv)
         same: list[Candidate] = []
         if not self.missing:
             self.identity = Identity(recipe, {need: run.output_digest for need, run in self.inputs.items()})
@@ -79,6 +83,7 @@ class _Collector:
             downstream_estimate=self._downstream_estimates,
             nearest=self._nearest,
             input_runs=self.history.run,
+            observed=self.observed,
         )
 
     def _same(self) -> list[Candidate]:
@@ -95,8 +100,20 @@ class _Collector:
         return self._candidates(self.history.same_identity(self.identity))
 
     def _settles(self, candidate: Candidate) -> bool:
-        usable = candidate.run.complete and not candidate.quarantine_reason and not candidate.faults
-        return usable and self.phase.grade(candidate.run.metrics) == "good"
+        run = candidate.run
+        usable = run.complete and not candidate.quarantine_reason and not candidate.faults
+        if not usable or self.phase.grade(run.metrics) != "good":
+            return False
+        findings = self.observed(run)
+        return not findings.changed and not findings.unclear
+
+    def observed(self, run: PhaseRun) -> Findings:
+        """Compare what a run read with what lies here now, once for each run."""
+        if self._reads is None:
+            self._reads = ReadsComparison(self.request, self.identity)
+        if run.run_id not in self._findings:
+            self._findings[run.run_id] = self._reads.findings(run)
+        return self._findings[run.run_id]
 
     def _resolve_inputs(self) -> None:
         self.history.read_ahead([self.phase.name, *self.phase.needs])

@@ -59,6 +59,12 @@ class Request:
         """The way to answer a question. `Phase.resolve` has checked the value."""
         return cast(Decide, str(self.given.get("decide", self.values.get("decide", "ask"))))
 
+    def pins(self) -> dict[str, str]:
+        """Return the parameters `NEED_run_id` that are declared or given, as they were given."""
+        values = {**self.values, **self.given}
+        names = [f"{need}_run_id" for need in self.phase.needs]
+        return {name: str(values[name]) for name in names if name in values}
+
     def price(self) -> Price:
         """Return the price of an hour on this machine, unless the caller gave `price_per_hour`. Raises PhaseError."""
         explicit = self.given.get("price_per_hour", self.values.get("price_per_hour"))

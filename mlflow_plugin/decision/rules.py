@@ -5,12 +5,13 @@ table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlflow_plugin.decision.estimate import Estimate
 from mlflow_plugin.decision.quality import borderline_reasons, quality_of
 from mlflow_plugin.decision.verdict import Option, SupersededRun, Verdict
 from mlflow_plugin.format import clock, describe_duration, short
+from mlflow_plugin.observation.findings import Findings
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.project.vocabulary import Kind
 from mlflow_plugin.store.run import PhaseRun
@@ -43,6 +44,7 @@ class Evidence:
     downstream_estimate: Callable[[], Sequence[tuple[str, Estimate | None]]] = tuple
     nearest: Callable[[], str] = str
     input_runs: Callable[[str], PhaseRun | None] = lambda run_id: None
+    observed: Callable[[PhaseRun], Findings] = lambda run: Findings()
 
 
 def decide(evidence: Evidence) -> Verdict:
@@ -116,25 +118,49 @@ def _missing(evidence: Evidence) -> Verdict | None:
 
 
 def _good(evidence: Evidence) -> Verdict | None:
+    """Reuse the newest good run of which nothing that it read has changed; ask if that cannot be told of any."""
     phase = evidence.phase
+    unclear: tuple[PhaseRun, Findings] | None = None
     for candidate in _usable(evidence.same):
         run = candidate.run
         if phase.grade(run.metrics) != "good":
             continue
+        findings = evidence.observed(run)
+        if findings.changed:
+            continue
+        if findings.unclear:
+            unclear = unclear or (run, findings)
+            continue
         if old := _old_inputs(evidence):
             return _ask(evidence, "old", run, (*old, f"{_described(phase, run)} was made with them"))
         bound = f" >= {phase.quality.good:g}" if phase.quality and phase.quality.higher_is_better else ""
-        reason = f"{_described(phase, run)}{bound}: same parameters, code and inputs"
+        reason = f"{_described(phase, run)}{bound}: {_sameness(findings)}"
         return Verdict(
             phase.name,
             "reuse",
-            (reason, *_input_reasons(evidence, run)),
+            (reason, *_input_reasons(evidence, run), *findings.mentions),
             kind="same",
             run_id=run.run_id,
             quality=quality_of(phase, run),
             inputs=dict(run.inputs),
+            observed=findings,
         )
-    return None
+    if unclear is None:
+        return None
+    run, findings = unclear
+    reason = f"{_described(phase, run)} has the same parameters and code, but not everything can be compared"
+    question = _ask(evidence, "unseen", run, (reason, *findings.unclear, *findings.mentions))
+    return replace(question, observed=findings)
+
+
+def _sameness(findings: Findings) -> str:
+    """Say what is the same. Nothing is called the same that was not compared."""
+    if not findings.complete:
+        return "same parameters and code"
+    if not findings.compared:
+        return "same parameters, code and inputs"
+    files = "the file that it read is" if findings.compared == 1 else f"all {findings.compared} files that it read are"
+    return f"same parameters, code and inputs; {files} unchanged"
 
 
 def _input_reasons(evidence: Evidence, run: PhaseRun) -> list[str]:
@@ -161,7 +187,7 @@ def _interrupted_or_borderline(evidence: Evidence) -> Verdict | None:
     phase = evidence.phase
     for candidate in evidence.same:
         run = candidate.run
-        if candidate.quarantine_reason or candidate.faults:
+        if candidate.quarantine_reason or candidate.faults or evidence.observed(run).changed:
             continue
         if candidate.resumable and not candidate.live and not run.complete:
             reason = f"{_described(phase, run)} was interrupted; resuming from {run.checkpoint}"
@@ -250,7 +276,7 @@ def _would_invalidate(evidence: Evidence) -> Verdict | None:
 
 
 def _run(evidence: Evidence) -> Verdict:
-    phase, reasons = evidence.phase, []
+    phase, reasons, observed = evidence.phase, [], None
     for candidate in evidence.same:
         if candidate.quarantine_reason:
             reasons.append(f"{_described(phase, candidate.run)} is not reused: {candidate.quarantine_reason}")
@@ -258,6 +284,9 @@ def _run(evidence: Evidence) -> Verdict:
             reasons.append(f"{_described(phase, candidate.run)} lost its outputs: {candidate.faults[0]}")
         elif candidate.run.complete and phase.grade(candidate.run.metrics) == "poor" and phase.quality:
             reasons.append(f"{_described(phase, candidate.run)} is poor: the bound is {phase.quality.poor:g}")
+        elif (findings := evidence.observed(candidate.run)).changed:
+            observed = observed or findings
+            reasons.append(_read_and_changed(candidate.run, findings.changed))
         elif not candidate.run.complete:
             reasons.append(f"{_described(phase, candidate.run)} did not finish and left no checkpoint")
     if not reasons:
@@ -269,7 +298,14 @@ def _run(evidence: Evidence) -> Verdict:
         kind="nothing",
         estimate=evidence.estimate(),
         inputs=_input_ids(evidence),
+        observed=observed,
     )
+
+
+def _read_and_changed(run: PhaseRun, changed: Sequence[str]) -> str:
+    """Name what a run read that is not as it was then."""
+    more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return f"{run.phase} {run.short} read {'; '.join(changed[:3])}{more}"
 
 
 RULES: tuple[Callable[[Evidence], Verdict | None], ...] = (

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from mlflow_plugin.decision.estimate import Estimate
 from mlflow_plugin.format import approximately, clock, describe_cost, describe_duration, finite, short
+from mlflow_plugin.observation.findings import Findings
 from mlflow_plugin.project.vocabulary import Action, Kind
 
 
@@ -94,6 +95,7 @@ class Verdict:
         options: The options of a question.
         estimate: The expected duration and cost of computing the phase.
         inputs: The upstream run by need.
+        observed: The result of comparing what that run read; None when no run was compared.
     """
 
     phase: str
@@ -106,6 +108,7 @@ class Verdict:
     options: tuple[Option, ...] = ()
     estimate: Estimate | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
+    observed: Findings | None = None
 
     def option(self, answer: str) -> Option | None:
         """Return the option of a letter or of a value of `decide`."""

@@ -2,40 +2,26 @@
 
 import logging
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.decision.quality import borderline_reasons
-from mlflow_plugin.errors import PhaseError, TakenOverError
+from mlflow_plugin.errors import EndedByScriptError, PhaseError, TakenOverError
 from mlflow_plugin.execution.records import Completion, Records, Work
 from mlflow_plugin.execution.run_description import completed
 from mlflow_plugin.format import describe_duration
 from mlflow_plugin.machine.prices import cost_usd
-from mlflow_plugin.project.digests import value_digest
+from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store import schema
-from mlflow_plugin.store.artifacts import gather_outputs
+from mlflow_plugin.store.artifacts import OutputFiles, digest_without_files, gather_outputs
 from mlflow_plugin.store.history import phase_run
 from mlflow_plugin.store.manifest import Manifest
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.values import kept_values, last_values
 
 _logger = logging.getLogger(__name__)
-
-
-def publish_outputs(client: MlflowClient, run: PhaseRun, staged: Path) -> Manifest:
-    """Upload a folder of outputs, the manifest last.
-
-    Returns:
-        The manifest of the folder, to be compared with what the store holds.
-    """
-    manifest = Manifest.of(staged)
-    if manifest.files:
-        client.log_artifacts(run.run_id, str(staged), schema.OUTPUTS_FOLDER)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / schema.MANIFEST_FILE
-        file.write_text(manifest.to_json(), encoding="utf-8")
-        client.log_artifact(run.run_id, str(file), schema.OUTPUTS_FOLDER)
-    return manifest
 
 
 def complete_work(
@@ -48,39 +34,34 @@ def complete_work(
         run_id: The run that computed.
         work: The request and its inputs.
         duration_seconds: Computing time of all its segments.
-        staged: The folder with the declared outputs; without it, everything that the run logged is its output.
+        staged: The folder with the declared outputs. Without it, or with an empty one, everything that the run logged
+            is its output. The models that the run logged always are.
 
     Raises:
-        PhaseError: A file did not arrive as it was sent; the run is then not complete.
+        PhaseError: The script ended its MLflow run as failed or killed, or a file did not arrive as it was sent; the
+            run is then not complete.
         TakenOverError: Another run has taken over the work.
     """
     phase = work.request.phase
     _check_owner(records, run_id)
     run = phase_run(records.client.get_run(run_id))
+    _check_ended_well(records, run)
+    values = last_values(records.client, run_id, _metrics_that_count(phase))
+    run = replace(run, metrics={**run.metrics, **values})
     with tempfile.TemporaryDirectory() as folder:
-        if staged is not None:
-            sent = publish_outputs(records.client, run, staged)
-            held, outputs = gather_outputs(records.client, run, schema.OUTPUTS_FOLDER, Path(folder))
-            if faults := [path for path in sent.files if held.files.get(path) != sent.files[path]]:
-                raise PhaseError(
-                    f"{phase.name} {run.short}: the artifact store does not hold {faults[0]} as it was sent "
-                    f"({run.artifact_uri}). The run is not complete; run it again."
-                )
-        else:
-            held, outputs = gather_outputs(records.client, run, "", Path(folder))
-            _log_manifest(records.client, run_id, held)
+        held, outputs = _published(records.client, run, staged, Path(folder))
     price = work.request.price()
     grade = phase.grade(run.metrics)
     digest = held.digest
     if not held.files:
-        # What it made lies elsewhere, out of sight. Made otherwise, it must not look the same to the phases after it.
-        digest = value_digest(["no outputs", run.fingerprint])
+        digest = digest_without_files(run)  # The result lies elsewhere, out of sight.
         _logger.warning(f"{phase.name}: it left no outputs in the store; later phases compare how it was made")
     _check_owner(records, run_id)  # The upload may have taken long.
     description = completed(
         phase, work.request.values, run, work.inputs, duration_seconds, cost_usd(duration_seconds, price)
     )
-    records.complete(run_id, work, Completion(digest, outputs, duration_seconds, price, grade, description))
+    completion = Completion(digest, outputs, duration_seconds, price, grade, {**description, **kept_values(values)})
+    records.complete(run_id, work, completion)
     _report(work, run, grade, duration_seconds)
 
 
@@ -93,8 +74,49 @@ def _check_owner(records: Records, run_id: str) -> None:
         raise
 
 
-def _log_manifest(client: MlflowClient, run_id: str, manifest: Manifest) -> None:
-    client.log_text(run_id, manifest.to_json(), f"{schema.OUTPUTS_FOLDER}/{schema.MANIFEST_FILE}")
+def _metrics_that_count(phase: Phase) -> set[str]:
+    """Return the names of the metrics that quality and gates read."""
+    terms = {term for gate in phase.gates for term in (gate.left, gate.right)}
+    quality = {phase.quality.metric} if phase.quality else set()
+    return quality | {term for term in terms if not _is_number(term)}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_ended_well(records: Records, run: PhaseRun) -> None:
+    """Raise PhaseError when the script itself has ended its MLflow run as failed or killed, and keep that status."""
+    # A run that was presumed dead is KILLED too, and its next heartbeat would undo that.
+    if run.status == "FAILED" or (run.status == "KILLED" and not run.presumed_dead):
+        reason = (
+            f"{run.phase}: its script ended its MLflow run as {run.status} and then ended well itself, so the run is "
+            f"not complete. Find out why it called mlflow.end_run({run.status!r}), and run it again; a script whose "
+            "result counts ends its run with mlflow.end_run() or not at all."
+        )
+        records.fail(run.run_id, reason, status=run.status)
+        raise EndedByScriptError(reason)
+
+
+def _published(client: MlflowClient, run: PhaseRun, staged: Path | None, folder: Path) -> tuple[Manifest, OutputFiles]:
+    """Upload the declared outputs, read back everything that counts as output, and log its manifest last."""
+    sent = Manifest.of(staged) if staged is not None else None
+    if staged is None or sent is None or not sent.files:
+        held, outputs = gather_outputs(client, run, "", folder)
+    else:
+        client.log_artifacts(run.run_id, str(staged), schema.OUTPUTS_FOLDER)
+        held, outputs = gather_outputs(client, run, schema.OUTPUTS_FOLDER, folder)
+        if faults := [path for path in sent.files if held.files.get(path) != sent.files[path]]:
+            raise PhaseError(
+                f"{run.phase} {run.short}: the artifact store does not hold {faults[0]} as it was sent "
+                f"({run.artifact_uri}). The run is not complete; run it again."
+            )
+    client.log_text(run.run_id, held.to_json(), f"{schema.OUTPUTS_FOLDER}/{schema.MANIFEST_FILE}")
+    return held, outputs
 
 
 def _report(work: Work, run: PhaseRun, grade: str, duration_seconds: float) -> None:

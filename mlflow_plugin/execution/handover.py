@@ -25,7 +25,7 @@ LAUNCHED = "MLFLOW_PHASES_LAUNCHED"
 INTERPRETER = "MLFLOW_PHASES_INTERPRETER"
 """`sys.prefix` of the Python whose environment the backend has recorded, when that is its own."""
 LONG_VALUES = "MLFLOW_PHASES_LONG_VALUES"
-"""Parameters by name, as JSON, that MLflow cuts when it logs them."""
+"""Parameters by name, as JSON, that the run does not show as they were given: MLflow cuts long ones."""
 
 
 def input_variables(inputs: Mapping[str, PhaseRun]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.decision.evidence import good_downstream
 from mlflow_plugin.decision.question import question_json
@@ -47,8 +48,8 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True)
 class Completion:
-    """The result of a finished phase. Seconds; the price is for an hour; `description` has the run's name and
-    description.
+    """The result of a finished phase. Seconds; the price is for an hour; `description` has the run's name,
+    its description, and the values of its metrics that are kept.
     """
 
     output_digest: str
@@ -71,20 +72,39 @@ class Work:
 class Records(RunWriter):
     """Writes what happens to the runs of phases. Every method leaves the store readable when it is the last one."""
 
+    def __init__(self, client: MlflowClient) -> None:
+        super().__init__(client)
+        self._pins: dict[str, dict[str, str]] = {}
+        """Of runs made here: parameters that choose an input. A logged parameter is final, so they wait for its run."""
+
     # --- creating and starting ---
 
     def create(self, request: Request, parent_run_id: str = "", backend: str = "") -> str:
         """Make a RUNNING run with the request's parameters, as `mlflow run` makes one, and return its id."""
         name, project = request.phase.name, request.project
         run_id = self._create(project, name, request.experiment_id, backend, parent_run_id)
-        self.parameters(run_id, {**request.values, **request.given})
+        self._pins[run_id] = request.pins()
+        values = {**request.values, **request.given}
+        self.parameters(run_id, {name: value for name, value in values.items() if name not in self._pins[run_id]})
         return run_id
 
+    def _log_pins(self, run_id: str, inputs: Mapping[str, str]) -> None:
+        """Log which run each parameter `NEED_run_id` stands for, in place of `latest`."""
+        pins = self._pins.pop(run_id, {})
+        resolved = {f"{need}_run_id": used for need, used in inputs.items()}
+        self.parameters(run_id, {name: resolved.get(name, given) for name, given in pins.items()})
+
     def create_pipeline(
-        self, project: Project, name: str, given: Mapping[str, object], experiment_id: str, backend: str
+        self,
+        project: Project,
+        name: str,
+        given: Mapping[str, object],
+        experiment_id: str,
+        backend: str,
+        parent_run_id: str = "",
     ) -> str:
         """Make a RUNNING run for a pipeline, under which the runs of its phases nest, and return its id."""
-        run_id = self._create(project, name, experiment_id, backend, "")
+        run_id = self._create(project, name, experiment_id, backend, parent_run_id)
         declared = project.pipelines[name].parameters
         self.parameters(
             run_id, {**{key: one.default for key, one in declared.items() if one.default is not None}, **given}
@@ -142,6 +162,7 @@ class Records(RunWriter):
             tags |= index(decision.identity, decision.inputs, decision.request.project.name)
         hardware = detect_hardware()
         tags |= {schema.HARDWARE: hardware.describe(), schema.HARDWARE_KEY: hardware.key}
+        self._log_pins(run_id, {need: used.run_id for need, used in decision.inputs.items()})
         self._tag(run_id, tags, expected_metrics(verdict.estimate))
         self._declare(decision)
         if decision.identity:
@@ -219,6 +240,7 @@ class Records(RunWriter):
                 schema.SAVED_USD: source.cost_usd or 0.0,
             },
         )
+        self._log_pins(run_id, source.inputs)
         lineage = sorted({source.run_id, *source.ancestors})
         self._point(decision.request, source.run_id, "accepted" if answer else "good", None)
         self._tag(
@@ -272,6 +294,7 @@ class Records(RunWriter):
 
     def fail(self, run_id: str, reason: str, decision: Decision | None = None, status: str = "FAILED") -> None:
         """End a run without a result. Nothing that it logged is removed."""
+        self._log_pins(run_id, {})
         tags = named(decision) if decision else {}
         note = tags.get(NOTE) or self.client.get_run(run_id).data.tags.get(NOTE, "")
         self._tag(run_id, {**tags, schema.REASON: clipped(reason), **failed(note, status, reason)})

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from mlflow.exceptions import MlflowException
 
-from mlflow_plugin.decision.evidence import decide_phase, required
+from mlflow_plugin.decision.evidence import decide_phase
 from mlflow_plugin.decision.question import Answer
 from mlflow_plugin.decision.request import Decision, Request
 from mlflow_plugin.decision.verdict import Option
@@ -27,6 +27,7 @@ from mlflow_plugin.execution.acquisition import Acquisition
 from mlflow_plugin.execution.activity import how_to_resume
 from mlflow_plugin.execution.answers import AnswerReader
 from mlflow_plugin.execution.heartbeat import Heartbeat
+from mlflow_plugin.execution.inputs import check_inputs
 from mlflow_plugin.execution.prompt import check_not_stopped, obtain_answer
 from mlflow_plugin.execution.records import Records, Work
 from mlflow_plugin.execution.tags import superseded_runs
@@ -198,7 +199,7 @@ class _Resolver:
         self, decided: Decision, chosen: Decision, option: Option | None = None
     ) -> Resolution | None:
         """Start to compute what was chosen; None when a duplicate run was first or the decision no longer holds."""
-        _check_inputs(decided)
+        check_inputs(decided)
         acquisition = Acquisition(self.records, self.run_id, decided, self.watch)
         holder = acquisition.holder()
         now = self._decide() if holder == self.run_id else decided
@@ -233,16 +234,6 @@ class _Resolver:
         if duplicate is not None and duplicate.complete:
             # It was computed anew while this run asked for that: once is enough.
             self.request = replace(self.request, force_allowed=False)
-
-
-def _check_inputs(decision: Decision) -> None:
-    """Raise before anything is computed on inputs that are missing or incomplete."""
-    request = decision.request
-    if absent := [need for need in request.phase.needs if need not in decision.inputs]:
-        raise required(request.phase, absent)
-    for used in decision.inputs.values():
-        if faults := missing(request.client, used):
-            raise PhaseError(f"{used.phase} {used.short} lost its outputs: {faults[0]}. {remedy(used)}")
 
 
 def _is_same(now: Decision, before: Decision) -> bool:

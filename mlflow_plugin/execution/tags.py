@@ -7,10 +7,14 @@ from pathlib import Path
 from mlflow_plugin.decision.estimate import Estimate
 from mlflow_plugin.decision.request import Decision
 from mlflow_plugin.execution.run_description import decided
+from mlflow_plugin.observation.findings import Findings
 from mlflow_plugin.project.identity import Identity
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.run import PhaseRun
-from mlflow_plugin.store.run_encoding import clipped
+from mlflow_plugin.store.run_encoding import clipped, dumps, now
+
+_SENTENCES = 10
+_SENTENCE = 200
 
 
 def named(decision: Decision) -> dict[str, str]:
@@ -21,9 +25,25 @@ def named(decision: Decision) -> dict[str, str]:
         schema.NAME: request.phase.name,
         schema.PROJECT: request.project.name,
         schema.REASON: clipped("; ".join(decision.verdict.reasons)),
+        **_findings(decision.verdict.observed),
         schema.RUNS_INDEX + schema.phase_key(request.project.name, request.phase.name): "1",
         **decided(request.phase, request.values, decision.verdict, decision.inputs),
     }
+
+
+def _findings(observed: Findings | None) -> dict[str, str]:
+    """Return the tag with what became of the files that the verdict compared, for a server that must not read them."""
+    if observed is None:
+        return {}
+    listed = {
+        "changed": [text[:_SENTENCE] for text in observed.changed[:_SENTENCES]],
+        "unclear": [text[:_SENTENCE] for text in observed.unclear[:_SENTENCES]],
+        "mentions": [text[:_SENTENCE] for text in observed.mentions[:_SENTENCES]],
+        "compared": observed.compared,
+        "complete": observed.complete,
+        "at": now(),
+    }
+    return {schema.FINDINGS: dumps(listed)}
 
 
 def index(identity: Identity, inputs: Mapping[str, PhaseRun], project: str) -> dict[str, str]:

@@ -2,6 +2,27 @@
 
 from dataclasses import dataclass
 
+from mlflow_plugin.project.vocabulary import ReadKind, ReadState
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that a run read, for lists.
+
+    Attributes:
+        kind: What it is.
+        name: Its name, readable.
+        state: What became of it; empty where it was not asked for.
+        size: Bytes that it had then, None where that says nothing.
+        remark: The values, or why it is not compared; may be empty.
+    """
+
+    kind: ReadKind
+    name: str
+    state: ReadState | None = None
+    size: int | None = None
+    remark: str = ""
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -15,6 +36,8 @@ class Findings:
         compared: The number of observed files that were compared.
         state: A digest of the differences as they are now, so that an answer counts for this state alone. Empty when
             nothing differs.
+        complete: True when everything that the run read was compared, as far as it is known.
+        rows: Everything that the run read, with the state of each. Empty unless it was asked for.
     """
 
     changed: tuple[str, ...] = ()
@@ -22,3 +45,5 @@ class Findings:
     mentions: tuple[str, ...] = ()
     compared: int = 0
     state: str = ""
+    complete: bool = True
+    rows: tuple[Row, ...] = ()

@@ -17,6 +17,7 @@ from mlflow_plugin.format import short
 from mlflow_plugin.guardrails.memory import BatchSize
 from mlflow_plugin.guardrails.watch import MetricWatch
 from mlflow_plugin.machine.ranks import process_count, rank, restart_with_torchrun
+from mlflow_plugin.observation.recorder import unobserved
 from mlflow_plugin.progress import Progress, progress
 from mlflow_plugin.project.parameters import Value
 from mlflow_plugin.project.project import Phase
@@ -86,7 +87,8 @@ class ActivePhase:
         """
         run = self._input_run(need)
         if need not in self._folders:
-            self._folders[need] = fetch_outputs(self._client, run, inputs_cache())
+            with unobserved():  # It counts by the digest of the run's outputs.
+                self._folders[need] = fetch_outputs(self._client, run, inputs_cache())
         return self._folders[need]
 
     def quarantine(self, need: str, reason: str) -> None:
@@ -232,7 +234,8 @@ class ActivePhase:
             PhaseError: The state cannot be saved (the message names the object), or an earlier checkpoint could not be.
         """
         self._heartbeat.step = step
-        self._checkpoints.save(state, step, self._latest)
+        with unobserved():
+            self._checkpoints.save(state, step, self._latest)
 
     def checkpoint_due(self, done: int, total: int | None = None, *, every: int | None = None) -> bool:
         """Return whether to save after `done` steps (of `total`, if known).
@@ -262,7 +265,8 @@ class ActivePhase:
         Raises:
             PhaseError: The objects do not fit the checkpoint.
         """
-        return self._checkpoints.restore(state)
+        with unobserved():
+            return self._checkpoints.restore(state)
 
     def in_processes(self, count: int) -> None:
         """Continue in `count` processes of this machine: torchrun starts the script again in each, and rank 0 is this

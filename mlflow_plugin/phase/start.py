@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -14,7 +14,7 @@ from typing import NoReturn
 from mlflow.exceptions import MlflowException
 
 from mlflow_plugin.checkpoints.session import CheckpointSession
-from mlflow_plugin.errors import PhaseError, store_trouble
+from mlflow_plugin.errors import EndedByScriptError, PhaseError, store_trouble
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.handover import (
     DECIDED,
@@ -26,11 +26,13 @@ from mlflow_plugin.execution.handover import (
     named_run,
 )
 from mlflow_plugin.execution.heartbeat import Heartbeat
+from mlflow_plugin.execution.observer import Observer
 from mlflow_plugin.execution.records import Records, Work
 from mlflow_plugin.execution.resolution import resolve_request
 from mlflow_plugin.machine.environment_facts import environment_facts
 from mlflow_plugin.machine.ranks import rank
 from mlflow_plugin.machine.signals import Terminated, Termination, orderly_termination
+from mlflow_plugin.observation.recorder import unobserved
 from mlflow_plugin.phase.active import ActivePhase
 from mlflow_plugin.phase.follower import Follower, following, started_by_rank_0
 from mlflow_plugin.progress import attach_terminal_handler
@@ -61,19 +63,33 @@ def start_phase() -> Iterator[ActivePhase]:
         return
     with _logged_when_ended(Path.cwd()), orderly_termination() as termination:
         try:
-            records, work, run, resumed_from = _resolve()
+            with unobserved():
+                records, work, run, resumed_from = _resolve()
         except PhaseError as error:
             _leave(error)
         except MlflowException as error:
             _leave(store_trouble(error))
         except KeyboardInterrupt:
             _leave(PhaseError("interrupted from the keyboard before anything was computed."))
-        # The backend has set these already; under MLflow's own this is the first to know them.
-        os.environ.update(input_variables(work.inputs))
         phase = work.request.phase
         limit = f"stopped after timeout_minutes = {phase.timeout_minutes or 0:g}"
-        with termination.after((phase.timeout_minutes or 0) * 60, limit):
+        with _named_inputs(work.inputs), termination.after((phase.timeout_minutes or 0) * 60, limit):
             yield from _computing(records, work, run, resumed_from, termination)
+
+
+@contextmanager
+def _named_inputs(inputs: Mapping[str, PhaseRun]) -> Iterator[None]:
+    """Set the variables that name the inputs inside the block. A phase that follows in this process has its own."""
+    # The backend has set these already; under MLflow's own this is the first to know them.
+    variables = input_variables(inputs)
+    before = {name: value for name, value in os.environ.items() if name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 @contextmanager
@@ -97,9 +113,11 @@ def _computing(
     ask_again_when_cut()
     reserve_random_state(run.artifact_uri, *(used.artifact_uri for used in work.inputs.values()))
     request = work.request
-    with tempfile.TemporaryDirectory() as folder, Heartbeat(records, run.run_id) as heartbeat:
+    observer = Observer(request, run, work.inputs, resumed_from)
+    with tempfile.TemporaryDirectory() as folder, _heartbeat(records, run.run_id) as heartbeat:
         staging = Path(folder)
-        checkpoints = CheckpointSession(records, run, request.phase, resumed_from, termination)
+        checkpoints = CheckpointSession(records, run, request.phase, resumed_from, termination, observer.keep)
+        observer.observe_this_process()
         active = ActivePhase(
             records, run.run_id, request.phase, request.values, work.inputs, staging, heartbeat, checkpoints
         )
@@ -120,7 +138,9 @@ def _computing(
                     termination.failed()
                     checkpoints.wait_until_saved()  # The next run resumes from what is being saved.
                     raise
-                complete_work(records, run.run_id, work, checkpoints.elapsed_seconds, staged=staging)
+                observer.keep()
+                with unobserved():
+                    complete_work(records, run.run_id, work, checkpoints.elapsed_seconds, staged=staging)
         except (KeyboardInterrupt, Terminated) as error:
             if isinstance(error, Terminated):
                 with suppress(KeyboardInterrupt, Terminated):  # Told once more, it waits no longer.
@@ -130,15 +150,29 @@ def _computing(
             _fail(records, run.run_id, f"the script ended itself with {error.code}")
             raise
         except PhaseError as error:
-            _fail(records, run.run_id, str(error))
+            _fail(records, run.run_id, str(error), recorded=isinstance(error, EndedByScriptError))
             _leave(error)
         except BaseException as error:
             _fail(records, run.run_id, f"{type(error).__name__}: {error}")
             if isinstance(error, MlflowException) and _is_of_the_store(error):
                 _leave(store_trouble(error))  # No fault of the script.
             raise
+        finally:
+            observer.close()
         if ended is not None:
             raise ended
+
+
+@contextmanager
+def _heartbeat(records: Records, run_id: str) -> Iterator[Heartbeat]:
+    """Keep a heartbeat, whose own reads do not count as those of the phase."""
+    with unobserved():
+        heartbeat = Heartbeat(records, run_id)
+        heartbeat.__enter__()
+    try:
+        yield heartbeat
+    finally:
+        heartbeat.stop()
 
 
 def _following() -> Iterator[ActivePhase]:
@@ -155,8 +189,7 @@ def _following() -> Iterator[ActivePhase]:
         _leave(error)
     except MlflowException as error:
         _leave(store_trouble(error))
-    os.environ.update(input_variables(inputs))
-    with following(client, run_id):
+    with _named_inputs(inputs), following(client, run_id):
         yield Follower(Records(client), started, request.phase, request.values, inputs, resumed_from)
 
 
@@ -170,8 +203,10 @@ def _stop(records: Records, run_id: str, reason: str) -> NoReturn:
     _leave(PhaseError(f"{reason}; what it logged is kept in run {run_id}."))
 
 
-def _fail(records: Records, run_id: str, reason: str, status: str = "FAILED") -> None:
-    """Record how a run ended. A store that is gone must not hide why."""
+def _fail(records: Records, run_id: str, reason: str, status: str = "FAILED", *, recorded: bool = False) -> None:
+    """Record how a run ended, unless that was recorded already. A store that is gone must not hide why."""
+    if recorded:
+        return
     try:
         records.fail(run_id, reason, status=status)
     except MlflowException as error:

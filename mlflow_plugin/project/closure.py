@@ -1,106 +1,221 @@
-"""Follow a command to the files of the user's own code that it runs, through scripts, modules and imports.
+"""Follow a command to the files of the user's own code that it runs, and to the other files that it names.
 
-Home-made, since `modulefinder` takes the search path of the running interpreter, follows installed packages as well
-and parses every file anew; a verdict has a few milliseconds.
+Programs are followed through scripts, modules, imports and launchers. Other files and folders are collected apart, see
+`named`.
 """
 
-import json
 import os
-import sys
-from collections.abc import Iterable
-from functools import cached_property
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from mlflow_plugin.project.command import CODE_OPTION, MODULE_OPTION, REDIRECT, placeholders, words_of
-from mlflow_plugin.project.digests import file_digest, remembered
-from mlflow_plugin.project.import_roots import declared_roots, editable_roots, is_installed, path_folders
-from mlflow_plugin.project.own_code import THIS_PACKAGE, OwnCode, Root, is_below
-from mlflow_plugin.project.syntax import PYTHON_KIND, Import, imports_of_text, python_summary
+from mlflow_plugin.project.command import (
+    CODE_OPTION,
+    MODULE_OPTION,
+    OUTPUT_NAME,
+    Word,
+    simple_commands,
+)
+from mlflow_plugin.project.docstrings import digest_with_docstrings
+from mlflow_plugin.project.entry_points import modules_of_group, modules_of_script
+from mlflow_plugin.project.file_code import (
+    PROGRAM_SUFFIXES,
+    SHELL_SUFFIXES,
+    file_code_digest,
+    interpreter_of,
+    python_summary_of,
+)
+from mlflow_plugin.project.launchers import COPIERS, LAUNCHERS, WRITERS, program_place
+from mlflow_plugin.project.module_finder import ModuleFinder
+from mlflow_plugin.project.named import Named, is_readable_data
+from mlflow_plugin.project.own_code import OwnCode, is_below
+from mlflow_plugin.project.parameters import local_text
+from mlflow_plugin.project.syntax import Import, imports_of_text
 
-_SHELL_SUFFIXES = {".sh", ".bash"}
-
-
-def file_code_digest(file: str) -> str:
-    """Return the digest of one file, 64 hex digits: of its syntax tree for Python, else of its bytes."""
-    return _summary(file)["digest"] if file.endswith(".py") else file_digest(Path(file))
-
-
-def _summary(file: str) -> dict[str, Any]:
-    return dict(json.loads(remembered(Path(file), PYTHON_KIND, python_summary)))
+_INTERPRETERS = re.compile(r"(?:python|pypy)[\d.]*|bash|sh|zsh|torchrun|accelerate|Rscript|julia|node")
+_DEPTH = 20
+_Data = Literal["", "file", "any"]
+"""Which data a word may name: none, a single file, or a folder and a pattern as well."""
 
 
 class Closure:
-    """The files of the user's own code that a command reaches, with their digests. Lists each folder once at most."""
+    """The files of the user's own that a command reaches.
+
+    Attributes:
+        programs: Absolute path -> digest of each file that is run: scripts, modules, build files.
+        literal: Absolute path -> digest of other files of the user's own that the command names word for word. In the
+            digest of the first version they counted as code.
+        named: These and all other files and folders that the command names.
+        inline: The command holds Python code itself, after `-c`.
+    """
 
     def __init__(self, own: OwnCode) -> None:
         self._own = own
         self._project = own.project
-        self._listings: dict[str, frozenset[str]] = {}
-        self._answers: dict[tuple[str, str], list[str]] = {}
-        self._search_path: list[str] = []
-        self._inserted: list[str] = []
-        self._environment = self._accepted(path_folders(os.environ.get("PYTHONPATH", ""), self._project))
-        self._reached: dict[str, str] = {}
-        self._followed: set[tuple[str, str]] = set()
+        self._finder = ModuleFinder(own)
+        self._begin()
 
-    def of_command(self, command: str) -> dict[str, str]:
-        """Return absolute path -> digest of each file that the command runs or names."""
+    def _begin(self) -> None:
+        self.programs: dict[str, str] = {}
+        self.literal: dict[str, str] = {}
+        self.named = Named()
+        self.inline = False
+        self._python: dict[str, dict[str, Any]] = {}
+        self._followed: set[tuple[str, str]] = set()
+        self._depth = 0
+
+    def follow(self, command: str, values: Mapping[str, str]) -> None:
+        """Collect what a command of the MLproject file reaches.
+
+        Args:
+            command: The command as declared.
+            values: The text of each parameter that may stand in a file's name.
+
+        Raises:
+            PhaseError: A program cannot be read.
+        """
         while True:
-            before = len(self._inserted)
-            self._reached, self._followed, self._answers = {}, set(), {}
-            self._follow_command(command)
+            before = self._finder.inserted
+            self._begin()
+            self._finder.forget_answers()
+            self._follow_command(command, self._project, self._project, values)
             # A folder put on `sys.path` counts for the imports that were read before it as well.
-            if len(self._inserted) == before:
-                return self._reached
+            if self._finder.inserted == before:
+                break
+        everywhere = any(summary.get("docs") == "all" for summary in self._python.values())
+        for file, summary in self._python.items():
+            self.programs[file] = digest_with_docstrings(summary, everywhere)
 
     # --- commands ---
 
-    def _follow_command(self, command: str) -> None:
-        folders = [self._project]
-        previous = ""
-        for token in words_of(command):
-            if not placeholders(token) and not REDIRECT.fullmatch(previous):
-                if previous == "cd":
-                    folders.append(self._own.located(os.path.normpath(os.path.join(folders[-1], token))))
-                elif token.startswith("PYTHONPATH="):
-                    self._extend_search_path(token.partition("=")[2])
-                for folder in folders:
-                    self._follow_token(previous, token, folder)
-            previous = token
-
-    def _extend_search_path(self, value: str) -> None:
-        listed = [os.path.normpath(os.path.join(self._project, entry)) for entry in value.split(os.pathsep)]
-        inside = [folder for folder in listed if is_below(folder, self._project)]
-        outside = self._accepted(path_folders(value, self._project))
-        self._search_path += [folder for folder in [*inside, *outside] if folder not in self._search_path]
-        self._answers = {}
-
-    def _follow_token(self, previous: str, token: str, folder: str) -> None:
-        if MODULE_OPTION.fullmatch(previous):
-            self._follow_python(self._found([*token.split("."), "__main__"], folder), folder)
-        elif CODE_OPTION.fullmatch(previous) and token != previous:
-            # The text is Python after `python -c` and a command after `sh -c`; the wrong reading finds nothing.
-            for entry in imports_of_text(token):
-                self._follow_python(self._imported(entry, folder, folder), folder)
-            if " " in token:
-                self._follow_command(token)
-        self._follow_file(self._own.located(os.path.normpath(os.path.join(folder, token.rpartition("=")[2]))))
-
-    def _follow_file(self, path: str) -> None:
-        """Take in a file that a command names. A folder with a `__main__.py` is a program too."""
-        if "__main__.py" in self._names_in(path):
-            path = os.path.join(path, "__main__.py")
-        if "\0" in path or not self._own.counts(path) or not os.path.isfile(path):
+    def _follow_command(
+        self, command: str, here: str, beside: str, values: Mapping[str, str] | None, *, literal: bool = True
+    ) -> None:
+        """Follow a command line, or the text of a script in the folder `beside`, that starts in the folder `here`."""
+        self._depth += 1
+        if self._depth > _DEPTH:  # a make target that calls make, a script that calls itself by another name
             return
-        if path.endswith(".py"):
-            self._follow_python([path], script_folder=os.path.dirname(path))
-        elif path not in self._reached:
-            self._reached[path] = file_code_digest(path)
-            if os.path.splitext(path)[1] in _SHELL_SUFFIXES:
-                self._follow_command(Path(path).read_text(encoding="utf-8", errors="replace"))
+        folders = [here]
+        for words in simple_commands(command, values, here, beside):
+            program = program_place([word.text or "" for word in words])
+            name = os.path.basename(words[program].text or "") if program < len(words) else ""
+            for word in words[:program]:
+                if word.template.startswith("PYTHONPATH="):
+                    self._finder.extend((word.text or "").partition("=")[2])
+            if name == "export" and len(words) > program + 1 and words[program + 1].template.startswith("PYTHONPATH="):
+                self._finder.extend((words[program + 1].text or "").partition("=")[2])
+            elif name == "cd" and len(words) > program + 1 and words[program + 1].text:
+                target = os.path.join(folders[-1], words[program + 1].text or "")
+                folders.append(self._own.located(os.path.normpath(target)))
+            elif name not in WRITERS:
+                self._follow_words(words, program, name, folders, literal)
+        self._depth -= 1
 
-    # --- imports ---
+    def _follow_words(
+        self, words: Sequence[Word], program: int, name: str, folders: Sequence[str], literal: bool
+    ) -> None:
+        """Follow the words of one simple command, whose relative paths may start in any of the folders."""
+        launcher = name
+        if len(words) > program + 2 and words[program + 1].text == "-m":
+            launcher, program = words[program + 2].text or "", program + 2
+        if launcher in LAUNCHERS:
+            self._follow_launcher(launcher, [word.text or "" for word in words[program + 1 :]], folders[-1])
+        elif name and os.sep not in name and not _INTERPRETERS.fullmatch(name):
+            for module in modules_of_script(name, self._project) if words[program].text == name else ():
+                self._follow_python(self._finder.found(module.split("."), self._project), self._project)
+        last = len(words) - 1 if name in COPIERS else len(words)
+        previous = ""
+        for place, word in enumerate(words[:last]):
+            if word.text is not None and not word.template.startswith("PYTHONPATH="):
+                # What a shell variable is set to is mostly a folder that other words start from.
+                data: _Data = "" if place == program or launcher in LAUNCHERS else "any" if place > program else "file"
+                for folder in folders:
+                    self._follow_word(previous, word, folder, data, literal and word.text == word.template)
+            previous = word.text or ""
+
+    def _follow_word(self, previous: str, word: Word, folder: str, data: _Data, literal: bool) -> None:
+        text = word.text or ""
+        is_module = MODULE_OPTION.fullmatch(previous) is not None
+        if is_module:
+            self._follow_python(self._finder.found([*text.split("."), "__main__"], folder), folder)
+        elif CODE_OPTION.fullmatch(previous) and text != previous:
+            # The text is Python after `python -c` and a command after `sh -c`; the wrong reading finds nothing.
+            imports = imports_of_text(text)
+            self.inline = self.inline or bool(imports)
+            for entry in imports:
+                self._follow_python(self._finder.imported(entry, folder, folder), folder)
+            if " " in text:
+                self._follow_command(text, folder, folder, None, literal=literal)
+        option, equals, value = text.rpartition("=")
+        path = os.path.normpath(os.path.join(folder, os.path.expanduser(local_text(value))))
+        if "\0" in path:
+            return
+        path = self._own.located(path)
+        is_output = OUTPUT_NAME.fullmatch((option if equals else previous).lower()) is not None
+        if self._is_program(path):
+            self._follow_program(path)
+        elif is_module or is_output or word.value_alone or value[:1] == "-":
+            return
+        elif data == "any" or (data == "file" and os.path.isfile(path)):
+            self._take_data(path, word.template.rpartition("=")[2], literal)
+
+    def _take_data(self, path: str, text: str, literal: bool) -> None:
+        """Take in a file, folder or pattern that a command names and that is no program.
+
+        Outside the user's own folders its name is the text of the command, the same on every machine.
+        """
+        if is_below(self._project, path):
+            return
+        if self._own.counts(path):
+            name = self._own.name_of(path)
+            self.named.add(name, path, is_code=True)
+            if literal and name in self.named.digests and os.path.isfile(path):
+                self.literal[path] = file_code_digest(path)
+        elif is_readable_data(path, self._project) and not is_below(path, self._project):
+            is_executable = os.path.isfile(path) and os.access(path, os.X_OK)
+            if not is_executable and not path.endswith(".py"):
+                self.named.add(text, path)
+
+    # --- programs ---
+
+    def _is_program(self, path: str) -> bool:
+        if not self._own.counts(path):
+            return False
+        if "__main__.py" in self._finder.names_in(path):
+            return True
+        suffix = os.path.splitext(path)[1].lower()
+        if suffix in PROGRAM_SUFFIXES:
+            return os.path.isfile(path)
+        return not suffix and os.path.isfile(path) and (os.access(path, os.X_OK) or interpreter_of(path) != "")
+
+    def _follow_program(self, path: str) -> None:
+        """Take in a program that a command names. A folder with a `__main__.py` is one too."""
+        if "__main__.py" in self._finder.names_in(path):
+            path = os.path.join(path, "__main__.py")
+        if not os.path.isfile(path):
+            return
+        suffix, interpreter = os.path.splitext(path)[1].lower(), interpreter_of(path)
+        if suffix == ".py" or interpreter == "python":
+            self._follow_python([path], script_folder=os.path.dirname(path))
+        elif path not in self.programs:
+            self.programs[path] = file_code_digest(path)
+            if suffix in SHELL_SUFFIXES or interpreter == "shell":
+                text = Path(path).read_text(encoding="utf-8", errors="replace")
+                self._follow_command(text, self._project, os.path.dirname(path), None)
+
+    def _follow_launcher(self, name: str, words: Sequence[str], folder: str) -> None:
+        launched = LAUNCHERS[name](words, folder)
+        for path in launched.programs:
+            if self._own.counts(path) and os.path.isfile(path):
+                self.programs.setdefault(path, file_code_digest(path))
+        for path in launched.scripts:
+            if self._own.counts(path):
+                self._follow_python([path], os.path.dirname(path))
+        for path in launched.data:
+            self._take_data(path, path, literal=False)
+        for command in launched.commands:
+            self._follow_command(command, launched.folder, launched.folder, None, literal=False)
 
     def _follow_python(self, files: list[str], script_folder: str) -> None:
         waiting = list(files)
@@ -108,124 +223,20 @@ class Closure:
             file = waiting.pop()
             if (file, script_folder) not in self._followed and self._own.counts(file):
                 self._followed.add((file, script_folder))
-                folder = os.path.dirname(file)
-                summary = _summary(file)
-                self._reached[file] = summary["digest"]
-                for base, path in summary["path"]:
-                    start = folder if base == "file" else self._project
-                    listed = self._accepted([os.path.normpath(os.path.join(start, path))])
-                    self._inserted += [one for one in listed if one not in self._inserted]
-                for entry in summary["imports"]:
-                    waiting += self._imported(Import(*entry), folder, script_folder)
+                summary = self._python[file] = python_summary_of(file)
+                waiting += self._reached_from(summary, os.path.dirname(file), script_folder)
 
-    def _imported(self, entry: Import, folder: str, script_folder: str) -> list[str]:
-        """The user's files that an import statement in a file of `folder` runs."""
-        if entry.level:
-            for _ in range(entry.level - 1):
-                folder = os.path.dirname(folder)
-        module = entry.module.split(".") if entry.module else []
+    def _reached_from(self, summary: Mapping[str, Any], folder: str, script_folder: str) -> list[str]:
+        """The files that a Python file in a folder imports or loads."""
 
-        def files_of(parts: list[str]) -> list[str]:
-            return self._resolve(parts, [folder]) if entry.level else self._found(parts, script_folder)
+        def placed(base: str, path: str) -> str:
+            return os.path.normpath(os.path.join(folder if base == "file" else self._project, path))
 
-        files = files_of(module)
-        if entry.level and "__init__.py" in self._names_in(folder):
-            files.append(os.path.join(folder, "__init__.py"))
-        names = entry.names
-        if "*" in names and files and files[-1].endswith("__init__.py"):
-            # `__all__` may name any module of the package.
-            names = [name[:-3] for name in sorted(self._names_in(os.path.dirname(files[-1]))) if name.endswith(".py")]
-        for name in names:
-            files += files_of([*module, name])
-        return list(dict.fromkeys(files))
-
-    def _found(self, parts: list[str], script_folder: str) -> list[str]:
-        """The files of an absolute import, looked for once."""
-        place = (".".join(parts), script_folder)
-        if place not in self._answers:
-            self._answers[place] = self._looked_up(parts, script_folder)
-        return self._answers[place].copy()
-
-    def _looked_up(self, parts: list[str], script_folder: str) -> list[str]:
-        """The files in the project, and those where Python would look before it; only without these, elsewhere."""
-        project = [self._project]
-        if "src" in self._names_in(self._project):
-            project.append(os.path.join(self._project, "src"))
-        files = self._resolve(parts, [script_folder, *self._search_path, *project])
-        if self._inserted or self._environment:
-            path = [*self._inserted, script_folder, *self._search_path, *self._environment, *project]
-            files += [file for file in self._resolve(parts, path) if file not in files]
-        if files or not parts or parts[0] == THIS_PACKAGE or parts[0] in sys.stdlib_module_names:
-            return files
-        files = self._resolve_in(parts, self._declared)
-        # An ordinary installed package hides an editable one of its name.
-        return files if files or is_installed(parts[0]) else self._resolve_in(parts, self._editable)
-
-    @cached_property
-    def _declared(self) -> list[Root]:
-        return self._counted(declared_roots(self._project))
-
-    @cached_property
-    def _editable(self) -> list[Root]:
-        return self._counted(editable_roots())
-
-    def _accepted(self, folders: Iterable[str]) -> list[str]:
-        return [root.path for root in self._counted(Root(folder) for folder in folders)]
-
-    def _counted(self, roots: Iterable[Root]) -> list[Root]:
-        """The roots that may hold code of the user, from here on counted as such."""
-        usable = [root for root in roots if os.path.isabs(root.path) and "\0" not in root.path]
-        located = [Root(self._own.located(root.path), root.module) for root in usable]
-        counted = [root for root in located if self._own.add(root)]
-        # What was looked for before outside the project was not listed.
-        self._listings = {place: names for place, names in self._listings.items() if is_below(place, self._project)}
-        return counted
-
-    # --- folders ---
-
-    def _resolve_in(self, parts: list[str], roots: list[Root]) -> list[str]:
-        files = self._resolve(parts, [root.path for root in roots if not root.module])
-        for root in roots:
-            module = root.module.split(".")
-            if not files and root.module and parts[: len(module)] == module:
-                if "__init__.py" in self._names_in(root.path):
-                    files.append(os.path.join(root.path, "__init__.py"))
-                elif os.path.isfile(f"{root.path}.py"):
-                    return [f"{root.path}.py"]
-                files += self._resolve(parts[len(module) :], [root.path])
-        return files
-
-    def _resolve(self, parts: list[str], roots: list[str]) -> list[str]:
-        """The files that importing a dotted name runs, as far as they exist: packages, then the module."""
-        if parts[:1] == [THIS_PACKAGE]:
-            return []
-        files: list[str] = []
-        folders = roots
-        for part in parts:
-            packages = [os.path.join(folder, part) for folder in folders if part in self._names_in(folder)]
-            module = part + ".py"
-            for folder in folders:
-                names = self._names_in(folder)
-                # A folder that cannot be listed may still hold one that can.
-                if (part in names or not names) and "__init__.py" in self._names_in(os.path.join(folder, part)):
-                    packages = [os.path.join(folder, part)]
-                    files.append(os.path.join(folder, part, "__init__.py"))
-                    break
-                if module in names:
-                    return [*files, os.path.join(folder, module)]
-            if not packages:
-                break
-            folders = packages
-        return files
-
-    def _names_in(self, folder: str) -> frozenset[str]:
-        """Names in a folder of the user's code; none for what is no such folder."""
-        if folder not in self._listings:
-            names: list[str] = []
-            if self._own.counts(folder):
-                try:
-                    names = os.listdir(folder)
-                except (OSError, ValueError):
-                    names = []
-            self._listings[folder] = frozenset(names)
-        return self._listings[folder]
+        self._finder.insert([placed(*entry) for entry in summary.get("path", ())])
+        reached = [path for entry in summary.get("files", ()) if os.path.isfile(path := placed(*entry))]
+        for entry in summary["imports"]:
+            reached += self._finder.imported(Import(*entry), folder, script_folder)
+        for group in summary.get("groups", ()):
+            for module in modules_of_group(group, self._project):
+                reached += self._finder.found(module.split("."), script_folder)
+        return reached

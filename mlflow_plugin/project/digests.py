@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 _RACY_NANOSECONDS = 2_000_000_000
+_CONFIRMED = "confirmed"
 _ROWS_KEPT = 100_000
 _PENDING_LIMIT = 10_000
 _SCHEMA = """CREATE TABLE IF NOT EXISTS remembered (
@@ -139,6 +140,32 @@ def remembered(path: Path, kind: str, compute: Callable[[Path], str]) -> str:
     if old_enough and _signature(_status(path)) == signature:
         _cache.keep(absolute, kind, signature, value)
     return value
+
+
+def known_digest(path: Path, size: int, mtime_ns: int, ctime_ns: int, inode: int) -> str | None:
+    """Return the sha256 that a file had in an earlier state, None when the cache does not know it."""
+    absolute = os.path.abspath(path)
+    try:
+        device = os.stat(os.path.dirname(absolute)).st_dev
+    except (OSError, ValueError):
+        return None
+    return _cache.find(absolute, "sha256", f"{size} {mtime_ns} {ctime_ns} {inode} {device}")
+
+
+def is_confirmed(name: str, signature: str) -> bool:
+    """Return True when `confirm` was called with the same arguments, by any process."""
+    return _cache.find(name, _CONFIRMED, signature) is not None
+
+
+def confirm(name: str, signature: str) -> None:
+    """Remember that a comparison of many files found nothing changed.
+
+    Args:
+        name: What was compared with what.
+        signature: The state of all files, from sizes, times and inodes. The caller sees that none of them was changed
+            less than two seconds ago.
+    """
+    _cache.keep(name, _CONFIRMED, signature, "")
 
 
 def flush() -> None:

@@ -40,7 +40,7 @@ def path_folders(value: str, project: str) -> list[str]:
 
 def is_installed(name: str) -> bool:
     """Return True when a top-level package or Python module of that name lies in this interpreter's site-packages."""
-    for folder in _site_folders():
+    for folder in site_folders():
         package = os.path.join(folder, name)
         # A link to a folder is how flit installs in editable mode.
         if os.path.isfile(f"{package}.py") or (
@@ -55,14 +55,16 @@ def editable_roots() -> tuple[Root, ...]:
 
     They are read again only when its search path or its site-packages changed.
     """
-    return _editable_roots(tuple((folder, _changed(folder)) for folder in _site_folders()))
+    return _editable_roots(tuple((folder, changed_at(folder)) for folder in site_folders()))
 
 
-def _site_folders() -> list[str]:
+def site_folders() -> list[str]:
+    """Return the folders of installed packages on this interpreter's search path."""
     return [folder for folder in dict.fromkeys(sys.path) if folder.endswith(_SITE_FOLDERS)]
 
 
-def _changed(folder: str) -> int:
+def changed_at(folder: str) -> int:
+    """Return the modification time of a folder in nanoseconds, 0 where there is none."""
     try:
         return os.stat(folder).st_mtime_ns
     except OSError:
@@ -85,14 +87,15 @@ def _editable_roots(folders: tuple[tuple[str, int], ...]) -> tuple[Root, ...]:
             elif entry.startswith("__editable__") and entry.endswith(".py"):
                 roots += _finder_roots(path)
             elif entry.endswith(".dist-info"):
-                origins += _editable_origin(path)
+                origins += editable_origin(path)
     for origin in origins:
         if not any(is_below(root.path, origin) for root in roots):
             roots += layout_roots(origin)
     return tuple(dict.fromkeys(roots))
 
 
-def _text(path: str) -> str:
+def text_of(path: str) -> str:
+    """Return the text of a file, empty when it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -101,7 +104,7 @@ def _text(path: str) -> str:
 
 
 def _folders_of_pth(path: str, site: str) -> list[Root]:
-    lines = [line.strip() for line in _text(path).splitlines()]
+    lines = [line.strip() for line in text_of(path).splitlines()]
     listed = [os.path.join(site, line) for line in lines if line and not line.startswith(("#", "import ", "import\t"))]
     return [Root(os.path.normpath(folder)) for folder in listed if "\0" not in folder and os.path.isdir(folder)]
 
@@ -109,7 +112,7 @@ def _folders_of_pth(path: str, site: str) -> list[Root]:
 def _finder_roots(path: str) -> list[Root]:
     """The packages of setuptools' finder for an editable install, which lists them as literal dictionaries."""
     roots = []
-    for kind, literal in _MAPPING.findall(_text(path)):
+    for kind, literal in _MAPPING.findall(text_of(path)):
         try:
             listed = ast.literal_eval(literal)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
@@ -120,8 +123,9 @@ def _finder_roots(path: str) -> list[Root]:
     return roots
 
 
-def _editable_origin(dist_info: str) -> list[str]:
-    text = _text(os.path.join(dist_info, "direct_url.json"))
+def editable_origin(dist_info: str) -> list[str]:
+    """Return the source folder of an installed package, empty unless it is installed in editable mode."""
+    text = text_of(os.path.join(dist_info, "direct_url.json"))
     try:
         content = json.loads(text) if text else {}
         editable = content.get("dir_info", {}).get("editable") is True
@@ -198,7 +202,7 @@ def _local_requirements(file: Path) -> list[str]:
         dependencies = _yaml(file).get("dependencies")
         lines = list(_pip_lines(dependencies if isinstance(dependencies, list) else []))
     else:
-        lines = _text(str(file)).splitlines()
+        lines = text_of(str(file)).splitlines()
     found = []
     for line in lines:
         words = line.split(" #")[0].replace("--editable=", "-e ").replace("--requirement=", "-r ").split()
@@ -235,7 +239,7 @@ def _pyproject_places(folder: str) -> list[tuple[str, str]]:
     import tomllib  # here, since most projects name no package by its path
 
     try:
-        content = tomllib.loads(_text(os.path.join(folder, "pyproject.toml")))
+        content = tomllib.loads(text_of(os.path.join(folder, "pyproject.toml")))
         setuptools = content.get("tool", {}).get("setuptools", {})
         packages = setuptools.get("packages", {})
         where = packages.get("find", {}).get("where", []) if isinstance(packages, dict) else []
@@ -251,7 +255,7 @@ def _setup_cfg_places(folder: str) -> list[tuple[str, str]]:
 
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(_text(os.path.join(folder, "setup.cfg")))
+        parser.read_string(text_of(os.path.join(folder, "setup.cfg")))
     except configparser.Error:
         return []
     lines = parser.get("options", "package_dir", fallback="").replace(",", "\n").splitlines()

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from mlflow_plugin.errors import UsageError
+from mlflow_plugin.project.naming import default_name
 from mlflow_plugin.project.parameters import Parameter
 from mlflow_plugin.project.phase_keys import ALLOWED, FILE_WIDE, ROOT_NAME, AskAboveKeys, PhaseKeys
 from mlflow_plugin.project.project import AskAbove, CheckpointPolicy, Gate, Phase, Pipeline, Project, Quality
@@ -71,13 +72,14 @@ class _Reader:
                 others.add(str(name))
         directory = self.file.parent
         project = Project(
-            str(content.get("name") or directory.name),
+            str(content.get("name") or default_name(directory)),
             directory,
             self.file,
             phases,
             pipelines,
             frozenset(others),
             self._roots(content.get("roots")),
+            self._image(content.get("docker_env")),
         )
         self._check_graph(project)
         return project
@@ -113,6 +115,17 @@ class _Reader:
                 )
             roots[str(name)] = folder
         return roots
+
+    def _image(self, raw: object) -> str:
+        if raw is None:
+            return ""
+        image = raw.get("image") if isinstance(raw, dict) else None
+        if not isinstance(image, str) or not image:
+            raise UsageError(
+                f"{self.file}: key `docker_env`: must be a mapping with an `image`, got {_typed(raw)}. "
+                "Allowed: {image: NAME[:TAG], volumes: [...], environment: [...]}."
+            )
+        return image
 
     def _content(self) -> dict[str, Any]:
         try:

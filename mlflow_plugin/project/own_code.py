@@ -78,18 +78,18 @@ class OwnCode:
         return os.path.realpath(self.project)
 
     def add(self, root: Root) -> bool:
-        """Count the files of a root. Return False for a folder inside the project and for one of installed packages.
+        """Count the files of a root. Return False for a folder of installed packages and for one that holds no code.
 
-        A link inside the project to a folder elsewhere is no folder of the project. Folders of the project are refused:
-        there the digest must stay what it was in the runs of old stores.
+        A folder of the project counts already, and its files keep their names. A link inside the project to a folder
+        elsewhere is no folder of the project.
         """
         if root in self._roots:
             return True
         real = os.path.realpath(root.path)
-        if any(is_below(real, folder) for folder in (self.real_project, _STANDARD_LIBRARY)):
+        if is_below(real, _STANDARD_LIBRARY) or not _INSTALLED_FOLDERS.isdisjoint(real.split(os.sep)):
             return False
-        if not _INSTALLED_FOLDERS.isdisjoint(real.split(os.sep)):
-            return False
+        if is_below(real, self.real_project):
+            return is_below(root.path, self.project) and self.counts(root.path)
         # The longest first: a file's name counts from the innermost root.
         self._roots = sorted([*self._roots, root], key=lambda one: (-len(one.path), one.path, one.module))
         return True

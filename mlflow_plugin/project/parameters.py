@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from mlflow_plugin.errors import UsageError
 
@@ -35,25 +36,63 @@ class Parameter:
     def value(self, given: object = None) -> Value:
         """Return the typed value of `given`, or of the default when it is None.
 
+        MLflow itself checks no types but `path` and `uri`. So `None`, and a default of another type than the declared
+        one, are taken as they are; of other values a wrong type is an error.
+
         Raises:
             UsageError: There is no value, or it has the wrong type.
 
         >>> Parameter("rate", "float").value("1e-3")
         0.001
         """
+        raw = self._raw(given)
+        try:
+            return _typed(raw, self._kind)
+        except ValueError:
+            if str(raw) == "None":
+                return None
+            if str(raw) == str(self.default):
+                return str(raw)
+            raise UsageError(
+                f"parameter {self.name!r} must be {_TYPE_TEXTS[self._kind]}, got {_quoted(str(raw))}."
+            ) from None
+
+    def text(self, given: object = None) -> str:
+        """Return the text that MLflow puts into the command for `given`, or for the default. Raises UsageError."""
+        return str(self._raw(given))
+
+    def canonical(self, given: object = None) -> str:
+        """Return one text for all values that count as the same. Raises UsageError.
+
+        With a type the value counts: `1e-3` is 0.001. Without one the text counts: `1.10` is not `1.1`, as it is not
+        for the command.
+
+        >>> Parameter("rate").canonical("1e-3") == Parameter("rate").canonical("0.001")
+        False
+        """
+        value = self.value(given)
+        if self.type:
+            return canonical(value)
+        text = self.text(given)
+        # A number that is written as Python writes it was stored as one by earlier versions.
+        as_value = canonical(value)
+        return as_value if as_value[1:] == text else canonical(text)
+
+    @property
+    def _kind(self) -> str:
+        return _SAME_TYPES.get(self.type, self.type) or _implied_type(self.default)
+
+    def _raw(self, given: object) -> object:
         raw = self.default if given is None else given
         if raw is None:
             raise UsageError(f"parameter {self.name!r} has no default: pass -P {self.name}=VALUE.")
-        try:
-            return _typed(raw, self.type or _implied_type(self.default))
-        except ValueError:
-            raise UsageError(
-                f"parameter {self.name!r} must be {_TYPE_TEXTS[self.type]}, got {_quoted(str(raw))}."
-            ) from None
+        return raw
 
 
 _INFERRED = "inferred"
+_SAME_TYPES = {"integer": "int", "long": "int", "boolean": "bool", "double": "float"}
 _TYPE_TEXTS = {"int": "an integer", "float": "a number", "bool": "true or false"}
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
 def _quoted(text: str) -> str:
@@ -72,13 +111,15 @@ def _typed(raw: object, kind: str) -> Value:
     if kind == "float":
         return float(text)
     if kind == "bool":
-        if text.lower() not in ("true", "false"):
+        if text.lower() not in _TRUE + _FALSE:
             raise ValueError
-        return text.lower() == "true"
+        return text.lower() in _TRUE
     if kind in (_INFERRED, "number"):
-        for stricter in ("int", "float", "bool"):
+        for stricter in ("int", "float"):
             with suppress(ValueError):
                 return _typed(raw, stricter)
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
     return str(raw)
 
 
@@ -151,6 +192,19 @@ def without_defaults(given: Mapping[str, object], declared: Mapping[str, Paramet
     }
 
 
+def local_text(text: str) -> str:
+    """Return a path without `file://`.
+
+    >>> local_text("file:///data/two%20rows.csv")
+    '/data/two rows.csv'
+    """
+    if not text.startswith("file:"):
+        return text
+    with suppress(ValueError):
+        return unquote(urlsplit(text).path) or text
+    return text
+
+
 def local_path(text: str, base: Path, argv: Sequence[str] = ()) -> Path | None:
     """Return the file or folder that a `path` parameter names, None when this machine has none.
 
@@ -164,6 +218,8 @@ def local_path(text: str, base: Path, argv: Sequence[str] = ()) -> Path | None:
     Raises:
         UsageError: Several arguments of the command line match.
     """
+    text = local_text(text)
+    text = local_text(text)
     if not text:
         return None
     ending = "/" + text.removeprefix("./")

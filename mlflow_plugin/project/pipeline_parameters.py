@@ -7,12 +7,22 @@ from mlflow_plugin.project.project import Phase, Pipeline, Project
 
 
 def check_parameters(project: Project, pipeline: Pipeline, given: Mapping[str, object]) -> None:
-    """Check that each given parameter belongs to a phase of the pipeline. Raises UsageError otherwise."""
+    """Check the parameters of all phases of a pipeline, so that the last one is not refused when the others are done.
+
+    Raises:
+        UsageError: A given parameter belongs to none of the phases, or one of a phase is missing or of the wrong type.
+            The message names the phase.
+    """
     known = project.pipeline_parameters(pipeline)
     if unknown := sorted(set(given) - known):
         raise UsageError(
             f"{pipeline.name} has no parameter {unknown[0]!r}. Its parameters: {', '.join(sorted(known))}."
         )
+    for phase in project.order(pipeline.targets):
+        try:
+            phase.resolve(parameters_for_phase(pipeline, phase, given))
+        except UsageError as error:
+            raise UsageError(f"{phase.name}, a phase of {pipeline.name}: {error} Nothing was started.") from None
 
 
 def parameters_for_phase(pipeline: Pipeline, phase: Phase, given: Mapping[str, object]) -> dict[str, object]:

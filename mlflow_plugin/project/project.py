@@ -187,7 +187,11 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Project:
-    """A whole MLproject file, validated. `roots` maps names to folders outside the project, as they are written."""
+    """A whole MLproject file, validated.
+
+    `roots` maps names to folders outside the project, as they are written. `image` is that of `docker_env`, empty
+    without one.
+    """
 
     name: str
     directory: Path
@@ -196,6 +200,7 @@ class Project:
     pipelines: Mapping[str, Pipeline] = field(default_factory=dict)
     other_entry_points: frozenset[str] = frozenset()
     roots: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
 
     def phase(self, name: str) -> Phase:
         """Return a phase by name. Raises UsageError, which lists the phases, when there is none of that name."""

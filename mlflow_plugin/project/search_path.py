@@ -20,19 +20,28 @@ class PathEntry(NamedTuple):
     path: str
 
 
+def evaluated_path(node: ast.expr, tree: ast.Module) -> PathEntry | None:
+    """Return the path that an expression of a file stands for, None where that is not known without running it."""
+    return _evaluated(node, _assigned(tree), 0)
+
+
 def path_entries(tree: ast.Module) -> list[PathEntry]:
     """Return the folders that a file adds to `sys.path` by `insert`, `append`, `extend` or `+=`.
 
     >>> path_entries(ast.parse('import sys; sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "x"))'))
     [PathEntry(base='file', path='../x')]
     """
-    assigned = {
+    assigned = _assigned(tree)
+    values = [_evaluated(node, assigned, 0) for node in _added(tree)]
+    return list(dict.fromkeys(value for value in values if value is not None))
+
+
+def _assigned(tree: ast.Module) -> dict[str, ast.expr]:
+    return {
         node.targets[0].id: node.value
         for node in tree.body
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
     }
-    values = [_evaluated(node, assigned, 0) for node in _added(tree)]
-    return list(dict.fromkeys(value for value in values if value is not None))
 
 
 def _added(tree: ast.Module) -> Iterator[ast.expr]:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.project.docstrings import docstring_summary
+from mlflow_plugin.project.loading import loaded_files, loaded_groups, loaded_modules
 from mlflow_plugin.project.search_path import path_entries
 
-PYTHON_KIND = "python-2"
+PYTHON_KIND = "python-3"
 """Names this summary of Python in the memory of digests: raise the number whenever it or the canonical form changes."""
 
 # Positions are no fields; these fields vary between Python versions or say nothing about behaviour.
@@ -32,8 +34,12 @@ class Import(NamedTuple):
 
 
 def python_summary(path: Path) -> str:
-    """JSON with a Python file's `digest` (64 hex digits), its `imports` as [level, module, names], and in `path` the
-    folders that it puts on `sys.path`, as [base, path].
+    """JSON with a Python file's `digest` (64 hex digits) and what it leads to.
+
+    `imports` are [level, module, names], those of `importlib.import_module` with a literal too. `path` are the folders
+    that it puts on `sys.path` and `files` the files that it loads, as [base, path]. `groups` are the groups of entry
+    points that it loads. `docs` says which docstrings it reads, `docstring` and `docstrings` are digests of them: see
+    `docstrings`.
 
     Comments, docstrings, layout, quote style and redundant parentheses do not change the digest, and it is the same on
     Python 3.10 to 3.14. A file that does not parse counts byte by byte, and its imports are read line by line.
@@ -46,14 +52,22 @@ def python_summary(path: Path) -> str:
     try:
         tree = _parsed(source)
     except _UNPARSABLE:
-        digest = hashlib.sha256(b"bytes " + source).hexdigest()
+        digest = hashlib.sha256(b"bytes " + source.replace(b"\r\n", b"\n")).hexdigest()
         imports = _imports_by_line(source.decode("utf-8", errors="replace"))
-        entries = []
-    else:
-        digest = hashlib.sha256(b"syntax " + canonical_form(tree)).hexdigest()
-        imports = _imports(tree)
-        entries = path_entries(tree) if b"sys" in source else []
-    return json.dumps({"digest": digest, "imports": imports, "path": entries})
+        return json.dumps({"digest": digest, "imports": imports})
+    digest = hashlib.sha256(b"syntax " + canonical_form(tree)).hexdigest()
+    imports = _imports(tree)
+    found: dict[str, object] = {"digest": digest, "imports": imports}
+    if b"import_module" in source or b"__import__" in source or b"run_module" in source:
+        found["imports"] = imports + [Import(level, module, []) for level, module in loaded_modules(tree)]
+    if b"sys" in source:
+        found["path"] = path_entries(tree)
+    if b"spec_from_file_location" in source or b"run_path" in source:
+        found["files"] = loaded_files(tree)
+    if b"entry_points" in source:
+        found["groups"] = loaded_groups(tree)
+    found |= docstring_summary(tree, {module.partition(".")[0] for level, module, _ in imports if not level})
+    return json.dumps(found)
 
 
 def imports_of_text(text: str) -> list[Import]:

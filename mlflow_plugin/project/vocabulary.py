@@ -74,5 +74,23 @@ EnvironmentPolicy = Literal["ignore", "mention", "ask", "count"]
 Coverage = Literal["full", "python", "none"]
 """How much of what a run read could be seen: everything, only what Python itself opened, or nothing."""
 
+ReadKind = Literal[
+    "file",
+    "module",
+    "folder",
+    "absent",
+    "variable",
+    "package",
+    "environment file",
+    "reference",
+    "hub",
+    "peer",
+    "unseen",
+]
+"""The kinds of things that a phase reads. `absent`: a path that was looked for and not found."""
+
+ReadState = Literal["same", "changed", "missing", "not compared"]
+"""What became of something that a run had read. `missing`: it is not there any more."""
+
 STORED = {"borderline": "between"}
 """Words that stores of format 1 hold under an earlier name."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlflow.entities import LoggedModel
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -18,13 +19,17 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.project.digests import value_digest
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.manifest import Manifest, safe_relative_path
 from mlflow_plugin.store.mlflow_internals import download_artifact
 from mlflow_plugin.store.run import PhaseRun
 
-_MODELS = "models"
-_BOOKKEEPING = {f"{schema.OUTPUTS_FOLDER}/{schema.MANIFEST_FILE}", schema.CODE_FILE, schema.ENVIRONMENT_FILE}
+MODELS = "models"
+"""The folder below which the files of logged models appear among the outputs."""
+_BOOKKEEPING = {f"{schema.OUTPUTS_FOLDER}/{schema.MANIFEST_FILE}", schema.CODE_FILE}
+_BOOKKEEPING |= {schema.ENVIRONMENT_FILE, schema.READS_FILE}
+_OWN_FOLDERS = {schema.CHECKPOINTS_FOLDER, schema.CODE_FILE.partition("/")[0]}
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def missing(client: MlflowClient, run: PhaseRun) -> tuple[str, ...]:
     else:
         present = listing(run.artifact_uri, where.folder)
     for name, model_id in where.models.items():
-        present |= {f"{_MODELS}/{name}/{path}": size for path, size in _model_listing(client, model_id).items()}
+        present |= {f"{MODELS}/{name}/{path}": size for path, size in _model_listing(client, model_id).items()}
     return tuple(
         f"{path} is gone" if path not in present else f"{path} has {present[path]} bytes instead of {size}"
         for path, size in sizes.items()
@@ -128,45 +133,66 @@ def missing(client: MlflowClient, run: PhaseRun) -> tuple[str, ...]:
 
 
 def _model_listing(client: MlflowClient, model_id: str) -> dict[str, int]:
+    model = _logged_model(client, model_id)
+    return listing(model.artifact_location) if model else {}
+
+
+def _logged_model(client: MlflowClient, model_id: str) -> LoggedModel | None:
     try:
-        return listing(client.get_logged_model(model_id).artifact_location)
+        return client.get_logged_model(model_id)
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return {}
+            return None
         raise
 
 
-def logged_models(client: MlflowClient, run_id: str) -> dict[str, str]:
-    """Return the ids of the MLflow models that a run logged, by name."""
+def logged_models(client: MlflowClient, run_id: str) -> list[LoggedModel]:
+    """Return the MLflow models that a run logged, in the order of their steps and times. A deleted one is left out."""
     outputs = client.get_run(run_id).outputs
-    models: dict[str, str] = {}
-    for output in outputs.model_outputs if outputs else []:
-        model = client.get_logged_model(output.model_id)
-        models[str(safe_relative_path(model.name or model.model_id))] = model.model_id
-    return models
+    listed = {output.model_id: output.step for output in (outputs.model_outputs if outputs else [])}
+    models = [model for model_id in listed if (model := _logged_model(client, model_id)) is not None]
+    return sorted(models, key=lambda model: (listed[model.model_id], model.creation_timestamp, model.model_id))
 
 
 def gather_outputs(client: MlflowClient, run: PhaseRun, folder: str, target: Path) -> tuple[Manifest, OutputFiles]:
     """Read back the outputs that the store holds below `folder`, and the run's models, to digest them."""
-    models = logged_models(client, run.run_id) if not folder else {}
     _fetch(run.artifact_uri, folder, target)
-    for name, model_id in models.items():
-        _fetch(client.get_logged_model(model_id).artifact_location, "", target / _MODELS / name)
+    models: dict[str, str] = {}
+    for model in logged_models(client, run.run_id):
+        name = _free_name(str(safe_relative_path(model.name or model.model_id)), target / MODELS)
+        models[name] = model.model_id
+        _fetch(model.artifact_location, None, target / MODELS / name)
     manifest = Manifest.of(target)
     sizes = {path: entry.size for path, entry in manifest.files.items()}
     return manifest, OutputFiles(folder, models, sizes)
 
 
-def _fetch(artifact_uri: str, folder: str, target: Path) -> None:
-    """Copy (on a local store: link) everything below a folder into `target`, without the plugin's own files."""
-    local = local_folder(artifact_uri)
+def _free_name(name: str, folder: Path) -> str:
+    """Return a name that nothing in a folder has: a run may log several models of one name, and files beside them."""
+    free, number = name, 2
+    while (folder / free).exists():
+        free, number = f"{name}-{number}", number + 1
+    return free
+
+
+def _fetch(artifact_uri: str, below: str | None, target: Path) -> None:
+    """Copy (on a local store: link) everything below a folder into `target`, without the plugin's own files.
+
+    Args:
+        artifact_uri: The artifacts of a run, or of a model.
+        below: The folder; empty for all of a run, None for a model, in which no file is the plugin's.
+        target: A local folder.
+    """
+    local, folder = local_folder(artifact_uri), below or ""
     names_found = listing(artifact_uri, folder)
     repository: ArtifactRepository | None = None if local else get_artifact_repository(artifact_uri)
     for path in names_found:
-        first = path.split("/", 1)[0]
-        if not folder and (first == schema.CHECKPOINTS_FOLDER or path in _BOOKKEEPING):
-            continue
-        if path == schema.MANIFEST_FILE and folder:
+        own = (
+            path.split("/", 1)[0] in _OWN_FOLDERS or path in _BOOKKEEPING
+            if not folder
+            else path == schema.MANIFEST_FILE
+        )
+        if below is not None and own:
             continue
         destination = target / safe_relative_path(path)
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -182,6 +208,12 @@ def artifact_text(run: PhaseRun, path: str, at_most: int) -> str | None:
     Raises:
         PhaseError: The store does not answer.
     """
+    content = artifact_bytes(run, path, at_most)
+    return None if content is None else content.decode("utf-8", errors="replace")
+
+
+def artifact_bytes(run: PhaseRun, path: str, at_most: int) -> bytes | None:
+    """Return the bytes of an artifact. Otherwise as `artifact_text`."""
     folder, _, name = path.rpartition("/")
     try:
         size = listing(run.artifact_uri, folder).get(name)
@@ -192,7 +224,7 @@ def artifact_text(run: PhaseRun, path: str, at_most: int) -> str | None:
             file = Path(target) / "artifact" if local is None else local / path
             if local is None:
                 download_artifact(get_artifact_repository(run.artifact_uri), path, str(file))
-            return file.read_text(encoding="utf-8", errors="replace")
+            return file.read_bytes()
     except PhaseError:
         raise
     except Exception as error:  # As many kinds as there are stores.
@@ -225,6 +257,8 @@ def fetch_outputs(client: MlflowClient, run: PhaseRun, cache: Path) -> Path:
         PhaseError: A file is missing, or its bytes have changed since the run completed.
     """
     where, manifest = OutputFiles.of(run), read_manifest(run)
+    if fault := manifest_fault(run, manifest):
+        raise _damaged(run, [fault])
     local = local_folder(run.artifact_uri)
     if local is not None and not where.models:
         folder = local / where.folder
@@ -237,9 +271,22 @@ def fetch_outputs(client: MlflowClient, run: PhaseRun, cache: Path) -> Path:
     return folder
 
 
+def manifest_fault(run: PhaseRun, manifest: Manifest) -> str | None:
+    """Say that a run's manifest is not the one that it completed with: its digest is a tag of the run."""
+    digest = manifest.digest if manifest.files else digest_without_files(run)
+    if digest == run.output_digest:
+        return None
+    return f"its manifest was replaced since it completed: the digest is not that of the tag {schema.OUTPUT_DIGEST}"
+
+
+def digest_without_files(run: PhaseRun) -> str:
+    """Return the digest of a run that left no files: made otherwise, it must not look the same to later phases."""
+    return value_digest(["no outputs", run.fingerprint])
+
+
 def remedy(run: PhaseRun) -> str:
     """Say what to do when a run's outputs cannot be used."""
-    return f"Run `mlflow run . -e {run.phase}` again, or choose another run with -P {run.phase}_run_id=RUN."
+    return f"Run `mlflow run . -e {run.phase} -P decide=rerun`, or choose another run with -P {run.phase}_run_id=RUN."
 
 
 def _damaged(run: PhaseRun, faults: list[str]) -> PhaseError:
@@ -254,7 +301,7 @@ def _download(client: MlflowClient, run: PhaseRun, where: OutputFiles, manifest:
         try:
             _fetch(run.artifact_uri, where.folder, staged)
             for name, model_id in where.models.items():
-                _fetch(client.get_logged_model(model_id).artifact_location, "", staged / _MODELS / name)
+                _fetch(client.get_logged_model(model_id).artifact_location, None, staged / MODELS / name)
         except (MlflowException, OSError) as error:
             raise _unreachable(run.artifact_uri, error) from None
         if faults := manifest.verify(staged):  # Damaged files must not be kept: the store may be repaired.

@@ -189,6 +189,6 @@ def _size_fault(name: str, entry: FileEntry, size: int | None) -> str | None:
 
 def _fault(name: str, entry: FileEntry, path: Path) -> str | None:
     fault = _size_fault(name, entry, path.stat().st_size if path.is_file() else None)
-    if fault is None and read_digest(path) != entry.sha256:
+    if fault is None and (read_digest(path) != entry.sha256 or entry.content not in (None, content_digest(path))):
         return f"{name} has other bytes than when it was written: its sha256 differs."
     return fault

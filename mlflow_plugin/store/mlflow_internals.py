@@ -3,21 +3,32 @@
 Seen in MLflow 3.17.2. A new MLflow may rename any of them: this module and `dashboard/store.py` are the places to look.
 """
 
+import os
 import sys
+from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any
 
 from mlflow.projects._project_spec import Project as MlflowProject
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
 
+from mlflow_plugin.errors import PhaseError
+
 __all__ = [
     "MlflowProject",
     "close_connections",
     "download_artifact",
+    "environment_of_run",
     "fetch_project",
     "forget_active_experiment",
+    "require_server",
+    "run_by_local_backend",
     "s3_client",
 ]
+
+_START = "_run_entry_point"
+"""The function of `mlflow.projects.backend.local` that starts the process: command, folder, experiment id, run id."""
 
 
 def fetch_project(uri: str, version: str | None) -> str:
@@ -53,3 +64,72 @@ def forget_active_experiment() -> None:
     import mlflow
 
     mlflow.tracking.fluent._active_experiment_id = None
+
+
+def run_by_local_backend(start: Callable[[str, str, str, str], Any], *arguments: Any) -> Any:
+    """Do what MLflow's local backend does, with a function of our own as its last step, which starts the process.
+
+    MLflow's own would take the environment of this process, which other threads use as well. The backend's code is
+    called with other globals; nothing is patched.
+
+    Args:
+        start: Called with the command, the project's folder, the experiment's id and the run's id.
+        arguments: Those of `LocalBackend.run`; its configuration must ask for a synchronous run.
+
+    Returns:
+        The result of `start`.
+
+    Raises:
+        PhaseError: This version of MLflow starts processes in another way.
+    """
+    from mlflow.projects.backend.local import LocalBackend
+
+    def start_own(command: str, work_dir: str, experiment_id: str, run_id: str) -> Any:
+        return start(command, work_dir, experiment_id, run_id)
+
+    run = LocalBackend.run
+    if _START not in run.__code__.co_names or run.__closure__:
+        import mlflow
+
+        raise PhaseError(
+            f"MLflow {mlflow.__version__} starts commands in a way that mlflow-phases does not know. "
+            "Install the MLflow version that constraints.txt names, or upgrade mlflow-phases."
+        )
+    own = FunctionType(run.__code__, {**run.__globals__, _START: start_own}, run.__name__, run.__defaults__)
+    return own(LocalBackend(), *arguments)
+
+
+def environment_of_run(run_id: str, experiment_id: str) -> dict[str, str]:
+    """Return the variables that MLflow's local backend gives a command beside those of its own environment."""
+    from mlflow.projects.utils import get_run_env_vars
+    from mlflow.tracking import get_tracking_uri
+    from mlflow.utils.databricks_utils import get_databricks_env_vars
+
+    return {**get_run_env_vars(run_id, experiment_id), **get_databricks_env_vars(get_tracking_uri())}
+
+
+def require_server(uri: str, experiment_id: str, patience: Mapping[str, str]) -> None:
+    """Ask a tracking server for an experiment, with less patience than MLflow's client has.
+
+    MLflow's client takes its patience from the environment, which belongs to all threads of this process.
+
+    Args:
+        uri: The address of the server.
+        experiment_id: An experiment.
+        patience: The retries and the seconds of a request by the names of MLflow's variables, which come first.
+
+    Raises:
+        MlflowException: The server does not answer, or has no such experiment.
+    """
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request_safe
+
+    retries, seconds = (int(float(os.environ.get(name, value))) for name, value in patience.items())
+    http_request_safe(
+        get_default_host_creds(uri),
+        "/api/2.0/mlflow/experiments/get",
+        "GET",
+        max_retries=retries,
+        timeout=seconds,
+        params={"experiment_id": experiment_id},
+    )

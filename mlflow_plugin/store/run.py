@@ -15,7 +15,8 @@ BEGINNING = datetime.fromtimestamp(0, UTC)
 class PhaseRun:
     """One recorded run of a phase. Times are UTC.
 
-    `outputs` is what `artifacts.OutputFiles` reads; `experiments` are those of its ancestors; `successor` is the run
+    `outputs` is what `artifacts.OutputFiles` reads; `reads` is what `traces` reads; `findings` is what became of the
+    files that the verdict on this run compared; `experiments` are those of its ancestors; `successor` is the run
     that took over its work; `bad_checkpoints` maps a checkpoint's name to what is wrong with it; `lock_entry` is its
     entry for the lock on its identity; `presumed_dead` is the time at which its heartbeat was found to be lost.
     `computing` is True once it has begun to compute, which a reuse or a question never does. `name` and `note` are its
@@ -44,6 +45,8 @@ class PhaseRun:
     metrics: Mapping[str, float] = field(default_factory=dict)
     output_digest: str = ""
     outputs: Mapping[str, Any] | None = None
+    reads: Mapping[str, Any] = field(default_factory=dict)
+    findings: Mapping[str, Any] = field(default_factory=dict)
     quarantined: str = ""
     quarantined_at: datetime | None = None
     quarantined_by: str = ""

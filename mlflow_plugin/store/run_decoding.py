@@ -13,6 +13,7 @@ from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.lock import CHOOSING
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.values import read_values
 
 
 def _json(text: str | None) -> Any:
@@ -70,9 +71,12 @@ def phase_run(run: Run) -> PhaseRun:
         experiments=frozenset(filter(None, tags.get(schema.EXPERIMENTS, "").split(","))),
         fingerprint=mapping(tags.get(schema.FINGERPRINT)),
         parameters=run.data.params,
-        metrics=run.data.metrics,
+        # What was logged after completion changes nothing that was known then.
+        metrics={**run.data.metrics, **read_values(mapping(tags.get(schema.VALUES)))},
         output_digest=tags.get(schema.OUTPUT_DIGEST, ""),
         outputs=outputs if isinstance(outputs, dict) else None,
+        reads=mapping(tags.get(schema.READS)),
+        findings=mapping(tags.get(schema.FINDINGS)),
         quarantined=tags.get(schema.QUARANTINED, ""),
         quarantined_at=moment(quarantine.get("at")),
         quarantined_by=str(quarantine.get("by") or ""),

@@ -6,7 +6,8 @@ versions have them.
 
 import hashlib
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Runs of format 1 have no record of what they read."""
 TAG_LENGTH = 7900
 """MLflow cuts a tag at 8,000 characters without a word; this much is used of it."""
 
@@ -39,6 +40,9 @@ BATCH_ACCUMULATION = "batch.accumulation"
 FORMAT = "mlflow.phase.format"
 FINGERPRINT = "mlflow.phase.fingerprint"
 OUTPUTS = "mlflow.phase.outputs"
+READS = "mlflow.phase.reads"
+FINDINGS = "mlflow.phase.findings"
+VALUES = "mlflow.phase.values"
 ANCESTORS = "mlflow.phase.ancestors"
 EXPERIMENTS = "mlflow.phase.experiments"
 HEARTBEAT = "mlflow.phase.heartbeat"
@@ -66,6 +70,7 @@ DECLARED_ENTRY_POINT = "mlflow.phase.declared_entry_point."
 OUTPUTS_FOLDER = "outputs"
 CHECKPOINTS_FOLDER = "checkpoints"
 CODE_FILE = "provenance/code.json"
+READS_FILE = "provenance/reads.json"
 ENVIRONMENT_FILE = "provenance/environment.json"
 MANIFEST_FILE = "manifest.json"
 REPORTS_FOLDER = "reports"

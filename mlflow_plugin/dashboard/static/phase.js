@@ -151,8 +151,21 @@ function Row({run, quality, among, experiment, tick, ticked, sought}) {
     <td class="number">${cost(run.cost_usd)}</td>
     <td class="text"><span class="two-lines" title=${run.hardware}>${run.hardware ?? "–"}</span></td>
     <td class="who">${run.user ?? "–"}</td>
-    <td class="text why"><${Long} text=${why} /></td>
+    <td class="text why"><${Long} text=${why} /><${Compared} findings=${run.findings} /></td>
   </tr>`;
+}
+
+/** What the verdict found out about the files that an earlier run had read. */
+function Compared({findings}) {
+  if (!findings) return null;
+  const {changed, unclear, mentions, compared} = findings;
+  const lines = [...changed, ...unclear, ...mentions];
+  const files = `${plural(grouped(compared), "observed file")} compared`;
+  if (!lines.length) return html` <span class="quiet">${files}</span>`;
+  return html`<details>
+    <summary>${files}</summary>
+    <ul>${lines.map((line) => html`<li key=${line}>${line}</li>`)}</ul>
+  </details>`;
 }
 
 function When({run}) {

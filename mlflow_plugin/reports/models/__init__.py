@@ -45,7 +45,7 @@ from mlflow_plugin.reports.models.pipeline import (
 )
 from mlflow_plugin.reports.models.question import Option, Question
 from mlflow_plugin.reports.models.recoverable import QuarantinedRun, Recoverable, ResumableRun, SupersededBy
-from mlflow_plugin.reports.models.run import Gate, PhaseRuns, Quality, Run, SupersededRun
+from mlflow_plugin.reports.models.run import Findings, Gate, PhaseRuns, Quality, Run, SupersededRun
 from mlflow_plugin.reports.models.status import PhaseStatus
 
 __all__ = [
@@ -74,6 +74,7 @@ __all__ = [
     "Fields",
     "FileChange",
     "FileDiff",
+    "Findings",
     "Gate",
     "HardwareChange",
     "HardwareSums",

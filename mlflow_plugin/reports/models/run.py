@@ -30,6 +30,21 @@ class Gate(Fields):
     """True when it holds; null before there is a result."""
 
 
+class Findings(Fields):
+    """The result of comparing what an earlier run read, at the time of the verdict."""
+
+    changed: list[str]
+    """What that run read and is not as it was."""
+    unclear: list[str]
+    """What could not be compared, so that the verdict asked."""
+    mentions: list[str]
+    """Further remarks, such as a database that was read and is not compared."""
+    compared: int
+    """The number of files that were compared."""
+    at: Moment | None
+    """The time of the verdict."""
+
+
 class Run(Fields):
     """One run of a phase. Seconds, US dollars."""
 
@@ -65,6 +80,8 @@ class Run(Fields):
     """The hardware that it ran on."""
     user: str | None
     """The user that started it."""
+    findings: Findings | None
+    """What its verdict found out about the files that an earlier run had read; null when none were compared."""
     inputs: dict[str, str]
     """For each phase that it needs, the id of the run that it was made from."""
     reused_run_id: str | None

@@ -1,14 +1,16 @@
 """Runs of a phase as models: seconds, US dollars, never NaN."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from mlflow_plugin.decision.quality import quality_of
+from mlflow_plugin.decision.question import number, texts
 from mlflow_plugin.format import finite
 from mlflow_plugin.project.parameters import unquoted
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.reports import models
 from mlflow_plugin.store import schema
-from mlflow_plugin.store.history import History
+from mlflow_plugin.store.history import History, moment
 from mlflow_plugin.store.run import PhaseRun
 
 
@@ -31,6 +33,7 @@ def run_model(phase: Phase | None, run: PhaseRun) -> models.Run:
         metrics=_metrics(phase, run) if phase else {},
         hardware=run.hardware or None,
         user=run.user or None,
+        findings=_findings(run.findings),
         inputs=dict(run.inputs),
         reused_run_id=run.reused_run_id or None,
         resumed_from=run.resumed_from or None,
@@ -46,6 +49,19 @@ def run_model(phase: Phase | None, run: PhaseRun) -> models.Run:
         answered_by=run.answered_by or None,
         answered_at=run.answered_at,
         parameters={name: unquoted(value) for name, value in sorted(run.parameters.items())},
+    )
+
+
+def _findings(recorded: Mapping[str, Any]) -> models.Findings | None:
+    """Return the findings that a verdict left on its run. Anybody can write a tag: malformed parts are left out."""
+    if not recorded:
+        return None
+    return models.Findings(
+        changed=list(texts(recorded.get("changed"))),
+        unclear=list(texts(recorded.get("unclear"))),
+        mentions=list(texts(recorded.get("mentions"))),
+        compared=int(number(recorded.get("compared")) or 0),
+        at=moment(str(recorded.get("at") or "")),
     )
 
 

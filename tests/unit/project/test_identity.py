@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from mlflow_plugin.project import recipe
 from mlflow_plugin.project.identity import Identity, recipe_of
 from mlflow_plugin.project.mlproject import load_project
 
@@ -36,8 +37,8 @@ def identity(tmp_path: Path) -> MakeIdentity:
         )
         project = load_project(tmp_path)
         train = project.phase("train")
-        recipe = recipe_of(project, train, train.resolve(values or {}), tmp_path, argv)
-        return Identity(recipe, inputs or {"collect": DIGEST})
+        made = recipe_of(project, train, values or {}, tmp_path, argv)
+        return Identity(made, inputs or {"collect": DIGEST})
 
     return make
 
@@ -57,7 +58,7 @@ def test_an_identity_equals_itself(identity):
 
 
 @pytest.mark.parametrize(
-    ("kind", "one", "other"), [("float", "1e-3", "0.001"), ("int", "10", "1e1"), ("", "1e-3", 0.001)]
+    ("kind", "one", "other"), [("float", "1e-3", "0.001"), ("int", "10", "1e1"), ("", "0.001", 0.001)]
 )
 def test_parameters_are_compared_as_values(identity, kind, one, other):
     declared = f"{{epochs: {{type: '{kind}', default: 5}}}}"
@@ -169,6 +170,16 @@ def test_changed_code_is_explained_by_the_name_of_the_file(identity, tmp_path):
     assert differences(new, old) == ["the code of helper.py"]
 
 
+def test_a_module_that_moved_with_its_import_is_told_as_moved(identity, tmp_path):
+    old = identity()
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "helper.py").rename(tmp_path / "lib" / "helper.py")
+    (tmp_path / "train.py").write_text("from lib import helper\n")
+    assert differences(identity(), old) == ["the code of train.py", "helper.py moved to lib/helper.py"]
+    (tmp_path / "lib" / "helper.py").write_text("ONE = 2\n")
+    assert differences(identity(), old) == ["the code of helper.py, lib/helper.py, train.py"]
+
+
 def test_a_comment_changes_nothing(identity, tmp_path):
     old = identity()
     (tmp_path / "helper.py").write_text('"""Numbers."""\n\nONE = (1)  # the first one\n')
@@ -247,6 +258,46 @@ def test_a_fingerprint_always_fits_into_a_tag_and_still_differs(identity, tmp_pa
 
 def test_a_run_without_fingerprint_is_never_the_same(identity):
     assert identity().differences({})
+
+
+# --- the image ---
+
+
+@pytest.fixture
+def image(identity, tmp_path, monkeypatch) -> Callable[[str, str], Identity]:
+    """Return a function that gives the identity of a project in an image, of which docker has an id."""
+
+    def make(name: str, known: str = "") -> Identity:
+        monkeypatch.setattr(recipe, "image_digest", lambda image: known)
+        identity()
+        file = tmp_path / "MLproject"
+        file.write_text(file.read_text() + (f"docker_env: {{image: '{name}'}}\n" if name else ""))
+        project = load_project(tmp_path)
+        return Identity(recipe_of(project, project.phase("train"), {}, tmp_path), {"collect": DIGEST})
+
+    return make
+
+
+def test_the_name_and_tag_of_the_image_count(image):
+    old = image("python:3.11")
+    assert found_by(image("python:3.11"), old)
+    assert differences(image("python:3.12"), old) == ["the image (python:3.11 -> python:3.12)"]
+    assert not {*image("python:3.12").digests()} & {*old.digests()}
+    assert differences(image(""), old) == ["the image (python:3.11 -> none)"]
+    assert differences(old, image("")) == ["the image (none -> python:3.11)"]
+
+
+def test_the_content_of_the_image_counts_where_docker_knows_it(image):
+    old = image("python:3.11", "sha256:one")
+    assert found_by(image("python:3.11", "sha256:one"), old)
+    assert found_by(image("python:3.11"), old)
+    assert found_by(old, image("python:3.11"))
+    assert differences(image("python:3.11", "sha256:two"), old) == ["the content of the image python:3.11"]
+
+
+def test_a_project_without_an_image_keeps_its_digests(identity, image):
+    assert identity().digests() == image("").digests()
+    assert "image" not in json.loads(identity().fingerprint())
 
 
 VALUES = st.one_of(

@@ -3,7 +3,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlflow_plugin.errors import UsageError
@@ -13,7 +13,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 
 def counts_as(kind: str, given_now: object) -> str:
-    return canonical(Parameter("p", kind).value(given_now))
+    return Parameter("p", kind).canonical(given_now)
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,13 @@ def counts_as(kind: str, given_now: object) -> str:
         ("int", "1000", "1e3"),
         ("int", "+7", 7),
         ("int", "7.0", "7"),
-        ("", "1e-3", "0.001"),
-        ("", 10, "10.0"),
+        ("", "0.001", 0.001),
+        ("", 10, "10"),
+        ("integer", "10", "1e1"),
+        ("double", "1e-3", "0.001"),
+        ("boolean", "False", "false"),
+        ("boolean", "0", False),
+        ("bool", "yes", "TRUE"),
         ("number", "2", 2.0),
         ("bool", "True", "true"),
         ("bool", True, "TRUE"),
@@ -49,6 +54,14 @@ def test_the_same_value_counts_as_the_same_however_it_is_written(kind, one, othe
         ("float", "0.1", "0.10000001"),
         ("int", "9007199254740993", "9007199254740992"),
         ("", "auto", "Auto"),
+        ("", "1.10", "1.1"),
+        ("", "1", "001"),
+        ("", "1.0", "1"),
+        ("", "1e-3", "0.001"),
+        ("", "True", "true"),
+        ("", "a ", "a"),
+        ("uri", "1.10", "1.1"),
+        ("boolean", "False", "True"),
         ("bool", "true", "false"),
     ],
 )
@@ -59,7 +72,7 @@ def test_other_values_count_as_others(kind, one, other):
 @given(st.floats(allow_nan=False))
 def test_a_number_survives_being_written_and_read_again(number):
     assert counts_as("float", repr(number)) == counts_as("float", number)
-    assert counts_as("", repr(number)) == counts_as("float", number)
+    assert Parameter("p").value(repr(number)) == number
 
 
 @given(a=st.floats(allow_nan=False), b=st.floats(allow_nan=False))
@@ -82,7 +95,9 @@ def test_text_never_counts_as_a_number_or_truth_value():
         ("int", "9" * 5000, "must be an integer, got '999"),
         ("int", "", "must be an integer, got ''"),
         ("float", "1,5", "must be a number, got '1,5'"),
-        ("bool", "yes", "must be true or false, got 'yes'"),
+        ("bool", "maybe", "must be true or false, got 'maybe'"),
+        ("boolean", "", "must be true or false, got ''"),
+        ("integer", "1.5", "must be an integer, got '1.5'"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_quoted_in_short(kind, given_now, what):
@@ -150,11 +165,48 @@ def test_a_path_that_names_nothing_here_is_no_local_path(tmp_path, text):
     assert local_path(text, tmp_path) is None
 
 
+@given(one=TEXT, other=TEXT)
+@example("1", "01")
+@example("1", "1.0")
+@example("True", "true")
+@example("inf", "Infinity")
+@example("1e3", "1000.0")
+def test_without_a_type_values_count_as_the_same_exactly_when_their_texts_are_equal(one, other):
+    assert (counts_as("", one) == counts_as("", other)) == (one == other)
+
+
+@pytest.mark.parametrize(("text", "stored"), [("1.1", "#1.1"), ("10", "#10"), ("True", "=True"), ("-3", "#-3")])
+def test_plainly_written_values_without_a_type_count_as_the_first_version_stored_them(text, stored):
+    assert counts_as("", text) == stored
+
+
 def test_a_parameter_whose_default_is_text_is_compared_as_text() -> None:
     version = Parameter.declared("version", {"default": "v1"})
-    assert canonical(version.value("1.10")) != canonical(version.value("1.1"))
-    rate = Parameter.declared("rate", {"default": "1e-3"})
-    assert canonical(rate.value("0.001")) == canonical(rate.value())
+    assert version.canonical("1.10") != version.canonical("1.1")
+    assert version.canonical("1.1") == "'1.1"
+
+
+@pytest.mark.parametrize("kind", ["int", "float", "bool", "boolean", "integer"])
+def test_none_is_taken_for_a_typed_parameter_as_mlflow_takes_it(kind):
+    declared = Parameter.declared("depth", {"type": kind, "default": "None"})
+    assert declared.value() is None
+    assert declared.canonical() == declared.canonical("None") != declared.canonical("1")
+    assert Parameter("depth", kind).value("None") is None
+
+
+def test_a_default_of_another_type_than_declared_is_taken_as_text():
+    declared = Parameter.declared("epochs", {"type": "int", "default": "auto"})
+    assert declared.value() == "auto"
+    assert declared.canonical("3") == "#3"
+    with pytest.raises(UsageError, match="must be an integer, got 'many'"):
+        declared.value("many")
+
+
+def test_a_path_may_be_given_as_a_file_uri(tmp_path):
+    file = tmp_path / "two rows.csv"
+    file.write_text("a")
+    assert local_path(file.as_uri(), Path("/")) == file
+    assert local_path(f"file://{tmp_path}/gone.csv", Path("/")) is None
 
 
 def test_a_file_that_several_arguments_could_mean_is_not_guessed(tmp_path: Path) -> None:

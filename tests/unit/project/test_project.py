@@ -109,7 +109,7 @@ def test_resolving_gives_typed_values_and_fills_in_defaults():
     [
         ({"epoch": 3}, "train has no parameter 'epoch'. Its parameters: collect_run_id, decide, epochs"),
         ({"epochs": "many"}, "parameter 'epochs' must be an integer, got 'many'"),
-        ({"epochs": 3, "decide": "yes"}, "decide='yes' is not one of ask, reuse, rerun, fail, wait"),
+        ({"epochs": 3, "decide": "yes"}, "decide='yes' is not one of ask, reuse, rerun, beside, fail, wait"),
         ({}, "parameter 'epochs' has no default: pass -P epochs=VALUE"),
     ],
 )

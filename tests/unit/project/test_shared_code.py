@@ -363,16 +363,28 @@ def test_files_that_change_with_every_run_do_not_count_outside_the_project_eithe
     assert repository.names(command) == {"train.py"}
 
 
-def test_roots_inside_the_project_leave_its_digest_as_it_was(machine, monkeypatch):
-    (machine.project / "lib").mkdir()
-    (machine.project / "lib/helper.py").write_text("")
-    machine.write(train="import sys\nsys.path.append('lib')\nimport helper")
-    before = machine.code()
-    monkeypatch.setenv("PYTHONPATH", f"lib{os.pathsep}{machine.project}")
-    (machine.project / "conda.yaml").write_text("dependencies: [{pip: [-e ., -e ./lib]}]")
-    install(machine, monkeypatch, {"own.pth": f"{machine.project}/lib"})
-    assert machine.code() == before
-    assert set(before.files) == {"train.py"}
+@pytest.mark.parametrize("way", ["sys.path", "PYTHONPATH", "editable", "environment file"])
+def test_folders_inside_the_project_that_python_imports_from_are_followed(machine, monkeypatch, way):
+    helper = machine.put("repo/projects/one/lib/deep/helper.py", "X = 1")
+    machine.write(train="import helper")
+    assert machine.names() == {"train.py"}
+    if way == "sys.path":
+        machine.write(train="import sys\nsys.path.append('lib/deep')\nimport helper")
+    elif way == "PYTHONPATH":
+        monkeypatch.setenv("PYTHONPATH", f"lib/deep{os.pathsep}{machine.project}")
+    elif way == "editable":
+        install(machine, monkeypatch, {"own.pth": f"{machine.project}/lib/deep"})
+    else:
+        (machine.project / "conda.yaml").write_text("dependencies: [{pip: [-e ./lib/deep]}]")
+    assert_followed(machine, "lib/deep/helper.py", helper)
+
+
+def test_an_environment_inside_the_project_never_counts(machine, monkeypatch):
+    machine.put("repo/projects/one/.venv/lib/helper.py")
+    machine.put("repo/projects/one/venv/helper.py")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(f"{machine.project}/{name}" for name in (".venv/lib", "venv")))
+    machine.write(train="import helper")
+    assert machine.names() == {"train.py"}
 
 
 def test_the_digest_of_code_inside_the_project_is_that_of_the_first_version(machine):

@@ -1,0 +1,100 @@
+"""Compare what an earlier run read with what lies here now, for one request."""
+
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+
+from mlflow_plugin.decision.request import Request
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.observation.comparison import NOT_RECORDED, compare
+from mlflow_plugin.observation.findings import Findings, Row
+from mlflow_plugin.observation.places import Places, places_of
+from mlflow_plugin.observation.policy import Policy
+from mlflow_plugin.project.identity import Identity
+from mlflow_plugin.project.named_files import named_files
+from mlflow_plugin.store.observation_policy import policy_of
+from mlflow_plugin.store.references import resolved_version
+from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.run_encoding import user
+from mlflow_plugin.store.traces import trace_of_run
+
+
+class ReadsComparison:
+    """Compares traces of runs with the files, variables and packages that a request would meet now."""
+
+    def __init__(self, request: Request, identity: Identity | None) -> None:
+        self._request, self._identity = request, identity
+
+    @cached_property
+    def _places(self) -> Places:
+        return places_of(self._request.project)
+
+    @cached_property
+    def _policy(self) -> Policy:
+        return policy_of(self._request.phase, self._request.client)
+
+    def findings(self, run: PhaseRun, *, rows: bool = False) -> Findings:
+        """Return what became of everything that a run read. A trace that cannot be read makes the verdict ask.
+
+        Args:
+            run: The earlier run.
+            rows: List the state of every single thing as well.
+        """
+        if self._request.phase.observe == "none":
+            return self._unrecorded(f"{NOT_RECORDED} (observe: none)")
+        try:
+            trace = trace_of_run(run)
+        except PhaseError as error:
+            return Findings(unclear=(str(error),), complete=False)
+        if trace is None or trace.coverage == "none":
+            return self._without_trace()
+        return compare(
+            trace,
+            self._policy,
+            self._places,
+            trusted=run.user == user(),
+            resolve_reference=lambda uri: resolved_version(self._request.client, uri),
+            packages_here=_version,
+            rows=rows,
+        )
+
+    def rows(self, run: PhaseRun) -> tuple[Row, ...]:
+        """Return everything that a run read, with the state of each."""
+        return self.findings(run, rows=True).rows
+
+    def _unrecorded(self, remark: str) -> Findings:
+        """Without any code of the project either, nothing is known of what the run was made from."""
+        recipe = self._identity.recipe if self._identity else None
+        if recipe is None or recipe.has_code:
+            return Findings(mentions=(remark,))
+        command = self._request.phase.command
+        return Findings(
+            unclear=(
+                f"no file of the project counts as code of `{command}`, and {remark}: list its files under `code:`",
+            ),
+            complete=False,
+        )
+
+    def _without_trace(self) -> Findings:
+        """Runs of format 1, and of tests, have no trace: ask when the code names files of the project."""
+        try:
+            named = named_files(self._request.project.directory, self._code())
+        except PhaseError:
+            named = []
+        if not named:
+            return self._unrecorded(NOT_RECORDED)
+        listed = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
+        return Findings(unclear=(f"{NOT_RECORDED}, and the code names {listed}",), complete=False)
+
+    def _code(self) -> list[Path]:
+        if self._identity is None:
+            return []
+        recipe, directory = self._identity.recipe, self._request.project.directory
+        return [recipe.elsewhere.get(name, directory / name) for name in recipe.files]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,43 @@
+"""The inputs of a phase that is about to compute: all of them there, and with the bytes that its identity names."""
+
+from dataclasses import replace
+
+from mlflow_plugin.decision.evidence import required
+from mlflow_plugin.decision.request import Decision, Request
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.project.parameters import TRUNCATED_AT, unquoted, without_defaults
+from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.verification import output_faults
+
+
+def check_inputs(decision: Decision) -> None:
+    """Raise before anything is computed on inputs that are missing, damaged or replaced.
+
+    Raises:
+        UsageError: An upstream phase has no usable run.
+        PhaseError: An upstream run's files are not those that it has made. The message has the command that makes them
+            again.
+    """
+    request = decision.request
+    if absent := [need for need in request.phase.needs if need not in decision.inputs]:
+        raise required(request.phase, absent)
+    for need, used in decision.inputs.items():
+        if faults := output_faults(request.client, used):
+            more = f" ({len(faults) - 1} more)" if len(faults) > 1 else ""
+            raise PhaseError(
+                f"{used.phase} {used.short} lost its outputs: {faults[0]}{more}. Nothing was computed on them. "
+                f"`{repair_command(request, need, used)}` makes them again; or choose another run with "
+                f"-P {need}_run_id=RUN."
+            )
+
+
+def repair_command(request: Request, need: str, run: PhaseRun) -> str:
+    """Return the command that computes an upstream run again, with the parameters that it had."""
+    phase, invocation = request.project.phases[need], request.invocation
+    declared = phase.parameters
+    values = {name: unquoted(text) for name, text in run.parameters.items() if len(text) < TRUNCATED_AT}
+    used = {name: value for name, value in values.items() if name in declared and name not in phase.steering_parameters}
+    # MLflow's own backend would hand a parameter that is not declared to the script.
+    backend = invocation.backend or ("" if "decide" in declared else "phases")
+    given = {**without_defaults(used, declared), "decide": "rerun"}
+    return replace(invocation, backend=backend).command(need, **given)

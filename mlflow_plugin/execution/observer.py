@@ -1,0 +1,131 @@
+"""Watch what the process tree of one run reads, and keep the trace with the run."""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlflow.exceptions import MlflowException
+
+from mlflow_plugin.decision.request import Request
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.format import short
+from mlflow_plugin.observation.places import places_of
+from mlflow_plugin.observation.recorder import Recorder, unobserved
+from mlflow_plugin.observation.recording import Recording
+from mlflow_plugin.observation.trace import Trace
+from mlflow_plugin.observation.tracing import trace_of
+from mlflow_plugin.project.identity import recipe_of
+from mlflow_plugin.store.observation_policy import artifact_places, policy_of, store_places
+from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.traces import keep_trace, trace_of_run
+
+_logger = logging.getLogger(__name__)
+
+SWITCH = "MLFLOW_PHASES_OBSERVE"
+"""`off` observes nothing, for the tests of a project and where observing is not allowed."""
+
+
+class Observer:
+    """Records what one run reads.
+
+    Args:
+        request: The request that the run computes.
+        run: The run.
+        inputs: The upstream runs; their artifacts are compared by their digests already.
+        resumed_from: The interrupted run that this one resumes. What it read counts for this one too.
+    """
+
+    def __init__(
+        self, request: Request, run: PhaseRun, inputs: Mapping[str, PhaseRun], resumed_from: PhaseRun | None = None
+    ) -> None:
+        self._request, self._run = request, run
+        self._runs = [run, *inputs.values()]
+        self._resumed_from = resumed_from
+        self._kept: Trace | None = None
+        self._folder: Path | None = None
+        self._recorder: Recorder | None = None
+
+    # --- beginning ---
+
+    def variables(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment variables with which a child process is observed."""
+        recorder = self._started()
+        return recorder.variables(environment) if recorder else {}
+
+    def command(self, command: list[str]) -> list[str]:
+        """Return the command with which a child process is observed."""
+        return self._recorder.command(command) if self._recorder else command
+
+    def join(self) -> None:
+        """Use the records of the process that started this one."""
+        if self._wanted:
+            self._recorder = Recorder.inherited()
+
+    def observe_this_process(self) -> None:
+        """Observe this process from now on, unless its starter does."""
+        if not self._wanted:
+            return
+        self.join()
+        if self._recorder is None and (recorder := self._started()):
+            recorder.observe_this_process()
+
+    @property
+    def _wanted(self) -> bool:
+        return self._request.phase.observe != "none" and os.environ.get(SWITCH) != "off"
+
+    def _started(self) -> Recorder | None:
+        if self._recorder is None and self._wanted:
+            places = places_of(self._request.project)
+            own = [places.project, places.repository, *places.roots.values()]
+            try:
+                self._folder = Path(tempfile.mkdtemp(prefix="mlflow-phases-reads-"))
+            except OSError as error:
+                _logger.warning(f"what {self._run.phase} reads is not recorded: {error}")
+                return None
+            skip = [*store_places(self._request.client), *artifact_places(self._runs)]
+            self._recorder = Recorder(self._folder, own=[str(one) for one in own if one], skip=skip)
+        return self._recorder
+
+    # --- keeping ---
+
+    def keep(self) -> None:
+        """Keep what was read so far with the run, unless nothing was added since the last time.
+
+        Raises:
+            PhaseError: The store does not take it: a later verdict would not know what the run had read.
+        """
+        with unobserved():
+            trace = self._trace()
+            if trace == self._kept:
+                return
+            try:
+                keep_trace(self._request.client, self._run.run_id, trace)
+            except MlflowException as error:
+                what = " ".join(str(error).split())[:300]
+                raise PhaseError(
+                    f"{self._run.phase} {short(self._run.run_id)}: what it read could not be recorded: {what}"
+                ) from None
+            self._kept = trace
+
+    def _trace(self) -> Trace:
+        recording = self._recorder.recording() if self._recorder else Recording("none")
+        request = self._request
+        recipe = recipe_of(request.project, request.phase, request.values, request.base, request.argv)
+        directory = request.project.directory
+        code = [recipe.elsewhere.get(name, directory / name) for name in recipe.files]
+        policy = policy_of(request.phase, request.client, self._runs, code)
+        trace = trace_of(recording, policy, places_of(request.project))
+        try:
+            earlier = trace_of_run(self._resumed_from) if self._resumed_from else None
+        except PhaseError as error:
+            _logger.warning(str(error))
+            return trace
+        return earlier.merged(trace) if earlier else trace
+
+    def close(self) -> None:
+        """Remove the records of this process tree."""
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)

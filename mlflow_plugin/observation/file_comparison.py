@@ -1,0 +1,364 @@
+"""Compare the files and folders of a trace with the disk.
+
+Usually nothing has changed since the last comparison. So all files are looked at once (`os.stat`), and one digest of
+their sizes, times and inodes tells whether they are as they were when they were last found unchanged. Only otherwise
+is each compared by itself.
+"""
+
+import errno
+import hashlib
+import marshal
+import os
+import stat
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.observation.files import GONE, ListedFolder, ObservedFile, join_name
+from mlflow_plugin.observation.places import Place, Places
+from mlflow_plugin.observation.policy import Filter, Policy
+from mlflow_plugin.observation.readable import listed, readable
+from mlflow_plugin.observation.report import Report
+from mlflow_plugin.observation.trace import Trace
+from mlflow_plugin.project.digests import confirm, file_digest, is_confirmed, value_digest
+from mlflow_plugin.project.file_code import file_code_digest
+from mlflow_plugin.project.vocabulary import ReadKind
+
+_CLEAN_NANOSECONDS = 2_000_000_000
+_DIGESTED_TO_TELL_STATES = 64_000_000
+_FIELDS = attrgetter("st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "st_dev", "st_mode")
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The files of one folder that are compared: the folder's name and path, position and bare name of each file."""
+
+    name: str
+    path: str
+    positions: Iterable[int]
+    bases: Iterable[str]
+
+
+class FileComparison:
+    """Compares files, folders and paths that were not there.
+
+    Args:
+        trace: What the run read.
+        policy: What counts.
+        places: The folders of the user.
+        report: Takes in what is found.
+        trusted: Files outside the user's folders may be read.
+    """
+
+    def __init__(self, trace: Trace, policy: Policy, places: Places, report: Report, *, trusted: bool) -> None:
+        self._trace, self._policy, self._places, self._report = trace, policy, places, report
+        self._trusted = trusted
+        self._filter = Filter(policy, places)
+        self._exists: dict[str, bool] = {}
+        self._untrusted: list[str] = []
+        self._rootless: dict[str, int] = {}
+        self._missing: dict[str, int] = {}
+        self.compared = 0
+
+    def run(self) -> None:
+        """Compare everything, and report what differs."""
+        groups = self._groups()
+        folders = [(folder, place) for folder in self._trace.folders if (place := self._usable_folder(folder))]
+        self._files_and_folders(groups, folders)
+        self._absent()
+        self._remarks()
+
+    # --- what is compared ---
+
+    def _groups(self) -> list[_Group]:
+        groups, position = [], 0
+        for name, bases in self._trace.files.folders.items():
+            first, position = position, position + len(bases)
+            place = self._places.place_of(name)
+            if self._policy.observe == "project" and not place.own:
+                continue
+            if not self._is_usable(place, [join_name(name, base) for base in bases] if not place.own else bases, name):
+                continue
+            group = _Group(name, str(place.path), range(first, position), bases)
+            groups.append(self._without_ignored(group) if self._policy.ignore_reads else group)
+        return groups
+
+    def _without_ignored(self, group: _Group) -> _Group:
+        kept = [
+            (position, base)
+            for position, base in zip(group.positions, group.bases, strict=True)
+            if not self._policy.ignores(join_name(group.name, base), os.path.join(group.path, base))
+        ]
+        return _Group(group.name, group.path, [position for position, _ in kept], [base for _, base in kept])
+
+    def _is_usable(self, place: Place, names: Iterable[str], folder: str) -> bool:
+        """True when a place may be read; else its names are kept for one sentence."""
+        names = list(names)
+        if place.path is None:
+            self._rootless[place.root] = self._rootless.get(place.root, 0) + len(names)
+        elif not place.own and not self._trusted:
+            self._untrusted += names
+        else:
+            return True
+        for name in names:
+            self._report.row("file", name if not place.own else join_name(folder, name), "not compared")
+        return False
+
+    def _usable_folder(self, folder: ListedFolder) -> str | None:
+        place = self._places.place_of(folder.name)
+        if self._policy.observe == "project" and not place.own:
+            return None
+        if place.path is not None and self._policy.ignores(folder.name, place.path):
+            return None
+        if place.path is None:
+            self._rootless.setdefault(place.root, 0)
+        elif not place.own and not self._trusted:
+            self._untrusted.append(folder.name)
+        else:
+            return place.path
+        self._report.row("folder", folder.name, "not compared")
+        return None
+
+    # --- files and folders ---
+
+    def _files_and_folders(self, groups: list[_Group], folders: list[tuple[ListedFolder, str]]) -> None:
+        file_paths = [path for group in groups for path in _paths(group)]
+        self.compared = len(file_paths)
+        files = _States.of(file_paths)
+        listings = _States.of([path for _, path in folders])
+        names = [self._memory_name("files"), self._memory_name("folders")]
+        whole = not self._report.want_rows
+        if not (whole and files and is_confirmed(names[0], files.signature)):
+            differing = self._compare_each(groups)
+            if files and not differing and files.is_old_enough():
+                confirm(names[0], files.signature)
+        if not (whole and listings and is_confirmed(names[1], listings.signature)):
+            differing = sum(not self._folder_is_same(folder, path) for folder, path in folders)
+            if listings and not differing and listings.is_old_enough():
+                confirm(names[1], listings.signature)
+
+    def _memory_name(self, part: str) -> str:
+        """The name under which an unchanged state is remembered: this trace, compared in these places."""
+        places = self._places
+        roots = [[name, str(folder)] for name, folder in places.roots.items()]
+        where = [str(places.project), str(places.repository), roots, self._trusted]
+        return value_digest([part, self._trace.digest, where, self._policy.observe, self._policy.ignore_reads])
+
+    def _compare_each(self, groups: list[_Group]) -> int:
+        differing = 0
+        for group in groups:
+            for position, base, path in zip(group.positions, group.bases, _paths(group), strict=True):
+                differing += not self._file_is_same(self._trace.files.file(position, group.name, base), path)
+        return differing
+
+    def _file_is_same(self, file: ObservedFile, path: str) -> bool:
+        kind: ReadKind = "module" if file.python else "file"
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError) as error:
+            return self._unreachable(file, kind, path, error)
+        if not stat.S_ISREG(status.st_mode):
+            what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            self._changed(file, kind, f"which is {what} now", what)
+            return False
+        if not file.python and not file.also and file.digest and status.st_size != file.size:
+            now = f"{status.st_size} {status.st_mtime_ns}"
+            if status.st_size <= _DIGESTED_TO_TELL_STATES:
+                # So that an answer to a question holds when only the file's times change.
+                now = self._digest(file, path) or now
+            self._changed(file, kind, "which has changed since", now)
+            return False
+        digest = self._digest(file, path)
+        if digest is None:
+            self._report.unclear(f"{readable(file.name)} cannot be read here", ["unreadable", file.name])
+            self._report.row(kind, file.name, "not compared", size=file.size, remark="cannot be read")
+            return False
+        if digest not in file.accepted:
+            self._changed(file, kind, "which has changed since", digest)
+            return False
+        self._report.row(kind, file.name, "same", size=file.size)
+        return True
+
+    @staticmethod
+    def _digest(file: ObservedFile, path: str) -> str | None:
+        try:
+            return file_code_digest(path) if file.python else file_digest(Path(path))
+        except PhaseError:
+            return None
+
+    def _unreachable(self, file: ObservedFile, kind: ReadKind, path: str, error: Exception) -> bool:
+        """Report a file that cannot be looked at. True when its absence is as it should be."""
+        number = getattr(error, "errno", None)
+        if number in (errno.ENOENT, errno.ENOTDIR):
+            if GONE in file.accepted:
+                self._report.row(kind, file.name, "same", remark="gone, as the run left it")
+                return True
+            folder = os.path.dirname(path)
+            if number == errno.ENOTDIR or self._is_folder(folder):
+                self._changed(file, kind, "which is gone", "gone", missing=True)
+            else:
+                self._missing[folder] = self._missing.get(folder, 0) + 1
+                self._report.row(kind, file.name, "not compared", size=file.size, remark="its folder is not here")
+            return False
+        if number == errno.ELOOP:
+            self._changed(file, kind, "which is a loop of links now", "loop")
+            return False
+        why = getattr(error, "strerror", None) or "its name is not possible here"
+        self._report.unclear(f"{readable(file.name)} cannot be read here: {why}", ["unreadable", file.name])
+        self._report.row(kind, file.name, "not compared", size=file.size, remark=why)
+        return False
+
+    def _changed(self, file: ObservedFile, kind: ReadKind, how: str, now: str, *, missing: bool = False) -> None:
+        self._report.changed(kind, file.name, f"{readable(file.name)}, {how}", now, missing=missing)
+
+    def _is_folder(self, path: str) -> bool:
+        if path not in self._exists:
+            self._exists[path] = os.path.isdir(path)
+        return self._exists[path]
+
+    # --- folders ---
+
+    def _folder_is_same(self, folder: ListedFolder, path: str) -> bool:
+        try:
+            entries = os.listdir(path)
+        except (FileNotFoundError, NotADirectoryError):
+            if self._is_folder(os.path.dirname(path)):
+                phrase = f"{readable(folder.name)}, which is gone"
+                self._report.changed("folder", folder.name, phrase, "gone", missing=True)
+            else:
+                self._missing.setdefault(path, 0)
+                self._report.row("folder", folder.name, "not compared", remark="it is not here")
+            return False
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "its name is not possible here"
+            sentence = f"the folder {readable(folder.name)} cannot be listed here: {why}"
+            self._report.unclear(sentence, ["unreadable", folder.name])
+            self._report.row("folder", folder.name, "not compared", remark=why)
+            return False
+        own = set(folder.own)
+        names = sorted(
+            entry for entry in entries if entry not in own and self._filter.counts_in_listing(folder.name, path, entry)
+        )
+        digest = value_digest(names)
+        if digest == folder.digest:
+            self._report.row("folder", folder.name, "same", remark=f"its list of {folder.number:,} names")
+            return True
+        phrase = f"{_shown_folder(folder.name)}, {_difference(folder, names)}"
+        self._report.changed("folder", folder.name, phrase, digest)
+        return False
+
+    # --- the rest ---
+
+    def _absent(self) -> None:
+        for name in self._trace.absent:
+            place = self._places.place_of(name)
+            if place.path is None or (self._policy.observe == "project" and not place.own):
+                continue
+            if os.access(place.path, os.F_OK) and not self._policy.ignores(name, place.path):
+                self._report.changed("absent", name, f"{readable(name)}, which was not there then", "there")
+            else:
+                self._report.row("absent", name, "same", remark="not there, as then")
+
+    def _remarks(self) -> None:
+        report = self._report
+        for name in self._trace.changed_while_read:
+            if not self._ignores(name):
+                report.changed("file", name, f"{readable(name)}, which changed while it was read", "while read")
+        for name, why in self._trace.uncompared.items():
+            if not self._ignores(name):
+                report.unclear(f"{readable(name)} {readable(why)}, so it cannot be compared", ["uncompared", name])
+                report.row("file", name, "not compared", remark=readable(why))
+        for root, number in self._rootless.items():
+            files = f"{_files(number)} that it read there" if number else "what it read there"
+            report.unclear(
+                f"the root {readable(root)} has no folder here, so {files} cannot be compared: set the variables of "
+                "`roots` in the MLproject file",
+                ["root", root],
+            )
+        for folder, number in self._missing_folders().items():
+            files = f"{_files(number)} that it read there" if number else "its list of files"
+            report.unclear(f"{readable(folder)} is not here, so {files} cannot be compared", ["missing", folder])
+        if self._untrusted:
+            report.unclear(
+                f"{listed(self._untrusted)} outside the project cannot be compared unasked, since another user made "
+                "the run",
+                ["untrusted", self._trace.digest],
+            )
+        if self._trace.left_out:
+            report.unclear(
+                f"it read {self._trace.file_count:,} files, of which only {len(self._trace.files):,} are compared",
+                ["left out", self._trace.digest],
+            )
+
+    def _ignores(self, name: str) -> bool:
+        place = self._places.place_of(name)
+        if self._policy.observe == "project" and not place.own:
+            return True
+        return self._policy.ignores(name, place.path or name)
+
+    def _missing_folders(self) -> dict[str, int]:
+        """The topmost missing folders by their names -> number of files below."""
+        found: dict[str, int] = {}
+        for folder, number in self._missing.items():
+            above = os.path.dirname(folder)
+            while not self._is_folder(above) and above != os.path.dirname(above):
+                folder, above = above, os.path.dirname(above)
+            name = self._places.name_of(folder)
+            found[name] = found.get(name, 0) + number
+        return found
+
+
+class _States:
+    """The states of many files or folders, from one `os.stat` each."""
+
+    def __init__(self, fields: list[tuple[int, ...]]) -> None:
+        self._fields = fields
+        # Version 2 writes equal values in equal bytes. A few numbers a file: the fastest of the standard library.
+        self.signature = hashlib.sha256(marshal.dumps(fields, 2)).hexdigest()
+
+    @classmethod
+    def of(cls, paths: list[str]) -> "_States | None":
+        """Return the states, None when one of the paths cannot be looked at."""
+        try:
+            return cls(list(map(_FIELDS, map(os.stat, paths))))
+        except (OSError, ValueError):
+            return None
+
+    def is_old_enough(self) -> bool:
+        """Return True when none was changed so shortly ago that a change could be missed."""
+        newest = max((max(field[0], field[1]) for field in self._fields), default=0)
+        return newest < time.time_ns() - _CLEAN_NANOSECONDS
+
+
+def _paths(group: _Group) -> list[str]:
+    start = group.path if group.path.endswith(os.sep) else group.path + os.sep
+    return [start + base for base in group.bases]
+
+
+def _files(number: int) -> str:
+    return f"{number:,} file{'s' if number != 1 else ''}"
+
+
+def _shown_folder(name: str) -> str:
+    return "the project's folder" if name == "." else readable(name)
+
+
+def _difference(folder: ListedFolder, names: list[str]) -> str:
+    """The difference between the names of a folder then and now, to follow its name."""
+    if folder.names is None:
+        return (
+            f"which held {folder.number:,} names and holds {len(names):,} now"
+            if folder.number != len(names)
+            else ("whose list of files has changed since")
+        )
+    new, gone = sorted(set(names) - set(folder.names)), sorted(set(folder.names) - set(names))
+    parts = [f"{listed(new)} {_are(new)} new"] if new else []
+    parts += [f"{listed(gone)} {_are(gone)} gone"] if gone else []
+    return f"where {' and '.join(parts)}" if parts else "whose list of files has changed since"
+
+
+def _are(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"

@@ -1,0 +1,104 @@
+"""The folders that a phase listed: their names as they were then, without those that the run made itself."""
+
+import os
+from collections.abc import Iterable
+
+from mlflow_plugin.observation.files import ListedFolder
+from mlflow_plugin.observation.policy import Filter, counts_in_listing, is_temporary
+from mlflow_plugin.observation.recording import Recording
+from mlflow_plugin.project.digests import value_digest
+
+MOST_NAMES = 500
+"""A folder of more names keeps their digest alone."""
+_MOST_ENTRIES = 2_000
+
+
+class Listings:
+    """The listed folders of a recording.
+
+    Attributes:
+        changed: Names of folders that another process changed while the run used them.
+    """
+
+    def __init__(self, recording: Recording, paths: Filter) -> None:
+        self._recording, self._filter = recording, paths
+        self._written = recording.written
+        self._above = _folders_above(recording.written)
+        self._beside = {os.path.dirname(path) for path in recording.written}
+        self._made: dict[str, bool] = {}
+        self.changed: set[str] = set()
+
+    def folders(self) -> list[ListedFolder]:
+        """Return the folders that count, as they were when they were listed."""
+        found: dict[str, ListedFolder] = {}
+        for path, mtime_ns in sorted(self._recording.listed.items()):
+            name = self._filter.counted_folder(path)
+            if name is None or (is_temporary(path) and os.path.isabs(name) and not os.path.isdir(path)):
+                continue
+            if folder := self._folder(name, path.rstrip(os.sep) or os.sep, mtime_ns):
+                found[name] = folder
+        return [found[name] for name in sorted(found)]
+
+    def was_made(self, path: str) -> bool:
+        """Return True for a path that the run made: it wrote it, or it wrote everything below it."""
+        if path in self._written:
+            return True
+        if path not in self._made:
+            # A rename puts a file into place that was written beside it.
+            beside = os.path.dirname(path) in self._beside and not os.path.isdir(path)
+            self._made[path] = beside or (path in self._above and self._holds_only_written(path))
+        return self._made[path]
+
+    def _folder(self, name: str, path: str, mtime_ns: int) -> ListedFolder | None:
+        try:
+            entries = os.listdir(path)
+            now_ns = os.stat(path).st_mtime_ns
+        except OSError:
+            if path not in self._above:
+                self.changed.add(name)
+            return None
+        if path in self._above and self._holds_only_written(path):
+            return None
+        own = {entry for entry in entries if self._is_own(os.path.join(path, entry))}
+        counted = {entry for entry in entries if self._filter.counts_in_listing(name, path, entry)}
+        # The folder's time moves with everything that the run itself, or the tracking store, makes and removes there.
+        if now_ns != mtime_ns and path not in self._above and not own and len(counted) == len(entries):
+            self.changed.add(name)
+            return None
+        names = sorted(counted - own)
+        kept = tuple(names) if len(names) <= MOST_NAMES else None
+        return ListedFolder(name, value_digest(names), len(names), kept, tuple(sorted(own & counted)))
+
+    def _is_own(self, path: str) -> bool:
+        return path in self._written or (path in self._above and self._holds_only_written(path))
+
+    def _holds_only_written(self, folder: str) -> bool:
+        """True for a folder in which the run wrote everything that counts, and something at all."""
+        waiting, looked_at, written = [folder], 0, False
+        while waiting:
+            try:
+                with os.scandir(waiting.pop()) as entries:
+                    for entry in entries:
+                        looked_at += 1
+                        if looked_at > _MOST_ENTRIES:
+                            return False
+                        if entry.path in self._written:
+                            written = True
+                        elif entry.is_dir(follow_symlinks=False):
+                            waiting.append(entry.path)
+                        elif counts_in_listing(entry.name):
+                            return False
+            except OSError:
+                return False
+        return written
+
+
+def _folders_above(paths: Iterable[str]) -> set[str]:
+    """All folders that lie above any of these paths."""
+    above: set[str] = set()
+    for path in paths:
+        folder = os.path.dirname(path)
+        while folder not in above and folder not in ("", os.sep):
+            above.add(folder)
+            folder = os.path.dirname(folder)
+    return above
