@@ -86,8 +86,8 @@ class Kept:
         except Exception as error:
             found = Outcome("not measured", f"{type(error).__name__}: {error}")
         with self.lock:
-            self.found[key] = asdict(found)
-            if self.path:
+            if self.path and found.word != "not measured":
+                self.found[key] = asdict(found)
                 self.path.write_text(json.dumps(self.found, indent=1))
         seconds = time.monotonic() - began
         print(f"{key.rsplit(' | ', 1)[0]}: {found.word} ({found.remark}) {seconds:.0f} s", file=sys.stderr, flush=True)
