@@ -33,8 +33,8 @@ Every tool has the project of its own manual, with its cache switched on. Where 
 project declares the data that the row reads and the code that the command names. Nobody declares what lies deeper:
 settings, templates, helper modules, optional files, variables. The caches of Prefect and Metaflow look at no files, so
 nothing is declared there; Hamilton's manual loads data in a node that is always computed. With Metaflow a finished flow
-is asked for again by `resume`, which reuses every finished step, and with a new value by `run`, which reuses none. Row 20 (the image of a
-container) needs a Docker daemon and is left out.
+is asked for again by `resume`, which reuses every finished step, and with a new value by `run`, which reuses none.
+Row 20 (the image of a container) needs a Docker daemon and is left out.
 
 - *right*: executed where it must and not where it need not; or asked or refused, where that is right.
 - *wasteful*: executed, though the old result was right.
@@ -165,14 +165,8 @@ def table(rows: Sequence[Row], found: dict[str, list[Cell]]) -> str:
     lines = [heading("#", "the phase's project, and the change", "must", *found)]
     for index, each in enumerate(rows):
         words = [found[name][index].outcome.word for name in found]
-        lines.append(
-            row(
-                each.number,
-                each.title.replace("|", "\\|"),
-                each.must,
-                *(f"**{w}**" if w == "silently wrong" else w for w in words),
-            )
-        )
+        shown = [f"**{word}**" if word == "silently wrong" else word for word in words]
+        lines.append(row(each.number, each.title.replace("|", "\\|"), each.must, *shown))
     return "\n".join(lines)
 
 
