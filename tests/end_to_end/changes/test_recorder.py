@@ -291,7 +291,7 @@ def test_a_folder_that_takes_no_records_does_the_program_no_harm(observed: Obser
         records.write_text("")
     records.parent.chmod(0o500 if harm == "read-only" else 0o700)
     done = subprocess.run(
-        [sys.executable, "-c", "import os; os.path.exists('a'); os.listdir('.'); open('/dev/null').read(); print('ok')"],
+        [sys.executable, "-c", "import os; os.path.exists('a'); os.listdir('.'); open('/dev/null'); print('ok')"],
         cwd=observed.project, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     records.parent.chmod(0o700)
