@@ -48,7 +48,7 @@ def ask(
 ) -> Verdict:
     """Make a question. The options get their letters here, and a last one that cancels unless one does already."""
     cancels = any(option.decide == "fail" for option in options)
-    every = [*options, *([] if cancels else [Option("", "fail", "Cancel: nothing is computed or changed")])]
+    every = [*options, *([] if cancels else [Option("", "fail", "Cancel, and change nothing")])]
     return Verdict(
         evidence.phase.name,
         "ask",

@@ -58,7 +58,7 @@ def test_a_person_at_a_terminal_is_asked_again_until_the_answer_is_a_letter(aski
             "B) Run phase1 again; phase2, phase3 and phase4 become stale (recomputing them would take"
         )
         terminal.expect_exact("C) Run phase1 beside: phase1")
-        terminal.expect_exact("D) Cancel: nothing is computed or changed")
+        terminal.expect_exact("D) Cancel, and change nothing")
         terminal.expect_exact("Which one? [A/B/C/D]")
         terminal.sendline("Z")
         terminal.expect_exact("Please answer A, B, C or D.")

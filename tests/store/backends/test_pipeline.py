@@ -6,6 +6,8 @@ from mlflow_plugin.backends import pipeline
 from mlflow_plugin.backends.execution import ExecutionSettings
 from mlflow_plugin.backends.local import launch_locally
 from mlflow_plugin.backends.pipeline import run_pipeline
+from mlflow_plugin.decision.facts import superseded_run
+from mlflow_plugin.decision.request import Request
 from mlflow_plugin.decision.verdict import Verdict
 from mlflow_plugin.errors import NeedsAnswer, PhaseError, UsageError
 from mlflow_plugin.execution.outcome import Outcome
@@ -61,11 +63,16 @@ def run_demo(demo, monkeypatch):
     these metrics; it returns the parent run's id.
     """
 
-    def run(metrics: dict, **given: object) -> str:
+    def run(metrics: dict, supersedes: bool = False, requests: list[Request] | None = None, **given: object) -> str:
+        requests = [] if requests is None else requests
+
         def compute(request, settings, launch) -> Outcome:
             phase = request.phase.name
+            requests.append(request)
             run_id = demo.compute(phase, metrics=metrics if phase == "train" else {})
-            return Outcome(Verdict(phase, "run", ("changed",)), run_id, demo.run(run_id))
+            gives_up = (superseded_run(request.phase, demo.run(run_id)),) if supersedes and phase == "train" else ()
+            verdict = Verdict(phase, "run", ("changed",), kind="nothing", invalidates=gives_up)
+            return Outcome(verdict, run_id, demo.run(run_id))
 
         monkeypatch.setattr(pipeline, "execute_phase", compute)
         invocation = Invocation(demo.folder, "main", given)
@@ -102,6 +109,19 @@ def test_a_pipeline_builds_nothing_on_a_result_that_just_came_out_unusable(demo,
     assert demo.history().recent("evaluate", 1) == []
     parent = demo.client.search_runs(["0"], "tags.`mlflow.project.entryPoint` = 'main'")[0]
     assert (parent.info.status, parent.data.tags["phase.reason"]) == ("FAILED", message)
+
+
+def test_a_borderline_result_that_would_take_the_place_of_a_good_one_unasked_is_not_built_on(demo, run_demo):
+    with pytest.raises(NeedsAnswer, match=r"nothing was built on it: its fidelity 0\.8 lies"):
+        run_demo(GRADES["borderline"], supersedes=True)
+    assert demo.history().recent("evaluate") == []
+
+
+def test_each_phase_knows_which_phases_the_pipeline_computes_after_it(run_demo):
+    requests: list[Request] = []
+    run_demo(GRADES["good"], requests=requests)
+    following = {request.phase.name: request.following for request in requests}
+    assert following == {"collect": ("train", "evaluate"), "train": ("evaluate",), "evaluate": ()}
 
 
 def test_the_command_to_go_on_with_an_unusable_result_keeps_what_the_next_phase_was_given(demo, run_demo):

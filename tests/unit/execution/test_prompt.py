@@ -23,7 +23,7 @@ LOST = SupersededRun("steer", "ab0de000" * 4, 0.9, "shift", None, 660.0, 0.43)
 KEEP = Option("A", "reuse", "Keep train c0ffee12 and continue", (LOST.sentence(),))
 AGAIN = Option("B", "rerun", "Run train again, then steer", (), (LOST,), ("train", "steer"), 1560.0, 0.95)
 RENEW = Option("B", "fail", "Stop, and update collect first", renews=("collect",))
-CANCEL = Option("C", "fail", "Cancel: nothing is computed or changed")
+CANCEL = Option("C", "fail", "Cancel, and change nothing")
 QUESTION = Verdict("train", "ask", ("its inputs differ",), "stale", options=(KEEP, AGAIN), inputs={"collect": "5eed"})
 OLD = Verdict("train", "ask", ("collect is old",), "old", options=(KEEP, RENEW), inputs={"collect": "5eed"})
 
