@@ -45,6 +45,7 @@ from mlflow_plugin.errors import UsageError
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.records import Records, Work
 from mlflow_plugin.machine.liveness import new_heartbeat
+from mlflow_plugin.observation.recorder import forget_this_process
 from mlflow_plugin.phase.active import ActivePhase
 from mlflow_plugin.project.mlproject import load_project
 from mlflow_plugin.store import schema
@@ -199,6 +200,7 @@ def _executed(words: list[str]) -> int:
 @contextmanager
 def _as_a_process_of(folder: Path, run_id: str, words: list[str]) -> Iterator[None]:
     """Give this process what a script finds: its folder, arguments and run, and a standard input without a person."""
+    forget_this_process()  # Another process would not have read what this one did.
     modules = set(sys.modules)
     arguments = words[1:] if words[0] == "-m" else words
     first = folder if words[0] == "-m" else (folder / words[0]).parent

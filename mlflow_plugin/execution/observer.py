@@ -140,6 +140,8 @@ class Observer:
             client.set_tag(run_id, schema.FINGERPRINT, changed)
 
     def close(self) -> None:
-        """Remove the records of this process tree."""
+        """Remove the records of this process tree. What this process itself has read stays for its later phases."""
+        if self._recorder:
+            self._recorder.close()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,9 +1,12 @@
 """Record what a process tree reads: what its processes need in their environment, and what was seen so far."""
 
+import atexit
 import contextlib
 import importlib.util
 import os
+import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,12 +40,13 @@ class Recorder:
         self.folder = Path(folder).absolute()
         self.own, self.skip = tuple(own), tuple(skip)
         self._records = Records(self.folder)
+        self._is_observing = False
 
     @classmethod
     def inherited(cls) -> "Recorder | None":
-        """Return the recorder that watches this process already, None where there is none."""
+        """Return the recorder that has watched this process from its start, None where there is none."""
         folder = os.environ.get(VARIABLE)
-        if not folder:
+        if not folder or _process.owns_the_hook:
             return None
         settings = Records(Path(folder)).settings()
         if settings is None:
@@ -72,20 +76,32 @@ class Recorder:
         return command
 
     def observe_this_process(self) -> None:
-        """Observe this process from now on, and the processes that it starts.
+        """Observe this process from now on, and the processes that it starts, until `close` is called.
 
-        Nothing of it fails: what cannot be seen is said by the recording.
+        Nothing of it fails: what cannot be seen is said by the recording. A process has one folder of records until it
+        ends, since a later phase in it inherits what was read before; the recorder's own folder stays empty then.
         """
-        if os.environ.get(VARIABLE) == str(self.folder) and _hook() is not None:
+        if _hook() is not None and not _process.owns_the_hook:
             return
-        variables = self.variables(os.environ)
-        hook = _hook() or _load_hook()
-        os.environ.update(variables)
-        library = shim().path
-        if library is not None and not hook.is_seen_below_python():
-            hook.call_after_loading(attach(library, self.folder))
-        with contextlib.suppress(OSError):
+        with _process.lock, contextlib.suppress(OSError):
+            self.folder = _process.folder_of_records()
+            self._records = Records(self.folder)
+            variables = self.variables(os.environ)
+            hook = _hook() or _load_hook()
+            library = shim().path
+            if library is not None and not hook.is_seen_below_python():
+                hook.call_after_loading(attach(library, self.folder))
+            _process.owns_the_hook = self._is_observing = True
+            _process.enter(variables)
             hook.start(str(self.folder), later=True)
+            hook.widen(self.own, self.skip)
+
+    def close(self) -> None:
+        """Leave the environment of this process as it was before, unless another recorder observes it still."""
+        with _process.lock:
+            if self._is_observing:
+                self._is_observing = False
+                _process.leave()
 
     def recording(self) -> Recording:
         """Return everything that was seen so far."""
@@ -105,6 +121,62 @@ class Recorder:
                 fresh = path.with_name(f"settings.{os.getpid()}")
                 fresh.write_bytes(b"".join(os.fsencode(part) + b"\0" for part in parts))
                 os.replace(fresh, path)
+
+
+class _Process:
+    """What observing itself has changed in this process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.owns_the_hook = False
+        self._folder: Path | None = None
+        self._users = 0
+        self._before: dict[str, str | None] = {}
+
+    def folder_of_records(self) -> Path:
+        """Return the folder that this process keeps until it ends; raises OSError where none can be made."""
+        if self._folder is None or not self._folder.is_dir():
+            self._folder = Path(tempfile.mkdtemp(prefix="mlflow-phases-process-"))
+            atexit.register(_remove, self._folder, os.getpid())
+        return self._folder
+
+    def enter(self, variables: Mapping[str, str]) -> None:
+        """Let the processes that this one starts be observed."""
+        if not self._users:
+            self._before = {name: os.environ.get(name) for name in variables}
+        self._users += 1
+        os.environ.update(variables)
+
+    def leave(self) -> None:
+        """Restore the environment after the last recorder."""
+        self._users -= 1
+        if not self._users:
+            for name, value in self._before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+    def forget(self) -> None:
+        """Drop what was recorded so far."""
+        if self._folder is not None and (hook := _hook()) is not None:
+            for records in self._folder.glob("*.*"):
+                records.unlink(missing_ok=True)
+            hook.forget()
+
+
+_process = _Process()
+
+
+def _remove(folder: Path, pid: int) -> None:
+    if os.getpid() == pid:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget_this_process() -> None:
+    """Let no later phase in this process inherit what was read before, as between two tests."""
+    with _process.lock:
+        _process.forget()
 
 
 def _parts(environment: Mapping[str, str], name: str, without: str) -> list[str]:

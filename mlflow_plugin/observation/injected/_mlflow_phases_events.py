@@ -242,6 +242,11 @@ HANDLERS = {
 }
 
 
+def forget():
+    """Tell again what was told before."""
+    _opened_before.clear()
+
+
 def start_elsewhere(folder):
     """Record what other processes open, as they tell it."""
     records.observe(records.Observer(folder))

@@ -189,6 +189,10 @@ class _Supervisor:
     def _note_opening(self, task, path, flags):
         if path.startswith(self.events.records.MAGIC):
             wish = path.rpartition("/")[2]
+            if wish == "forget":
+                self.events.records.observer.seen.clear()
+                self.events.forget()
+                return
             self.paused[task] = self.paused.get(task, 0) + (1 if wish == "pause" else -1)
             if self.paused[task] <= 0:
                 del self.paused[task]

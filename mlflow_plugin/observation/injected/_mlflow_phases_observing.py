@@ -190,6 +190,30 @@ def _is_notified(observer, later):
         return False
 
 
+def widen(own, skipped):
+    """Count further folders as the user's own code, and leave out further ones."""
+    observer = records.observer
+    observer.own += tuple(folder for folder in own if folder not in observer.own)
+    observer.skipped += tuple(folder for folder in skipped if folder[:1] == "/" and folder not in observer.skipped)
+    if observer.native:
+        for wish, folders in (("own", own), ("skip", skipped)):
+            for folder in folders:
+                if folder[:1] == "/":
+                    _access(records.MAGIC + wish + folder, 0)
+    with quietly():
+        _tell_loaded()
+
+
+def forget():
+    """Begin anew: record again what was recorded before."""
+    _tell_below_python("forget")
+    if records.observer is not None:
+        records.observer.seen.clear()
+        events.forget()
+        observer = records.observer
+        observer.append("H", "full " if observer.covered else "python ", sys.prefix)
+
+
 def is_seen_below_python():
     """Tell whether the shim watches this process."""
     return bool(_access(records.MAGIC + "live", 0))

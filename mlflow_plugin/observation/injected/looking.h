@@ -34,6 +34,19 @@ PUBLIC int statx(int folder, const char *restrict path, int flags, unsigned mask
     return result;
 }
 
+/* Add a prefix that is not in the settings. */
+static void keep_prefix(const char *prefix, char kind) {
+    static char more[16 * PATH_MAX];
+    static unsigned used;
+    size_t n = strlen(prefix) + 1;
+    for (unsigned i = 0; i < prefix_count; i++)
+        if (prefixes[i].kind == kind && !strcmp(prefixes[i].text, prefix)) return;
+    if (prefix_count == PREFIXES || used + n > sizeof more) return;
+    memcpy(more + used, prefix, n);
+    add_prefix(more + used, kind);
+    used += n;
+}
+
 /* What the Python half asks for by looking for a file that cannot exist. */
 static int answered(const char *wish) {
     if (!strcmp(wish, "pause")) paused++;
@@ -43,17 +56,13 @@ static int answered(const char *wish) {
         /* Whatever was listed so far, the import system listed. */
         python = 1;
         if (enter()) record('D', "", "", NULL), leave();
+    } else if (!strcmp(wish, "forget")) {
+        memset((void *)seen, 0, active ? SLOTS * sizeof *seen : 0);
+        told = full_told = 0;
     } else if (!strncmp(wish, "skip/", 5)) {
-        static char more[8 * PATH_MAX];
-        static unsigned used;
-        size_t n = strlen(wish + 4);
-        if (prefix_count < PREFIXES && used + n + 1 < sizeof more) {
-            memcpy(more + used, wish + 4, n + 1);
-            prefixes[prefix_count].text = more + used;
-            prefixes[prefix_count].length = n;
-            prefixes[prefix_count++].kind = 'S';
-            used += n + 1;
-        }
+        keep_prefix(wish + 4, 'S');
+    } else if (!strncmp(wish, "own/", 4)) {
+        keep_prefix(wish + 3, 'O');
     }
     return active ? 0 : -1;
 }

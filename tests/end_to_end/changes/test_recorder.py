@@ -1,5 +1,6 @@
 """What one observed Python process tells, with the shim, by the kernel's notification and by the hook alone."""
 
+import json
 import os
 import shutil
 import socket
@@ -38,11 +39,6 @@ class Observed:
         assert done.returncode == 0, done.stderr
         assert not done.stderr
         return watching.recording()
-
-    def without_help(self, script: str) -> Recording:
-        """Run a script that observes itself, and return what was seen of it."""
-        subprocess.run([sys.executable, "-c", script], cwd=self.project, check=True)
-        return Recorder(self.records, own=[], skip=[]).recording()
 
     def path(self, name: str) -> str:
         """Return the path of a file of the project."""
@@ -244,26 +240,63 @@ def test_what_an_unobserved_thread_reads_and_starts_does_not_count(observed: Obs
     assert not read & ({"unseen", "thread"} if observed.way == "notification" else {"unseen", "thread", "child"})
 
 
-def test_a_process_that_runs_already_can_be_observed(observed: Observed) -> None:
-    for name in ("before", "after", "child"):
-        (observed.project / name).write_text("1")
-    (observed.project / "data.parquet").write_bytes(b"PAR1")
+OBSERVE = """
+from pathlib import Path
+from mlflow_plugin.observation import recorder
+def observe(own):
+    watching = recorder.Recorder(Path(own), own=[own], skip=[])
+    watching.observe_this_process()
+    return watching
+def read(watching):
+    return sorted(os.path.basename(path) for path in watching.recording().read if path.startswith(os.getcwd()))
+"""
+
+
+def in_one_process(observed: Observed, script: str) -> object:
+    """Run a script that observes itself in the same way, and return what it prints at last."""
     replaced = {"shim": "", "notification": NO_SHIM, "hook": NO_SHIM + NO_KERNEL}[observed.way]
-    seen = observed.without_help(
-        "import subprocess, sys\nfrom pathlib import Path\nopen('before').read()\n"
-        "from mlflow_plugin.observation import recorder\n"
-        f"{replaced}"
-        f"watching = recorder.Recorder(Path({str(observed.records)!r}), own=['.'], skip=[])\n"
-        "watching.observe_this_process()\n"
+    code = "import json, os, subprocess, sys\n" + OBSERVE + replaced + script
+    done = subprocess.run([sys.executable, "-c", code], cwd=observed.project, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_process_that_runs_already_can_be_observed(observed: Observed) -> None:
+    for name in ("before", "after", "child", "data.parquet"):
+        (observed.project / name).write_text("1")
+    found = in_one_process(
+        observed,
+        "open('before').read()\n"
+        "environment = dict(os.environ)\n"
+        "watching = observe(os.getcwd())\n"
         "open('after').read()\n"
         "import pyarrow\npyarrow.memory_map('data.parquet').read()\n"
         "subprocess.run([sys.executable, '-c', \"open('child').read()\"], check=True)\n"
+        "watching.close()\n"
+        "print(json.dumps([read(watching), watching.recording().coverage, environment == dict(os.environ)]))\n",
     )
-    read = {os.path.basename(path) for path in seen.read}
-    assert {"after", "child"} <= read
-    assert "before" not in read
-    assert ("data.parquet" in read) == (observed.way != "hook")
-    assert seen.coverage == ("python" if observed.way == "hook" else "full")
+    if observed.way == "hook":
+        assert found == [["after", "child"], "python", True]
+    elif observed.way == "notification":  # The filter stays, and so does its name.
+        assert found == [["after", "child", "data.parquet"], "full", False]
+    else:
+        assert found == [["after", "child", "data.parquet"], "full", True]
+
+
+def test_a_later_phase_in_one_process_inherits_what_was_read_before_unless_it_is_forgotten(observed: Observed) -> None:
+    for name in ("first", "between", "second", "third"):
+        (observed.project / name).write_text("1")
+    found = in_one_process(
+        observed,
+        "one = observe(os.getcwd()); open('first').read(); one.close()\n"
+        "open('between').read()\n"
+        "two = observe(os.getcwd()); open('second').read(); inherited = read(two); two.close()\n"
+        "recorder.forget_this_process()\n"
+        "three = observe(os.getcwd()); open('second').read(); open('third').read()\n"
+        "print(json.dumps([inherited, read(three), three.recording().coverage]))\n",
+    )
+    coverage = "python" if observed.way == "hook" else "full"
+    assert found == [["between", "first", "second"], ["second", "third"], coverage]
 
 
 def test_references_to_the_registry_are_seen_with_what_they_meant(observed: Observed, store: str) -> None:
