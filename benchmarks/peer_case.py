@@ -119,7 +119,8 @@ def judged_threads(tool: PeerTool, case: Case) -> Outcome:
     reply = call(tool, case, "python threads.py")
     if sorted(reply.executed) == ["train 1", "train 2"] and not reply.code:
         return Outcome("right")
-    word: Word = "silently wrong" if not reply.code or "left in the environment" in reply.text else "stops"
+    left = "left in the environment" in reply.text
+    word: Word = "silently wrong" if left or (reply.executed and not reply.code) else "stops"
     return Outcome(word, f"executed {reply.executed}, ended {reply.code}: {reply.text[-400:]}")
 
 

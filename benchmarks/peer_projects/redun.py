@@ -1,6 +1,8 @@
 """redun: tasks that take `File` arguments; a shell command goes through its `script`."""
 
-from benchmarks.change_rows.row import Row
+import textwrap
+
+from benchmarks.change_rows.row import Damage, Forget, Phase, Row
 from benchmarks.peer_projects.base import Case, PeerTool, function, module
 
 HEAD = """import os
@@ -16,12 +18,16 @@ import os
 import threading
 
 from redun import Scheduler
+from redun.config import Config
 
 import workflow
 
 before = dict(os.environ)
-runs = lambda rate: Scheduler().run(workflow.main("train", rate))
-threads = [threading.Thread(target=runs, args=(rate,)) for rate in (1, 2)]
+stores = [Config({"backend": {"db_uri": f"sqlite:///{name}.db"}}) for name in ("one", "two")]
+schedulers = [Scheduler(config=store) for store in stores]
+[scheduler.load() for scheduler in schedulers]
+runs = lambda scheduler, rate: scheduler.run(workflow.main("train", rate))
+threads = [threading.Thread(target=runs, args=each) for each in zip(schedulers, (1, 2))]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
 assert dict(os.environ) == before, "left in the environment"
@@ -52,7 +58,8 @@ class Redun(PeerTool):
                 before, given = ("files: list[File]",), ["files", *given]
             if phase is case.row.last and case.told_variables:
                 before, given = (*before, "told: list"), [*given[: len(before)], "VARIABLES", *given[len(before) :]]
-            functions.append(function(case, phase, f"@task({ignored})\n", before))
+            text = function(case, phase, f"@task({ignored})\n", before)
+            functions.append(with_files(phase, text) if keeps_files(case.row) else text)
             made[phase.name] = f"{phase.name}({', '.join(given)})"
         variables = ", ".join(f"os.environ.get({name!r})" for name in case.told_variables)
         arguments = ["target: str", *(f"{name}: {case.kind(name)}" for name in case.row.parameters)]
@@ -77,6 +84,19 @@ class Redun(PeerTool):
         if row.reads_variables:
             return "the variable's value, as an argument of the task"
         return "a `File` of it, as an argument of the task" if row.reads else ""
+
+
+def keeps_files(row: Row) -> bool:
+    """Whether the row is about stored outputs: then tasks return files, as redun's manual has it."""
+    return any(isinstance(edit, Damage | Forget) for edit in row.change)
+
+
+def with_files(phase: Phase, text: str) -> str:
+    """The phase's function, with files in place of text as arguments and as result."""
+    head, body = text.replace(": str", ": File").replace("-> str", "-> File").split("\n", 2)[1:]
+    read = "".join(f"    {need} = {need}.read()\n" for need in phase.needs)
+    made = f"{read}    def made():\n{textwrap.indent(body, '    ')}\n"
+    return f"@task()\n{head}\n{made}    file = File({phase.name + '.txt'!r})\n    file.write(made())\n    return file\n"
 
 
 def listed(case: Case, name: str) -> str:
