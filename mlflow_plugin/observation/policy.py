@@ -49,9 +49,9 @@ _PRIVATE = (
 )  # fmt: skip
 # Start-up files of shells, and the managers of interpreters and compilers: they are installed, as packages are.
 _TOOLS = (
-    ".pyenv", ".asdf", ".nvm", ".cargo", ".rustup", ".conda", ".condarc", ".local/share/uv", ".local/bin", ".config/pip",
-    ".config/uv", ".bashrc",
-    ".bash_profile", ".bash_aliases", ".profile", ".zshrc", ".zshenv", ".inputrc", ".terminfo",
+    ".pyenv", ".asdf", ".nvm", ".cargo", ".rustup", ".conda", ".condarc", ".local/share/uv", ".local/bin",
+    ".config/pip", ".config/uv", ".bashrc", ".bash_profile", ".bash_aliases", ".profile", ".zshrc", ".zshenv",
+    ".inputrc", ".terminfo",
 )  # fmt: skip
 _LAUNCHERS = re.compile(
     r"_?MLFLOW_.*|PHASE_.*|SLURM_.*|SBATCH_.*|PBS_.*|LSB_.*|SGE_.*|JOB_ID|OMPI_.*|PMI_.*|PMIX_.*|TORCHELASTIC_.*|"
