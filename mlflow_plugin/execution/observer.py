@@ -122,12 +122,12 @@ class Observer:
         programs = [name for name in recipe.files if name not in recipe.named]
         code = [recipe.elsewhere.get(name, directory / name) for name in programs]
         policy = policy_of(request.phase, request.client, self._runs, code)
-        trace = trace_of(recording, policy, places_of(request.project))
+        earlier = None
         try:
             earlier = trace_of_run(self._resumed_from) if self._resumed_from else None
         except PhaseError as error:
             _logger.warning(str(error))
-            return trace
+        trace = trace_of(recording, policy, places_of(request.project), earlier=earlier)
         return earlier.merged(trace) if earlier else trace
 
     def _keep_written(self, recipe: Recipe, written: Set[str]) -> None:

@@ -45,12 +45,13 @@ _CACHES = (
 # Credentials change without changing a result, and no digest of one may be kept.
 _PRIVATE = (
     ".netrc", ".ssh", ".aws", ".azure", ".kube", ".docker", ".databrickscfg", ".mlflow", ".gitconfig", ".pypirc",
-    ".config/gcloud", ".config/git", ".git-credentials", ".pgpass", ".my.cnf",
+    ".config/gcloud", ".config/git", ".config/mlflow", ".config/wandb", ".git-credentials", ".pgpass", ".my.cnf",
 )  # fmt: skip
 # Start-up files of shells, and the managers of interpreters and compilers: they are installed, as packages are.
 _TOOLS = (
-    ".pyenv", ".asdf", ".nvm", ".cargo", ".rustup", ".conda", ".condarc", ".local/share/uv", ".local/bin", ".bashrc",
-    ".bash_profile", ".bash_aliases", ".profile", ".zshrc", ".zshenv", ".inputrc", ".terminfo",
+    ".pyenv", ".asdf", ".nvm", ".cargo", ".rustup", ".conda", ".condarc", ".local/share/uv", ".local/bin",
+    ".config/pip", ".config/uv", ".bashrc", ".bash_profile", ".bash_aliases", ".profile", ".zshrc", ".zshenv",
+    ".inputrc", ".terminfo",
 )  # fmt: skip
 _LAUNCHERS = re.compile(
     r"_?MLFLOW_.*|PHASE_.*|SLURM_.*|SBATCH_.*|PBS_.*|LSB_.*|SGE_.*|JOB_ID|OMPI_.*|PMI_.*|PMIX_.*|TORCHELASTIC_.*|"
@@ -171,6 +172,9 @@ class Filter:
         folders = [*_SYSTEM, *(_SYSTEM_MACOS if sys.platform == "darwin" else ())]
         folders += [os.path.join(base, one) for base in {cache, os.path.join(home, ".cache")} for one in _CACHES]
         folders += [os.path.join(home, one) for one in (*_PRIVATE, *_TOOLS)]
+        if configuration := os.environ.get("XDG_CONFIG_HOME"):
+            names = [one.removeprefix(".config/") for one in (*_PRIVATE, *_TOOLS) if one.startswith(".config/")]
+            folders += [os.path.join(configuration, name) for name in names]
         for variable in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TORCH_HOME", "PIP_CACHE_DIR"):
             if value := os.environ.get(variable):
                 folders.append(os.path.abspath(value))

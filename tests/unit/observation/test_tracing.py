@@ -172,6 +172,7 @@ def test_a_module_in_an_archive_counts_as_the_archive(observed):
 
 def test_what_is_not_recorded(observed, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
     environment = tmp_path / "conda"
     unrecorded = [
         environment / "lib" / "python3.11" / "json" / "decoder.py",
@@ -191,6 +192,8 @@ def test_what_is_not_recorded(observed, tmp_path, monkeypatch):
         tmp_path / "store.db-wal",
         tmp_path / "cache" / "torch" / "x.pt",
         tmp_path / "home" / ".netrc",
+        tmp_path / "home" / ".config" / "mlflow" / "telemetry.json",
+        tmp_path / "configuration" / "mlflow" / "telemetry.json",
         tmp_path / "home" / ".aws" / "credentials",
         tmp_path / "private" / "x",
     ]
