@@ -95,6 +95,9 @@ class Recorder:
             _process.enter(variables)
             hook.start(str(self.folder), later=True)
             hook.widen(self.own, self.skip)
+            if (early := _process.early) is not None and early is not self:
+                _process.early = None
+                early.close()
 
     def close(self) -> None:
         """Leave the environment of this process as it was before, unless another recorder observes it still."""
@@ -129,6 +132,7 @@ class _Process:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.owns_the_hook = False
+        self.early: Recorder | None = None
         self._folder: Path | None = None
         self._users = 0
         self._before: dict[str, str | None] = {}
@@ -171,6 +175,14 @@ _process = _Process()
 def _remove(folder: Path, pid: int) -> None:
     if os.getpid() == pid:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def observe_early() -> None:
+    """Observe a script that `mlflow run` has started before its phase begins, unless its starter observes it."""
+    if os.environ.get("MLFLOW_RUN_ID") and VARIABLE not in os.environ and _hook() is None:
+        with contextlib.suppress(OSError):
+            _process.early = Recorder(Path.cwd(), own=[os.getcwd()], skip=[])
+            _process.early.observe_this_process()
 
 
 def forget_this_process() -> None:
