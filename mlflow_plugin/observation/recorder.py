@@ -118,7 +118,7 @@ class Recorder:
         if way == "notification" and (why := unavailable()):
             way, reason = "hook", f"{reason}; {why}"
         parts = [f"I{INJECTED}", f"P{os.getpid()}", f"W{way}", f"Y{reason}", f"B{time.time_ns()}"]
-        parts += [f"O{folder}" for folder in self.own] + [f"S{folder}" for folder in self.skip]
+        parts += [f"O{folder}" for folder in self.own] + [f"S{folder}" for folder in (*self.skip, *_of_the_tools())]
         with contextlib.suppress(OSError):
             if not path.exists():
                 fresh = path.with_name(f"settings.{os.getpid()}")
@@ -189,6 +189,12 @@ def forget_this_process() -> None:
     """Let no later phase in this process inherit what was read before, as between two tests."""
     with _process.lock:
         _process.forget()
+
+
+def _of_the_tools() -> list[str]:
+    """Return the folders of this package, whose version is no input, and of MLflow's own settings."""
+    settings = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return [str(INJECTED.parents[1]), os.path.join(settings, "mlflow")]
 
 
 def _parts(environment: Mapping[str, str], name: str, without: str) -> list[str]:
