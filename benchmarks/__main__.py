@@ -5,6 +5,7 @@ import sys
 
 BENCHMARKS = (
     "benchmarks.verdict",
+    "benchmarks.traces",
     "benchmarks.observation",
     "benchmarks.commands",
     "benchmarks.page",
