@@ -58,4 +58,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "start_phase":
+        # A script reads its settings between this import and the call: they count for the phase.
+        import_module(f"{__name__}.observation.recorder").observe_early()
     return getattr(import_module(f"{__name__}.{_FOLDERS[name]}"), name)

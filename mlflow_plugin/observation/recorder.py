@@ -95,6 +95,9 @@ class Recorder:
             _process.enter(variables)
             hook.start(str(self.folder), later=True)
             hook.widen(self.own, self.skip)
+            if (early := _process.early) is not None and early is not self:
+                _process.early = None
+                early.close()
 
     def close(self) -> None:
         """Leave the environment of this process as it was before, unless another recorder observes it still."""
@@ -115,7 +118,7 @@ class Recorder:
         if way == "notification" and (why := unavailable()):
             way, reason = "hook", f"{reason}; {why}"
         parts = [f"I{INJECTED}", f"P{os.getpid()}", f"W{way}", f"Y{reason}", f"B{time.time_ns()}"]
-        parts += [f"O{folder}" for folder in self.own] + [f"S{folder}" for folder in self.skip]
+        parts += [f"O{folder}" for folder in self.own] + [f"S{folder}" for folder in (*self.skip, *_of_the_tools())]
         with contextlib.suppress(OSError):
             if not path.exists():
                 fresh = path.with_name(f"settings.{os.getpid()}")
@@ -129,6 +132,7 @@ class _Process:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.owns_the_hook = False
+        self.early: Recorder | None = None
         self._folder: Path | None = None
         self._users = 0
         self._before: dict[str, str | None] = {}
@@ -173,10 +177,24 @@ def _remove(folder: Path, pid: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def observe_early() -> None:
+    """Observe a script that `mlflow run` has started before its phase begins, unless its starter observes it."""
+    if os.environ.get("MLFLOW_RUN_ID") and VARIABLE not in os.environ and _hook() is None:
+        with contextlib.suppress(OSError):
+            _process.early = Recorder(Path.cwd(), own=[os.getcwd()], skip=[])
+            _process.early.observe_this_process()
+
+
 def forget_this_process() -> None:
     """Let no later phase in this process inherit what was read before, as between two tests."""
     with _process.lock:
         _process.forget()
+
+
+def _of_the_tools() -> list[str]:
+    """Return the folders of this package, whose version is no input, and of MLflow's own settings."""
+    settings = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return [str(INJECTED.parents[1]), os.path.join(settings, "mlflow")]
 
 
 def _parts(environment: Mapping[str, str], name: str, without: str) -> list[str]:

@@ -245,7 +245,7 @@ static void begin(const char *folder) {
     if (got <= 0 || seen == MAP_FAILED) { errno = error; return; }
     snprintf(preload, sizeof preload, "LD_PRELOAD=%s", self.dli_fname);
     snprintf(observe, sizeof observe, "MLFLOW_PHASES_OBSERVE=%s", folder);
-    add_prefix(folder, 'S');
+    add_prefix(strchr(observe, '=') + 1, 'S'); /* A copy: what the caller holds may change. */
     for (char *at = settings; at < settings + got; at += strlen(at) + 1) {
         if (*at == 'O' || *at == 'S') add_prefix(at + 1, *at);
         else if (*at == 'I') add_prefix(at + 1, 'S'), snprintf(injected, sizeof injected, "PYTHONPATH=%s", at + 1);

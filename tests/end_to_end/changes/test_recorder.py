@@ -375,4 +375,28 @@ def test_a_process_of_the_tree_finds_the_recorder_that_watches_it(
     monkeypatch.setenv("MLFLOW_PHASES_OBSERVE", variables["MLFLOW_PHASES_OBSERVE"])
     inherited = Recorder.inherited()
     assert inherited is not None
-    assert (inherited.folder, inherited.own, inherited.skip) == (tmp_path, ("/own",), ("/skip",))
+    assert (inherited.folder, inherited.own, inherited.skip[0]) == (tmp_path, ("/own",), "/skip")
+
+
+def test_what_a_script_reads_after_it_imports_start_phase_counts_for_its_phase(observed: Observed) -> None:
+    (observed.project / "config.yaml").write_text("1")
+    found = in_one_process(
+        observed,
+        "os.environ['MLFLOW_RUN_ID'] = '0' * 32\n"
+        "from mlflow_plugin import start_phase\n"
+        "open('config.yaml').read()\n"
+        "watching = observe(os.getcwd()); watching.close()\n"
+        "print(json.dumps([read(watching), sorted({'LD_PRELOAD', 'MLFLOW_PHASES_OBSERVE'} & set(os.environ))]))\n",
+    )
+    assert found == [["config.yaml"], []]
+
+
+def test_neither_the_records_nor_this_package_are_inputs(observed: Observed) -> None:
+    found = in_one_process(
+        observed,
+        "watching = observe(os.getcwd())\n"
+        "import mlflow_plugin.format, gc; gc.collect()\n"
+        "recording = watching.recording()\n"
+        "print(json.dumps(sorted([*recording.read, *recording.modules, *recording.written, *recording.absent])))\n",
+    )
+    assert found == []
