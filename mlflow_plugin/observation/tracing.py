@@ -247,6 +247,8 @@ class _Tracer:
     def _absent(self, files: set[str]) -> tuple[str, ...]:
         names = set()
         for path in self._recording.absent:
+            if path.endswith(".pkg"):  # `pkgutil.extend_path` looks for one beside every folder of `sys.path`.
+                continue
             name = None if is_in_hub(path) else self._filter.counted_name(path)
             if name is None or name in files or name in self._written:
                 continue

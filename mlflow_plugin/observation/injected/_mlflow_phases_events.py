@@ -111,7 +111,12 @@ def _imported(module, filename=None, *_):
             if top in NATIVE_READERS and not records.observer.covered:
                 records.observer.append("I", "", top)
         if top == "mlflow":
-            import _mlflow_phases_references
+            # Finding the module lists the folders of sys.path, the project's too, and that is not the phase's doing.
+            _access(records.MAGIC + "pause", 0)
+            try:
+                import _mlflow_phases_references
+            finally:
+                _access(records.MAGIC + "resume", 0)
 
             _mlflow_phases_references.wrap_when_imported(sys.modules["_mlflow_phases_observing"])
     if filename:

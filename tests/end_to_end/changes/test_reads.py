@@ -128,6 +128,12 @@ def test_what_the_phase_leaves_behind_does_not_make_it_run_for_ever(changing, re
     reuses_after(lambda: None)
 
 
+def test_what_mlflow_looks_for_when_it_is_imported_does_not_count(changing, reuses_after):
+    changing.script("import mlflow\nmlflow.log_metric('a', 1)")
+    reason = reuses_after(lambda: changing.write("unread.csv", "1"))
+    assert "read" not in reason
+
+
 def test_only_times_change_or_equal_bytes_are_written(changing, reuses_after):
     changing.script("open('data.csv').read()")
     changing.write("data.csv", "1")
