@@ -108,10 +108,19 @@ def test_a_reuse_of_a_deleted_run_does_not_bring_it_back(demo, latest):
     assert latest("collect") is None
 
 
-def test_a_run_whose_quality_fell_below_the_bounds_later_is_no_longer_used(demo, latest):
+def test_a_value_that_is_logged_after_completion_does_not_change_what_a_run_was_worth(demo, latest):
+    demo.compute("collect")
+    demo.compute("train", "older")
+    newer = demo.compute("train", "newer")
+    demo.client.log_batch(newer, metrics=[Metric("fidelity", 0.1, 2**42, 1)])
+    assert latest("train") == newer
+
+
+def test_a_value_of_a_run_of_version_1_that_fell_below_the_bounds_later_still_counts(demo, latest):
     demo.compute("collect")
     older = demo.compute("train", "older")
     newer = demo.compute("train", "newer")
+    demo.client.delete_tag(newer, "mlflow.phase.values")  # Version 1 kept none.
     demo.client.log_batch(newer, metrics=[Metric("fidelity", 0.1, 2**42, 1)])
     assert latest("train") == older
 
