@@ -73,7 +73,8 @@ def run_pipeline(
                 inputs = {need: outcomes[need].result.run_id for need in phase.needs}
                 accepted = frozenset(run for outcome in outcomes.values() for run in outcome.accepted_run_ids)
                 # In a pipeline `decide=rerun` answers questions and forces nothing.
-                in_pipeline = replace(request, inputs=inputs, force_allowed=False)
+                following = tuple(later.name for later in phases[number:])
+                in_pipeline = replace(request, inputs=inputs, force_allowed=False, following=following)
                 outcome = execute_phase(in_pipeline, replace(settings, accepted_run_ids=accepted), launch)
                 outcomes[phase.name], done[phase.name] = outcome, outcome.run_id
                 _check_usable(phase, outcome, phases[number:], pipeline, invocation)
@@ -113,11 +114,16 @@ def _log_outcomes(project: Project, client: MlflowClient, outcomes: Mapping[str,
 def _check_usable(
     phase: Phase, outcome: Outcome, later: Sequence[Phase], pipeline: Pipeline, invocation: Invocation
 ) -> None:
-    """Raise NeedsAnswer when a result that was just computed is not good enough for the phases that need it."""
+    """Raise NeedsAnswer when a result that was just computed is not good enough for the phases that need it.
+
+    A borderline one is, unless it would take the place of a good result without a question.
+    """
     computed = outcome.run_id == outcome.result.run_id
     grade = phase.grade(outcome.result.metrics)
     needing = [other for other in later if phase.name in other.needs]
-    if not computed or grade in ("good", "borderline") or not needing:
+    unasked = outcome.verdict.kind == "nothing" and outcome.verdict.invalidates
+    usable = grade == "good" or (grade == "borderline" and not unasked)
+    if not computed or usable or not needing:
         return
     reasons = "; ".join(borderline_reasons(phase, outcome.result)) or quality_cell(phase, outcome.result)
     handed = parameters_for_phase(pipeline, needing[0], invocation.parameters)

@@ -5,25 +5,28 @@ lookup.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from mlflow_plugin.checkpoints.store import newest_complete
-from mlflow_plugin.decision.estimate import Estimate, PastRun, estimate
+from mlflow_plugin.decision.earlier import ask_above, deleted_sentences, interrupted_before_edit, replaced_run
+from mlflow_plugin.decision.estimate import Estimate
+from mlflow_plugin.decision.facts import Candidate, Evidence, Generations
+from mlflow_plugin.decision.kept import with_kept_answer
+from mlflow_plugin.decision.lineage import good_downstream, mixed_generations
+from mlflow_plugin.decision.past import estimate_phase
 from mlflow_plugin.decision.reads import ReadsComparison
 from mlflow_plugin.decision.request import Decision, Request
-from mlflow_plugin.decision.rules import Candidate, Evidence, decide, force, superseded_run
-from mlflow_plugin.decision.verdict import SupersededRun
+from mlflow_plugin.decision.rules import decide, force, run_beside
+from mlflow_plugin.decision.verdict import SupersededRun, Verdict
 from mlflow_plugin.errors import UsageError
-from mlflow_plugin.machine.hardware import detect_hardware
 from mlflow_plugin.machine.liveness import Watch, is_alive
-from mlflow_plugin.machine.prices import Price, cost_usd
 from mlflow_plugin.observation.findings import Findings
 from mlflow_plugin.project.identity import Identity, recipe_of
-from mlflow_plugin.project.parameters import Value, local_path, unquoted
+from mlflow_plugin.project.parameters import local_path
 from mlflow_plugin.project.project import Phase
-from mlflow_plugin.store.artifacts import missing
+from mlflow_plugin.store.artifacts import absent_root, missing
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
 
@@ -44,13 +47,22 @@ def decide_phase(request: Request, history: History | None = None, watch: Watch 
     history = history or History(request.client, request.experiment_id, request.project)
     collector = _Collector(request, history, watch)
     evidence = collector.evidence()
-    verdict = decide(evidence)
+    verdict = _as_requested(request, evidence, decide(evidence))
+    abandoned = tuple(collector.abandoned)
+    decision = Decision(request, verdict, collector.identity, collector.inputs, history, abandoned, evidence.input_ages)
+    return with_kept_answer(decision)
+
+
+def _as_requested(request: Request, evidence: Evidence, verdict: Verdict) -> Verdict:
+    """Apply `decide=beside` and `decide=rerun`, which need no question."""
+    if request.decide == "beside" and verdict.action == "ask":
+        return run_beside(evidence, verdict)
     forced = request.decide == "rerun" and request.force_allowed and not evidence.missing_inputs
     # An open question is answered by it instead, so that what the answer gives up is shown and written down. A run
     # that computes the same thing now is the re-run.
     if forced and not verdict.option("rerun") and verdict.action != "wait":
-        verdict = force(evidence)
-    return Decision(request, verdict, collector.identity, collector.inputs, history, tuple(collector.abandoned))
+        return force(evidence)
+    return verdict
 
 
 class _Collector:
@@ -83,8 +95,22 @@ class _Collector:
             downstream_estimate=self._downstream_estimates,
             nearest=self._nearest,
             input_runs=self.history.run,
+            replaced=self._replaced,
+            edited=self._edited,
+            deleted=self._deleted,
+            generations=self._generations,
+            ask_above=ask_above(self.phase),
+            following=self.request.following,
+            beside=self._beside(),
             observed=self.observed,
         )
+
+    def _beside(self) -> str:
+        """Say why a new run would leave `latest` as it is; empty when it would not."""
+        if self.request.decide == "beside":
+            return "decide=beside"
+        made_from = [f"{run.phase} {run.short} was run beside" for run in self.inputs.values() if run.beside]
+        return made_from[0] if made_from else ""
 
     def _same(self) -> list[Candidate]:
         """Return the runs of this identity.
@@ -93,16 +119,24 @@ class _Collector:
         """
         assert self.identity is not None
         newest = self.history.pointed_at(self.phase.name)
-        if newest is not None and not self.identity.differences(newest.fingerprint):
+        if newest is not None and not self.identity.differences(newest.fingerprint, newest.parameters):
             candidates = self._candidates([newest])
             if any(self._settles(candidate) for candidate in candidates):
                 return candidates
-        return self._candidates(self.history.same_identity(self.identity))
+        runs = {run.run_id: run for run in self.history.same_identity(self.identity)}
+        candidates = self._candidates(list(runs.values()))
+        if any(self._settles(candidate) for candidate in candidates):
+            return candidates
+        # The digests have other parameters in them when the list under `ignore` was changed since.
+        others = [run for run in self.history.computed(self.phase.name) if run.run_id not in runs]
+        same = [run for run in others if not self.identity.differences(run.fingerprint, run.parameters)]
+        both = [*candidates, *self._candidates(same)]
+        return sorted(both, key=lambda one: one.run.started_at, reverse=True) if same else candidates
 
     def _settles(self, candidate: Candidate) -> bool:
         run = candidate.run
         usable = run.complete and not candidate.quarantine_reason and not candidate.faults
-        if not usable or self.phase.grade(run.metrics) != "good":
+        if not usable or candidate.assumed or self.phase.grade(run.metrics) != "good":
             return False
         findings = self.observed(run)
         return not findings.changed and not findings.unclear
@@ -146,10 +180,49 @@ class _Collector:
             if not run.complete and run.first_checkpoint and not run.checkpoint:
                 # Killed between the two. Or all were removed since.
                 run = replace(run, checkpoint=newest_complete(run.artifact_uri))
-            candidates.append(Candidate(run, computing, bool(run.checkpoint), quarantine_reason, faults))
+            root = absent_root(run) if faults else None
+            candidates.append(
+                Candidate(
+                    run,
+                    live=computing,
+                    resumable=bool(run.checkpoint),
+                    quarantine_reason=quarantine_reason,
+                    faults=faults,
+                    unreachable=str(root or ""),
+                    assumed=self._assumptions(run),
+                )
+            )
             if self._settles(candidates[-1]):
                 break  # The newest good run settles it; older ones need no look.
         return candidates
+
+    def _assumptions(self, run: PhaseRun) -> tuple[str, ...]:
+        if self.identity is None:
+            return ()
+        return tuple(
+            f"{run.phase} {run.short} has no parameter `{name}`; it is assumed that it used the default {value}"
+            if name not in run.parameters
+            else f"{run.phase} {run.short} used {name}={value}, but the content of that file then is not known"
+            for name, value in self.identity.assumed(run.fingerprint, run.parameters).items()
+        )
+
+    def _replaced(self) -> PhaseRun | None:
+        return replaced_run(self.request, self.identity, self.history) if self.identity else None
+
+    def _edited(self) -> Candidate | None:
+        """Return the interrupted run of other code from which the phase could go on."""
+        run = interrupted_before_edit(self.request, self.identity, self.history) if self.identity else None
+        if run is None or self.identity is None:
+            return None
+        found = [one for one in self._candidates([run]) if one.resumable and not one.live and not one.quarantine_reason]
+        differs = "; ".join(self.identity.differences(run.fingerprint, run.parameters))
+        return replace(found[0], differs=differs) if found and differs else None
+
+    def _deleted(self) -> Sequence[str]:
+        return deleted_sentences(self.phase, self.identity, self.history) if self.identity else ()
+
+    def _generations(self) -> Generations:
+        return mixed_generations(self.history, self.request.project, self.inputs)
 
     def _stale(self) -> Sequence[Candidate]:
         if self.identity is None or not self.phase.needs:
@@ -191,7 +264,7 @@ class _Collector:
         if self.identity is None:
             return ""
         complete = [run for run in self.history.computed(self.phase.name) if run.complete]
-        compared = [(run, self.identity.differences(run.fingerprint)) for run in complete]
+        compared = [(run, self.identity.differences(run.fingerprint, run.parameters)) for run in complete]
         run, differences = min(compared, key=lambda pair: len(pair[1]), default=(None, []))
         return f"{self.phase.name} {run.short} differs in {'; '.join(differences)}" if run and differences else ""
 
@@ -207,55 +280,6 @@ def is_computing(run: PhaseRun, watch: Watch | None = None) -> bool:
     if not run.is_open or run.successor:
         return False
     return watch.is_alive(run.run_id, run.heartbeat) if watch else is_alive(run.heartbeat, time.time())
-
-
-def good_downstream(history: History, run: PhaseRun, at_most: int = 100) -> list[SupersededRun]:
-    """Return the complete, good runs that were made from a run, directly or not, newest first.
-
-    Runs with a quarantine reason are left out. `at_most` is that of `History.downstream`.
-    """
-    good = []
-    for later in history.downstream(run, at_most):
-        phase = history.project.phases.get(later.phase)
-        if phase and later.complete and phase.grade(later.metrics) == "good" and not history.quarantine_reason(later):
-            good.append(superseded_run(phase, later))
-    return good
-
-
-def estimate_phase(history: History, phase: Phase, values: Mapping[str, Value], price: Price) -> Estimate | None:
-    """Return the estimate for a phase on this machine from its earlier runs; a size that is not given is the newest
-    run's.
-    """
-    past = past_runs(phase, history.computed(phase.name))
-    if not past:
-        return None
-    sizes = sizes_of(phase, {name: str(value) for name, value in values.items()}) or past[0].size
-    expected = estimate(past, detect_hardware().key, sizes)
-    if expected is None:
-        return None
-    # Priced as of today on this machine, not as it was priced when the earlier runs were made.
-    usd = cost_usd(expected.seconds, price)
-    return Estimate(expected.seconds, expected.low, expected.high, expected.runs, expected.like_hardware, usd)
-
-
-def past_runs(phase: Phase, runs: Iterable[PhaseRun]) -> list[PastRun]:
-    """Return the complete runs among a phase's runs as the estimate needs them, in their order."""
-    return [
-        PastRun(run.duration_seconds, run.hardware_key, sizes_of(phase, run.parameters), run.cost_usd)
-        for run in runs
-        if run.complete and run.duration_seconds is not None
-    ]
-
-
-def sizes_of(phase: Phase, parameters: Mapping[str, str]) -> dict[str, float]:
-    """Return the parameters that a phase declares as its size, as numbers; those that are no numbers are left out."""
-    sizes = {}
-    for name in phase.size:
-        try:
-            sizes[name] = float(unquoted(parameters[name]))
-        except (KeyError, ValueError):
-            continue
-    return sizes
 
 
 def required(phase: Phase, missing_inputs: Sequence[str]) -> UsageError:

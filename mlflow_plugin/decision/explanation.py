@@ -72,7 +72,7 @@ def _compared_run(decision: Decision) -> PhaseRun | None:
         return None
     complete = [run for run in history.same_identity(identity) if run.complete and not run.reused_run_id]
     complete = complete or [run for run in history.computed(decision.request.phase.name) if run.complete]
-    return min(complete, key=lambda run: len(identity.differences(run.fingerprint)), default=None)
+    return min(complete, key=lambda run: len(identity.differences(run.fingerprint, run.parameters)), default=None)
 
 
 def _parameters(decision: Decision, run: PhaseRun | None) -> Iterator[Item]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.decision.evidence import decide_phase, estimate_phase
+from mlflow_plugin.decision.evidence import decide_phase
+from mlflow_plugin.decision.past import estimate_phase
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.decision.verdict import Plan, Verdict
 from mlflow_plugin.errors import UsageError, store_trouble
@@ -85,7 +86,7 @@ def plan(
         verdicts: dict[str, Verdict] = {}
         history, phases = History(store, experiment, loaded), loaded.order(pipeline.targets)
         history.read_ahead(phase.name for phase in phases)
-        for phase in phases:
+        for number, phase in enumerate(phases, 1):
             request = Request(
                 loaded,
                 phase,
@@ -95,6 +96,7 @@ def plan(
                 inputs={need: verdicts[need].run_id or "" for need in phase.needs if verdicts[need].action == "reuse"},
                 asked_as=asked_as,
                 force_allowed=False,
+                following=tuple(later.name for later in phases[number:]),
             )
             verdict = decide_phase(request, history).verdict
             verdicts[phase.name] = _in_sequence(request, verdict, verdicts, history)

@@ -35,6 +35,7 @@ class Request:
         own_run_id: The run that decides for itself; it is no candidate.
         inputs: Upstream runs by need, from a pipeline that has just made them.
         asked_as: The command that was typed, for messages.
+        following: The phases that a pipeline computes after this one; empty for a single phase.
         force_allowed: False in a pipeline: `decide=rerun` then answers questions and leaves good runs alone.
     """
 
@@ -49,6 +50,7 @@ class Request:
     inputs: Mapping[str, str] = field(default_factory=dict)
     asked_as: Invocation | None = None
     force_allowed: bool = True
+    following: tuple[str, ...] = ()
 
     @cached_property
     def values(self) -> dict[str, Value]:
@@ -86,6 +88,7 @@ class Decision:
         inputs: The upstream runs by need.
         history: The runs that were read.
         abandoned: Runs of this identity that lost their heartbeat before they had ended.
+        input_ages: Seconds since each input was made.
     """
 
     request: Request
@@ -94,3 +97,4 @@ class Decision:
     inputs: Mapping[str, PhaseRun]
     history: History
     abandoned: Sequence[PhaseRun] = ()
+    input_ages: Mapping[str, float] = field(default_factory=dict)

@@ -53,6 +53,9 @@ class Option:
         reruns: The phases that it computes.
         seconds: How long that takes; None when it is not known.
         cost_usd: US dollars; None when it is not known.
+        action: How it is executed; empty for one that stops, and for one that was read from the store.
+        run_id: The run that it reuses or resumes from.
+        renews: The upstream phases to run first, for an option that stops for that.
     """
 
     letter: str
@@ -63,6 +66,9 @@ class Option:
     reruns: tuple[str, ...] = ()
     seconds: float | None = None
     cost_usd: float | None = None
+    action: Literal["reuse", "resume", "run", ""] = ""
+    run_id: str = ""
+    renews: tuple[str, ...] = ()
 
     @property
     def throws_away(self) -> tuple[SupersededRun, ...]:
@@ -95,6 +101,7 @@ class Verdict:
         options: The options of a question.
         estimate: The expected duration and cost of computing the phase.
         inputs: The upstream run by need.
+        beside: Why the run leaves `latest` as it is; empty when it does not.
         observed: The result of comparing what that run read; None when no run was compared.
     """
 
@@ -108,6 +115,7 @@ class Verdict:
     options: tuple[Option, ...] = ()
     estimate: Estimate | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
+    beside: str = ""
     observed: Findings | None = None
 
     def option(self, answer: str) -> Option | None:

@@ -46,7 +46,8 @@ class StillOpen(PhaseError):
 class AnswerReceipt:
     """The receipt of an answer: if it counted, else the one that did: its letter, by whom, when (ISO 8601).
 
-    All three are empty when the question was replaced by another. `message` is for people.
+    All three are empty when no answer was executed: the question was replaced by another, or the phase ended with an
+    error. `message` is for people.
     """
 
     counted: bool
@@ -94,6 +95,10 @@ def answer(client: MlflowClient, run_id: str, letter: str, by: str, asked_at: st
         run = phase_run(client.get_run(run_id))
         if outcome := _outcome(run, question_time, proposed):
             return outcome
+        if alive and run.status == "FAILED":
+            # It was alive and asked a moment ago: the answer reached it, and this is what came of that.
+            why = f"{run.phase} {run.short}: the answer {option.letter} was not executed: {run.reason[:500]}"
+            return AnswerReceipt(False, why)
         _check_waits(run, option)
         time.sleep(_LOOK_EVERY_SECONDS)
     if not alive:
@@ -145,6 +150,8 @@ def _check_waits(run: PhaseRun, option: Option) -> None:
 def _no_longer_waits(run: PhaseRun, option: Option) -> NoLongerWaits:
     commands = run.question.get("commands")
     again = commands.get(option.letter) if isinstance(commands, dict) else None
+    if option.decide == "fail" and not again:
+        return NoLongerWaits(f"{run.run_id} no longer waits: there is nothing to cancel.", "")
     command = again if isinstance(again, str) else f"mlflow run . -e {run.phase} -P decide={option.decide}"
     message = f"{run.run_id} no longer waits. Start {run.phase} again with that answer: {command}"
     return NoLongerWaits(message, command)

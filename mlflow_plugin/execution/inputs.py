@@ -6,6 +6,7 @@ from mlflow_plugin.decision.evidence import required
 from mlflow_plugin.decision.request import Decision, Request
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.parameters import TRUNCATED_AT, unquoted, without_defaults
+from mlflow_plugin.store.artifacts import absent_root
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.verification import output_faults
 
@@ -24,6 +25,11 @@ def check_inputs(decision: Decision) -> None:
         raise required(request.phase, absent)
     for need, used in decision.inputs.items():
         if faults := output_faults(request.client, used):
+            if root := absent_root(used):
+                raise PhaseError(
+                    f"{used.phase} {used.short}: its files cannot be looked for: {root} is missing or empty here. "
+                    "Mount it or move it back; nothing was computed."
+                )
             more = f" ({len(faults) - 1} more)" if len(faults) > 1 else ""
             raise PhaseError(
                 f"{used.phase} {used.short} lost its outputs: {faults[0]}{more}. Nothing was computed on them. "

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from mlflow_plugin.decision.question import Answer
 from mlflow_plugin.decision.request import Request
-from mlflow_plugin.decision.verdict import Verdict
+from mlflow_plugin.decision.verdict import Option, Verdict
 from mlflow_plugin.errors import NeedsAnswer, PhaseError
 from mlflow_plugin.format import short
 
@@ -32,13 +32,19 @@ def question_text(verdict: Verdict) -> str:
 
 
 def option_commands(request: Request, verdict: Verdict) -> dict[str, str]:
-    """Return the command to type for each option, by its letter."""
+    """Return the command to type for each option, by its letter; none for one that changes nothing."""
     return {
-        option.letter: _renewal(request, verdict)
+        option.letter: _remedy(request, verdict, option)
         if option.decide == "fail"
         else request.invocation.command(decide=option.decide)
         for option in verdict.options
+        if option.decide != "fail" or not _cancels(verdict, option)
     }
+
+
+def _cancels(verdict: Verdict, option: Option) -> bool:
+    """Return whether an option ends everything, rather than to do something else first."""
+    return option.decide == "fail" and verdict.kind not in ("old", "generations", "unseen")
 
 
 def commands_text(request: Request, verdict: Verdict, run_id: str) -> str:
@@ -73,8 +79,8 @@ def obtain_answer(
     text = question_text(verdict)
     if request.decide == "fail":
         raise PhaseError(f"{text}\n\ndecide=fail: stopped before running or superseding anything.")
-    if request.decide in ("reuse", "rerun"):
-        # A question without a re-run is about the inputs' age alone: `rerun` computes with them as they are.
+    if request.decide in ("reuse", "rerun", "beside"):
+        # A question without a re-run is about the inputs alone: `rerun` computes with them as they are.
         return Answer(verdict.option(request.decide) or verdict.options[0], f"{user} (decide={request.decide})")
     return _ask_somebody(request, verdict, run_id, text, read_answer, user)
 
@@ -83,13 +89,21 @@ def check_not_stopped(request: Request, verdict: Verdict, answer: Answer) -> Non
     """Raise PhaseError when the answer is to stop. Called after the answer is recorded, since its author waits to see
     it.
     """
-    if answer.option.decide == "fail":
-        raise PhaseError(f"{request.phase.name}: {answer.option.title}. {_renewal(request, verdict)}")
+    option = answer.option
+    if option.decide != "fail":
+        return
+    if _cancels(verdict, option):
+        raise PhaseError(f"{request.phase.name}: cancelled by {answer.by}; nothing was computed or changed.")
+    raise PhaseError(f"{request.phase.name}: {option.title}. {_remedy(request, verdict, option)}")
 
 
-def _renewal(request: Request, verdict: Verdict) -> str:
-    renewals = [request.invocation.command(need, decide="rerun") for need in verdict.inputs]
-    return f"For that: {'; '.join(renewals) or 'update the files that it reads'}"
+def _remedy(request: Request, verdict: Verdict, option: Option) -> str:
+    """Say what to do before the phase is asked for again, for an option that stops."""
+    if verdict.kind == "unseen":
+        return f"Then: {request.invocation.command()}"
+    force = {"decide": "rerun"} if verdict.kind == "old" else {}
+    commands = [request.invocation.command(need, **force) for need in option.renews]
+    return f"For that: {'; '.join(commands) or 'update the files that it reads'}"
 
 
 def _ask_somebody(

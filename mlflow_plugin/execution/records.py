@@ -15,7 +15,8 @@ from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.decision.evidence import good_downstream
+from mlflow_plugin.decision.kept import question_key
+from mlflow_plugin.decision.lineage import good_downstream
 from mlflow_plugin.decision.question import question_json
 from mlflow_plugin.decision.request import Decision, Request
 from mlflow_plugin.decision.verdict import Option
@@ -156,6 +157,8 @@ class Records(RunWriter):
         }
         if verdict.action == "resume" and verdict.run_id:
             tags[schema.RESUMED_FROM] = verdict.run_id
+        if verdict.beside:
+            tags[schema.BESIDE] = verdict.beside
         if superseded := superseded_runs(decision):
             tags[schema.SUPERSEDES] = ",".join(sorted(superseded))
         if decision.identity:
@@ -193,6 +196,12 @@ class Records(RunWriter):
         )
         self._declare(decision)
 
+    def remember_kept(self, decision: Decision, kept: PhaseRun, by: str) -> None:
+        """Record on a run that a person kept it, so that the same question is not asked again."""
+        if key := question_key(decision):
+            with suppress(MlflowException):  # It may only be read: then it is asked again.
+                self.client.set_tag(kept.run_id, schema.KEPT + key, dumps({"by": by, "at": now()}))
+
     # --- ending ---
 
     def complete(self, run_id: str, work: Work, completion: Completion) -> None:
@@ -210,7 +219,8 @@ class Records(RunWriter):
                 schema.COST_USD: cost_usd(completion.duration_seconds, completion.price),
             },
         )
-        moved = self._point(work.request, run_id, completion.grade, before)
+        beside = bool(self.client.get_run(run_id).data.tags.get(schema.BESIDE))
+        moved = not beside and self._point(work.request, run_id, completion.grade, before)
         self._tag(
             run_id,
             {
@@ -226,11 +236,14 @@ class Records(RunWriter):
         self.end(run_id, "FINISHED")
 
     def reuse(self, run_id: str, decision: Decision, source: PhaseRun, answer: Option | None = None) -> None:
-        """Record that an earlier run's outputs count. The earlier run stays as it is."""
-        phase = decision.request.phase
+        """Record that an earlier run's outputs count; without `beside` it becomes the latest of its phase.
+
+        The earlier run stays as it is, but for marks that no longer hold.
+        """
+        phase, verdict = decision.request.phase, decision.verdict
         kept = {gate_metric for gate in phase.gates for gate_metric in (gate.left, gate.right)}
         kept |= {phase.quality.metric} if phase.quality else set()
-        if decision.verdict.kind == "downstream":
+        if verdict.kind == "downstream":
             kept = set()  # It was made with other parameters than this run shows, so its figures would mislead here.
         self.metrics(
             run_id,
@@ -242,7 +255,10 @@ class Records(RunWriter):
         )
         self._log_pins(run_id, source.inputs)
         lineage = sorted({source.run_id, *source.ancestors})
-        self._point(decision.request, source.run_id, "accepted" if answer else "good", None)
+        if verdict.beside:
+            self._tag(run_id, {schema.BESIDE: verdict.beside})
+        else:
+            self._use_from_now_on(decision, source, "accepted" if answer or verdict.kind != "same" else "good")
         self._tag(
             run_id,
             {
@@ -257,11 +273,19 @@ class Records(RunWriter):
                 schema.COMPLETED_AT: now(),
             },
         )
-        if source.invalidated_by:
-            with suppress(MlflowException):
-                self.client.delete_tag(source.run_id, schema.INVALIDATED_BY)
         self._declare(decision)
         self.end(run_id, "FINISHED")
+
+    def _use_from_now_on(self, decision: Decision, source: PhaseRun, grade: str) -> None:
+        """Make a reused run the latest of its phase."""
+        # A run that was made beside is one of the others from now on, and must be before the pointer names it.
+        for tag, marked in ((schema.BESIDE, source.beside), (schema.INVALIDATED_BY, source.invalidated_by)):
+            if marked:
+                with suppress(MlflowException):
+                    self.client.delete_tag(source.run_id, tag)
+        self._point(decision.request, source.run_id, grade, None)
+        if source.beside:
+            self.invalidate((one.run_id for one in decision.verdict.invalidates), source.run_id)
 
     def _declare(self, decision: Decision) -> None:
         """Keep the project's declaration with the experiment, where it has changed.

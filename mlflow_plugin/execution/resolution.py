@@ -151,52 +151,73 @@ class _Resolver:
     # --- ask ---
 
     def _ask(self, decision: Decision) -> Resolution | None:
-        """Obtain an answer and execute it, unless the question has changed meanwhile."""
+        """Obtain an answer and execute it, unless the question has changed meanwhile.
+
+        The answer is recorded as accepted at the moment when it is executed: the person who gave it waits to see that.
+        """
         answer = self._answer(decision)
         now = self._decide()
-        if _is_same(now, decision):
-            return self._execute(answer, now)
-        _logger.info(f"{self.phase}: things changed while the question was open, so it is asked anew")
-        self.records.withdraw_answer(self.run_id)
-        return None
+        if not _is_same(now, decision):
+            _logger.info(f"{self.phase}: things changed while the question was open, so it is asked anew")
+            self.records.withdraw_answer(self.run_id)
+            return None
+        if answer.option.decide == "fail":
+            self._accept(answer)
+        check_not_stopped(self.request, now.verdict, answer)
+        return self._execute(answer, now)
 
     def _answer(self, decision: Decision) -> Answer:
-        verdict, run_id = decision.verdict, self.run_id
+        verdict = decision.verdict
         superseded = {one.run_id for one in verdict.invalidates}
         again = verdict.option("rerun")
-        if superseded and superseded <= self.accepted and again:
-            answer = Answer(again, "the answer given for the phase before it")
-        else:
-            self.records.ask(run_id, decision)
-            reader = AnswerReader(self.records.client, run_id, self.phase)
-            answer = obtain_answer(self.request, verdict, run_id, reader, user())
-        self.records.answer(run_id, answer.option.letter, answer.by, answer.at)
-        check_not_stopped(self.request, verdict, answer)
+        # A checkpoint is not given up because superseding the runs was agreed to.
+        if superseded and superseded <= self.accepted and again and verdict.kind not in ("edited", "beside"):
+            return Answer(again, "the answer given for the phase before it")
+        self.records.ask(self.run_id, decision)
+        reader = AnswerReader(self.records.client, self.run_id, self.phase)
+        return obtain_answer(self.request, verdict, self.run_id, reader, user())
+
+    def _accept(self, answer: Answer) -> None:
+        self.records.answer(self.run_id, answer.option.letter, answer.by, answer.at)
         _logger.info(f"{self.phase}: {answer.option.letter}) {answer.option.title} - chosen by {answer.by}")
-        return answer
 
     def _execute(self, answer: Answer, decision: Decision) -> Resolution | None:
-        verdict = decision.verdict
-        kept = decision.history.run(verdict.run_id or "")
+        verdict, option = decision.verdict, answer.option
         # A question about the age of inputs has no such option.
-        forced = self.request.decide == "rerun" and answer.option.decide != "rerun"
-        if answer.option.decide == "reuse" and kept is not None and not forced:
-            if faults := missing(self.request.client, kept):
-                raise PhaseError(
-                    f"{kept.phase} {kept.short} cannot be kept, it lost its outputs: {faults[0]}. {remedy(kept)}"
-                )
-            reasons = (*verdict.reasons, f"kept by {answer.by}")
-            keeping = replace(decision, verdict=replace(verdict, reasons=reasons))
-            self.records.reuse(self.run_id, keeping, kept, answer.option)
-            return Resolution(self.run_id, keeping, kept, answer.option)
-        reasons = (*verdict.reasons, f"chosen by {answer.by}")
-        chosen = replace(decision, verdict=replace(verdict, action="run", reasons=reasons))
-        return self._acquire_and_start(decision, chosen, answer.option)
+        forced = self.request.decide == "rerun" and option.decide != "rerun"
+        kept = decision.history.run(option.run_id)
+        if option.action == "reuse" and kept is not None and not forced:
+            return self._keep(answer, decision, kept)
+        beside = f"chosen by {answer.by}" if option.decide == "beside" else verdict.beside
+        chosen = replace(
+            verdict,
+            action="resume" if option.action == "resume" else "run",
+            reasons=(*verdict.reasons, f"chosen by {answer.by}"),
+            invalidates=() if option.decide == "beside" else verdict.invalidates,
+            beside=beside,
+        )
+        return self._acquire_and_start(decision, replace(decision, verdict=chosen), answer)
+
+    def _keep(self, answer: Answer, decision: Decision, kept: PhaseRun) -> Resolution:
+        """Reuse the run that an answer chose."""
+        option, verdict = answer.option, decision.verdict
+        if faults := missing(self.request.client, kept):
+            raise PhaseError(
+                f"{kept.phase} {kept.short} cannot be kept, it lost its outputs: {faults[0]}. {remedy(kept)}"
+            )
+        self._accept(answer)
+        if option.decide == "reuse":
+            self.records.remember_kept(decision, kept, answer.by)
+        beside = f"chosen by {answer.by}" if option.decide == "beside" else verdict.beside
+        reasons = (*verdict.reasons, f"kept by {answer.by}")
+        keeping = replace(decision, verdict=replace(verdict, reasons=reasons, beside=beside))
+        self.records.reuse(self.run_id, keeping, kept, option)
+        return Resolution(self.run_id, keeping, kept, option)
 
     # --- acquire, start ---
 
     def _acquire_and_start(
-        self, decided: Decision, chosen: Decision, option: Option | None = None
+        self, decided: Decision, chosen: Decision, answer: Answer | None = None
     ) -> Resolution | None:
         """Start to compute what was chosen; None when a duplicate run was first or the decision no longer holds."""
         check_inputs(decided)
@@ -205,22 +226,24 @@ class _Resolver:
         now = self._decide() if holder == self.run_id else decided
         # A duplicate run may have ended after the decision and before the lock was acquired.
         if holder == self.run_id and _is_same(now, decided) and acquisition.take_over(now.abandoned):
-            return self._start(chosen, option)
+            return self._start(chosen, answer)
         acquisition.withdraw()
-        if option is not None:
+        if answer is not None:
             self.records.withdraw_answer(self.run_id)
         if holder != self.run_id:
             self._wait(decided, holder)
         return None
 
-    def _start(self, chosen: Decision, option: Option | None) -> Resolution:
+    def _start(self, chosen: Decision, answer: Answer | None) -> Resolution:
         verdict = chosen.verdict
+        if answer is not None:
+            self._accept(answer)
         _logger.info(f"{self.phase}: {verdict.action} - {'; '.join(verdict.reasons)}")
         if expected := verdict.estimate:
             cost = f", {describe_cost(expected.cost_usd)}" if expected.cost_usd is not None else ""
             _logger.info(f"{self.phase}: expected to take {approximately(expected.seconds)}{cost}")
         self.records.start(self.run_id, chosen)
-        return Resolution(self.run_id, chosen, None, option)
+        return Resolution(self.run_id, chosen, None, answer.option if answer else None)
 
     # --- wait ---
 

@@ -5,12 +5,16 @@ that command and parameters name, and the digest of each input.
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
+from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.digests import value_digest
-from mlflow_plugin.project.own_code import is_below
+from mlflow_plugin.project.named import is_pattern
+from mlflow_plugin.project.parameters import unquoted
 from mlflow_plugin.project.recipe import Recipe, named_of_parameter, recipe_of
 
 __all__ = ["Identity", "Recipe", "recipe_of", "with_written"]
@@ -56,12 +60,19 @@ class Identity:
                 del content["files"]
             elif shorten in content:
                 content[shorten] = _all_of(content[shorten], shorten)
-            text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+            text = _json(content)
             if len(text) < _MAX_TAG:
                 break
         return text
 
-    def differences(self, fingerprint: Mapping[str, Any], *, inputs: bool = True) -> list[str]:
+    def differences(
+        self,
+        fingerprint: Mapping[str, Any],
+        logged: Mapping[str, str] | None = None,
+        *,
+        inputs: bool = True,
+        code: bool = True,
+    ) -> list[str]:
         """Describe how this identity differs from an earlier run's fingerprint.
 
         A named file or folder that the earlier run wrote to (`with_written`), or that was not there when it began, is
@@ -69,9 +80,11 @@ class Identity:
         version kept no named folders; their named files counted as code.
 
         Args:
-            fingerprint: The decoded `fingerprint()` of the earlier run. A parameter that it lacks counts as the
-                declared default.
+            fingerprint: The decoded `fingerprint()` of the earlier run. A parameter that it lacks counts with the value
+                that was logged, else as the declared default.
+            logged: The parameters that MLflow logged for that run: they include those that were ignored then.
             inputs: Compare the inputs too.
+            code: Compare the code too.
 
         Returns:
             One text for each difference, empty when the two are the same.
@@ -84,10 +97,10 @@ class Identity:
             if old != _all_of(ours, "parameters"):
                 differences.append("parameters")
         else:
-            differences += self._parameter_differences(old, written)
+            differences += self._parameter_differences(old, logged or {}, written)
         if fingerprint.get("command") != _clipped(recipe.command):
             differences.append("the command")
-        differences += self._code_differences(fingerprint)
+        differences += self._code_differences(fingerprint) if code else []
         differences += self._image_differences(_list(fingerprint.get("image")))
         differences += self._named_differences(fingerprint, written, look_for_gone=not differences)
         if inputs:
@@ -97,10 +110,47 @@ class Identity:
             differences += [f"{need}, which is no longer needed" for need in before if need not in self.inputs]
         return differences
 
-    def _parameter_differences(self, old: Mapping[str, Sequence[str]], written: frozenset[str]) -> list[str]:
+    def assumed(self, fingerprint: Mapping[str, Any], logged: Mapping[str, str]) -> dict[str, str]:
+        """Return the parameters whose value in an earlier run is not known, each with the value that is assumed."""
+        old, recipe = _mapping(fingerprint.get("parameters")), self.recipe
+        if "*" in old:
+            return {}
+        unknown = [name for name in recipe.parameters if name not in old and self._logged(name, logged) is None]
+        return {name: logged[name] if name in logged else _readable(recipe.defaults[name]) for name in unknown}
+
+    def other_parameters(self, fingerprint: Mapping[str, Any], logged: Mapping[str, str]) -> set[str]:
+        """Return the names of the parameters that had another value in an earlier run; `*` when they are too many."""
+        old, recipe = _mapping(fingerprint.get("parameters")), self.recipe
+        if "*" in old:
+            return {"*"} if "parameters" in self.differences(fingerprint, logged, inputs=False, code=False) else set()
+        removed = set(old) - set(recipe.parameters) - recipe.ignored
+        now = {name: _clipped(value) for name, (value, _) in recipe.parameters.items()}
+        return removed | {name for name, value in now.items() if self._then(name, old, logged)[0] != value}
+
+    def _then(self, name: str, old: Mapping[str, Sequence[str]], logged: Mapping[str, str]) -> tuple[str | None, str]:
+        """Return the value of a parameter in an earlier run and how the command used it, as far as that is known."""
+        if name in old:
+            entry = [*map(str, _list(old[name])), "", ""]
+            return entry[0], entry[1]
+        value, use = self._logged(name, logged), _clipped(self.recipe.parameters[name][1])
+        return (self.recipe.defaults[name] if value is None else _clipped(value)), use
+
+    def _logged(self, name: str, logged: Mapping[str, str]) -> str | None:
+        """Return the value that a run really used of a parameter that did not count then; None when nobody knows."""
+        parameter = self.recipe.declared.get(name)
+        if parameter is None or name not in logged or parameter.type == "path":  # The content then is not known.
+            return None
+        try:
+            return parameter.canonical(unquoted(logged[name]))
+        except UsageError:
+            return f"'{unquoted(logged[name])}"
+
+    def _parameter_differences(
+        self, old: Mapping[str, Sequence[str]], logged: Mapping[str, str], written: frozenset[str]
+    ) -> list[str]:
         differences = []
         for name, (value, use) in self.recipe.parameters.items():
-            old_value, old_use = old.get(name, (self.recipe.defaults[name], use))
+            old_value, old_use = self._then(name, old, logged)
             if old_value != _clipped(value):
                 is_content = value.startswith("sha256:") and str(old_value).startswith("sha256:")
                 if not (is_content and named_of_parameter(name) in written):
@@ -159,23 +209,43 @@ class Identity:
         return name
 
 
-def with_written(fingerprint: str, recipe: Recipe, written: Iterable[str]) -> str:
+def with_written(fingerprint: Mapping[str, Any], recipe: Recipe, written: Iterable[str]) -> str:
     """Return a run's fingerprint with the names of files and folders that the run itself has written to.
 
     They no longer count in the comparison with later requests: a notebook that is executed in place, or an output
     folder in the command, would make every run the first. What the run read of them is in its trace.
 
     Args:
-        fingerprint: The text of `Identity.fingerprint` from when the run began.
-        recipe: The recipe of the run.
+        fingerprint: The decoded `Identity.fingerprint` from when the run began.
+        recipe: The recipe of the run, computed at any time.
         written: Absolute paths of the files that it wrote.
+
+    Returns:
+        The text to be stored; empty when nothing is to be added.
     """
-    content = json.loads(fingerprint)
     paths = list(written)
-    names = {name for name, path in recipe.named_paths.items() if any(is_below(one, path) for one in paths)}
-    content["written"] = sorted({*content.get("written", ()), *names})
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return text if names and len(text) < _MAX_TAG else fingerprint
+    names = {name for name, path in recipe.named_paths.items() if _is_written(path, paths)}
+    before = set(map(str, _list(fingerprint.get("written"))))
+    if names <= before:
+        return ""
+    content = {**fingerprint, "written": sorted(before | names)}
+    text = _json(content)
+    if len(text) >= _MAX_TAG:
+        text = _json({key: value for key, value in content.items() if key != "files"})
+    return text if len(text) < _MAX_TAG else ""
+
+
+def _is_written(named: str, written: Sequence[str]) -> bool:
+    """Return whether one of the written files is a named file, lies in a named folder, or matches a pattern."""
+    if is_pattern(named):
+        return any(fnmatchcase(path, named) for path in written)
+    places = {named, os.path.realpath(named)}
+    below = tuple(os.path.join(place, "") for place in places)
+    return any(path in places or path.startswith(below) for path in written)
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -36,6 +36,7 @@ class Recipe:
         not_paths: Names of parameters whose text never names a file.
         uncompared: Texts of named folders that are too large to be compared, and of files that cannot be read.
         image: The image of `docker_env`, with the id that docker has for it in `image_digest`; empty if unknown.
+        declared: Name -> parameter as the MLproject file declares it, to read the logged values of earlier runs.
         has_code: False when no code of the user was found behind the command, so that nothing is known of what it runs.
     """
 
@@ -55,6 +56,7 @@ class Recipe:
     uncompared: tuple[str, ...] = ()
     image: str = ""
     image_digest: str = ""
+    declared: Mapping[str, Parameter] = field(default_factory=dict)
     has_code: bool = True
 
     def digests(self) -> tuple[str, ...]:
@@ -125,6 +127,7 @@ def recipe_of(
         uncompared=tuple(sorted(uncompared)),
         image=project.image,
         image_digest=image_digest(project.image) if project.image else "",
+        declared=phase.parameters,
         has_code=code.has_code,
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.decision.rules import superseded_run
+from mlflow_plugin.decision.facts import superseded_run
 from mlflow_plugin.decision.verdict import SupersededRun
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.progress import progress, report_periodically

@@ -132,6 +132,20 @@ def missing(client: MlflowClient, run: PhaseRun) -> tuple[str, ...]:
     )
 
 
+def absent_root(run: PhaseRun) -> Path | None:
+    """Return the local folder that holds the artifacts of all runs, when it is missing or empty on this machine.
+
+    Then nothing is known about the run's files: the disk may be unmounted, or the folder have been moved.
+    """
+    local = local_folder(run.artifact_uri)
+    if local is None or local.name != "artifacts" or local.parent.exists():
+        return None
+    root = local.parent.parent
+    with suppress(OSError):
+        return None if any(root.iterdir()) else root
+    return root
+
+
 def _model_listing(client: MlflowClient, model_id: str) -> dict[str, int]:
     model = _logged_model(client, model_id)
     return listing(model.artifact_location) if model else {}

@@ -53,7 +53,7 @@ class History(RunReader):
     def pointed_at(self, phase: str) -> PhaseRun | None:
         """Return the run that the experiment's pointer names, if it is a complete run of that phase."""
         run = self.run(str(self.pointer(phase).get("run_id", "")))
-        return run if run and run.complete and run.phase == phase else None
+        return run if run and run.complete and run.phase == phase and not run.beside else None
 
     def read_ahead(self, phases: Iterable[str]) -> None:
         """Read in one go what every verdict needs: the runs that these phases' pointers name, and quarantined runs."""
@@ -73,7 +73,9 @@ class History(RunReader):
         borderline = None
         for run in self._one_after_another(phase.name):
             reused = self.run(run.reused_run_id) if run.reused_run_id else run
-            if not run.complete or reused is None or not reused.complete or self.quarantine_reason(reused):
+            if run.beside or not run.complete or reused is None or not reused.complete or reused.beside:
+                continue
+            if self.quarantine_reason(reused):
                 continue
             grade = phase.grade(reused.metrics)
             if grade == "good" or (run.reused_run_id and run.answer):
@@ -129,7 +131,9 @@ class History(RunReader):
         filters = [f"tags.`{index}{digest}` = '1'" for digest in digests]
         runs = {run.run_id: run for where in filters for run in self.search(where, at_most)}
         # Two runs can share the sparse digest when a default was changed between them.
-        same = [run for run in runs.values() if not identity.differences(run.fingerprint, inputs=inputs)]
+        same = [
+            run for run in runs.values() if not identity.differences(run.fingerprint, run.parameters, inputs=inputs)
+        ]
         return sorted(same, key=lambda run: run.started_at, reverse=True)
 
     def lock_entries(self, identity: Identity) -> list[PhaseRun]:
@@ -138,7 +142,18 @@ class History(RunReader):
         for digest in dict.fromkeys(identity.digests()):
             filter_string = f"tags.`{schema.LOCK_INDEX}{digest}` != '{WITHDRAWN}'"
             runs |= {run.run_id: run for run in self.search(filter_string, _ALL)}
-        return [run for run in runs.values() if not identity.differences(run.fingerprint)]
+        return [run for run in runs.values() if not identity.differences(run.fingerprint, run.parameters)]
+
+    def deleted_same(self, identity: Identity) -> list[PhaseRun]:
+        """Return the complete runs of this identity that were deleted in MLflow and can still be restored, newest
+        first.
+        """
+        if self.experiment_id == NO_EXPERIMENT:
+            return []
+        where = f"tags.`{schema.IDENTITY_INDEX}{identity.digests()[0]}` = '1'"
+        found = self.client.search_runs([self.experiment_id], where, ViewType.DELETED_ONLY, AT_MOST)
+        runs = [run for run in map(phase_run, found) if run.complete and not run.quarantined]
+        return [run for run in runs if not identity.differences(run.fingerprint, run.parameters)]
 
     # --- lineage ---
 
@@ -195,7 +210,7 @@ class History(RunReader):
             output = pending.pop()
             searched.add(output)
             for later in self._made_from_bytes(*output, at_most):
-                if not later.reused_run_id:
+                if not later.reused_run_id and not later.beside:
                     downstream[later.run_id] = later
                     if later.output_digest:
                         pending.add((later.phase, later.output_digest))

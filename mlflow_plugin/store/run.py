@@ -19,6 +19,8 @@ class PhaseRun:
     files that the verdict on this run compared; `experiments` are those of its ancestors; `successor` is the run
     that took over its work; `bad_checkpoints` maps a checkpoint's name to what is wrong with it; `lock_entry` is its
     entry for the lock on its identity; `presumed_dead` is the time at which its heartbeat was found to be lost.
+    `beside` says why it left `latest` as it is; `kept` maps the digest of a question to the JSON of the answer by which
+    a person kept this run.
     `computing` is True once it has begun to compute, which a reuse or a question never does. `name` and `note` are its
     name and description in the MLflow UI.
     """
@@ -51,6 +53,8 @@ class PhaseRun:
     quarantined_at: datetime | None = None
     quarantined_by: str = ""
     invalidated_by: str = ""
+    beside: str = ""
+    kept: Mapping[str, str] = field(default_factory=dict)
     heartbeat: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str = ""
     first_checkpoint: str = ""

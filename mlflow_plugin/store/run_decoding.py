@@ -80,6 +80,8 @@ def phase_run(run: Run) -> PhaseRun:
         quarantined_at=moment(quarantine.get("at")),
         quarantined_by=str(quarantine.get("by") or ""),
         invalidated_by=tags.get(schema.INVALIDATED_BY, ""),
+        beside=tags.get(schema.BESIDE, ""),
+        kept={key.removeprefix(schema.KEPT): value for key, value in tags.items() if key.startswith(schema.KEPT)},
         heartbeat=mapping(tags.get(schema.HEARTBEAT)),
         checkpoint=tags.get(schema.CHECKPOINT, ""),
         first_checkpoint=tags.get(schema.FIRST_CHECKPOINT, ""),

@@ -109,7 +109,8 @@ class RunWriter:
     def withdraw_answer(self, run_id: str) -> None:
         """Take back an answer that no longer fits the question."""
         for name in (schema.ANSWER, schema.ANSWERED_BY, schema.ANSWERED_AT):
-            self.client.delete_tag(run_id, name)
+            with suppress(MlflowException):  # It was not accepted yet.
+                self.client.delete_tag(run_id, name)
 
     # --- marks on other runs ---
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlflow_plugin.decision.estimate import MOST_RUNS, Estimate, estimate
-from mlflow_plugin.decision.evidence import good_downstream, past_runs, sizes_of
-from mlflow_plugin.decision.rules import superseded_run
+from mlflow_plugin.decision.facts import superseded_run
+from mlflow_plugin.decision.lineage import good_downstream
+from mlflow_plugin.decision.past import past_runs, sizes_of
 from mlflow_plugin.decision.verdict import SupersededRun
 from mlflow_plugin.format import approximately, describe_cost
 from mlflow_plugin.project.invocation import Invocation

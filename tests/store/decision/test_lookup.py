@@ -78,7 +78,7 @@ def test_an_interrupted_run_with_a_checkpoint_is_resumed_and_a_live_one_waited_f
     assert lookup(demo, "collect").action == "run"
 
 
-def test_a_stale_run_is_asked_about_and_a_change_upstream_asks_before_it_happens(demo):
+def test_a_stale_run_is_asked_about_and_a_change_upstream_asks_before_it_happens(demo, ask_always):
     demo.compute("collect", "one")
     trained = demo.compute("train")
     upstream = lookup(demo, "collect", {"seed": 1})

@@ -29,7 +29,7 @@ def test_what_left_no_outputs_is_known_by_how_it_was_made(demo, capsys):
     assert "collect: it left no outputs in the store" in capsys.readouterr().err
 
 
-def test_a_phase_after_one_without_outputs_is_stale_when_that_was_made_otherwise(demo):
+def test_a_phase_after_one_without_outputs_is_stale_when_that_was_made_otherwise(demo, ask_always):
     without_outputs(demo, 0)
     trained = demo.compute("train")
     without_outputs(demo, 0)

@@ -223,7 +223,7 @@ def test_a_question_is_recorded_with_its_options_and_left_open_when_nobody_answe
         demo.settle("train")
     run = demo.history().recent("train", 1)[0]
     assert (run.status, run.verdict, run.answer) == ("FAILED", "ask", "")
-    assert [option["letter"] for option in run.question["options"]] == ["A", "B"]
+    assert [option["letter"] for option in run.question["options"]] == ["A", "B", "C"]
     assert run.question["options"][1]["throws_away"][0]["quality"] == 0.8
     assert "a decision is needed" in run.reason
 

@@ -18,6 +18,8 @@ from mlflow_plugin.machine.liveness import Watch
 from mlflow_plugin.store import patience, schema
 from mlflow_plugin.store.artifacts import local_folder
 
+pytestmark = pytest.mark.usefixtures("ask_always")
+
 BORDERLINE = {"fidelity": 0.8, "held_out": 0.8}
 
 

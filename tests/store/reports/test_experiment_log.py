@@ -218,7 +218,7 @@ def test_no_text_of_a_run_becomes_markup_or_a_mark():
     assert plain("1 < 2 & 3") == "1 &lt; 2 &amp; 3"
 
 
-def test_an_entry_shows_command_reason_quality_cost_and_superseded_runs(demo, tmp_path):
+def test_an_entry_shows_command_reason_quality_cost_and_superseded_runs(demo, tmp_path, ask_always):
     collect = demo.compute("collect")
     train = demo.compute("train", seconds=90)
     evaluate = demo.compute("evaluate")

@@ -37,7 +37,7 @@ def check(history):
     return {one["phase"]: one["state"] for one in written["phases"]}
 
 
-def test_the_state_fits_its_schema_in_every_state_of_the_phases(demo):
+def test_the_state_fits_its_schema_in_every_state_of_the_phases(demo, ask_always):
     assert check(demo.history()) == {"collect": "missing", "train": "missing", "evaluate": "missing"}
     demo.compute("collect")
     demo.compute("train", metrics={"fidelity": 0.8, "held_out": 0.9})

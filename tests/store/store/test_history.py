@@ -240,7 +240,7 @@ def test_downstream_is_transitive_and_leaves_out_reuses(demo):
     assert demo.history().downstream(demo.run(evaluated)) == []
 
 
-def test_what_was_made_from_the_same_bytes_stays_downstream_when_the_phase_is_run_again(demo):
+def test_what_was_made_from_the_same_bytes_stays_downstream_when_the_phase_is_run_again(demo, ask_always):
     demo.compute("collect")
     trained, evaluated = demo.compute("train"), demo.compute("evaluate")
     again = demo.compute("collect")

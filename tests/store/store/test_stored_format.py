@@ -58,11 +58,14 @@ def test_its_outputs_verify(old, tmp_path):
     assert (fetch_outputs(old.client, run, tmp_path / "cache") / "result.txt").read_text() == "operators"
 
 
-def test_an_added_parameter_at_its_default_orphans_nothing(old):
+def test_an_added_parameter_at_its_default_is_asked_about_once_and_orphans_nothing(old):
     old.edit("MLproject", "      device:", "      batch: {type: int, default: 8}\n      device:")
     old.edit("MLproject", "--device {device}", "--batch {batch} --device {device}")
-    assert old.action("train") == ("reuse", "same")
+    assert old.action("train") == ("ask", "assumed")
     assert old.action("train", batch=16)[0] == "run"
+    kept = old.settle("train", decide="reuse").reused
+    assert old.action("train") == ("reuse", "assumed")
+    assert old.decide("train").verdict.run_id == kept.run_id
 
 
 def test_its_question_is_still_open_with_its_options(old):

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_plugin.decision.estimate import Estimate
-from mlflow_plugin.decision.rules import Candidate, Evidence, decide, force, superseded_run
-from mlflow_plugin.decision.verdict import Verdict
-from mlflow_plugin.project.project import Gate, Phase, Quality
+from mlflow_plugin.decision.facts import Candidate, Evidence, Generations, superseded_run
+from mlflow_plugin.decision.rules import decide, force
+from mlflow_plugin.decision.superseding import is_costly
+from mlflow_plugin.decision.verdict import SupersededRun, Verdict
+from mlflow_plugin.project.project import AskAbove, Gate, Phase, Quality
 from mlflow_plugin.store.run import PhaseRun
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -27,6 +29,7 @@ TRAIN = Phase(
 )
 GOOD = {"fidelity": 0.9, "held_out": 0.8, "phase.duration_seconds": 660.0, "phase.cost_usd": 0.43}
 COLLECT = PhaseRun("5eed5eed00", "collect", completed_at=NOON)
+EARLIER = PhaseRun("0ddba11000", "train", completed_at=NOON - timedelta(hours=1), metrics=GOOD)
 
 # What a run of the same identity may look like: its fields, then what was found out about it.
 STATES: dict[str, tuple[dict, dict]] = {
@@ -38,6 +41,12 @@ STATES: dict[str, tuple[dict, dict]] = {
     "never logged": ({"metrics": {"held_out": 0.8}}, {}),
     "good, quarantined": ({"metrics": GOOD}, {"quarantine_reason": "train c0ffee is quarantined: wrong data"}),
     "good, outputs lost": ({"metrics": GOOD}, {"faults": ("operators.bin is gone",)}),
+    "good, folder gone": (
+        {"metrics": GOOD, "output_digest": "cd" * 32},
+        {"faults": ("operators.bin is gone",), "unreachable": "/mnt/runs/0"},
+    ),
+    "good, assumed": ({"metrics": GOOD}, {"assumed": ("train c0ffee has no parameter `dropout`",)}),
+    "good, beside": ({"metrics": GOOD, "beside": "decide=beside", "output_digest": "ab" * 32}, {}),
     "live": ({"completed_at": None, "checkpoint": "step-000010"}, {"live": True, "resumable": True}),
     "live, quarantined": (
         {"completed_at": None},
@@ -78,6 +87,8 @@ def evidence(
     stale: str = "none",
     old: bool = False,
     downstream: bool = False,
+    replaced: bool = False,
+    cheap: bool = False,
     missing: bool = False,
     phase: Phase = TRAIN,
 ) -> Evidence:
@@ -96,15 +107,21 @@ def evidence(
         estimate=lambda: Estimate(660.0, 600.0, 700.0, 3, True, 0.43),
         downstream_estimate=lambda: [("steer", Estimate(900.0, 800.0, 1000.0, 1, True, 0.52))] if downstream else [],
         input_runs=lambda run_id: PhaseRun(run_id, "collect", completed_at=NOON - timedelta(minutes=11)),
+        replaced=lambda: EARLIER if replaced else None,
+        ask_above=AskAbove(60.0, 10.0) if cheap else AskAbove(),
     )
 
 
-def table(states: tuple[str, ...], stale: str, old: bool, downstream: bool, missing: bool) -> tuple[str, str]:
+def table(
+    states: tuple[str, ...], stale: str, old: bool, downstream: bool, missing: bool, replaced: bool, cheap: bool
+) -> tuple[str, str]:
     """The verdict table once more: action and the rule that speaks, from the names of what was found."""
     if missing:
         return "run", "missing"
-    if "good" in states:
-        return ("ask", "old") if old else ("reuse", "same")
+    good = next((state for state in states if state in ("good", "good, beside")), "")
+    if good:
+        promoted = good == "good, beside" and downstream and not cheap
+        return ("ask", "old") if old else ("ask", "beside") if promoted else ("reuse", "same")
     if "live" in states:
         return "wait", "live"
     first_that_speaks = {
@@ -117,11 +134,14 @@ def table(states: tuple[str, ...], stale: str, old: bool, downstream: bool, miss
     for state in states:
         if state in first_that_speaks:
             return first_that_speaks[state]
-    if stale in ("good", "borderline"):
+    for state, kind in (("good, assumed", "assumed"), ("good, folder gone", "unseen")):
+        if state in states:
+            return "ask", kind
+    if stale in ("good", "borderline") and not cheap:
         return "ask", "stale"
     if old:
         return "ask", "old"
-    if downstream and "good, outputs lost" not in states:
+    if (downstream or replaced) and not cheap and not (downstream and "good, outputs lost" in states):
         return "ask", "downstream"
     return "run", "nothing"
 
@@ -136,35 +156,51 @@ def check_promises(verdict: Verdict, given: Evidence) -> None:
         assert about in given.same
     if about is not None:
         assert not about.quarantine_reason
-        assert not about.faults
+        assert bool(about.faults) == (verdict.kind == "unseen")
     if verdict.action == "reuse":
         assert about.run.complete
         assert given.phase.grade(about.run.metrics) == "good"
     if verdict.action != "ask":
         assert not verdict.options
         return
-    keep, again = verdict.options
-    assert (keep.letter, keep.decide, keep.supersedes) == ("A", "reuse", ())
-    assert (again.letter, again.decide) == ("B", "fail" if verdict.kind == "old" else "rerun")
-    assert again.reruns[0] == given.phase.name
-    assert again.supersedes == verdict.invalidates
-    # Keeping computes nothing, but for old inputs on which nothing was computed yet.
-    assert keep.reruns == (() if verdict.run_id else (given.phase.name,))
+    assert [option.letter for option in verdict.options] == list("ABCD")[: len(verdict.options)]
+    (stop,) = [option for option in verdict.options if option.decide == "fail"]
+    assert (stop.reruns, stop.supersedes, stop.action) == ((), (), "")
+    if verdict.kind not in ("old", "unseen"):
+        assert stop == verdict.options[-1]
+    first = verdict.options[0]
+    assert (first.letter, first.decide) == ("A", "fail" if verdict.kind == "unseen" else "reuse")
+    # Keeping computes and supersedes nothing, but for old inputs on which nothing was computed yet.
+    assert first.supersedes == ()
+    assert first.reruns == (() if verdict.run_id else (given.phase.name,))
+    again = verdict.option("rerun")
+    if again is not None:
+        assert again.supersedes == verdict.invalidates
+        assert again.reruns == (() if verdict.kind == "beside" else (given.phase.name,))
+    else:
+        assert verdict.kind == "old"
 
 
 SMALL_WORLD = [states for length in (0, 1, 2) for states in itertools.product(STATES, repeat=length)]
 
 
-@pytest.mark.parametrize("missing", [False, True])
-@pytest.mark.parametrize("downstream", [False, True])
+@pytest.mark.parametrize("cheap", [False, True])
+@pytest.mark.parametrize(("downstream", "replaced"), itertools.product([False, True], repeat=2))
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("stale", STALE)
-def test_every_combination_of_rows_gets_the_verdict_of_the_table(stale, old, downstream, missing):
+def test_every_combination_of_rows_gets_the_verdict_of_the_table(stale, old, downstream, replaced, cheap):
     for states in SMALL_WORLD:
-        given_now = evidence(states, stale=stale, old=old, downstream=downstream, missing=missing)
+        rows = {"stale": stale, "old": old, "downstream": downstream, "replaced": replaced, "cheap": cheap}
+        given_now = evidence(states, **rows)
         verdict = decide(given_now)
-        assert (verdict.action, verdict.kind) == table(states, stale, old, downstream, missing), states
+        assert (verdict.action, verdict.kind) == table(states, missing=False, **rows), states
         check_promises(verdict, given_now)
+
+
+@pytest.mark.parametrize("states", SMALL_WORLD[:20])
+def test_a_missing_input_comes_before_everything_else(states):
+    verdict = decide(evidence(states, stale="good", downstream=True, missing=True))
+    assert (verdict.action, verdict.kind) == ("run", "missing")
 
 
 @given(
@@ -172,11 +208,13 @@ def test_every_combination_of_rows_gets_the_verdict_of_the_table(stale, old, dow
     stale=st.sampled_from(STALE),
     old=st.booleans(),
     downstream=st.booleans(),
+    replaced=st.booleans(),
+    cheap=st.booleans(),
 )
-def test_longer_histories_get_the_verdict_of_the_table(states, stale, old, downstream):
-    given_now = evidence(states, stale=stale, old=old, downstream=downstream)
+def test_longer_histories_get_the_verdict_of_the_table(states, **rows):
+    given_now = evidence(states, **rows)
     verdict = decide(given_now)
-    assert (verdict.action, verdict.kind) == table(states, stale, old, downstream, False)
+    assert (verdict.action, verdict.kind) == table(states, missing=False, **rows)
     check_promises(verdict, given_now)
 
 
@@ -294,11 +332,120 @@ def test_a_downstream_question_lists_what_is_lost_and_prices_all_that_must_be_co
     verdict = decide(evidence(downstream=True))
     assert [loss.run_id for loss in verdict.invalidates] == ["ab0de00000"]
     assert verdict.reasons[0] == "running train would make 1 good downstream run stale: it was made from beef0000"
-    keep, again = verdict.options
+    keep, again, beside, cancel = verdict.options
     assert keep.keeps == ("steer ab0de000, shift 0.4, finished 2026-03-01 12:00:00 UTC",)
-    assert (again.reruns, again.seconds) == (("train", "steer"), 1560.0)
+    assert again.title == "Run train again; steer becomes stale (recomputing it would take about 15 min and $0.52)"
+    assert (again.reruns, again.seconds, again.cost_usd) == (("train",), 660.0, 0.43)
+    assert (beside.decide, beside.reruns, beside.supersedes) == ("beside", ("train",), ())
+    assert beside.title.startswith("Run train beside: train beef0000 of ")
+    assert (cancel.letter, cancel.decide, cancel.reruns) == ("D", "fail", ())
+
+
+def test_in_a_pipeline_the_option_says_which_later_phases_are_computed_too():
+    again = decide(replace(evidence(downstream=True), following=["steer"])).option("rerun")
+    assert (again.title, again.reruns, again.seconds) == ("Run train again, then steer", ("train", "steer"), 1560.0)
     assert again.cost_usd == pytest.approx(0.95)
     assert "computes train, steer: about 26 min and $0.95" in again.price()
+
+
+@pytest.mark.parametrize("downstream", [False, True])
+def test_the_incident_asks_with_and_without_a_phase_downstream(downstream):
+    model = replace(EARLIER, metrics=GOOD | {"fidelity": 0.989, "phase.cost_usd": 0.163})
+    verdict = decide(replace(evidence(downstream=downstream), replaced=lambda: model))
+    assert (verdict.action, verdict.kind, verdict.run_id) == ("ask", "downstream", model.run_id)
+    assert "would supersede train 0ddba110 of 2026-03-01 11:00:00 UTC with fidelity 0.989" in verdict.reasons[0]
+    assert verdict.option("beside") is None
+    assert [run.phase for run in verdict.invalidates] == ["train", "steer"][: 1 + downstream]
+
+
+def test_a_cheap_run_says_in_one_line_what_it_supersedes_and_what_becomes_stale():
+    verdict = decide(evidence(downstream=True, replaced=True, cheap=True))
+    assert verdict.action == "run"
+    assert verdict.reasons[-1] == (
+        "this supersedes train 0ddba110 and makes steer ab0de000 stale; computing them again takes 26 min and $0.95"
+    )
+    assert [run.phase for run in verdict.invalidates] == ["train", "steer"]
+
+
+amounts = st.none() | st.floats(0, 1e7)
+
+
+@given(
+    taken=st.lists(st.tuples(amounts, amounts), max_size=5),
+    limit=st.builds(AskAbove, st.floats(0, 1e5), st.floats(0, 1e5) | st.just(math.inf)),
+)
+def test_it_asks_exactly_when_recomputing_takes_more_than_either_limit_or_an_unknown_amount(taken, limit):
+    runs = [
+        SupersededRun("steer", f"ab{number}", None, "", NOON, seconds, usd)
+        for number, (seconds, usd) in enumerate(taken)
+    ]
+    current = PhaseRun("beef000000", "train", completed_at=NOON, metrics=GOOD)
+    phase = replace(TRAIN, max_age_seconds=None)
+    verdict = decide(Evidence(phase, current=lambda: current, downstream=lambda: runs, ask_above=limit))
+
+    def above(amounts: list[float | None], bound: float) -> bool:
+        return bound != math.inf and (bound == 0 or None in amounts or sum(amounts) > bound)
+
+    asks = above([seconds for seconds, _ in taken], limit.minutes * 60) or above([usd for _, usd in taken], limit.usd)
+    assert verdict.action == ("ask" if runs and asks else "run")
+    assert verdict.invalidates == tuple(runs)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e4), st.floats(0, 1e3)), max_size=4), st.floats(0, 1e4), st.floats(0, 1e3))
+def test_what_is_asked_about_is_asked_about_too_when_more_would_be_superseded(taken, seconds, usd):
+    runs = [SupersededRun("steer", f"ab{n}", None, "", NOON, time, cost) for n, (time, cost) in enumerate(taken)]
+    more = [*runs, SupersededRun("steer", "more", None, "", NOON, seconds, usd)]
+    fewer_asked, more_asked = (is_costly(Evidence(TRAIN), some) for some in (runs, more))
+    assert more_asked or not fewer_asked
+
+
+def test_a_run_beside_supersedes_nothing_and_asks_nothing_about_costs():
+    verdict = decide(replace(evidence(downstream=True, replaced=True, stale="good"), beside="decide=beside"))
+    assert (verdict.action, verdict.kind, verdict.invalidates) == ("run", "beside", ())
+    assert verdict.beside == "decide=beside"
+    assert "`latest` stays as it is (decide=beside)" in verdict.reasons
+
+
+def test_a_run_beside_is_reused_beside_and_by_others_when_little_becomes_stale():
+    for given_now, words in (
+        (replace(evidence(("good, beside",), downstream=True), beside="decide=beside"), "`latest` stays as it is"),
+        (evidence(("good, beside",), downstream=True, cheap=True), "becomes the latest"),
+    ):
+        verdict = decide(given_now)
+        assert verdict.action == "reuse"
+        assert words in " ".join(verdict.reasons)
+
+
+def test_the_checkpoint_of_other_code_is_asked_about_whatever_it_costs():
+    interrupted = PhaseRun("dead000000", "train", checkpoint="step-000090", started_at=NOON)
+    offered = Candidate(interrupted, resumable=True, differs="the code of train.py")
+    verdict = decide(replace(evidence(cheap=True), edited=lambda: offered))
+    assert (verdict.action, verdict.kind) == ("ask", "edited")
+    resume, over, cancel = verdict.options
+    assert (resume.decide, resume.action, resume.run_id) == ("reuse", "resume", "dead000000")
+    assert resume.title.startswith("Go on from step-000090 of train dead0000")
+    assert (over.title, over.action, cancel.decide) == ("Start train over", "run", "fail")
+    assert decide(replace(evidence(("good",)), edited=lambda: offered)).action == "reuse"
+
+
+def test_an_interrupted_run_of_which_a_parameter_is_not_known_is_not_resumed_unasked():
+    known = candidate("interrupted")
+    verdict = decide(replace(evidence(), same=[replace(known, assumed=("train has no parameter `dropout`",))]))
+    assert (verdict.kind, verdict.options[0].action) == ("assumed", "resume")
+
+
+def test_inputs_of_two_generations_are_asked_about_and_the_outdated_one_is_named():
+    mixed = Generations(("b was made from a 1, c from a 2",), ("c",))
+    verdict = decide(replace(evidence(cheap=True), generations=lambda: mixed))
+    assert (verdict.action, verdict.kind) == ("ask", "generations")
+    use, stop = verdict.options
+    assert (use.title, use.action) == ("Use the inputs as they are and run train", "run")
+    assert (stop.title, stop.decide, stop.renews) == ("Stop, and update c first", "fail", ("c",))
+
+
+def test_deleted_runs_are_named_when_the_phase_is_run():
+    verdict = decide(replace(evidence(), deleted=lambda: ["train 1 was deleted; `mlflow runs restore --run-id 1`"]))
+    assert verdict.reasons[-1].endswith("`mlflow runs restore --run-id 1`")
 
 
 @pytest.mark.parametrize("state", ["borderline", "gate failed", "NaN"])
@@ -335,15 +482,9 @@ def test_a_question_about_old_inputs_offers_to_go_on_or_to_stop_and_renew_them()
 
 def test_an_answer_is_found_by_letter_and_by_decide_value():
     verdict = decide(evidence(("borderline",)))
-    keep, again = verdict.options
-    assert [verdict.option(answer) for answer in ("A", "reuse", "B", "rerun", "C", "")] == [
-        keep,
-        keep,
-        again,
-        again,
-        None,
-        None,
-    ]
+    keep, again, cancel = verdict.options
+    answers = {"A": keep, "reuse": keep, "B": again, "rerun": again, "C": cancel, "fail": cancel, "D": None, "": None}
+    assert {answer: verdict.option(answer) for answer in answers} == answers
 
 
 def test_a_forced_run_names_the_good_work_that_it_throws_away():
@@ -355,7 +496,9 @@ def test_a_forced_run_names_the_good_work_that_it_throws_away():
     assert "took 11 min, cost $0.43" in verdict.reasons[1]
 
 
-@pytest.mark.parametrize("state", sorted(set(STATES) - {"good", "borderline", "gate failed"}))
+@pytest.mark.parametrize(
+    "state", sorted(set(STATES) - {"good", "borderline", "gate failed", "good, assumed", "good, beside"})
+)
 def test_a_forced_run_throws_away_nothing_where_nothing_good_was(state):
     verdict = force(evidence((state,)))
     assert (verdict.action, verdict.invalidates) == ("run", ())
@@ -366,9 +509,12 @@ def test_a_missing_upstream_is_named():
     assert verdict.reasons[0].startswith("collect must run first")
 
 
-def test_costly_questions_are_not_put_to_the_store_when_the_verdict_is_clear():
+def test_slow_questions_are_not_put_to_the_store_when_the_verdict_is_clear():
     def never() -> None:
         raise AssertionError("a finished phase needs no look at what came after it")
 
-    settled = replace(evidence(("good",)), stale=never, current=never, downstream=never, estimate=never, nearest=never)
+    asked = dict.fromkeys(
+        ("stale", "current", "downstream", "estimate", "nearest", "replaced", "edited", "deleted", "generations"), never
+    )
+    settled = replace(evidence(("good",)), **asked)
     assert decide(settled).action == "reuse"

@@ -2,6 +2,7 @@ import io
 import itertools
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,8 @@ RUN_ID = "c0ffee12" * 4
 LOST = SupersededRun("steer", "ab0de000" * 4, 0.9, "shift", None, 660.0, 0.43)
 KEEP = Option("A", "reuse", "Keep train c0ffee12 and continue", (LOST.sentence(),))
 AGAIN = Option("B", "rerun", "Run train again, then steer", (), (LOST,), ("train", "steer"), 1560.0, 0.95)
-RENEW = Option("B", "fail", "Stop, and update collect first", (), (), ("train",), 660.0, 0.43)
+RENEW = Option("B", "fail", "Stop, and update collect first", renews=("collect",))
+CANCEL = Option("C", "fail", "Cancel: nothing is computed or changed")
 QUESTION = Verdict("train", "ask", ("its inputs differ",), "stale", options=(KEEP, AGAIN), inputs={"collect": "5eed"})
 OLD = Verdict("train", "ask", ("collect is old",), "old", options=(KEEP, RENEW), inputs={"collect": "5eed"})
 
@@ -163,6 +165,37 @@ def test_input_that_ends_is_no_answer(typing):
     typing("")
     with pytest.raises(NeedsAnswer, match=r"ended without an answer(.|\n)*nothing was run(.|\n)*decide=rerun"):
         ask()
+
+
+def test_a_question_can_be_cancelled_and_offers_no_command_for_that(typing, monkeypatch):
+    cancellable = replace(QUESTION, options=(KEEP, AGAIN, CANCEL))
+    typing("C\n")
+    with pytest.raises(PhaseError, match=r"train: cancelled by ada; nothing was computed or changed\."):
+        ask(cancellable)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(NeedsAnswer) as error:
+        ask(cancellable)
+    assert "  B) mlflow run" in str(error.value)
+    assert "  C) mlflow run" not in str(error.value)
+
+
+def test_mixed_generations_are_updated_without_force(typing):
+    renew = Option("B", "fail", "Stop, and update c first", renews=("c",))
+    typing("B\n")
+    with pytest.raises(PhaseError, match=r"Stop, and update c first\. For that: mlflow run \. -e c$"):
+        ask(replace(OLD, kind="generations", options=(KEEP, renew)))
+
+
+def test_a_missing_folder_is_brought_back_before_the_same_command():
+    bring_back = Option("A", "fail", "Stop, and bring back /mnt/runs/0 first")
+    answer = Answer(bring_back, "ada")
+    with pytest.raises(PhaseError, match=r"bring back /mnt/runs/0 first\. Then: mlflow run \. -e train"):
+        check_not_stopped(request(), replace(OLD, kind="unseen", options=(bring_back, AGAIN)), answer)
+
+
+def test_beside_is_an_answer_of_a_caller_too():
+    beside = Option("C", "beside", "Run train beside")
+    assert ask(replace(QUESTION, options=(KEEP, AGAIN, beside)), "beside").option == beside
 
 
 def test_stopping_to_renew_old_inputs_is_told_how(typing):

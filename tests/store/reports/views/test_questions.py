@@ -41,10 +41,12 @@ def test_a_waiting_question_shows_its_options_as_the_terminal_does(demo):
         assert f"{option['letter']}) {option['title']} - {option['price']}" in text
         assert all(f"keeps  {kept}" in text for kept in option["keeps"])
         assert all(run["sentence"] in text for run in option["supersedes"])
-    keep, again = found["options"]
+    keep, again, cancel = found["options"]
     assert (keep["reruns"], again["supersedes"][0]["run_id"]) == ([], kept)
-    assert (again["seconds"], again["reruns"]) == (660.0, ["train", "evaluate"])
+    assert again["reruns"] == ["train"]
+    assert "; evaluate becomes stale (recomputing it would take " in again["title"]
     assert again["command"].endswith("-P decide=rerun")
+    assert (cancel["decide"], cancel["price"], cancel["supersedes"]) == ("fail", "nothing is computed", [])
 
 
 def test_an_answered_question_is_open_no_more(demo):
