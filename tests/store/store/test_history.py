@@ -312,7 +312,10 @@ def test_a_pin_that_cannot_be_used_is_refused_with_the_reason(demo):
 # --- what the store may hold ---
 
 
-@pytest.mark.parametrize("written", ["2", "99", "next", "²", "9" * 5000], ids=["2", "99", "text", "power", "long"])
+NEXT = str(schema.FORMAT_VERSION + 1)
+
+
+@pytest.mark.parametrize("written", [NEXT, "99", "next", "²", "9" * 5000], ids=["next", "99", "text", "power", "long"])
 def test_a_run_of_a_newer_version_is_answered_with_what_to_do(demo, written):
     run_id = demo.compute("collect")
     demo.client.set_tag(run_id, schema.FORMAT, written)
