@@ -108,10 +108,19 @@ def test_a_reuse_of_a_deleted_run_does_not_bring_it_back(demo, latest):
     assert latest("collect") is None
 
 
-def test_a_run_whose_quality_fell_below_the_bounds_later_is_no_longer_used(demo, latest):
+def test_a_value_that_is_logged_after_completion_does_not_change_what_a_run_was_worth(demo, latest):
+    demo.compute("collect")
+    demo.compute("train", "older")
+    newer = demo.compute("train", "newer")
+    demo.client.log_batch(newer, metrics=[Metric("fidelity", 0.1, 2**42, 1)])
+    assert latest("train") == newer
+
+
+def test_a_value_of_a_run_of_version_1_that_fell_below_the_bounds_later_still_counts(demo, latest):
     demo.compute("collect")
     older = demo.compute("train", "older")
     newer = demo.compute("train", "newer")
+    demo.client.delete_tag(newer, "mlflow.phase.values")  # Version 1 kept none.
     demo.client.log_batch(newer, metrics=[Metric("fidelity", 0.1, 2**42, 1)])
     assert latest("train") == older
 
@@ -303,7 +312,10 @@ def test_a_pin_that_cannot_be_used_is_refused_with_the_reason(demo):
 # --- what the store may hold ---
 
 
-@pytest.mark.parametrize("written", ["2", "99", "next", "²", "9" * 5000], ids=["2", "99", "text", "power", "long"])
+NEXT = str(schema.FORMAT_VERSION + 1)
+
+
+@pytest.mark.parametrize("written", [NEXT, "99", "next", "²", "9" * 5000], ids=["next", "99", "text", "power", "long"])
 def test_a_run_of_a_newer_version_is_answered_with_what_to_do(demo, written):
     run_id = demo.compute("collect")
     demo.client.set_tag(run_id, schema.FORMAT, written)
