@@ -30,7 +30,7 @@ LOOK := open /phases on your tracking server (MLFLOW_TRACKING_URI), started with
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lora quick test nightly browser check faults bench bench-peers lock clean
+.PHONY: help demo lora quick test nightly browser check faults bench bench-peers bench-times lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,8 +76,11 @@ faults: $(ENVIRONMENT) ## Kill trainings at random moments and break what they s
 bench: $(ENVIRONMENT) ## Measure the speed of verdicts, of a finished pipeline, of checkpoints and of phase 2
 	@$(BIN)/python -m benchmarks $(BENCHFLAGS)
 
-# Apart from `bench`: it installs four other tools, about 700 MB, and takes 20 minutes.
-bench-peers: $(ENVIRONMENT) ## Measure what other tools need on a finished pipeline (installs them; 20 minutes)
+# Apart from `bench`: they install six other tools, about 1 GB. BENCHFLAGS="--tools dvc,redun --rows 1,2" measures a part.
+bench-peers: $(ENVIRONMENT) ## Make 70 changes to projects of other tools and of this one (installs them; an hour)
+	@$(BIN)/python -m benchmarks.peer_rows $(BENCHFLAGS)
+
+bench-times: $(ENVIRONMENT) ## Measure the time that other tools need on a finished pipeline (20 minutes)
 	@$(BIN)/python -m benchmarks.peers $(BENCHFLAGS)
 
 lock: ## Resolve every dependency afresh and rewrite constraints.txt

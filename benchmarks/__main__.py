@@ -5,6 +5,8 @@ import sys
 
 BENCHMARKS = (
     "benchmarks.verdict",
+    "benchmarks.traces",
+    "benchmarks.observation",
     "benchmarks.commands",
     "benchmarks.page",
     "benchmarks.checkpoints",

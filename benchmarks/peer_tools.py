@@ -21,6 +21,16 @@ PIPELINES = Path(__file__).parent / "peers"
 ENVIRONMENTS = Path(__file__).parents[1] / ".cache" / "peers"
 QUIET = {"DO_NOT_TRACK": "1", "DVC_NO_ANALYTICS": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
+REQUIREMENTS = {
+    "dvc": "dvc==3.67.1",
+    "snakemake": "snakemake==9.27.1",
+    # Later versions of FastAPI refuse an argument that this server gives.
+    "prefect": "prefect==3.8.8 fastapi==0.148.0",
+    "redun": "redun==0.44.1",
+    "metaflow": "metaflow==2.19.39",
+    "hamilton": "apache-hamilton==1.90.0",
+}
+
 
 @dataclass(frozen=True)
 class Tool:
@@ -68,7 +78,7 @@ def newest_artifact(home: Path, phase: str, name: str) -> Path:
 TOOLS = (
     Tool(
         "dvc",
-        "dvc==3.67.1",
+        REQUIREMENTS["dvc"],
         "dvc repro",
         "dvc repro --force --single-item draw",
         "scale.py",
@@ -78,7 +88,7 @@ TOOLS = (
     ),
     Tool(
         "redun",
-        "redun==0.44.1",
+        REQUIREMENTS["redun"],
         "redun run workflow.py main --factor {factor}",
         "redun run workflow.py main --factor {factor} --fresh True",
         "workflow.py",
@@ -87,7 +97,7 @@ TOOLS = (
     ),
     Tool(
         "prefect",
-        "prefect==3.8.8 fastapi==0.148.0",  # Later versions of FastAPI refuse an argument that this server gives.
+        REQUIREMENTS["prefect"],
         "python flow.py {factor}",
         "python flow.py {factor} fresh",
         "flow.py",
@@ -96,7 +106,7 @@ TOOLS = (
     ),
     Tool(
         "metaflow",
-        "metaflow==2.19.39",
+        REQUIREMENTS["metaflow"],
         "python flow.py resume",
         "python flow.py resume start",
         "flow.py",
@@ -117,17 +127,21 @@ TOOLS = (
 )
 
 
-def programs(tool: Tool) -> Path:
-    """The folder of a tool's programs. Installs the tool into an environment of its own on first use."""
-    if not tool.requirement:
+def programs(name: str) -> Path:
+    """The folder of a tool's programs. Installs the tool into an environment of its own on first use.
+
+    Without a requirement the tool is the plugin, in this environment.
+    """
+    requirement = REQUIREMENTS.get(name, "")
+    if not requirement:
         return Path(sys.executable).parent
-    home = ENVIRONMENTS / f"venv-{tool.name}"
-    installed = home / f"installed-{tool.requirement.replace(' ', '-')}"
+    home = ENVIRONMENTS / f"venv-{name}"
+    installed = home / f"installed-{requirement.replace(' ', '-')}"
     if not installed.exists():
-        print(f"installing {tool.requirement}", file=sys.stderr, flush=True)
+        print(f"installing {requirement}", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
         pip = [home / "bin" / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        subprocess.run([*pip, *tool.requirement.split()], check=True)
+        subprocess.run([*pip, *requirement.split()], check=True)
         installed.touch()
     return home / "bin"
 
@@ -136,7 +150,7 @@ def environment(tool: Tool, home: Path) -> dict[str, str]:
     """The variables under which a tool's commands run in a pipeline's folder."""
     return {
         **QUIET,
-        "PATH": f"{programs(tool)}:{os.environ['PATH']}",
+        "PATH": f"{programs(tool.name)}:{os.environ['PATH']}",
         "WITNESS": str(home / "executed.txt"),
         "DVC_SITE_CACHE_DIR": str(home / "site"),
         "METAFLOW_USER": "bench",
@@ -177,7 +191,7 @@ def prefect_server(folder: Path) -> Iterator[None]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{probe.getsockname()[1]}/api"
-    words = [str(programs(tool) / "prefect"), "server", "start", "--no-ui", "--host", "127.0.0.1"]
+    words = [str(programs(tool.name) / "prefect"), "server", "start", "--no-ui", "--host", "127.0.0.1"]
     folder.mkdir()
     variables = {**os.environ, **environment(tool, folder)}
     variables.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -67,8 +67,9 @@ def _finish(client: MlflowClient, run_id: str, exit_code: int, seconds: float) -
         raise
     except Exception as error:
         reason = str(error) if isinstance(error, PhaseError) else f"{type(error).__name__}: {error}"
-        records.fail(run_id, f"{name}: its result could not be recorded: {reason}")
-        raise
+        message = f"{name}: its result could not be recorded: {reason}"
+        records.fail(run_id, message)
+        raise PhaseError(f"{message}. What it logged is kept in run {run_id}.") from error
     _logger.info(f"{name}: the process that started it was gone; run {run_id} is complete")
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from mlflow.tracking import MlflowClient
@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin.backends.execution import ExecutionSettings, Launcher, execute_phase
 from mlflow_plugin.decision.quality import borderline_reasons, quality_cell
 from mlflow_plugin.decision.request import Request
-from mlflow_plugin.errors import NeedsAnswer, UsageError
+from mlflow_plugin.errors import NeedsAnswer, PhaseError
 from mlflow_plugin.execution.outcome import Outcome
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.project.invocation import Invocation
@@ -54,27 +54,27 @@ def run_pipeline(
     """
     pipeline = project.pipelines[name]
     check_parameters(project, pipeline, given)
-    records = Records(client)
     phases = project.order(pipeline.targets)
-    _check_pins(History(client, experiment_id, project), phases, pipeline, given)
-    parent = run_id or records.create_pipeline(
-        project, pipeline.name, given, experiment_id, settings.backend_name, settings.parent_run_id
-    )
+    requests = [
+        Request(project, one, parameters_for_phase(pipeline, one, given), client, experiment_id, asked_as=invocation)
+        for one in phases
+    ]
+    _check_requests(requests, pipeline)
+    records, place = Records(client), (experiment_id, settings.backend_name, settings.parent_run_id)
+    parent = run_id or records.create_pipeline(project, pipeline.name, given, *place)
     outcomes: dict[str, Outcome] = {}
     done: dict[str, str] = {}
-    began = time.monotonic()
-    settings = replace(settings, parent_run_id=parent)
+    began, settings = time.monotonic(), replace(settings, parent_run_id=parent)
     with kept_reports(project, client, experiment_id, parent, phases, done):
         try:
-            for number, phase in enumerate(phases, 1):
+            for number, request in enumerate(requests, 1):
+                phase = request.phase
                 _logger.info(f"{phase.name} ({number} of {len(phases)})")
-                handed = parameters_for_phase(pipeline, phase, given)
                 inputs = {need: outcomes[need].result.run_id for need in phase.needs}
-                request = Request(project, phase, handed, client, experiment_id, inputs=inputs, asked_as=invocation)
                 accepted = frozenset(run for outcome in outcomes.values() for run in outcome.accepted_run_ids)
                 # In a pipeline `decide=rerun` answers questions and forces nothing.
                 following = tuple(later.name for later in phases[number:])
-                in_pipeline = replace(request, force_allowed=False, following=following)
+                in_pipeline = replace(request, inputs=inputs, force_allowed=False, following=following)
                 outcome = execute_phase(in_pipeline, replace(settings, accepted_run_ids=accepted), launch)
                 outcomes[phase.name], done[phase.name] = outcome, outcome.run_id
                 _check_usable(phase, outcome, phases[number:], pipeline, invocation)
@@ -88,17 +88,18 @@ def run_pipeline(
     return parent
 
 
-def _check_pins(history: History, phases: Sequence[Phase], pipeline: Pipeline, given: Mapping[str, object]) -> None:
-    """Raise UsageError, which names the phase, when an input that the caller has chosen cannot be one."""
-    for phase in phases:
-        handed = parameters_for_phase(pipeline, phase, given)
-        for need in phase.needs:
-            chosen = str(handed.get(f"{need}_run_id") or "latest")
-            if chosen != "latest":
-                try:
-                    history.pinned(history.project.phases[need], chosen)
-                except UsageError as error:
-                    raise UsageError(f"{phase.name}, a phase of {pipeline.name}: {error}") from None
+def _check_requests(requests: Iterable[Request], pipeline: Pipeline) -> None:
+    """Raise, naming the phase, for a price or a chosen input that a later phase would refuse. Types are checked."""
+    for request in requests:
+        phase, history = request.phase, History(request.client, request.experiment_id, request.project)
+        try:
+            request.price()
+            for need in phase.needs:
+                chosen = request.pins().get(f"{need}_run_id", "latest")
+                if chosen not in ("", "latest"):
+                    history.pinned(request.project.phases[need], chosen)
+        except PhaseError as error:
+            raise type(error)(f"{phase.name}, a phase of {pipeline.name}: {error} Nothing was started.") from None
 
 
 def _log_outcomes(project: Project, client: MlflowClient, outcomes: Mapping[str, Outcome], seconds: float) -> None:

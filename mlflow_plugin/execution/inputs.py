@@ -17,9 +17,10 @@ def check_inputs(decision: Decision) -> None:
     Raises:
         UsageError: An upstream phase has no usable run.
         PhaseError: An upstream run's files are not those that it has made. The message has the command that makes them
-            again.
+            again. Or the price that was given is none, which would be found out when the work is done.
     """
     request = decision.request
+    request.price()
     if absent := [need for need in request.phase.needs if need not in decision.inputs]:
         raise required(request.phase, absent)
     for need, used in decision.inputs.items():

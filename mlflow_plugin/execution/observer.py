@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException
@@ -17,9 +17,11 @@ from mlflow_plugin.observation.recorder import Recorder, unobserved
 from mlflow_plugin.observation.recording import Recording
 from mlflow_plugin.observation.trace import Trace
 from mlflow_plugin.observation.tracing import trace_of
-from mlflow_plugin.project.identity import recipe_of
+from mlflow_plugin.project.identity import Recipe, recipe_of, with_written
+from mlflow_plugin.store import schema
 from mlflow_plugin.store.observation_policy import artifact_places, policy_of, store_places
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.run_decoding import phase_run
 from mlflow_plugin.store.traces import keep_trace, trace_of_run
 
 _logger = logging.getLogger(__name__)
@@ -98,10 +100,10 @@ class Observer:
             PhaseError: The store does not take it: a later verdict would not know what the run had read.
         """
         with unobserved():
-            trace = self._trace()
-            if trace == self._kept:
-                return
             try:
+                trace = self._trace()
+                if trace == self._kept:
+                    return
                 keep_trace(self._request.client, self._run.run_id, trace)
             except MlflowException as error:
                 what = " ".join(str(error).split())[:300]
@@ -113,9 +115,12 @@ class Observer:
     def _trace(self) -> Trace:
         recording = self._recorder.recording() if self._recorder else Recording("none")
         request = self._request
-        recipe = recipe_of(request.project, request.phase, request.values, request.base, request.argv)
+        recipe = recipe_of(request.project, request.phase, request.given, request.base, request.argv)
+        self._keep_written(recipe, recording.written)
         directory = request.project.directory
-        code = [recipe.elsewhere.get(name, directory / name) for name in recipe.files]
+        # Other files than programs are not left to the code digest: the run may have written to them.
+        programs = [name for name in recipe.files if name not in recipe.named]
+        code = [recipe.elsewhere.get(name, directory / name) for name in programs]
         policy = policy_of(request.phase, request.client, self._runs, code)
         trace = trace_of(recording, policy, places_of(request.project))
         try:
@@ -124,6 +129,15 @@ class Observer:
             _logger.warning(str(error))
             return trace
         return earlier.merged(trace) if earlier else trace
+
+    def _keep_written(self, recipe: Recipe, written: Set[str]) -> None:
+        """Note in the run's fingerprint which of the files that the command names the run wrote itself."""
+        if not with_written(self._run.fingerprint, recipe, written):
+            return
+        client, run_id = self._request.client, self._run.run_id
+        fingerprint = phase_run(client.get_run(run_id)).fingerprint
+        if fingerprint and (changed := with_written(fingerprint, recipe, written)):
+            client.set_tag(run_id, schema.FINGERPRINT, changed)
 
     def close(self) -> None:
         """Remove the records of this process tree."""

@@ -321,7 +321,8 @@ class Records(RunWriter):
         self._log_pins(run_id, {})
         tags = named(decision) if decision else {}
         note = tags.get(NOTE) or self.client.get_run(run_id).data.tags.get(NOTE, "")
-        self._tag(run_id, {**tags, schema.REASON: clipped(reason), **failed(note, status, reason)})
+        ended = {schema.ENDED: status, schema.REASON: clipped(reason)}
+        self._tag(run_id, {**tags, **ended, **failed(note, status, reason)})
         self.end(run_id, status)
 
     def end_pipeline(self, run_id: str, phase_run_ids: Iterable[str]) -> None:

@@ -19,6 +19,8 @@ from mlflow_plugin.project.vocabulary import Whereabouts
 _logger = logging.getLogger(__name__)
 
 
+SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "busybox"})
+"""Names of programs that wait for a command and pass no signal on to it."""
 HEARTBEAT_VARIABLE = "MLFLOW_PHASES_BEAT_SECONDS"
 _INTERVALS_UNTIL_DEAD = 6
 _INTERVALS_WATCHED = 2.5
@@ -100,9 +102,13 @@ def whereabouts(heartbeat: Mapping[str, Any]) -> Whereabouts:
         float(heartbeat["at"])
         if heartbeat.get("boot") != boot_id() or heartbeat.get("host") != platform.node():
             return "elsewhere"
-        state, began = _process_state(int(heartbeat["pid"]))
+        pid = int(heartbeat["pid"])
+        state, began = _process_state(pid)
         # The system reuses the pid of a process that has ended.
-        return state if began is not None and abs(began - float(heartbeat["began"])) < 2 else "gone"
+        if began is None or abs(began - float(heartbeat["began"])) >= 2:
+            return "gone"
+        # A shell only waits for the command that computes.
+        return "stopped" if state == "running" and _is_shell(pid) and is_stopped(pid) else state
     except (KeyError, TypeError, ValueError, OverflowError):
         return "gone"
 
@@ -119,6 +125,15 @@ def _process_state(pid: int) -> tuple[Whereabouts, float | None]:
         return "stopped" if stopped else "running", _seconds_after_boot(pid) or process.create_time()
     except (psutil.Error, ValueError, OverflowError):
         return "gone", None
+
+
+def _is_shell(pid: int) -> bool:
+    import psutil
+
+    try:
+        return psutil.Process(pid).name() in SHELLS
+    except psutil.Error:
+        return False
 
 
 def _seconds_after_boot(pid: int) -> float | None:

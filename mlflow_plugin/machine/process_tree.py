@@ -5,9 +5,10 @@ from contextlib import suppress
 
 import psutil
 
+from mlflow_plugin.machine.liveness import SHELLS
+
 _CTRL_C_SECONDS = 0.5
 _LEFT_BEHIND_SECONDS = 10.0
-_SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "busybox"}
 
 
 def stop_process_tree(pid: int, patience_seconds: float = 10.0, number: signal.Signals = signal.SIGTERM) -> None:
@@ -38,7 +39,7 @@ def stop_process_tree(pid: int, patience_seconds: float = 10.0, number: signal.S
 def _foremost(process: psutil.Process) -> list[psutil.Process]:
     """Return a process and, for a shell, its children: a shell passes no signal on."""
     try:
-        started = process.children() if process.name() in _SHELLS else []
+        started = process.children() if process.name() in SHELLS else []
     except psutil.Error:
         started = []
     return [*(one for child in started for one in _foremost(child)), process]

@@ -185,10 +185,7 @@ class _Comparison:
             self.report.mention(in_part if recorded_in_part else NOT_RECORDED, complete=False)
         for sentence in self.trace.unseen:
             self.report.row("unseen", sentence, "not compared")
-            if self.trace.coverage == "python":
-                self.report.unclear(readable(sentence), ["unseen", sentence])
-            else:
-                self.report.mention(readable(sentence), complete=False)
+            self.report.unclear(readable(sentence), ["unseen", sentence])
 
 
 def _meant(value: str) -> str:

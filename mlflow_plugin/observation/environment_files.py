@@ -13,7 +13,8 @@ from mlflow_plugin.project.digests import file_digest, remembered
 _KEYS = ("python_env", "conda_env")
 _DEFAULTS = ("python_env.yaml", "conda.yaml")
 _REQUIREMENTS = "requirements.txt"
-_INCLUDED = re.compile(r"^\s*-?\s*[\"']?(?:-r|--requirement|-c|--constraint)[ =]\s*([^\s\"'#]+)", re.MULTILINE)
+# In a requirements file a line of its own, in an environment file an entry of a list.
+_INCLUDED = re.compile(r"(?:^|[\s\[,\"'])(?:-r|--requirement|-c|--constraint)[ =]\s*([^\s\"'#,\]]+)", re.MULTILINE)
 
 
 def environment_files(project: Path) -> dict[str, str]:
@@ -73,4 +74,4 @@ def _included(file: str) -> list[str]:
         except OSError:
             return "[]"
 
-    return [name for name in json.loads(remembered(Path(file), "included-requirements-1", read)) if "\0" not in name]
+    return [name for name in json.loads(remembered(Path(file), "included-requirements-2", read)) if "\0" not in name]

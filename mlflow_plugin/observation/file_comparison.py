@@ -1,20 +1,17 @@
 """Compare the files and folders of a trace with the disk.
 
 Usually nothing has changed since the last comparison. So all files are looked at once (`os.stat`), and one digest of
-their sizes, times and inodes tells whether they are as they were when they were last found unchanged. Only otherwise
-is each compared by itself.
+their sizes, times and inodes tells whether they are as they were when they were last found unchanged. Otherwise those
+are compared that have another state than then.
 """
 
 import errno
-import hashlib
-import marshal
 import os
 import stat
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
+from typing import TypeVar
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.observation.files import GONE, ListedFolder, ObservedFile, join_name
@@ -22,14 +19,14 @@ from mlflow_plugin.observation.places import Place, Places
 from mlflow_plugin.observation.policy import Filter, Policy
 from mlflow_plugin.observation.readable import listed, readable
 from mlflow_plugin.observation.report import Report
+from mlflow_plugin.observation.states import States
 from mlflow_plugin.observation.trace import Trace
-from mlflow_plugin.project.digests import confirm, file_digest, is_confirmed, value_digest
+from mlflow_plugin.project.digests import file_digest, keep, recall, value_digest
 from mlflow_plugin.project.file_code import file_code_digest
 from mlflow_plugin.project.vocabulary import ReadKind
 
-_CLEAN_NANOSECONDS = 2_000_000_000
 _DIGESTED_TO_TELL_STATES = 64_000_000
-_FIELDS = attrgetter("st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "st_dev", "st_mode")
+_Thing = TypeVar("_Thing", ObservedFile, ListedFolder)
 
 
 @dataclass(frozen=True)
@@ -125,20 +122,48 @@ class FileComparison:
     # --- files and folders ---
 
     def _files_and_folders(self, groups: list[_Group], folders: list[tuple[ListedFolder, str]]) -> None:
-        file_paths = [path for group in groups for path in _paths(group)]
-        self.compared = len(file_paths)
-        files = _States.of(file_paths)
-        listings = _States.of([path for _, path in folders])
-        names = [self._memory_name("files"), self._memory_name("folders")]
-        whole = not self._report.want_rows
-        if not (whole and files and is_confirmed(names[0], files.signature)):
-            differing = self._compare_each(groups)
-            if files and not differing and files.is_old_enough():
-                confirm(names[0], files.signature)
-        if not (whole and listings and is_confirmed(names[1], listings.signature)):
-            differing = sum(not self._folder_is_same(folder, path) for folder, path in folders)
-            if listings and not differing and listings.is_old_enough():
-                confirm(names[1], listings.signature)
+        paths = [path for group in groups for path in _paths(group)]
+        self.compared = len(paths)
+
+        def files() -> Iterator[tuple[ReadKind, ObservedFile]]:
+            for group in groups:
+                for position, base in zip(group.positions, group.bases, strict=True):
+                    file = self._trace.files.file(position, group.name, base)
+                    yield "module" if file.python else "file", file
+
+        self._compare("files", paths, files, self._file_is_same)
+        listed_folders = [folder for folder, _ in folders]
+        self._compare(
+            "folders",
+            [path for _, path in folders],
+            lambda: (("folder", folder) for folder in listed_folders),
+            self._folder_is_same,
+        )
+
+    def _compare(
+        self,
+        part: str,
+        paths: list[str],
+        things: Callable[[], Iterable[tuple[ReadKind, _Thing]]],
+        is_same: Callable[[_Thing, str], bool],
+    ) -> None:
+        """Compare the things at some paths, except those that are as when they were last found unchanged."""
+        if not paths:
+            return
+        states = States.of(paths)
+        name = self._memory_name(part)
+        memory = recall(name)
+        if memory and states.signature and memory[0] == states.signature and not self._report.want_rows:
+            return
+        known = states.unchanged_since(memory[1] if memory else "")
+        clean = []
+        for position, ((kind, thing), path) in enumerate(zip(things(), paths, strict=True)):
+            if known[position]:
+                self._report.row(kind, thing.name, "same", size=getattr(thing, "size", None))
+            clean.append(known[position] or is_same(thing, path))
+        signature, value = states.remembered_as(clean)
+        if memory != (signature, value):
+            keep(name, signature, value)
 
     def _memory_name(self, part: str) -> str:
         """The name under which an unchanged state is remembered: this trace, compared in these places."""
@@ -146,13 +171,6 @@ class FileComparison:
         roots = [[name, str(folder)] for name, folder in places.roots.items()]
         where = [str(places.project), str(places.repository), roots, self._trusted]
         return value_digest([part, self._trace.digest, where, self._policy.observe, self._policy.ignore_reads])
-
-    def _compare_each(self, groups: list[_Group]) -> int:
-        differing = 0
-        for group in groups:
-            for position, base, path in zip(group.positions, group.bases, _paths(group), strict=True):
-                differing += not self._file_is_same(self._trace.files.file(position, group.name, base), path)
-        return differing
 
     def _file_is_same(self, file: ObservedFile, path: str) -> bool:
         kind: ReadKind = "module" if file.python else "file"
@@ -309,28 +327,6 @@ class FileComparison:
             name = self._places.name_of(folder)
             found[name] = found.get(name, 0) + number
         return found
-
-
-class _States:
-    """The states of many files or folders, from one `os.stat` each."""
-
-    def __init__(self, fields: list[tuple[int, ...]]) -> None:
-        self._fields = fields
-        # Version 2 writes equal values in equal bytes. A few numbers a file: the fastest of the standard library.
-        self.signature = hashlib.sha256(marshal.dumps(fields, 2)).hexdigest()
-
-    @classmethod
-    def of(cls, paths: list[str]) -> "_States | None":
-        """Return the states, None when one of the paths cannot be looked at."""
-        try:
-            return cls(list(map(_FIELDS, map(os.stat, paths))))
-        except (OSError, ValueError):
-            return None
-
-    def is_old_enough(self) -> bool:
-        """Return True when none was changed so shortly ago that a change could be missed."""
-        newest = max((max(field[0], field[1]) for field in self._fields), default=0)
-        return newest < time.time_ns() - _CLEAN_NANOSECONDS
 
 
 def _paths(group: _Group) -> list[str]:

@@ -17,7 +17,8 @@ class ObservedFile(NamedTuple):
         size: Bytes when it was digested.
         digest: sha256, 64 hex digits. Empty for a file that the run removed after reading it.
         python: True when the digest is that of the syntax tree: the file was imported.
-        also: Further digests that count as unchanged, `GONE` for its absence: the run changed the file itself.
+        also: Not empty when the run changed the file itself: the digests that it had before, as far as they are known,
+            which count as unchanged too. `GONE` stands for its absence.
     """
 
     name: str

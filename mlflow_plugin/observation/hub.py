@@ -10,6 +10,7 @@ _SNAPSHOT = re.compile(r"(.*/(models|datasets|spaces)--([^/]+))/snapshots/([^/]+
 _INSIDE = re.compile(
     r".*/(?:models|datasets|spaces)--[^/]+(?:/(?:snapshots|blobs|refs|\.no_exist)(?:/.*)?)?", re.DOTALL
 )
+_REFERENCE = re.compile(r"hub:(models|datasets|spaces)/(.+)")
 _NAME = re.compile(r"(?:datasets/|spaces/)?[\w.-]+(?:/[\w.-]+)?")
 _MOST_BYTES = 200
 
@@ -36,18 +37,32 @@ def hub_file(path: str) -> HubFile | None:
     return HubFile(folder, prefix + name.replace("--", "/"), revision)
 
 
+def hub_reference(uri: str, revision: str) -> HubFile | None:
+    """Return the repository that a recorded reference such as `hub:models/org/name` means; None for another one."""
+    match = _REFERENCE.fullmatch(uri)
+    if match is None or not _NAME.fullmatch(match[2]):
+        return None
+    folder = str(hub_folder() / f"{match[1]}--{match[2].replace('/', '--')}")
+    return HubFile(folder, match[2] if match[1] == "models" else f"{match[1]}/{match[2]}", revision)
+
+
 def is_in_hub(path: str) -> bool:
     """Return True for any path inside the cached copy of a hub repository."""
     return _INSIDE.fullmatch(path) is not None
 
 
 def branch_of(file: HubFile) -> str:
-    """Return the branch or tag that means the revision now, empty when none does: then it was asked for by itself."""
-    with suppress(OSError):
+    """Return the branch or tag that means the revision now.
+
+    It is empty when none does: then the revision was asked for by itself. Without a cache here it is taken for `main`.
+    """
+    try:
         names = os.listdir(os.path.join(file.folder, "refs"))
-        for name in sorted(names, key=lambda name: (name != "main", name)):
-            if _read(os.path.join(file.folder, "refs", name)) == file.revision:
-                return name
+    except OSError:
+        return "main"
+    for name in sorted(names, key=lambda name: (name != "main", name)):
+        if _read(os.path.join(file.folder, "refs", name)) == file.revision:
+            return name
     return ""
 
 

@@ -4,7 +4,7 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
 
     R size mtime ctime inode opened length path[real path]    opened for reading; m: renamed or linked instead
     W time path    opened for writing; G: a folder was made, S: a symbolic link
-    L mtime time path    a folder was listed; D: forget the listings before this one of the same process
+    L mtime time path    a folder was listed; i path: by the import system; D: forget those before it in the same file
     A time path    looked for and not found
     T path    a Python file read as text; M: imported
     J name    a module at top level; E path: a folder of installed packages that the process imports from
@@ -12,7 +12,7 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
     F version uri    a reference of the tracking store
     P host port    a connection; B: a port that the tree itself serves; N address port name: where a name led
     H way path    a Python process, and whether something below Python sees its files
-    I name    a native reader was imported where nothing sees it; C: a program was started likewise
+    I name    a native reader was imported where nothing sees it; C: a program was started likewise, U: may have been
     X why path    a program was started that cannot be observed
     Z    too much was opened
 """
@@ -24,6 +24,7 @@ from pathlib import Path
 
 from mlflow_plugin.observation.installed import installed_versions
 from mlflow_plugin.observation.recording import Opening, Recording
+from mlflow_plugin.project.vocabulary import Coverage
 
 MOST_FILES = 200_000
 """The number of distinct files above which no more are recorded."""
@@ -100,7 +101,7 @@ class _Seen:
             self.peers.add((host, port))
         elif kind == "B":
             self.ports.add(port)
-        else:
+        elif name != host:
             self.names[host] = name
 
 
@@ -149,7 +150,7 @@ class Records:
 
     def _read_on(self) -> None:
         try:
-            names = sorted(name for name in os.listdir(self._folder) if name.endswith((".shim", ".hook")))
+            names = sorted(name for name in os.listdir(self._folder) if name.endswith((".shim", ".hook", ".notified")))
         except OSError:
             return
         for name in names:
@@ -187,16 +188,17 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         if not known and not _made_before(seen, path, real, opening.opened_ns):
             read[path] = opening
     absent = {path for path, time in seen.absent.items() if not _was_made(seen, path) and path not in read and time}
+    imported = seen.words.get("i", set())
     listed = {
         path: mtime
-        for of_process in seen.listed.values()
+        for file, of_process in seen.listed.items()
         for path, (mtime, time) in of_process.items()
-        if not _is_below(seen.folders, path, time)
+        if not _is_below(seen.folders, path, time) and not (file.endswith(".notified") and path in imported)
     }
-    coverage = "full" if settings.way != "hook" and not _has_blind_python(seen) else "python"
+    coverage = _coverage(seen, settings)
     modules = seen.words.get("M", set())
     return Recording(
-        coverage=coverage,  # type: ignore[arg-type]
+        coverage=coverage,
         read=read,
         written=frozenset(seen.written) | also_written,
         listed=listed,
@@ -240,8 +242,14 @@ def _was_made(seen: _Seen, path: str) -> bool:
     return any(p in made for p in (path, real) for made in (seen.written, seen.folders, seen.links))
 
 
-def _has_blind_python(seen: _Seen) -> bool:
-    return any(word.startswith("python ") for word in seen.words.get("H", ()))
+def _coverage(seen: _Seen, settings: Settings) -> Coverage:
+    """Tell how much the processes could see, by what each Python process said of itself."""
+    said = {word.partition(" ")[0] for word in seen.words.get("H", ())}
+    if settings.way == "shim":
+        return "python" if "python" in said else "full"
+    if "full" in said and "python" not in said:
+        return "full"
+    return "python" if said else "none"
 
 
 def _peers(seen: _Seen, settings: Settings) -> frozenset[str]:
@@ -257,17 +265,20 @@ def _peers(seen: _Seen, settings: Settings) -> frozenset[str]:
     return frozenset(peers)
 
 
-def _unseen(seen: _Seen, settings: Settings, coverage: str) -> tuple[str, ...]:
+def _unseen(seen: _Seen, settings: Settings, coverage: Coverage) -> tuple[str, ...]:
     """Return one sentence for each thing that could not be seen."""
     sentences = []
     for word in sorted(seen.words.get("X", ())):
         why, path = word.split(" ", 1)
         reason = "it is statically linked" if why == "static" else "it runs with the rights of another user"
         sentences.append(f"what {path} read was not seen: {reason}")
+    readers = set(seen.words.get("U", ()))
     if coverage == "python":
-        readers = seen.words.get("I", set()) | (seen.words.get("C", set()) - _HARMLESS)
-        reason = settings.reason or "it was started without the library that sees it"
-        sentences += [f"what {name} read was not seen ({reason})" for name in sorted(readers)]
+        readers |= seen.words.get("I", set()) | (seen.words.get("C", set()) - _HARMLESS)
+    reason = settings.reason or "it was started without the library that sees it"
+    sentences += [f"what {name} read was not seen ({reason})" for name in sorted(readers)]
+    if coverage == "none":
+        sentences.append(f"what it read was not seen ({settings.reason or 'no process recorded anything'})")
     if seen.full:
         sentences.append(f"more than {MOST_FILES:,} files were opened; what was opened after them was not recorded")
     return tuple(sentences)

@@ -8,18 +8,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from mlflow_plugin.observation.notification import unavailable, watched
 from mlflow_plugin.observation.reading import Records
 from mlflow_plugin.observation.recording import Recording
-from mlflow_plugin.observation.shim import INJECTED, shim
+from mlflow_plugin.observation.shim import INJECTED, attach, shim
 
 VARIABLE = "MLFLOW_PHASES_OBSERVE"
 """Names the folder of the records in the environment of every observed process."""
 
 _HOOK = "_mlflow_phases_observing"
-_MODULES = ("_mlflow_phases_variables", "_mlflow_phases_references", _HOOK)
+_PARTS = ("records", "events", "variables", "references", "notification", "observing")
 
 
 class Recorder:
@@ -56,7 +56,7 @@ class Recorder:
             environment: The environment that the child would get. What its LD_PRELOAD and PYTHONPATH name stays.
         """
         found = shim()
-        self._write_settings("shim" if found.path else "hook", found.reason)
+        self._write_settings()
         python_path = [str(INJECTED), *_parts(environment, "PYTHONPATH", str(INJECTED))]
         variables = {VARIABLE: str(self.folder), "PYTHONPATH": os.pathsep.join(python_path)}
         if found.path:
@@ -66,6 +66,9 @@ class Recorder:
 
     def command(self, command: list[str]) -> list[str]:
         """Return the command that starts the tree, wrapped where it can be observed in no other way."""
+        if shim().path is None and not unavailable():
+            self._write_settings()
+            return watched(command, self.folder)
         return command
 
     def observe_this_process(self) -> None:
@@ -78,18 +81,24 @@ class Recorder:
         variables = self.variables(os.environ)
         hook = _hook() or _load_hook()
         os.environ.update(variables)
+        library = shim().path
+        if library is not None and not hook.is_seen_below_python():
+            hook.call_after_loading(attach(library, self.folder))
         with contextlib.suppress(OSError):
-            hook.start(str(self.folder))
+            hook.start(str(self.folder), later=True)
 
     def recording(self) -> Recording:
         """Return everything that was seen so far."""
         with unobserved():
             return self._records.recording()
 
-    def _write_settings(self, way: str, reason: str) -> None:
+    def _write_settings(self) -> None:
         """Tell the processes what to record. A process that starts twice finds the same."""
         path = self.folder / "settings"
-        parts = [f"I{INJECTED}", f"W{way}", f"Y{reason}", f"B{time.time_ns()}"]
+        way, reason = ("shim", "") if shim().path else ("notification", shim().reason)
+        if way == "notification" and (why := unavailable()):
+            way, reason = "hook", f"{reason}; {why}"
+        parts = [f"I{INJECTED}", f"P{os.getpid()}", f"W{way}", f"Y{reason}", f"B{time.time_ns()}"]
         parts += [f"O{folder}" for folder in self.own] + [f"S{folder}" for folder in self.skip]
         with contextlib.suppress(OSError):
             if not path.exists():
@@ -109,16 +118,20 @@ def _hook() -> Any:
     return sys.modules.get(_HOOK)
 
 
-def _load_hook() -> ModuleType:
-    """Load the injected modules, which import each other by name, without a change of `sys.path`."""
-    for name in _MODULES:
+def load(part: str) -> Any:
+    """Return one of the injected modules. They import each other by name, and `sys.path` stays as it is."""
+    name = f"_mlflow_phases_{part}"
+    if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, INJECTED / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return module
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def _load_hook() -> Any:
+    return [load(part) for part in _PARTS][-1]
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Find the shim that sees what native readers and child programs open, or build it once with the C compiler."""
 
+import ctypes
 import hashlib
 import logging
 import os
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +26,7 @@ _FLAGS = (
     "-fvisibility=hidden",
     "-ftls-model=initial-exec",
     "-fno-delete-null-pointer-checks",
+    "-Wl,-Bsymbolic",
 )
 _SECONDS_TO_BUILD = 60
 _logger = logging.getLogger(__name__)
@@ -63,10 +66,27 @@ def shim() -> Shim:
     return Shim(None, reason)
 
 
+def attach(library: Path, folder: Path) -> Callable[[], None] | None:
+    """Let the shim watch this process, which was started without it.
+
+    Returns:
+        What is to be called whenever a library was loaded; None where this process cannot be watched.
+    """
+    try:
+        loaded = ctypes.CDLL(str(library))
+        if loaded.mlflow_phases_attach(os.fsencode(folder)):
+            return None
+    except (OSError, AttributeError):
+        return None
+    lead: Callable[[], None] = loaded.mlflow_phases_lead
+    return lead
+
+
 def _digest() -> str:
     """Name what a built library depends on."""
     about = "\n".join([platform.machine(), *platform.libc_ver(), *_FLAGS])
-    return hashlib.sha256(_SOURCE.read_bytes() + about.encode()).hexdigest()[:16]
+    sources = sorted([_SOURCE, *INJECTED.glob("*.h")])
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources) + about.encode()).hexdigest()[:16]
 
 
 def _folders() -> list[Path]:

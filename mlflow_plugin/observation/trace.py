@@ -149,7 +149,7 @@ class Trace:
                 if file.name not in made:
                     files[file.name] = file
             elif earlier.digest != file.digest or earlier.also != file.also:
-                if earlier.digest not in file.accepted and not earlier.also and not file.also:
+                if not earlier.also and not file.also:
                     contradictions.append(file.name)
                 also = (earlier.accepted | file.accepted) - {file.digest}
                 files[file.name] = file._replace(also=tuple(sorted(also)))

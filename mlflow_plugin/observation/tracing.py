@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.observation.environment_files import environment_files
 from mlflow_plugin.observation.files import GONE, Files, ObservedFile
-from mlflow_plugin.observation.hub import branch_of, hub_file, is_in_hub
+from mlflow_plugin.observation.hub import HubFile, branch_of, hub_file, hub_reference, is_in_hub
 from mlflow_plugin.observation.listings import Listings
 from mlflow_plugin.observation.places import Places, plain_path
 from mlflow_plugin.observation.policy import Filter, Policy, counts_as_variable, is_temporary
@@ -47,7 +47,14 @@ class _Candidate(NamedTuple):
     rewritten: bool
 
 
-def trace_of(recording: Recording, policy: Policy, places: Places, *, run_started_ns: int | None = None) -> Trace:
+def trace_of(
+    recording: Recording,
+    policy: Policy,
+    places: Places,
+    *,
+    run_started_ns: int | None = None,
+    earlier: Trace | None = None,
+) -> Trace:
     """Return the trace of a recording. Digests every file that counts, which for large files takes a while.
 
     Args:
@@ -56,10 +63,12 @@ def trace_of(recording: Recording, policy: Policy, places: Places, *, run_starte
         places: The folders of the user.
         run_started_ns: The beginning of the run, in nanoseconds since 1970. Modules whose opening was not seen must be
             older.
+        earlier: The trace of the segment that this run resumes. Files that it read and this run writes are kept as
+            this run left them. The result still has to be `earlier.merged(...)`.
     """
     if policy.observe == "none" or recording.coverage == "none":
         return Trace("none", unseen=recording.unseen)
-    return _Tracer(_without_dots(recording), policy, places, run_started_ns).trace()
+    return _Tracer(_without_dots(recording), policy, places, run_started_ns).trace(earlier)
 
 
 class _Tracer:
@@ -67,17 +76,20 @@ class _Tracer:
         self._recording, self._policy, self._places = recording, policy, places
         self._started_ns = started_ns
         self._filter = Filter(policy, places, seen=(*recording.read, *recording.modules))
-        self._written = {name for path in recording.written if (name := self._filter.counted_name(path))}
+        self._written = self._names(recording.written)
         self._listings = Listings(recording, self._filter)
         self._changed: set[str] = set()
         self._uncompared: dict[str, str] = {}
         self._hub: dict[str, HubRevision] = {}
 
-    def trace(self) -> Trace:
+    def trace(self, earlier: Trace | None) -> Trace:
         candidates = self._candidates()
         kept = heapq.nsmallest(MOST_FILES, candidates.values(), key=lambda one: (os.path.isabs(one.name), one.name))
         files = self._digested(kept)
+        if earlier:
+            files += self._continued(earlier, candidates)
         folders = self._listings.folders()
+        references = self._references()
         recording = self._recording
         return Trace(
             coverage=recording.coverage,
@@ -91,7 +103,7 @@ class _Tracer:
             },
             packages=dict(sorted(recording.packages.items())),
             environment_files=environment_files(self._places.project),
-            references=dict(sorted(recording.references.items())),
+            references=references,
             hub=dict(sorted(self._hub.items())),
             peers=tuple(sorted(recording.peers - self._policy.known_peers)),
             unseen=tuple(recording.unseen),
@@ -106,23 +118,38 @@ class _Tracer:
     def _candidates(self) -> dict[str, _Candidate]:
         """The files that count, by name. A file that was opened by several paths counts once."""
         found: dict[str, _Candidate] = {}
-        text = self._recording.text
+        text = self._names(self._recording.text)
+        code = self._names(map(plain_path, self._policy.code_files))
         for path, opening in self._openings():
             if file := hub_file(path):
-                if self._policy.observe == "all" and file.repository not in self._hub:
-                    self._hub[file.repository] = HubRevision(file.revision, branch_of(file))
+                self._take_in_hub(file)
+            if is_in_hub(path) or (name := self._filter.counted_name(path)) is None:
                 continue
-            as_text = path in text
-            if is_in_hub(path) or (path in self._policy.code_files and not (as_text and path.endswith(".py"))):
-                continue
-            name = self._filter.counted_name(path)
-            if name is None:
+            as_text = name in text
+            if name in code and not (as_text and path.endswith(".py")):
                 continue
             before = found.get(name)
             python = path.endswith(".py") and not as_text and (before is None or before.python)
             opening = before.opening if before and before.opening else opening
             found[name] = _Candidate(name, path, opening, python, name in self._written)
         return found
+
+    def _names(self, paths: Iterable[str]) -> set[str]:
+        return {name for path in paths if (name := self._filter.counted_name(path))}
+
+    def _take_in_hub(self, file: HubFile) -> None:
+        if self._policy.observe == "all" and file.repository not in self._hub:
+            self._hub[file.repository] = HubRevision(file.revision, branch_of(file))
+
+    def _references(self) -> dict[str, str]:
+        """The references of the tracking store; those of a model hub go where they belong."""
+        references = {}
+        for uri, meant in sorted(self._recording.references.items()):
+            if file := hub_reference(uri, meant):
+                self._take_in_hub(file)
+            else:
+                references[uri] = meant
+        return references
 
     def _openings(self) -> Iterable[tuple[str, Opening | None]]:
         for path, opening in self._recording.read.items():
@@ -149,6 +176,15 @@ class _Tracer:
                 done += 1
         return files
 
+    def _continued(self, earlier: Trace, candidates: Mapping[str, _Candidate]) -> Iterator[ObservedFile]:
+        """Files that an earlier segment read, and that this one changed without reading them."""
+        for file in earlier.files:
+            path = self._places.place_of(file.name).path
+            if path and file.name in self._written and file.name not in candidates:
+                now = self._observed(_Candidate(file.name, path, None, file.python, rewritten=True))
+                if now and now.digest != file.digest:
+                    yield now._replace(also=tuple(sorted(file.accepted)))
+
     def _observed(self, one: _Candidate) -> ObservedFile | None:
         """One file with its digest, None where it has none: the reason is in the other columns."""
         try:
@@ -162,36 +198,36 @@ class _Tracer:
             if not stat.S_ISDIR(before.st_mode):
                 self._uncompared[one.name] = "is not a regular file"
             return None
+        # The memory of digests holds one state of a file: ask for the earlier one before the present one is digested.
+        then = self._digest_then(one)
         try:
             digest = file_code_digest(one.path) if one.python else file_digest(Path(one.path))
             after = os.stat(one.path)
         except (PhaseError, OSError):
             self._uncompared[one.name] = "could not be read afterwards"
             return None
-        then = digest
-        if one.opening and _state(before) != one.opening[:4]:
-            then = self._digest_then(one) or ""
-        if _state(after) != _state(before) or (not one.rewritten and not self._is_what_was_read(one, before, digest)):
+        if _state(after) != _state(before) or not self._is_what_was_read(one, before, digest, then):
             self._changed.add(one.name)
             return None
-        return ObservedFile(one.name, before.st_size, digest, one.python, (then,) if then not in ("", digest) else ())
+        rewritten = one.rewritten and one.opening is not None and _state(before) != one.opening[:4]
+        return ObservedFile(one.name, before.st_size, digest, one.python, (then or digest,) if rewritten else ())
 
-    def _is_what_was_read(self, one: _Candidate, status: os.stat_result, digest: str) -> bool:
-        """True when the file is certainly as it was when it was opened."""
+    def _is_what_was_read(self, one: _Candidate, status: os.stat_result, digest: str, then: str | None) -> bool:
+        """True when the file is certainly as it was when it was opened, or was changed by the run itself."""
+        if one.rewritten:
+            return True
         if one.opening is None:
             newest = max(status.st_mtime_ns, status.st_ctime_ns)
             return self._started_ns is None or newest < self._started_ns
-        if _state(status) == one.opening[:4]:
-            return not _is_racy(one.opening)
-        # Only touched, or replaced by equal bytes.
-        return not one.python and self._digest_then(one) == digest
+        # Otherwise it was touched, or replaced by equal bytes.
+        return not _is_racy(one.opening) if _state(status) == one.opening[:4] else then == digest
 
     def _gone(self, one: _Candidate) -> ObservedFile | None:
         """A file that is not there any more: its absence is what the run left, or another process removed it."""
         temporary = is_temporary(one.path) and os.path.isabs(one.name)
         if one.rewritten and not temporary:
             then = self._digest_then(one)
-            return ObservedFile(one.name, one.opening.size if one.opening else 0, GONE, also=(then,) if then else ())
+            return ObservedFile(one.name, one.opening.size if one.opening else 0, GONE, also=(then or GONE,))
         archive = os.path.dirname(one.path)
         while archive != os.path.dirname(archive) and not os.path.exists(archive):
             archive = os.path.dirname(archive)

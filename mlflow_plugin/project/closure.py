@@ -15,6 +15,7 @@ from mlflow_plugin.project.command import (
     MODULE_OPTION,
     OUTPUT_NAME,
     Word,
+    placeholders,
     simple_commands,
 )
 from mlflow_plugin.project.docstrings import digest_with_docstrings
@@ -34,7 +35,7 @@ from mlflow_plugin.project.parameters import local_text
 from mlflow_plugin.project.syntax import Import, imports_of_text
 
 _INTERPRETERS = re.compile(r"(?:python|pypy)[\d.]*|bash|sh|zsh|torchrun|accelerate|Rscript|julia|node")
-_DEPTH = 20
+_DEPTH = 8
 _Data = Literal["", "file", "any"]
 """Which data a word may name: none, a single file, or a folder and a pattern as well."""
 
@@ -63,6 +64,7 @@ class Closure:
         self.inline = False
         self._python: dict[str, dict[str, Any]] = {}
         self._followed: set[tuple[str, str]] = set()
+        self._commands: set[tuple[str, str, str, bool]] = set()
         self._depth = 0
 
     def follow(self, command: str, values: Mapping[str, str]) -> None:
@@ -93,9 +95,11 @@ class Closure:
         self, command: str, here: str, beside: str, values: Mapping[str, str] | None, *, literal: bool = True
     ) -> None:
         """Follow a command line, or the text of a script in the folder `beside`, that starts in the folder `here`."""
-        self._depth += 1
-        if self._depth > _DEPTH:  # a make target that calls make, a script that calls itself by another name
+        place = (command, here, beside, literal)
+        if place in self._commands or self._depth >= _DEPTH:  # a make target that calls make
             return
+        self._commands.add(place)
+        self._depth += 1
         folders = [here]
         for words in simple_commands(command, values, here, beside):
             program = program_place([word.text or "" for word in words])
@@ -117,6 +121,8 @@ class Closure:
     ) -> None:
         """Follow the words of one simple command, whose relative paths may start in any of the folders."""
         launcher = name
+        options = [word.text or "" for word in words[program + 1 : -1]]
+        self.inline = self.inline or (name.startswith("python") and any(map(CODE_OPTION.fullmatch, options)))
         if len(words) > program + 2 and words[program + 1].text == "-m":
             launcher, program = words[program + 2].text or "", program + 2
         if launcher in LAUNCHERS:
@@ -141,9 +147,7 @@ class Closure:
             self._follow_python(self._finder.found([*text.split("."), "__main__"], folder), folder)
         elif CODE_OPTION.fullmatch(previous) and text != previous:
             # The text is Python after `python -c` and a command after `sh -c`; the wrong reading finds nothing.
-            imports = imports_of_text(text)
-            self.inline = self.inline or bool(imports)
-            for entry in imports:
+            for entry in imports_of_text(text):
                 self._follow_python(self._finder.imported(entry, folder, folder), folder)
             if " " in text:
                 self._follow_command(text, folder, folder, None, literal=literal)
@@ -152,7 +156,8 @@ class Closure:
         if "\0" in path:
             return
         path = self._own.located(path)
-        is_output = OUTPUT_NAME.fullmatch((option if equals else previous).lower()) is not None
+        naming = [option if equals else previous, *placeholders(word.template)]
+        is_output = any(OUTPUT_NAME.fullmatch(name.lower()) for name in naming)
         if self._is_program(path):
             self._follow_program(path)
         elif is_module or is_output or word.value_alone or value[:1] == "-":
@@ -169,9 +174,9 @@ class Closure:
             return
         if self._own.counts(path):
             name = self._own.name_of(path)
-            self.named.add(name, path, is_code=True)
-            if literal and name in self.named.digests and os.path.isfile(path):
-                self.literal[path] = file_code_digest(path)
+            digest = self.named.add(name, path, is_code=True)
+            if literal and digest:
+                self.literal[path] = digest
         elif is_readable_data(path, self._project) and not is_below(path, self._project):
             is_executable = os.path.isfile(path) and os.access(path, os.X_OK)
             if not is_executable and not path.endswith(".py"):

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlflow_plugin.errors import PhaseError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 _RACY_NANOSECONDS = 2_000_000_000
-_CONFIRMED = "confirmed"
+_COMPARISON = "comparison"
 _ROWS_KEPT = 100_000
 _PENDING_LIMIT = 10_000
 _SCHEMA = """CREATE TABLE IF NOT EXISTS remembered (
@@ -152,20 +152,20 @@ def known_digest(path: Path, size: int, mtime_ns: int, ctime_ns: int, inode: int
     return _cache.find(absolute, "sha256", f"{size} {mtime_ns} {ctime_ns} {inode} {device}")
 
 
-def is_confirmed(name: str, signature: str) -> bool:
-    """Return True when `confirm` was called with the same arguments, by any process."""
-    return _cache.find(name, _CONFIRMED, signature) is not None
+def recall(name: str) -> tuple[str, str] | None:
+    """Return the signature and the value that `keep` was called with last for a name, by any process."""
+    return _cache.last(name, _COMPARISON)
 
 
-def confirm(name: str, signature: str) -> None:
-    """Remember that a comparison of many files found nothing changed.
+def keep(name: str, signature: str, value: str) -> None:
+    """Keep the result of a comparison of many files in the cache.
 
     Args:
-        name: What was compared with what.
-        signature: The state of all files, from sizes, times and inodes. The caller sees that none of them was changed
-            less than two seconds ago.
+        name: The name of the comparison. An earlier result of this name is replaced.
+        signature: The state of what was compared.
+        value: The result.
     """
-    _cache.keep(name, _CONFIRMED, signature, "")
+    _cache.keep(name, _COMPARISON, signature, value)
 
 
 def flush() -> None:
@@ -218,18 +218,16 @@ class _Cache:
         with self._lock:
             if self._pending.get((path, kind), ("", ""))[0] == signature:
                 return self._pending[path, kind][1]
-            connection = self._open()
-            if connection is None:
-                return None
-            try:
-                row = connection.execute(
-                    "SELECT value FROM remembered WHERE path = ? AND kind = ? AND signature = ?",
-                    (path, kind, signature),
-                ).fetchone()
-            except Exception as error:  # Any error of sqlite makes the cache unusable, never the digest.
-                self._give_up(error)
-                return None
+            query = "SELECT value FROM remembered WHERE path = ? AND kind = ? AND signature = ?"
+            row = self._row(query, path, kind, signature)
             return row[0] if row and isinstance(row[0], str) else None
+
+    def last(self, path: str, kind: str) -> tuple[str, str] | None:
+        with self._lock:
+            if pending := self._pending.get((path, kind)):
+                return pending
+            row = self._row("SELECT signature, value FROM remembered WHERE path = ? AND kind = ?", path, kind)
+        return (str(row[0]), str(row[1])) if row else None
 
     def keep(self, path: str, kind: str, signature: str, value: str) -> None:
         with self._lock:
@@ -256,6 +254,17 @@ class _Cache:
                     )
             except Exception as error:  # As above.
                 self._give_up(error)
+
+    def _row(self, query: str, *values: str) -> "tuple[Any, ...] | None":
+        connection = self._open()
+        if connection is None:
+            return None
+        try:
+            row: tuple[Any, ...] | None = connection.execute(query, values).fetchone()
+        except Exception as error:  # Any error of sqlite makes the cache unusable, never the digest.
+            self._give_up(error)
+            return None
+        return row
 
     def _open(self) -> "sqlite3.Connection | None":
         file = _cache_file()

@@ -3,18 +3,19 @@
 Home-made: `importlib.metadata` reads every installed package, and does not say which of them are the user's own.
 """
 
-import configparser
 import os
-import tomllib
 from functools import lru_cache
 
 from mlflow_plugin.project.import_roots import changed_at, editable_origin, site_folders, text_of
 
 CONSOLE_SCRIPTS = "console_scripts"
+_SYSTEM_PROGRAMS = ("/bin", "/usr/bin")
 
 
 def modules_of_script(name: str, project: str) -> list[str]:
     """Return the modules that a command of this name runs, as a package of the project or an editable one declares."""
+    if any(os.path.exists(os.path.join(folder, name)) for folder in _SYSTEM_PROGRAMS):
+        return []
     return [module for group, script, module in _declared(project) if group == CONSOLE_SCRIPTS and script == name]
 
 
@@ -28,6 +29,8 @@ def _declared(project: str) -> list[tuple[str, str, str]]:
 
 
 def _of_project(project: str) -> list[tuple[str, str, str]]:
+    import tomllib  # Here, since few commands are console scripts.
+
     text = text_of(os.path.join(project, "pyproject.toml"))
     found: list[tuple[str, str, str]] = []
     try:
@@ -62,6 +65,8 @@ def _of_editable(folders: tuple[tuple[str, int], ...]) -> tuple[tuple[str, str, 
 
 
 def _parsed(text: str) -> dict[str, dict[str, str]]:
+    import configparser  # As above.
+
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # names of scripts keep their case
     try:

@@ -27,7 +27,18 @@ PROGRAM_SUFFIXES = SHELL_SUFFIXES | {
 }
 """Files that are run. Other files that a command names are data or settings."""
 # Where an editor or git may change the ends of lines without a change of meaning. Data is always compared byte by byte.
-_TEXT_SUFFIXES = PROGRAM_SUFFIXES | {".cfg", ".conf", ".ini", ".j2", ".jinja", ".json", ".md", ".sql", ".toml", ".txt"}
+_TEXT_SUFFIXES = (PROGRAM_SUFFIXES - {".jar"}) | {
+    ".cfg",
+    ".conf",
+    ".ini",
+    ".j2",
+    ".jinja",
+    ".json",
+    ".md",
+    ".sql",
+    ".toml",
+    ".txt",
+}
 _TEXT_SUFFIXES |= {".yaml", ".yml", ".mk", ""}
 _SMALL = 1 << 20
 

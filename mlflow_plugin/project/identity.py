@@ -5,13 +5,15 @@ that command and parameters name, and the digest of each input.
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.digests import value_digest
-from mlflow_plugin.project.own_code import is_below
+from mlflow_plugin.project.named import is_pattern
 from mlflow_plugin.project.parameters import unquoted
 from mlflow_plugin.project.recipe import Recipe, named_of_parameter, recipe_of
 
@@ -58,7 +60,7 @@ class Identity:
                 del content["files"]
             elif shorten in content:
                 content[shorten] = _all_of(content[shorten], shorten)
-            text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+            text = _json(content)
             if len(text) < _MAX_TAG:
                 break
         return text
@@ -128,7 +130,8 @@ class Identity:
     def _then(self, name: str, old: Mapping[str, Sequence[str]], logged: Mapping[str, str]) -> tuple[str | None, str]:
         """Return the value of a parameter in an earlier run and how the command used it, as far as that is known."""
         if name in old:
-            return old[name][0], old[name][1]
+            entry = [*map(str, _list(old[name])), "", ""]
+            return entry[0], entry[1]
         value, use = self._logged(name, logged), _clipped(self.recipe.parameters[name][1])
         return (self.recipe.defaults[name] if value is None else _clipped(value)), use
 
@@ -206,23 +209,43 @@ class Identity:
         return name
 
 
-def with_written(fingerprint: str, recipe: Recipe, written: Iterable[str]) -> str:
+def with_written(fingerprint: Mapping[str, Any], recipe: Recipe, written: Iterable[str]) -> str:
     """Return a run's fingerprint with the names of files and folders that the run itself has written to.
 
     They no longer count in the comparison with later requests: a notebook that is executed in place, or an output
     folder in the command, would make every run the first. What the run read of them is in its trace.
 
     Args:
-        fingerprint: The text of `Identity.fingerprint` from when the run began.
-        recipe: The recipe of the run.
+        fingerprint: The decoded `Identity.fingerprint` from when the run began.
+        recipe: The recipe of the run, computed at any time.
         written: Absolute paths of the files that it wrote.
+
+    Returns:
+        The text to be stored; empty when nothing is to be added.
     """
-    content = json.loads(fingerprint)
     paths = list(written)
-    names = {name for name, path in recipe.named_paths.items() if any(is_below(one, path) for one in paths)}
-    content["written"] = sorted({*content.get("written", ()), *names})
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return text if names and len(text) < _MAX_TAG else fingerprint
+    names = {name for name, path in recipe.named_paths.items() if _is_written(path, paths)}
+    before = set(map(str, _list(fingerprint.get("written"))))
+    if names <= before:
+        return ""
+    content = {**fingerprint, "written": sorted(before | names)}
+    text = _json(content)
+    if len(text) >= _MAX_TAG:
+        text = _json({key: value for key, value in content.items() if key != "files"})
+    return text if len(text) < _MAX_TAG else ""
+
+
+def _is_written(named: str, written: Sequence[str]) -> bool:
+    """Return whether one of the written files is a named file, lies in a named folder, or matches a pattern."""
+    if is_pattern(named):
+        return any(fnmatchcase(path, named) for path in written)
+    places = {named, os.path.realpath(named)}
+    below = tuple(os.path.join(place, "") for place in places)
+    return any(path in places or path.startswith(below) for path in written)
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -61,7 +61,7 @@ def _make(words: Sequence[str], folder: str) -> Launched:
         word = waiting.pop(0)
         if word in ("-C", "-f", "-j", "-o", "-W") and waiting:
             value = waiting.pop(0)
-            folder = os.path.join(folder, value) if word == "-C" else folder
+            folder = os.path.normpath(os.path.join(folder, value)) if word == "-C" else folder
             file = value if word == "-f" else file
         elif "=" in word and not word.startswith("-"):
             given[word.partition("=")[0]] = word.partition("=")[2]

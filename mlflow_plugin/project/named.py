@@ -31,7 +31,7 @@ class Named:
 
     Attributes:
         digests: Name -> first digits of the digest of the content.
-        paths: Name -> absolute path; for a pattern the folder before its first sign.
+        paths: Name -> absolute path; of a pattern with the signs in the folder's name escaped.
         uncompared: Names of folders that are too large to be compared, and of what cannot be read.
     """
 
@@ -39,30 +39,34 @@ class Named:
     paths: dict[str, str] = field(default_factory=dict)
     uncompared: set[str] = field(default_factory=set)
 
-    def add(self, name: str, path: str, *, is_code: bool = False) -> None:
-        """Take in a file, a folder, or the files that match a pattern. Nothing is done for a path that names none.
+    def add(self, name: str, path: str, *, is_code: bool = False) -> str | None:
+        """Take in a file, a folder, or the files that match a pattern.
 
         Args:
             name: Its name in the fingerprint.
             path: Its absolute path.
             is_code: The ends of lines of a text file do not count, as in code.
+
+        Returns:
+            The digest of a single file; None for everything else, and for a path that names nothing.
         """
-        is_pattern = any(sign in path for sign in _GLOB_SIGNS) and not os.path.lexists(path)
-        if is_pattern:
-            digest, path = _pattern_digest(path), _folder_of_pattern(path)
+        is_file = os.path.isfile(path)
+        if is_file:
+            digest = _file_digest(path, is_code)
         elif os.path.isdir(path):
             digest = _folder_digest(path)
-        elif os.path.isfile(path):
-            digest = _file_digest(path, is_code)
         else:
-            return
+            folder, pattern = _split_pattern(path)
+            digest = _pattern_digest(folder, pattern) if pattern else _NO_FILES
+            path = os.path.join(glob.escape(folder), pattern)
         if digest == _NO_FILES:
-            return
+            return None
         self.paths[name] = path
         if digest is None:
             self.uncompared.add(name)
         else:
             self.digests[name] = digest[:_LENGTH]
+        return digest if is_file else None
 
 
 _NO_FILES = ""
@@ -84,11 +88,24 @@ def _folder_digest(folder: str) -> str | None:
     return _digest_of_files((name, str(path)) for name, path in walk_files(Path(folder), is_no_code))
 
 
-def _pattern_digest(pattern: str) -> str | None:
-    matches = sorted(islice(glob.iglob(pattern), FOLDER_LIMIT + 1))
-    found = ((path, path) for path in matches if os.path.isfile(path))
-    start = _folder_of_pattern(pattern)
-    return _digest_of_files((os.path.relpath(name, start).replace(os.sep, "/"), path) for name, path in found)
+def is_pattern(path: str) -> bool:
+    """Return whether a path has signs of a pattern and is no file or folder itself."""
+    return any(sign in path for sign in _GLOB_SIGNS) and not os.path.lexists(path)
+
+
+def _split_pattern(path: str) -> tuple[str, str]:
+    """Split at the last folder that exists, in whose name the signs of a pattern are plain text. (folder, pattern)."""
+    folder = path
+    while folder != os.path.dirname(folder) and not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    rest = path[len(folder) :].strip(os.sep)
+    return folder, rest if any(sign in rest for sign in _GLOB_SIGNS) else ""
+
+
+def _pattern_digest(folder: str, pattern: str) -> str | None:
+    matches = sorted(islice(glob.iglob(pattern, root_dir=folder), FOLDER_LIMIT + 1))
+    found = ((name.replace(os.sep, "/"), os.path.join(folder, name)) for name in matches)
+    return _digest_of_files((name, path) for name, path in found if os.path.isfile(path))
 
 
 def _digest_of_files(files: Iterator[tuple[str, str]]) -> str | None:
@@ -102,11 +119,6 @@ def _digest_of_files(files: Iterator[tuple[str, str]]) -> str | None:
         return value_digest({name: _data_digest(path) for name, path in listed.items()}) if listed else _NO_FILES
     except PhaseError:
         return None
-
-
-def _folder_of_pattern(pattern: str) -> str:
-    first = min(place for sign in _GLOB_SIGNS if (place := pattern.find(sign)) >= 0)
-    return os.path.dirname(pattern[:first])
 
 
 def is_readable_data(path: str, project: str) -> bool:

@@ -53,7 +53,7 @@ def phase_run(run: Run) -> PhaseRun:
         project=tags.get(schema.PROJECT, ""),
         experiment_id=info.experiment_id,
         artifact_uri=info.artifact_uri or "",
-        status=info.status,
+        status=_status(run),
         started_at=datetime.fromtimestamp((info.start_time or 0) / 1000, UTC),
         completed_at=moment(tags.get(schema.COMPLETED_AT)),
         verdict=tags.get(schema.VERDICT, ""),
@@ -71,8 +71,7 @@ def phase_run(run: Run) -> PhaseRun:
         experiments=frozenset(filter(None, tags.get(schema.EXPERIMENTS, "").split(","))),
         fingerprint=mapping(tags.get(schema.FINGERPRINT)),
         parameters=run.data.params,
-        # What was logged after completion changes nothing that was known then.
-        metrics={**run.data.metrics, **read_values(mapping(tags.get(schema.VALUES)))},
+        metrics=_metrics(run),
         output_digest=tags.get(schema.OUTPUT_DIGEST, ""),
         outputs=outputs if isinstance(outputs, dict) else None,
         reads=mapping(tags.get(schema.READS)),
@@ -100,6 +99,18 @@ def phase_run(run: Run) -> PhaseRun:
         name=info.run_name or "",
         note=tags.get("mlflow.note.content", ""),
     )
+
+
+def _status(run: Run) -> str:
+    """Return how a run ended. MLflow's local backend says FINISHED although a command failed inside a pipe."""
+    status = str(run.info.status)
+    ended: str = run.data.tags.get(schema.ENDED, "")
+    return ended if status == "FINISHED" and ended in ("FAILED", "KILLED") else status
+
+
+def _metrics(run: Run) -> dict[str, float]:
+    """Return a run's metrics. What was logged after its completion changes no value that was kept with it."""
+    return {**run.data.metrics, **read_values(mapping(run.data.tags.get(schema.VALUES)))}
 
 
 def _lock_entry(tags: Mapping[str, str]) -> str:

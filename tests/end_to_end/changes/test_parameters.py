@@ -87,6 +87,36 @@ def test_a_folder_or_a_glob_in_the_command(changing, runs_after, command):
     runs_after(lambda: changing.write("data/a.csv", "2"))
 
 
+@pytest.mark.parametrize(
+    ("command", "parameters"),
+    [
+        ("python main.py notebook.ipynb work", "{}"),
+        ("cat notebook.ipynb > /dev/null && python main.py notebook.ipynb work", "{}"),
+        ("python main.py {notebook} {folder}", "{notebook: {default: notebook.ipynb}, folder: {default: work}}"),
+    ],
+)
+def test_what_the_phase_writes_into_what_its_command_names_does_not_make_it_run_for_ever(changing, command, parameters):
+    changing.declare(command, parameters=parameters)
+    changing.write("notebook.ipynb", "{}")
+    changing.write("work/rows.csv", "1")
+    changing.script(
+        """
+        import sys, time
+        notebook, work = sys.argv[1:]
+        assert open(notebook).read() and open(f"{work}/rows.csv").read()
+        for name in (notebook, f"{work}/cache.bin", f"{work}/log.txt"):
+            open(name, "a").write(str(time.time()))
+        """
+    )
+    assert changing.start().computed
+    again = changing.start()
+    assert (again.verdict, again.computed) == ("reuse", False), again.reason
+    changing.write("work/rows.csv", "2")
+    changed = changing.start()
+    assert changed.computed, changed.reason
+    assert changing.start().verdict == "reuse"
+
+
 def test_booleans_and_none_are_taken_as_mlflow_takes_them(changing):
     changing.declare(PYTHON, parameters="{value: {type: boolean, default: False}, size: {type: int, default: None}}")
     changing.script("")

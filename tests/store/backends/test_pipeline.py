@@ -9,7 +9,7 @@ from mlflow_plugin.backends.pipeline import run_pipeline
 from mlflow_plugin.decision.facts import superseded_run
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.decision.verdict import Verdict
-from mlflow_plugin.errors import NeedsAnswer, UsageError
+from mlflow_plugin.errors import NeedsAnswer, PhaseError, UsageError
 from mlflow_plugin.execution.outcome import Outcome
 from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.mlproject import load_project
@@ -149,3 +149,28 @@ def test_an_unusable_result_that_was_reused_because_a_person_kept_it_is_built_on
     pipeline._check_usable(train, Outcome(verdict, "0" * 32, kept), [evaluate], main, invocation)
     with pytest.raises(NeedsAnswer):
         pipeline._check_usable(train, Outcome(verdict, kept.run_id, kept), [evaluate], main, invocation)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"epochs": "many"}, "train, a phase of main: parameter 'epochs' must be an integer, got 'many'"),
+        ({"depth": "deep"}, "evaluate, a phase of main: parameter 'depth' must be an integer, got 'deep'"),
+        ({"train_run_id": "0" * 32}, "evaluate, a phase of main: train_run_id=00000000"),
+        ({"price_per_hour": "a lot"}, "collect, a phase of main: The given price per hour"),
+    ],
+    ids=["wrong type", "wrong type in the last phase", "unknown pin of the last phase", "no price"],
+)
+def test_the_parameters_of_all_phases_are_checked_before_the_first_one_starts(demo, run_demo, given, why):
+    demo.edit("MLproject", 'command: "python evaluate.py"', PARAMETERS_OF_EVALUATE)
+    with pytest.raises(PhaseError) as error:
+        run_demo(GRADES["good"], **given)
+    assert str(error.value).startswith(why)
+    assert str(error.value).endswith("Nothing was started.")
+    assert demo.client.search_runs(["0"]) == []
+
+
+def test_the_run_of_a_pipeline_nests_below_the_one_that_is_active(demo):
+    parent = demo.client.create_run("0").info.run_id
+    run_id = demo.records.create_pipeline(load_project(demo.folder), "main", {}, "0", "phases", parent)
+    assert demo.tags(run_id)["mlflow.parentRunId"] == parent

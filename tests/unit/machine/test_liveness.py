@@ -113,6 +113,20 @@ def test_a_suspended_process_is_dead_once_its_heartbeat_is_too_old(stopped, sile
     assert Watch().is_alive("run", heartbeat) == alive
 
 
+def test_a_shell_stands_still_when_its_command_does():
+    shell = subprocess.Popen(["bash", "-c", "sleep 600; true"])
+    try:
+        wait_until(lambda: bool(psutil.Process(shell.pid).children()), "the command started")
+        (command,) = psutil.Process(shell.pid).children()
+        assert whereabouts(new_heartbeat(pid=shell.pid)) == "running"
+        command.suspend()
+        wait_until(lambda: whereabouts(new_heartbeat(pid=shell.pid)) == "stopped", "the command stopped")
+        command.kill()
+    finally:
+        shell.kill()
+        shell.wait()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the start of a process is a time of the wall clock")
 def test_a_process_is_recognized_after_the_wall_clock_was_set(monkeypatch):
     heartbeat = new_heartbeat()

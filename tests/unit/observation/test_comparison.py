@@ -1,10 +1,12 @@
 import os
 import socket
+import time
+from dataclasses import replace
 
 import pytest
 
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.observation import file_comparison
+from mlflow_plugin.observation import file_comparison, states
 from mlflow_plugin.observation.findings import Findings
 from mlflow_plugin.observation.policy import Policy
 from mlflow_plugin.observation.trace import Trace
@@ -167,8 +169,6 @@ def test_variables(observed):
 
 
 def test_the_variable_of_a_root_does_not_count(observed):
-    from dataclasses import replace
-
     observed.places = replace(observed.places, variables=frozenset({"DATA"}))
     assert not observed.trace(variables={"DATA": variable_digest("/mnt")}).variables
 
@@ -195,9 +195,10 @@ def test_packages_and_the_environment_file(observed, environment):
     assert findings.changed == (counted if environment == "count" else ())
 
 
-def test_the_requirements_that_the_environment_file_includes_count(observed):
+@pytest.mark.parametrize("dependencies", ["\n  - -r requirements.txt", " [pip, '-r requirements.txt']"])
+def test_the_requirements_that_the_environment_file_includes_count(observed, dependencies):
     observed.write("MLproject", "name: x\npython_env: envs/python_env.yaml\n")
-    observed.write("envs/python_env.yaml", "dependencies:\n  - -r requirements.txt\n")
+    observed.write("envs/python_env.yaml", f"dependencies:{dependencies}\n")
     observed.write("envs/requirements.txt", "a==1")
     observed.write("requirements.txt", "b==1")
     trace = observed.trace()
@@ -240,16 +241,27 @@ def test_a_revision_of_the_hub(observed, tmp_path, monkeypatch):
     assert observed.compare(trace) == Findings()
     branch.write_text("5eed5ed")
     assert observed.compare(trace).changed == ("org/name, which was revision 0ddba11 and is 5eed5ed now",)
-    branch.unlink()
-    findings = observed.compare(trace)
-    assert findings.mentions == ("org/name was read at revision 0ddba11; its newest revision is not compared",)
+    observed.seen = {}
+    trace = observed.trace(references={"hub:models/org/name": "5eed5ed", "hub:datasets/org/rows": "beef"})
+    assert [(name, one.branch) for name, one in trace.hub.items()] == [
+        ("datasets/org/rows", "main"),
+        ("org/name", "main"),
+    ]
+    assert observed.compare(trace).mentions == (
+        "datasets/org/rows was read at revision beef; its newest revision is not compared",
+    )
+    branch.write_text("0ddba11")
+    assert observed.compare(trace).changed == ("org/name, which was revision 5eed5ed and is 0ddba11 now",)
+    trace = observed.trace(references={"hub:models/org/name": "fixed"})
+    branch.write_text("another")
+    assert observed.compare(trace) == Findings()
 
 
 def test_coverage(observed):
     unseen = ("what pyarrow read was not seen",)
     assert observed.compare(observed.trace("python")).complete
-    assert observed.compare(observed.trace("python", unseen=unseen)).unclear == unseen
-    assert observed.compare(observed.trace("full", unseen=unseen)).mentions == unseen
+    for coverage in ("python", "full"):
+        assert observed.compare(observed.trace(coverage, unseen=unseen)).unclear == unseen
     assert observed.compare(Trace("none")) == Findings(mentions=("what it read was not recorded",), complete=False)
 
 
@@ -266,8 +278,6 @@ def test_a_path_outside_the_project_is_read_only_for_trusted_runs(observed, tmp_
 
 
 def test_a_root_that_has_no_folder_here_is_asked_about(observed, tmp_path):
-    from dataclasses import replace
-
     trace = observed.read(observed.write(tmp_path / "data" / "rows.csv")).trace()
     assert [file.name for file in trace.files] == ["root data: rows.csv"]
     observed.places = replace(observed.places, roots={"data": tmp_path / "elsewhere"})
@@ -289,32 +299,76 @@ def test_keys_that_are_set_later_count_at_once(observed, tmp_path):
     assert observed.compare(trace) == Findings()
 
 
-def test_the_last_comparison_is_remembered(observed, monkeypatch):
-    for number in range(20):
-        file = observed.write(f"data/{number}.csv")
-        observed.read(file)
+@pytest.fixture
+def later(monkeypatch):
+    """Lets ten seconds go by, so that no file was changed just now."""
+    now = time.time_ns() + 10_000_000_000
+    monkeypatch.setattr(states.time, "time_ns", lambda: now)
+
+
+def compared_files(monkeypatch) -> list[str]:
+    """The names of the files that are compared by themselves from now on."""
+    compared, compare_one = [], file_comparison.FileComparison._file_is_same
+
+    def count(self, file, path):
+        compared.append(file.name)
+        return compare_one(self, file, path)
+
+    monkeypatch.setattr(file_comparison.FileComparison, "_file_is_same", count)
+    return compared
+
+
+def test_only_files_in_another_state_than_at_the_last_comparison_are_compared(observed, monkeypatch, later):
+    for number in range(5):
+        observed.write(f"data/{number}.csv")
+        observed.read(f"data/{number}.csv")
     trace = observed.listed("data").trace()
-    later = digests.time.time_ns() + 10_000_000_000
-    monkeypatch.setattr(file_comparison.time, "time_ns", lambda: later)
-    assert observed.compare(trace) == Findings(compared=20)
-    looked_at = []
-    monkeypatch.setattr(file_comparison, "file_digest", looked_at.append)
-    assert observed.compare(trace) == Findings(compared=20)
-    assert not looked_at
-    monkeypatch.undo()
-    file.write_text("22")
-    assert observed.compare(trace).changed == ("data/19.csv, which has changed since",)
+    compared = compared_files(monkeypatch)
+    assert observed.compare(trace) == observed.compare(trace) == Findings(compared=5)
+    assert len(compared) == 5
+    observed.write("data/3.csv", "2")
+    compared.clear()
+    for _ in range(2):
+        assert observed.compare(trace).changed == ("data/3.csv, which has changed since",)
+    assert compared == ["data/3.csv"] * 2
+    observed.write("data/3.csv")
+    assert observed.compare(trace) == Findings(compared=5)
+    (observed.folder / "data/3.csv").unlink()
+    assert "data/3.csv, which is gone" in observed.compare(trace).changed
+    assert [row.state for row in observed.compare(trace, rows=True).rows].count("same") == 4
+
+
+def test_another_process_knows_the_last_comparison(observed, monkeypatch, later):
+    observed.write("rows.csv")
+    trace = observed.read("rows.csv").trace()
+    observed.compare(trace)
+    digests.flush()
+    digests._forget_connection()
+    compared = compared_files(monkeypatch)
+    assert observed.compare(trace) == Findings(compared=1)
+    assert not compared
 
 
 def test_a_comparison_of_files_that_were_just_changed_is_not_remembered(observed, monkeypatch):
+    file = observed.write("rows.csv")
+    trace = observed.read("rows.csv").trace()
+    now = file.stat().st_ctime_ns + 1_000_000_000
+    monkeypatch.setattr(states.time, "time_ns", lambda: now)
+    compared = compared_files(monkeypatch)
+    for _ in range(2):
+        assert observed.compare(trace) == Findings(compared=1)
+    assert len(compared) == 2
+
+
+def test_a_comparison_counts_for_its_places_and_keys_alone(observed, tmp_path, monkeypatch, later):
     observed.write("rows.csv")
     trace = observed.read("rows.csv").trace()
-    confirmed = []
-    monkeypatch.setattr(file_comparison, "confirm", lambda *arguments: confirmed.append(arguments))
-    now = (observed.folder / "rows.csv").stat().st_ctime_ns
-    monkeypatch.setattr(file_comparison.time, "time_ns", lambda: now + 1_000_000_000)
     assert observed.compare(trace) == Findings(compared=1)
-    assert [name for name, _ in confirmed] == [confirmed[0][0]]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "rows.csv").write_text("2")
+    observed.places = replace(observed.places, project=other)
+    assert observed.compare(trace).changed
 
 
 def test_names_are_shown_on_one_line(observed):

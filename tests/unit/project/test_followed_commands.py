@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mlflow_plugin.project.code import CodeDigest, code_digest
 from mlflow_plugin.project.command import rendered, simple_commands
@@ -145,6 +147,13 @@ def test_a_script_that_calls_itself_ends(project):
     project.put("run.sh", "bash run.sh; make all")
     project.put("Makefile", "all:\n\tmake all && sh run.sh\n")
     assert project.files("make all") == {"run.sh", "Makefile"}
+
+
+@pytest.mark.parametrize("again", ["make all", "make -C . all", "make all X=$(X)a", "sh -c 'make all' --x"])
+def test_makefiles_that_call_themselves_again_and_again_end(project, again):
+    project.put("t.py")
+    project.put("Makefile", "all:\n" + f"\t{again}\n\t{again} -k\n" + "\tpython t.py\n")
+    assert project.files("make && make -k && python t.py") == {"Makefile", "t.py"}
 
 
 def test_lines_of_a_script_are_commands_of_their_own():
@@ -318,6 +327,59 @@ def test_names_that_are_known_only_at_run_time_are_passed_over(project, line):
     assert project.files("python t.py") == {"t.py"}
 
 
+PIECES = [
+    *(
+        "python",
+        "t.py",
+        "-c",
+        "-m",
+        "'",
+        '"',
+        "$(",
+        ")",
+        "`",
+        "dirname",
+        "$0",
+        "$PWD",
+        "{a}",
+        "{{",
+        "}",
+        "&&",
+        ">",
+        "<<",
+    ),
+    *(
+        "cd",
+        "make",
+        "pytest",
+        "dvc repro",
+        "kedro run",
+        "..",
+        "*",
+        "[",
+        "=",
+        "data",
+        "run.sh",
+        "\n",
+        "\\",
+        "#",
+        "~",
+        "\0",
+    ),
+]
+
+
+@given(
+    pieces=st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from(["", " ", "/"])), max_size=12), value=st.text()
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+def test_no_command_and_no_value_raises(project, pieces, value):
+    for name in ("t.py", "run.sh", "data/x.csv"):
+        project.put(name, "python t.py data/*.csv -c 'import t'" if name.endswith(".sh") else "")
+    command = "".join(piece + gap for piece, gap in pieces)
+    assert len(project.code(command, {"a": value}).digest) == 64
+
+
 # --- nothing known ---
 
 
@@ -325,7 +387,10 @@ def test_names_that_are_known_only_at_run_time_are_passed_over(project, line):
     ("command", "known"),
     [
         ("python t.py", True),
-        ("python -c 'import json'", True),
+        ("python -c 'print(1)'", True),
+        ("python -u -c {code}", True),
+        ("python t.py -c rows.csv", True),
+        ("sometool -c rows.csv", False),
         ("jupyter nbconvert --execute n.ipynb", True),
         ("sometool --rows rows.csv", False),
         ("cat rows.csv", False),

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlflow_plugin.project import named
+from mlflow_plugin.project.code import code_digest
 from mlflow_plugin.project.command import OUTPUT_NAME
 from mlflow_plugin.project.identity import Identity, recipe_of, with_written
 from mlflow_plugin.project.mlproject import load_project
@@ -96,6 +97,16 @@ def test_a_folder_or_a_pattern_in_the_command_counts_by_its_files(make, put, com
     assert same(make(command), old)
     file.rename(file.with_name("c.csv"))
     assert not same(make(command), old)
+
+
+def test_signs_of_a_pattern_in_the_name_of_the_projects_folder_are_plain_text(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    project = tmp_path / "a[b]*?"
+    (project / "data [1]").mkdir(parents=True)
+    for name in ("data [1]/a.csv", "t.py"):
+        (project / name).write_text("1")
+    code = code_digest(project, "python t.py 'data [1]' 'data [1]/*.csv' 'gone [1]/*.csv' gone", None)
+    assert set(code.named.digests) == {"data [1]", "data [1]/*.csv"}
 
 
 def test_a_file_in_the_command_is_found_by_its_old_digest_and_by_that_of_the_programs_alone(make, put):
@@ -281,10 +292,11 @@ def test_a_file_that_the_run_itself_wrote_to_no_longer_counts(make, put, tmp_pat
     old = make(command, given, parameters)
     file.write_text("after")
     assert not same(make(command, given, parameters), old)
-    fingerprint = with_written(old.fingerprint(), old.recipe, [str(file)])
-    assert make(command, given, parameters).differences(json.loads(fingerprint)) == []
-    elsewhere = with_written(old.fingerprint(), old.recipe, [str(tmp_path / "elsewhere")])
-    assert elsewhere == old.fingerprint()
+    kept = json.loads(old.fingerprint())
+    marked = json.loads(with_written(kept, old.recipe, [str(file)]))
+    assert make(command, given, parameters).differences(marked) == []
+    assert with_written(marked, old.recipe, [str(file)]) == ""
+    assert with_written(kept, old.recipe, [str(tmp_path / "elsewhere")]) == ""
 
 
 def test_a_file_that_is_gone_is_told(make, put):
@@ -306,10 +318,18 @@ def test_a_run_of_the_first_version_counts_by_what_it_kept(make, put):
     assert now.differences(kept) == ["the code of rows.csv"]
 
 
-@pytest.mark.parametrize("damaged", [{"named": 1}, {"written": {}}, {"image": "x"}, {"files": []}, {"parameters": 0}])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        *({"named": 1}, {"written": {}}, {"image": "x"}, {"files": []}, {"parameters": 0}, {"programs": []}),
+        *({"parameters": {"data": 3}}, {"parameters": {"data": []}}, {"parameters": {"*": 1}}, {"named": {"*": []}}),
+    ],
+)
 def test_a_damaged_fingerprint_is_compared_without_a_traceback(make, damaged):
-    identity = make()
-    assert identity.differences({**json.loads(identity.fingerprint()), **damaged}) in ([], ["the image (x -> none)"])
+    identity = make("python t.py {data}", {"data": "x"}, UNTYPED)
+    damage = {**json.loads(identity.fingerprint()), **damaged}
+    assert isinstance(identity.differences(damage), list)
+    assert isinstance(with_written(damage, identity.recipe, ["/elsewhere"]), str)
 
 
 # --- large and odd ---

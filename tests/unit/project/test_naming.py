@@ -40,7 +40,7 @@ def clone(folder: Path, url: str, name: str = "") -> Path:
         "git@example.org:team/digits.git",
         "git@example.org:digits",
         "/srv/git/digits.git",
-        "file:///srv/git/digits",
+        "../digits.git",
     ],
 )
 def test_a_clone_of_a_git_uri_has_the_name_of_the_repository(temporary, url):

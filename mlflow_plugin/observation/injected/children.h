@@ -1,0 +1,155 @@
+/* Programs that are started keep being watched, and one that cannot be is named. */
+static void check_program(const char *path, int depth) {
+    unsigned char head[4096];
+    struct stat state;
+    int fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return;
+    long got = -1;
+    if (!state_of(fd, "", AT_EMPTY_PATH, &state) && S_ISREG(state.st_mode))
+        got = syscall(SYS_read, fd, head, sizeof head - 1);
+    syscall(SYS_close, fd);
+    if (got < (long)sizeof(ElfW(Ehdr))) {
+        if (got < 4) return;
+    } else if (!memcmp(head, ELFMAG, SELFMAG)) {
+        const ElfW(Ehdr) *elf = (const void *)head;
+        int is_static = head[EI_CLASS] == (sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32);
+        for (unsigned i = 0; is_static && i < elf->e_phnum; i++) {
+            size_t at = elf->e_phoff + i * sizeof(ElfW(Phdr));
+            if (at + sizeof(ElfW(Phdr)) > (size_t)got || ((const ElfW(Phdr) *)(head + at))->p_type == PT_INTERP)
+                is_static = 0;
+        }
+        int raised = (state.st_mode & (S_ISUID | S_ISGID)) && geteuid();
+        if ((is_static || raised) && enter()) {
+            if (first_time('X', path)) record('X', is_static ? "static " : "setuid ", path, NULL);
+            leave();
+        }
+        return;
+    }
+    if (head[0] == '#' && head[1] == '!' && !depth) {
+        head[got] = 0;
+        char *word = (char *)head + 2 + strspn((char *)head + 2, " \t");
+        word[strcspn(word, " \t\r\n")] = 0;
+        check_program(word, 1);
+    }
+}
+
+static void check_command(const char *file) {
+    int error = errno;
+    if (!file || !active || paused) return;
+    if (strchr(file, '/')) {
+        check_program(file, 0);
+    } else {
+        const char *at = getenv("PATH");
+        char place[PATH_MAX];
+        while (at && *at) {
+            size_t n = strcspn(at, ":");
+            if (n && n + strlen(file) + 2 < sizeof place) {
+                snprintf(place, sizeof place, "%.*s/%s", (int)n, at, file);
+                if (!syscall(SYS_faccessat, AT_FDCWD, place, X_OK)) {
+                    check_program(place, 0);
+                    break;
+                }
+            }
+            at += n + (at[n] == ':');
+        }
+    }
+    errno = error;
+}
+
+static size_t count(char *const list[]) {
+    size_t n = 0;
+    while (list && list[n]) n++;
+    return n;
+}
+
+/* Copy an environment with one variable that is to hold `value`, in front of what it holds already. */
+static void keep(char **into, size_t *n, const char *setting, char separator, char *room) {
+    size_t name = strcspn(setting, "=") + 1;
+    const char *value = setting + name;
+    for (size_t i = 0; i < *n; i++) {
+        if (strncmp(into[i], setting, name)) continue;
+        if (!separator || strstr(into[i] + name, value)) return;
+        sprintf(room, "%s%s%s", setting, into[i][name] ? (char[]){separator, 0} : "", into[i] + name);
+        into[i] = room;
+        return;
+    }
+    into[(*n)++] = (char *)setting;
+}
+
+static size_t room_for(char *const envp[]) {
+    size_t most = 0;
+    for (size_t i = 0; envp && envp[i]; i++)
+        if (!strncmp(envp[i], "LD_PRELOAD=", 11) || !strncmp(envp[i], "PYTHONPATH=", 11)) most += strlen(envp[i]);
+    return most + 2 * PATH_MAX + 64;
+}
+
+static char *const *watched(char *const envp[], char **into, char *room) {
+    size_t n = 0;
+    for (; envp && envp[n]; n++) into[n] = envp[n];
+    if (paused) {
+        /* What an unobserved thread starts is not observed either. */
+        size_t kept = 0;
+        for (size_t i = 0; i < n; i++)
+            if (strncmp(into[i], "MLFLOW_PHASES_OBSERVE=", 22)) into[kept++] = into[i];
+        n = kept;
+    } else {
+        keep(into, &n, observe, 0, room);
+        keep(into, &n, preload, ':', room);
+        keep(into, &n, injected, ':', room + room_for(envp));
+    }
+    into[n] = NULL;
+    return into;
+}
+
+#define WATCHED(envp) \
+    (active ? watched(envp, alloca((count(envp) + 4) * sizeof(char *)), alloca(2 * room_for(envp))) \
+            : (envp))
+
+PUBLIC int execve(const char *path, char *const argv[], char *const envp[]) {
+    REAL(int, "execve", const char *, char *const[], char *const[]);
+    check_command(path);
+    return real(path, argv, WATCHED(envp));
+}
+
+PUBLIC int execv(const char *path, char *const argv[]) { return execve(path, argv, environ); }
+
+PUBLIC int fexecve(int fd, char *const argv[], char *const envp[]) {
+    REAL(int, "fexecve", int, char *const[], char *const[]);
+    return real(fd, argv, WATCHED(envp));
+}
+
+PUBLIC int execvpe(const char *file, char *const argv[], char *const envp[]) {
+    REAL(int, "execvpe", const char *, char *const[], char *const[]);
+    check_command(file);
+    return real(file, argv, WATCHED(envp));
+}
+
+PUBLIC int execvp(const char *file, char *const argv[]) { return execvpe(file, argv, environ); }
+
+#define EXECL(name, call, last) \
+    PUBLIC int name(const char *path, const char *first, ...) { \
+        va_list list; \
+        size_t n = 1; \
+        va_start(list, first); \
+        while (first && va_arg(list, char *)) n++; \
+        va_end(list); \
+        char **argv = alloca((n + 1) * sizeof(char *)); \
+        char *const *envp = environ; \
+        argv[0] = (char *)first; \
+        va_start(list, first); \
+        for (size_t i = 1; i <= n && first; i++) argv[i] = va_arg(list, char *); \
+        if (last) envp = va_arg(list, char *const *); \
+        va_end(list); \
+        return call(path, argv, envp); \
+    }
+EXECL(execl, execve, 0) EXECL(execle, execve, 1) EXECL(execlp, execvpe, 0)
+
+#define SPAWN(name) \
+    PUBLIC int name(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, \
+                    const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]) { \
+        REAL(int, #name, pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, \
+             char *const[], char *const[]); \
+        check_command(path); \
+        return real(pid, path, actions, attributes, argv, WATCHED(envp)); \
+    }
+SPAWN(posix_spawn) SPAWN(posix_spawnp)
