@@ -46,8 +46,8 @@ class Reply:
     executed: list[str]
 
 
-def outcome(tool: PeerTool, row: Row, home: Path, told: bool = False) -> Outcome:
-    """Measure a row on a tool in a new folder, which is removed if all went well."""
+def unmeasurable(tool: PeerTool, row: Row) -> Outcome | None:
+    """The outcome of a row that the tool cannot express, or that cannot be measured here."""
     if row.only and tool.name not in row.only:
         return Outcome("cannot", row.why_only)
     if row.other_reader and not tool.watches:
@@ -57,6 +57,12 @@ def outcome(tool: PeerTool, row: Row, home: Path, told: bool = False) -> Outcome
         return Outcome("cannot", reason)
     if missing := [name for name in row.requires if not find_spec(name.split(".")[0])]:
         return Outcome("not measured", f"needs {', '.join(missing)}")
+    return None
+
+
+def outcome(tool: PeerTool, row: Row, home: Path, told: bool = False) -> Outcome:
+    """Measure a row on a tool in a new folder, which is removed if all went well."""
+    row = row.instead.get(tool.name, row)
     with ExitStack() as stack:
         case = Case(row, home, told)
         case.values = {name: parameter.value for name, parameter in row.parameters.items()}

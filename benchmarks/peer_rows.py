@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.change_rows import ROWS, Row
-from benchmarks.peer_case import Outcome, lend_readers, outcome
+from benchmarks.peer_case import Outcome, lend_readers, outcome, unmeasurable
 from benchmarks.peer_projects import TOOLS, PeerTool
 from benchmarks.peer_tools import REQUIREMENTS, prefect_server, programs
 from benchmarks.timing import heading, row
@@ -32,8 +32,9 @@ NOTES = """
 Every tool has the project of its own manual, with its cache switched on. Where the manual has a place for it, that
 project declares the data that the row reads and the code that the command names. Nobody declares what lies deeper:
 settings, templates, helper modules, optional files, variables. The caches of Prefect and Metaflow look at no files, so
-nothing is declared there; Hamilton's manual loads data in a node that is always computed. Row 20 (the image of a
-container) needs a Docker daemon and is left out.
+nothing is declared there; Hamilton's manual loads data in a node that is always computed. With Metaflow a finished flow
+is asked for again by `resume`, which reuses every finished step, and with a new value by `run`, which reuses none.
+Row 20 (the image of a container) needs a Docker daemon and is left out.
 
 - *right*: executed where it must and not where it need not; or asked or refused, where that is right.
 - *wasteful*: executed, though the old result was right.
@@ -78,6 +79,8 @@ class Kept:
         key = self.key(tool, row, told)
         if key in self.found:
             return Outcome(**self.found[key])
+        if known := unmeasurable(tool, row):
+            return known
         if self.closed:
             return Outcome("not measured", "left out of this run")
         began = time.monotonic()
@@ -86,8 +89,8 @@ class Kept:
         except Exception as error:
             found = Outcome("not measured", f"{type(error).__name__}: {error}")
         with self.lock:
-            self.found[key] = asdict(found)
-            if self.path:
+            if self.path and found.word != "not measured":
+                self.found[key] = asdict(found)
                 self.path.write_text(json.dumps(self.found, indent=1))
         seconds = time.monotonic() - began
         print(f"{key.rsplit(' | ', 1)[0]}: {found.word} ({found.remark}) {seconds:.0f} s", file=sys.stderr, flush=True)
@@ -162,9 +165,8 @@ def table(rows: Sequence[Row], found: dict[str, list[Cell]]) -> str:
     lines = [heading("#", "the phase's project, and the change", "must", *found)]
     for index, each in enumerate(rows):
         words = [found[name][index].outcome.word for name in found]
-        lines.append(
-            row(each.number, each.title, each.must, *(f"**{w}**" if w == "silently wrong" else w for w in words))
-        )
+        shown = [f"**{word}**" if word == "silently wrong" else word for word in words]
+        lines.append(row(each.number, each.title.replace("|", "\\|"), each.must, *shown))
     return "\n".join(lines)
 
 

@@ -1,11 +1,12 @@
-"""The comparison of a trace with the files on disk, against `get_run` and against `os.stat` of the same files.
+"""A verdict that compares what the run had read, against `get_run` and against `os.stat` of the same files.
 
-python -m benchmarks.traces [--files 200,10000]
+python -m benchmarks.traces [--files 0,200,10000]
 """
 
 import argparse
 import hashlib
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,20 +14,20 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from benchmarks.timing import Timing, heading, row, side_by_side
-from mlflow_plugin.observation.comparison import compare
+from benchmarks.verdict import prepared
+from mlflow_plugin import find_reusable
 from mlflow_plugin.observation.files import Files, ObservedFile
-from mlflow_plugin.observation.findings import Findings
-from mlflow_plugin.observation.places import Places
-from mlflow_plugin.observation.policy import Policy
+from mlflow_plugin.observation.packages import installed_version
 from mlflow_plugin.observation.trace import Trace
+from mlflow_plugin.store.traces import keep_trace
 
 ROUNDS = 60
 PER_FOLDER = 100
-ABSENT = 50
+PACKAGES = ("mlflow", "numpy", "pandas", "pydantic", "click", "rich", "psutil", "PyYAML", "requests", "sqlalchemy")
 
 
 def write_files(folder: Path, number: int) -> Trace:
-    """Writes files whose times are a minute old, and returns their trace."""
+    """Writes files below a project, and returns the trace of a run that has read them."""
     files = []
     for count in range(number):
         name = f"data/class_{count // PER_FOLDER:03d}/image_{count:06d}.png"
@@ -35,54 +36,49 @@ def write_files(folder: Path, number: int) -> Trace:
         content = f"image {count}".encode()
         path.write_bytes(content)
         files.append(ObservedFile(name, len(content), hashlib.sha256(content).hexdigest()))
-    absent = tuple(f"conf/local_{count}.yaml" for count in range(ABSENT))
-    return Trace("full", Files.of(files), absent, variables={"LEVEL": ""})
+    packages = {name: version for name in PACKAGES if (version := installed_version(name))}
+    return Trace("full", Files.of(files), ("conf/local.yaml",), variables={"LEVEL_OF": ""}, packages=packages)
 
 
 def measure(folder: Path, number: int) -> dict[str, Timing]:
-    """Times one `get_run` on sqlite, `os.stat` of all files, the JSON alone, and the whole comparison."""
-    project = folder / "project"
+    """Times one `get_run` on sqlite, `os.stat` of all files, and the verdict on a phase that had read them."""
+    database, made = prepared(folder, 1_000)
+    project, run_id = folder / "project", made["phase2"]
+    client = MlflowClient(f"sqlite:///{database}")
     trace = write_files(project, number)
-    data, places, policy = trace.to_json(), Places(project), Policy()
+    keep_trace(client, run_id, trace)
     paths = [str(project / file.name) for file in trace.files]
-    client = MlflowClient(f"sqlite:///{folder / 'store.db'}")
-    run_id = client.create_run("0").info.run_id
-
-    def verdict() -> None:
-        findings = compare(Trace.from_json(data), policy, places, trusted=True, environ={})
-        assert findings == Findings(compared=number), findings
 
     def stat() -> None:
         for path in paths:
             os.stat(path)
 
-    cases = {
-        "get_run": lambda: client.get_run(run_id),
-        "stat": stat,
-        "json": lambda: Trace.from_json(data),
-        "compare": verdict,
-    }
+    def verdict() -> None:
+        found = find_reusable(project, "phase2", experiment_id="0", client=client)
+        assert (found.action, found.run_id) == ("reuse", run_id), found
+
     # Files that were changed within the last two seconds are never remembered as unchanged.
     time.sleep(2.5)
-    return side_by_side(cases, ROUNDS, warm_up=3)
+    return side_by_side(
+        {"get_run": lambda: client.get_run(run_id), "stat": stat, "verdict": verdict}, ROUNDS, warm_up=3
+    )
 
 
 def main() -> None:
     ask = argparse.ArgumentParser()
-    ask.add_argument("--files", default="200,10000")
+    ask.add_argument("--files", default="0,200,10000")
     lines = []
     for number in map(int, ask.parse_args().files.split(",")):
+        print(f"a run that has read {number} files", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as temporary:
             os.environ["XDG_CACHE_HOME"] = temporary
             found = measure(Path(temporary), number)
-        get_run, stat, read, compared = (found[case].median for case in ("get_run", "stat", "json", "compare"))
-        cells = (f"{1e3 * one:.1f}" for one in (get_run, stat, read, compared))
+        get_run, stat, verdict = (found[case].median for case in ("get_run", "stat", "verdict"))
         bound = 5 * get_run if number < 1_000 else 1.5 * stat + 4 * get_run
-        lines.append(row(f"{number:,}", *cells, f"{compared / get_run:.2f}", f"{compared / bound:.2f}"))
-    print("### The comparison of what a run read with what is there now\n")
-    print(
-        heading("files", "get_run ms", "os.stat ms", "reading the trace ms", "compare ms", "x get_run", "of the bound")
-    )
+        cells = (f"{1e3 * one:.1f}" for one in (get_run, stat, verdict))
+        lines.append(row(f"{number:,}", *cells, f"{verdict / get_run:.1f}", f"{verdict / bound:.2f}"))
+    print("### The verdict on a phase that had read files\n")
+    print(heading("files", "get_run ms", "os.stat ms", "verdict ms", "x get_run", "of the bound"))
     print("\n".join(lines))
 
 

@@ -95,3 +95,9 @@ def demo(tmp_path: Path, store: str) -> "Simulation":
     from simulation import Simulation
 
     return Simulation(tmp_path / "demo", store)
+
+
+@pytest.fixture
+def ask_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask however cheap it is, for tests of questions whose runs take no time."""
+    monkeypatch.setenv("MLFLOW_PHASES_ASK_ABOVE", "0")

@@ -23,12 +23,20 @@ _SUPERVISOR = """\
 exec 3>&2
 { bash -o pipefail -c "$1" 2>&3 3>&-; code=$?; } 2>/dev/null
 exec 3>&-
-if [ -r "/proc/$$/stat" ]; then read -r _ _ _ parent _ <"/proc/$$/stat"; else parent=$(ps -o ppid= -p $$); fi
-[ "${parent// /}" = "$2" ] && exit "$code"
+one=$$
+while [ "${one:-0}" -gt 1 ] && [ "$one" != "$2" ]; do
+  if [ -r "/proc/$one/stat" ]; then
+    read -r line <"/proc/$one/stat"; read -r _ one _ <<<"${line##*) }"
+  else
+    one=$(ps -o ppid= -p "$one"); one=${one// /}
+  fi
+done
+[ "$one" = "$2" ] && exit "$code"
 exec "$3" -P -m mlflow_plugin.backends.finish "$code" "$SECONDS"
 """
 """Runs the command ($1) and ends with its exit code. A failure anywhere in a pipe is a failure (`pipefail`). Where the
-process that started it ($2) is gone by then, nobody waits for that code: the run is recorded by the interpreter $3.
+process that started it ($2) is no ancestor any more by then, it is gone, even as a zombie, and nobody waits for that
+code: the run is recorded by the interpreter $3.
 The second standard error keeps the shell's own words about a child that was killed out of the log."""
 
 

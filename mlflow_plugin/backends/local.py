@@ -15,7 +15,7 @@ from mlflow_plugin.backends.command import StartedCommand, start_command
 from mlflow_plugin.backends.environments import choose_env_manager, facts_of_environment
 from mlflow_plugin.backends.execution import ExecutionSettings
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.execution.handover import DECIDED, INTERPRETER, LONG_VALUES, input_variables
+from mlflow_plugin.execution.handover import DECIDED, INTERPRETER, LONG_VALUES, own_input_variables
 from mlflow_plugin.execution.heartbeat import Heartbeat
 from mlflow_plugin.execution.observer import Observer
 from mlflow_plugin.execution.records import Records
@@ -115,7 +115,7 @@ def _variables(resolution: Resolution) -> dict[str, str | None]:
     # On the run stands which run a pin was resolved to. The command that a message prints has it as it was typed.
     as_given = {name: str(value) for name, value in request.given.items() if is_truncated(value)} | request.pins()
     return {
-        **input_variables(resolution.decision.inputs),
+        **own_input_variables(resolution.decision.inputs),
         DECIDED: resolution.run_id,
         LONG_VALUES: json.dumps(as_given),
         "PYTHONUNBUFFERED": "1",

@@ -1,13 +1,13 @@
 """Compare what an earlier run read with what lies here now, for one request."""
 
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.observation.comparison import NOT_RECORDED, compare
 from mlflow_plugin.observation.findings import Findings, Row
+from mlflow_plugin.observation.packages import installed_version
 from mlflow_plugin.observation.places import Places, places_of
 from mlflow_plugin.observation.policy import Policy
 from mlflow_plugin.project.identity import Identity
@@ -54,7 +54,7 @@ class ReadsComparison:
             self._places,
             trusted=run.user == user(),
             resolve_reference=lambda uri: resolved_version(self._request.client, uri),
-            packages_here=_version,
+            packages_here=installed_version,
             rows=rows,
         )
 
@@ -91,10 +91,3 @@ class ReadsComparison:
             return []
         recipe, directory = self._identity.recipe, self._request.project.directory
         return [recipe.elsewhere.get(name, directory / name) for name in recipe.files]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -104,7 +104,8 @@ def stale_words(evidence: Evidence, runs: Sequence[SupersededRun]) -> str:
     """Name the phases whose runs become stale and are not computed by this call, with the price of doing so."""
     if not runs:
         return ""
-    names = list(dict.fromkeys(run.phase for run in runs))
+    in_order = [name for name, _ in evidence.downstream_estimate()]
+    names = sorted({run.phase for run in runs}, key=lambda name: in_order.index(name) if name in in_order else -1)
     named = " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
     become, them = ("become", "them") if len(names) > 1 else ("becomes", "it")
     amount = _recomputing(evidence, runs)

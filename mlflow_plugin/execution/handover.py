@@ -4,7 +4,8 @@ import io
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlflow.tracking import MlflowClient
@@ -28,12 +29,38 @@ LONG_VALUES = "MLFLOW_PHASES_LONG_VALUES"
 """Parameters by name, as JSON, that the run does not show as they were given: MLflow cuts long ones."""
 
 
+_INPUT = "PHASE_INPUT_"
+
+
 def input_variables(inputs: Mapping[str, PhaseRun]) -> dict[str, str]:
     """Return the environment variables that name the run behind each need: `PHASE_INPUT_PHASE1` = run id."""
     return {
-        f"PHASE_INPUT_{''.join(c if c.isalnum() else '_' for c in need).upper()}": run.run_id
+        f"{_INPUT}{''.join(c if c.isalnum() else '_' for c in need).upper()}": run.run_id
         for need, run in inputs.items()
     }
+
+
+def own_input_variables(inputs: Mapping[str, PhaseRun]) -> dict[str, str | None]:
+    """Return the same, with None for each input of another phase: one whose process has started this one."""
+    return {**{name: None for name in os.environ if name.startswith(_INPUT)}, **input_variables(inputs)}
+
+
+@contextmanager
+def named_inputs(inputs: Mapping[str, PhaseRun]) -> Iterator[None]:
+    """Set the variables that name the inputs inside the block. A phase that follows in this process has its own."""
+    # The backend has set these already; under MLflow's own this is the first to know them.
+    before = {name: value for name, value in os.environ.items() if name.startswith(_INPUT)}
+    _replace_inputs(input_variables(inputs))
+    try:
+        yield
+    finally:
+        _replace_inputs(before)
+
+
+def _replace_inputs(variables: Mapping[str, str]) -> None:
+    for name in [name for name in os.environ if name.startswith(_INPUT) and name not in variables]:
+        del os.environ[name]
+    os.environ.update(variables)
 
 
 def named_run() -> tuple[MlflowClient, str]:

@@ -66,7 +66,8 @@ def to_be_marked(history: History, phase: Phase, to: PhaseRun | None) -> list[Ph
         raise UsageError(f"{phase.name} {to.short} never completed, so nothing can be built on it. Name another run.")
     if why := history.quarantine_reason(to):
         raise UsageError(f"{why}. Lift that first (mlflow-phases quarantine RUN --lift), or name another run.")
-    later = [run for run in history.computed(phase.name) if run.complete and not run.quarantined and run.when > to.when]
+    counting = [run for run in history.computed(phase.name) if run.complete and not run.quarantined and not run.beside]
+    later = [run for run in counting if run.when > to.when]
     if not later:
         raise UsageError(f"{phase.name} {to.short} is the newest already; nothing is to be rolled back.")
     return later

@@ -101,7 +101,7 @@ class _Seen:
             self.peers.add((host, port))
         elif kind == "B":
             self.ports.add(port)
-        else:
+        elif name != host:
             self.names[host] = name
 
 

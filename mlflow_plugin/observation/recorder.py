@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from mlflow_plugin.observation.notification import unavailable, watched
@@ -21,7 +20,6 @@ VARIABLE = "MLFLOW_PHASES_OBSERVE"
 
 _HOOK = "_mlflow_phases_observing"
 _PARTS = ("records", "events", "variables", "references", "notification", "observing")
-_MODULES = tuple(f"_mlflow_phases_{part}" for part in _PARTS)
 
 
 class Recorder:
@@ -120,16 +118,20 @@ def _hook() -> Any:
     return sys.modules.get(_HOOK)
 
 
-def _load_hook() -> ModuleType:
-    """Load the injected modules, which import each other by name, without a change of `sys.path`."""
-    for name in _MODULES:
+def load(part: str) -> Any:
+    """Return one of the injected modules. They import each other by name, and `sys.path` stays as it is."""
+    name = f"_mlflow_phases_{part}"
+    if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, INJECTED / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return module
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def _load_hook() -> Any:
+    return [load(part) for part in _PARTS][-1]
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -22,7 +22,7 @@ from mlflow_plugin.execution.handover import (
     LAUNCHED,
     decided_before,
     handed_request,
-    input_variables,
+    named_inputs,
     named_run,
 )
 from mlflow_plugin.execution.heartbeat import Heartbeat
@@ -73,23 +73,8 @@ def start_phase() -> Iterator[ActivePhase]:
             _leave(PhaseError("interrupted from the keyboard before anything was computed."))
         phase = work.request.phase
         limit = f"stopped after timeout_minutes = {phase.timeout_minutes or 0:g}"
-        with _named_inputs(work.inputs), termination.after((phase.timeout_minutes or 0) * 60, limit):
+        with named_inputs(work.inputs), termination.after((phase.timeout_minutes or 0) * 60, limit):
             yield from _computing(records, work, run, resumed_from, termination)
-
-
-@contextmanager
-def _named_inputs(inputs: Mapping[str, PhaseRun]) -> Iterator[None]:
-    """Set the variables that name the inputs inside the block. A phase that follows in this process has its own."""
-    # The backend has set these already; under MLflow's own this is the first to know them.
-    variables = input_variables(inputs)
-    before = {name: value for name, value in os.environ.items() if name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name in variables:
-            os.environ.pop(name, None)
-        os.environ.update(before)
 
 
 @contextmanager
@@ -189,7 +174,7 @@ def _following() -> Iterator[ActivePhase]:
         _leave(error)
     except MlflowException as error:
         _leave(store_trouble(error))
-    with _named_inputs(inputs), following(client, run_id):
+    with named_inputs(inputs), following(client, run_id):
         yield Follower(Records(client), started, request.phase, request.values, inputs, resumed_from)
 
 

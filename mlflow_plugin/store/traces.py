@@ -25,6 +25,9 @@ _logger = logging.getLogger(__name__)
 
 _MOST_BYTES = 100_000_000
 _COPIES = 1000
+_DECODED = 4
+_recent: dict[str, Trace] = {}
+"""The traces that this process has decoded last: a phase is decided several times, a pipeline's each."""
 
 
 def keep_trace(client: MlflowClient, run_id: str, trace: Trace) -> None:
@@ -53,6 +56,8 @@ def trace_of_run(run: PhaseRun) -> Trace | None:
     digest = _digest(run.reads)
     if digest is None:
         return None
+    if digest in _recent:
+        return _recent[digest]
     content = _copy(digest)
     if content is None:
         content = artifact_bytes(run, schema.READS_FILE, _MOST_BYTES)
@@ -60,9 +65,13 @@ def trace_of_run(run: PhaseRun) -> Trace | None:
             raise PhaseError(f"the record of what {run.phase} {run.short} read is gone or damaged")
         _keep_copy(digest, content)
     try:
-        return Trace.from_json(content)
+        trace = Trace.from_json(content)
     except ValueError as error:
         raise PhaseError(f"the record of what {run.phase} {run.short} read is malformed: {error}") from None
+    if len(_recent) >= _DECODED:
+        _recent.clear()
+    _recent[digest] = trace
+    return trace
 
 
 def trace_digest(run: PhaseRun) -> str:

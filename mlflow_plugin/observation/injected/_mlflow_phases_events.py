@@ -113,7 +113,7 @@ def _imported(module, filename=None, *_):
         if top == "mlflow":
             import _mlflow_phases_references
 
-            _mlflow_phases_references.wrap_when_imported(sys.modules[__name__])
+            _mlflow_phases_references.wrap_when_imported(sys.modules["_mlflow_phases_observing"])
     if filename:
         path = records.absolute(filename)
         if path and not records.observer.left_out(path):

@@ -25,6 +25,17 @@ _AARCH64 = {
 }  # fmt: skip
 # The kernel's name of the architecture, the number of the call that installs a filter, the calls that are told.
 _ARCHITECTURES = {"x86_64": (0xC000003E, 317, _X86_64), "aarch64": (0xC00000B7, 277, _AARCH64)}
+# Which arguments hold the path, the folder that it is relative to (None: the current one) and the flags.
+_OPENINGS = {"open": (0, None, 1), "openat": (1, 0, 2), "openat2": (1, 0, 2), "creat": (0, None, None)}
+_EVENTS = {
+    "rename": ("os.rename", (0, None), (1, None)),
+    "renameat": ("os.rename", (1, 0), (3, 2)),
+    "mkdir": ("os.mkdir", (0, None)),
+    "mkdirat": ("os.mkdir", (1, 0)),
+    "symlink": ("os.symlink", (1, None), (1, None)),
+    "symlinkat": ("os.symlink", (2, 1), (2, 1)),
+    "truncate": ("os.truncate", (0, None)),
+}
 _SET_FILTER, _NEW_LISTENER, _ALL_THREADS, _ERROR_FOR_THREADS = 1, 8, 1, 16
 _RECEIVE, _SEND, _IS_VALID, _CONTINUE = 0xC0502100, 0xC0182101, 0x40082102, 1
 _SECONDS = 10.0
@@ -113,6 +124,7 @@ class _Supervisor:
 
         self.events, self.listener = events, -1
         self.calls = _architecture()[2]
+        self.paused = {}  # Thread -> how often it asked not to be observed.
         events.start_elsewhere(folder)
         library = ctypes.CDLL(None, use_errno=True)
         self.read_memory = library.process_vm_readv
@@ -158,31 +170,30 @@ class _Supervisor:
         return path
 
     def _note(self, task, call, arguments):
-        events = self.events
-        if call == "open":
-            events.note_opening(self._path(task, arguments[0]), arguments[1])
-        elif call == "openat":
-            events.note_opening(self._path(task, arguments[1], arguments[0]), arguments[2])
-        elif call == "openat2":
-            flags = struct.unpack("<Q", self._memory(task, arguments[2], 8))[0]
-            events.note_opening(self._path(task, arguments[1], arguments[0]), flags)
-        elif call == "creat":
-            events.note_opening(self._path(task, arguments[0]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        elif call == "rename":
-            events.note("os.rename", self._path(task, arguments[0]), self._path(task, arguments[1]))
-        elif call == "renameat":
-            source = self._path(task, arguments[1], arguments[0])
-            events.note("os.rename", source, self._path(task, arguments[3], arguments[2]))
-        elif call in ("mkdir", "truncate"):
-            events.note(f"os.{call}", self._path(task, arguments[0]))
-        elif call == "mkdirat":
-            events.note("os.mkdir", self._path(task, arguments[1], arguments[0]))
-        elif call == "symlink":
-            events.note("os.symlink", "", self._path(task, arguments[1]))
-        elif call == "symlinkat":
-            events.note("os.symlink", "", self._path(task, arguments[2], arguments[1]))
+        if call in _OPENINGS:
+            path, folder, flags = _OPENINGS[call]
+            opened = self._path(task, arguments[path], -100 if folder is None else arguments[folder])
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC if flags is None else arguments[flags]
+            if call == "openat2":
+                flags = struct.unpack("<Q", self._memory(task, flags, 8))[0]
+            self._note_opening(task, opened, flags)
+        elif task in self.paused:
+            return
         elif call == "connect":
             self._note_peer(self._memory(task, arguments[1], min(28, arguments[2])))
+        else:
+            event, *places = _EVENTS[call]
+            found = [self._path(task, arguments[p], -100 if f is None else arguments[f]) for p, f in places]
+            self.events.note(event, *found)
+
+    def _note_opening(self, task, path, flags):
+        if path.startswith(self.events.records.MAGIC):
+            wish = path.rpartition("/")[2]
+            self.paused[task] = self.paused.get(task, 0) + (1 if wish == "pause" else -1)
+            if self.paused[task] <= 0:
+                del self.paused[task]
+        elif task not in self.paused:
+            self.events.note_opening(path, flags)
 
     def _note_peer(self, address):
         family = struct.unpack_from("H", address)[0]

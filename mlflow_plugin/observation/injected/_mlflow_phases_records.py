@@ -10,7 +10,7 @@ import time
 MAGIC = "/.mlflow-phases/"
 MOST = 200000
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run", "/System")
-INSTALLED = ("/site-packages/", "/dist-packages/", "/.git/", "/lib/python3.", "/pyvenv.cfg")
+INSTALLED = ("/site-packages/", "/dist-packages/", "/.git/", "/.pyenv/", "/lib/python3.", "/pyvenv.cfg")
 UNTOLD_ABSENCE = (".pyc", ".so", "/.git", "-journal", "-wal")
 _stat, _open, _write, _close, _access = os.stat, os.open, os.write, os.close, os.access
 _fspath, _fsdecode, _fsencode, _getcwd, _time_ns = os.fspath, os.fsdecode, os.fsencode, os.getcwd, time.time_ns

@@ -20,8 +20,8 @@ _SECRETS = (
     " CONNECTION_STRING"
 )
 SET_BY_OTHERS, OF_THE_SESSION, SECRET = tuple(_OTHERS.split()), frozenset(_SESSION.split()), _SECRETS.split()
-# A value this long, of this many different characters, with letters and digits and no separators, is a secret.
-SECRET_LENGTH, SECRET_CHARACTERS = 20, 12
+# Letters with digits are a secret: in one long piece, or in several with more digits. `resnet50-large` is none.
+PIECE_LENGTH, SECRET_LENGTH, SECRET_DIGITS, SECRET_CHARACTERS = 16, 20, 4, 10
 
 _local_copies = {}
 
@@ -46,17 +46,16 @@ def digest_of(name, value):
 def _looks_secret(value):
     if "://" in value and "@" in value.partition("://")[2].partition("/")[0]:
         return True
-    for word in value.replace("=", " ").replace(",", " ").replace(":", " ").split():
-        plain = word.replace("-", "").replace("_", "").replace("+", "").replace(".", "")
-        if (
-            len(plain) >= SECRET_LENGTH
-            and "/" not in word.strip("/")[:SECRET_LENGTH]
-            and len(set(plain)) >= SECRET_CHARACTERS
-            and any(c.isdigit() for c in plain)
-            and any(c.isalpha() for c in plain)
-        ):
-            return True
-    return False
+    return any(_looks_random(word) for word in value.translate({ord(c): " " for c in "=,:;/"}).split())
+
+
+def _looks_random(word):
+    pieces = word.translate({ord(c): " " for c in "-_.+"}).split()
+    plain = "".join(pieces)
+    digits = sum(c.isdigit() for c in plain)
+    if not digits or digits == len(plain) or len(set(plain)) < SECRET_CHARACTERS:
+        return False
+    return max(map(len, pieces)) >= PIECE_LENGTH or (len(plain) >= SECRET_LENGTH and digits >= SECRET_DIGITS)
 
 
 def _reader():

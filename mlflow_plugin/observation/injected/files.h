@@ -1,6 +1,6 @@
 /* Files that are opened, made, renamed and listed. */
 static void missed(size_t length) {
-    if (kind_of(path_buffer, length) != 'O' || left_out(path_buffer, length) || strstr(path_buffer, "/__pycache__") ||
+    if (git || kind_of(path_buffer, length) != 'O' || left_out(path_buffer, length) || strstr(path_buffer, "/__pycache__") ||
         ends_with(path_buffer, ".pyc") || ends_with(path_buffer, ".so") || ends_with(path_buffer, "/.git") ||
         ends_with(path_buffer, "-journal") || ends_with(path_buffer, "-wal"))
         return;
@@ -11,7 +11,8 @@ static void opened_file(int fd, int folder, const char *path, int how) {
     size_t length = absolute(folder, path);
     struct stat state;
     if (!length || left_out(path_buffer, length)) return;
-    int reads = (how & READS) && first_time('R', path_buffer);
+    /* MLflow asks git for the commit: what that looks at is no input. What it checks out is written. */
+    int reads = (how & READS) && !git && first_time('R', path_buffer);
     int writes = (how & WRITES) && first_time('W', path_buffer);
     if (!reads && !writes) return;
     if (state_of(fd, "", AT_EMPTY_PATH, &state) || !S_ISREG(state.st_mode)) return;
@@ -83,7 +84,7 @@ static void listed(DIR *folder) {
     int error = errno;
     int skipped = skip_listing;
     skip_listing = 0;
-    if (!folder || skipped || !enter()) return;
+    if (!folder || skipped || git || !enter()) return;
     struct stat state;
     char head[64];
     real_path(dirfd(folder), "");

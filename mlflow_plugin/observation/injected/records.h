@@ -42,7 +42,7 @@
 enum outcome { READS = 1, WRITES = 2 };
 
 static struct { const char *text; unsigned length; char kind; } prefixes[PREFIXES]; /* O: own, S: skipped */
-static unsigned prefix_count, told, full_told, python;
+static unsigned prefix_count, told, full_told, python, git; /* The last two: what program this is. */
 static _Atomic uint64_t *seen;
 static char settings[1 << 16], records[PATH_MAX], preload[PATH_MAX + 16], observe[PATH_MAX + 32], injected[PATH_MAX + 16];
 static int active;
@@ -178,7 +178,7 @@ static int ends_with(const char *text, const char *end) {
 
 static int left_out(const char *path, size_t length) {
     return kind_of(path, length) == 'S' || strstr(path, "/site-packages/") || strstr(path, "/dist-packages/") ||
-           strstr(path, "/.git/") || strstr(path, "/lib/python3.") || ends_with(path, "/pyvenv.cfg");
+           strstr(path, "/.git/") || strstr(path, "/.pyenv/") || strstr(path, "/lib/python3.") || ends_with(path, "/pyvenv.cfg");
 }
 
 /* Where a descriptor leads, in real_buffer; empty where that is the path itself or unknown. */
@@ -259,6 +259,7 @@ static void begin(const char *folder) {
     program[n > 0 ? n : 0] = 0;
     const char *name = strrchr(program, '/');
     python = name && strstr(name, "python") != NULL;
+    git = name && !strcmp(name, "/git");
     active = 1;
     errno = error;
 }

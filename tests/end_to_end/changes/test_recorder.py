@@ -1,6 +1,8 @@
 """What one observed Python process tells, with the shim, by the kernel's notification and by the hook alone."""
 
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,14 +15,16 @@ from mlflow_plugin.observation.recorder import Recorder
 from mlflow_plugin.observation.recording import Recording
 from mlflow_plugin.observation.shim import Shim, shim
 
+NO_SHIM = "from mlflow_plugin.observation.shim import Shim\nrecorder.shim = lambda: Shim(None, 'no compiler')\n"
+NO_KERNEL = "recorder.unavailable = lambda: 'no kernel'\n"
 WAYS = ["shim", "notification", "hook"]
 
 
 class Observed:
     """A project folder whose scripts are observed in one way."""
 
-    def __init__(self, project: Path, records: Path) -> None:
-        self.project, self.records = project, records
+    def __init__(self, way: str, project: Path, records: Path) -> None:
+        self.way, self.project, self.records = way, project, records
 
     def __call__(self, script: str, *, command: list[str] | None = None, **variables: str) -> Recording:
         """Run a script, or a command, and return what was seen of it."""
@@ -34,6 +38,11 @@ class Observed:
         assert done.returncode == 0, done.stderr
         assert not done.stderr
         return watching.recording()
+
+    def without_help(self, script: str) -> Recording:
+        """Run a script that observes itself, and return what was seen of it."""
+        subprocess.run([sys.executable, "-c", script], cwd=self.project, check=True)
+        return Recorder(self.records, own=[], skip=[]).recording()
 
     def path(self, name: str) -> str:
         """Return the path of a file of the project."""
@@ -52,7 +61,7 @@ def observed(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(recorder, "unavailable", lambda: "no kernel")
     (tmp_path / "project").mkdir()
     (tmp_path / "records").mkdir()
-    return Observed(tmp_path / "project", tmp_path / "records")
+    return Observed(request.param, tmp_path / "project", tmp_path / "records")
 
 
 def test_a_file_that_is_read_is_seen_with_its_state(observed: Observed) -> None:
@@ -190,9 +199,147 @@ def test_children_are_observed_however_they_are_started(observed: Observed) -> N
     assert {observed.path(name) for name in names} <= set(seen.read)
 
 
-def test_coverage_tells_how_much_could_be_seen(observed: Observed, request: pytest.FixtureRequest) -> None:
+def test_coverage_tells_how_much_could_be_seen(observed: Observed) -> None:
     seen = observed("import subprocess; subprocess.run(['cat', 'main.py'], stdout=-3)")
-    if "hook" in request.node.name:
+    if observed.way == "hook":
         assert (seen.coverage, seen.unseen) == ("python", ("what cat read was not seen (no compiler; no kernel)",))
     else:
         assert (seen.coverage, seen.unseen) == ("full", ())
+
+
+def test_a_peer_is_named_unless_the_process_serves_it_itself(observed: Observed) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        seen = observed(
+            f"import socket\nsocket.create_connection(('localhost', {port})).close()\n"
+            "own = socket.create_server(('127.0.0.1', 0))\nsocket.create_connection(own.getsockname()).close()\n"
+        )
+    if observed.way == "shim":
+        assert seen.peers == {f"localhost:{port}"}
+    else:  # A port that the system chooses is not told: any peer on this machine may be the process itself.
+        assert seen.peers <= {f"localhost:{port}"}
+
+
+def test_packages_are_those_that_were_imported(observed: Observed) -> None:
+    seen = observed("import yaml, click")
+    assert {"pyyaml", "click"} <= set(seen.packages)
+    assert "mlflow" not in seen.packages
+
+
+def test_what_an_unobserved_thread_reads_and_starts_does_not_count(observed: Observed) -> None:
+    for name in ("seen", "unseen", "thread", "child", "after"):
+        (observed.project / name).write_text("1")
+    seen = observed(
+        "import subprocess, threading\n"
+        "from mlflow_plugin.observation.recorder import unobserved\n"
+        "open('seen').read()\n"
+        "with unobserved():\n"
+        "    open('unseen').read()\n"
+        "    thread = threading.Thread(target=lambda: open('thread').read()); thread.start()\n"
+        "    subprocess.run(['cat', 'child'], stdout=subprocess.DEVNULL)\n"
+        "thread.join(); open('after').read()\n"
+    )
+    read = {os.path.basename(path) for path in seen.read}
+    assert {"seen", "after"} <= read
+    assert not read & ({"unseen", "thread"} if observed.way == "notification" else {"unseen", "thread", "child"})
+
+
+def test_a_process_that_runs_already_can_be_observed(observed: Observed) -> None:
+    for name in ("before", "after", "child"):
+        (observed.project / name).write_text("1")
+    (observed.project / "data.parquet").write_bytes(b"PAR1")
+    replaced = {"shim": "", "notification": NO_SHIM, "hook": NO_SHIM + NO_KERNEL}[observed.way]
+    seen = observed.without_help(
+        "import subprocess, sys\nfrom pathlib import Path\nopen('before').read()\n"
+        "from mlflow_plugin.observation import recorder\n"
+        f"{replaced}"
+        f"watching = recorder.Recorder(Path({str(observed.records)!r}), own=['.'], skip=[])\n"
+        "watching.observe_this_process()\n"
+        "open('after').read()\n"
+        "import pyarrow\npyarrow.memory_map('data.parquet').read()\n"
+        "subprocess.run([sys.executable, '-c', \"open('child').read()\"], check=True)\n"
+    )
+    read = {os.path.basename(path) for path in seen.read}
+    assert {"after", "child"} <= read
+    assert "before" not in read
+    assert ("data.parquet" in read) == (observed.way != "hook")
+    assert seen.coverage == ("python" if observed.way == "hook" else "full")
+
+
+def test_references_to_the_registry_are_seen_with_what_they_meant(observed: Observed, store: str) -> None:
+    seen = observed(
+        "from mlflow import MlflowClient\n"
+        "client = MlflowClient()\n"
+        "client.create_registered_model('m')\n"
+        "for _ in range(2): client.create_model_version('m', 'file:///nowhere')\n"
+        "client.set_registered_model_alias('m', 'champion', '1')\n"
+        "from mlflow.store.artifact.utils.models import get_model_name_and_version as resolve\n"
+        "resolve(client, 'models:/m@champion'), resolve(client, 'models:/m/latest')\n"
+    )
+    assert seen.references == {"models:/m@champion": "1", "models:/m/latest": "2"}
+
+
+@pytest.mark.parametrize("harm", ["gone", "read-only", "a file"])
+def test_a_folder_that_takes_no_records_does_the_program_no_harm(observed: Observed, harm: str) -> None:
+    records = observed.records / "inside"
+    records.mkdir()
+    watching = Recorder(records, own=[str(observed.project)], skip=[])
+    environment = {**os.environ, **watching.variables(os.environ)}
+    if harm != "read-only":
+        shutil.rmtree(records)
+    if harm == "a file":
+        records.write_text("")
+    records.parent.chmod(0o500 if harm == "read-only" else 0o700)
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; os.path.exists('a'); os.listdir('.'); open('/dev/null'); print('ok')"],
+        cwd=observed.project, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    records.parent.chmod(0o700)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+    if harm != "read-only":
+        assert watching.recording().coverage == "none"
+
+
+def test_a_folder_that_cannot_be_written_is_no_coverage(tmp_path: Path) -> None:
+    watching = Recorder(tmp_path / "missing" / "folder", own=[], skip=[])
+    assert watching.variables({})["MLFLOW_PHASES_OBSERVE"]
+    assert watching.recording().coverage == "none"
+
+
+def test_a_program_that_is_statically_linked_is_named(observed: Observed) -> None:
+    source = '#include <fcntl.h>\nint main(void) { return open("main.py", O_RDONLY) < 0; }'
+    built = subprocess.run(
+        ["cc", "-static", "-x", "c", "-o", "reader", "-"], cwd=observed.project, input=source, text=True
+    )
+    if built.returncode:
+        pytest.skip("no static C library here")
+    seen = observed("import subprocess; subprocess.run(['./reader'], check=True)")
+    expected = {
+        "shim": "reader read was not seen: it is statically linked",
+        "notification": None,
+        "hook": "reader read",
+    }
+    if sentence := expected[observed.way]:
+        assert sentence in seen.unseen[0]
+    else:
+        assert not seen.unseen
+
+
+def test_preloaded_libraries_and_python_paths_of_the_user_stay(tmp_path: Path) -> None:
+    watching = Recorder(tmp_path, own=[], skip=[])
+    once = watching.variables({"LD_PRELOAD": "/lib/theirs.so", "PYTHONPATH": "/their/code"})
+    assert once["PYTHONPATH"].split(":")[1:] == ["/their/code"]
+    if shim().path:
+        assert once["LD_PRELOAD"] == f"/lib/theirs.so:{shim().path}"
+    assert watching.variables(once) == once
+
+
+def test_a_process_of_the_tree_finds_the_recorder_that_watches_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Recorder.inherited() is None
+    variables = Recorder(tmp_path, own=["/own"], skip=["/skip"]).variables({})
+    monkeypatch.setenv("MLFLOW_PHASES_OBSERVE", variables["MLFLOW_PHASES_OBSERVE"])
+    inherited = Recorder.inherited()
+    assert inherited is not None
+    assert (inherited.folder, inherited.own, inherited.skip) == (tmp_path, ("/own",), ("/skip",))

@@ -1,6 +1,7 @@
 """Answers from elsewhere: by HTTP and in Python, to real processes that wait, and by several people at once."""
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -73,6 +74,40 @@ def test_an_answer_to_stop_is_reported_as_counted_too(demo: Simulation, quick: N
     assert "For that: mlflow run" in str(outcome[0])
     run = demo.run(run_id)
     assert (run.status, run.answer, run.answered_by) == ("FAILED", stop, "ada")
+
+
+def test_an_answer_to_cancel_changes_nothing(demo: Simulation, quick: None) -> None:
+    with waiting(ask_about(demo)) as (run_id, outcome):
+        answered = answer(demo.client, run_id, "C", "ada")
+        wait_until(lambda: outcome, "it ended")
+    assert (answered.counted, answered.letter) == (True, "C")
+    assert str(outcome[0]) == "train: cancelled by ada; nothing was computed or changed."
+    assert demo.run(run_id).status == "FAILED"
+    assert "C was answered before, by ada" in answer(demo.client, run_id, "C", "grace").message
+
+
+def test_a_person_is_told_when_an_answer_could_not_be_executed(demo: Simulation, quick: None, ask_always: None) -> None:
+    demo.compute("collect")
+    kept = demo.compute("train", epochs=20)
+    demo.compute("evaluate")
+    with waiting(demo) as (run_id, outcome):
+        shutil.rmtree(f"{demo.run(kept).artifact_uri}/outputs")
+        answered = answer(demo.client, run_id, "A", "ada")
+        wait_until(lambda: outcome, "it ended")
+    assert (answered.counted, answered.letter) == (False, "")
+    assert "the answer A was not executed" in answered.message
+    assert "lost its outputs: result.txt is gone" in answered.message
+    assert demo.run(run_id).answer == ""
+
+
+def test_a_person_is_told_when_things_changed_before_an_answer(demo: Simulation, quick: None) -> None:
+    with waiting(ask_about(demo)) as (run_id, outcome):
+        demo.edit("train.py", "print(2)", "print(20)")
+        answered = answer(demo.client, run_id, "A", "ada")
+        wait_until(lambda: outcome, "it went on")
+    assert not answered.counted
+    assert "asks no longer" in answered.message
+    assert (demo.run(run_id).verdict, demo.run(run_id).answer) == ("run", "")
 
 
 def test_an_answer_that_was_set_as_a_tag_still_counts(demo: Simulation, quick: None) -> None:

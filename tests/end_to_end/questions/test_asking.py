@@ -14,7 +14,7 @@ from four_phases import finished
 from processes import PATIENCE_SECONDS, run_words, started
 from project_folder import LOCAL, PHASES, ROUTES, ProjectFolder
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("ask_always")]
 
 CHANGED = {"start": 5}
 """The reason why phase1 asks: its good run and all that was built on it would be superseded."""
@@ -54,11 +54,15 @@ def test_a_person_at_a_terminal_is_asked_again_until_the_answer_is_a_letter(aski
     with at_a_terminal(asking, route) as terminal:
         terminal.expect_exact("running phase1 would make 3 good downstream runs stale")
         terminal.expect_exact("A) Keep phase1")
-        terminal.expect_exact("B) Run phase1 again, then phase2, phase3, phase4")
-        terminal.expect_exact("Which one? [A/B]")
+        terminal.expect_exact(
+            "B) Run phase1 again; phase2, phase3 and phase4 become stale (recomputing them would take"
+        )
+        terminal.expect_exact("C) Run phase1 beside: phase1")
+        terminal.expect_exact("D) Cancel: nothing is computed or changed")
+        terminal.expect_exact("Which one? [A/B/C/D]")
         terminal.sendline("Z")
-        terminal.expect_exact("Please answer A or B.")
-        terminal.expect_exact("Which one? [A/B]")
+        terminal.expect_exact("Please answer A, B, C or D.")
+        terminal.expect_exact("Which one? [A/B/C/D]")
         terminal.sendline("a")
         assert ended(terminal) == 0
     tags = asking.newest("phase1").data.tags
@@ -69,7 +73,7 @@ def test_a_person_at_a_terminal_is_asked_again_until_the_answer_is_a_letter(aski
 
 def test_the_end_of_the_input_is_no_answer(asking: ProjectFolder) -> None:
     with at_a_terminal(asking, PHASES) as terminal:
-        terminal.expect_exact("Which one? [A/B]")
+        terminal.expect_exact("Which one? [A/B/C/D]")
         terminal.sendeof()
         terminal.expect_exact("so nothing was run and nothing superseded")
         assert ended(terminal) == 3
@@ -79,7 +83,7 @@ def test_the_end_of_the_input_is_no_answer(asking: ProjectFolder) -> None:
 
 def test_a_question_at_a_terminal_is_answered_from_elsewhere_too(asking: ProjectFolder) -> None:
     with at_a_terminal(asking, PHASES) as terminal:
-        terminal.expect_exact("Which one? [A/B]")
+        terminal.expect_exact("Which one? [A/B/C/D]")
         answered = asking.cli("answer", asking.newest("phase1").info.run_id, "A")
         assert answered.exit_code == 0, answered.text
         terminal.expect_exact("A was answered by")
@@ -89,7 +93,7 @@ def test_a_question_at_a_terminal_is_answered_from_elsewhere_too(asking: Project
 
 def test_ctrl_c_at_the_question_throws_nothing_away(asking: ProjectFolder) -> None:
     with at_a_terminal(asking, PHASES) as terminal:
-        terminal.expect_exact("Which one? [A/B]")
+        terminal.expect_exact("Which one? [A/B/C/D]")
         terminal.sendintr()
         assert ended(terminal) == 1
     assert asking.newest("phase1").info.status == "KILLED"
@@ -124,8 +128,8 @@ def test_decide_needs_no_declaration_with_the_backend(asking: ProjectFolder) -> 
 def test_the_commands_printed_when_nobody_is_there_work_as_they_are(asking: ProjectFolder, route: str) -> None:
     result = asking.run("phase1", route, **CHANGED)
     assert result.exit_code == 3, result.text
-    commands = dict(re.findall(r"^  ([AB])\) (mlflow run .*)$", result.text, re.MULTILINE))
-    assert set(commands) == {"A", "B"}
+    commands = dict(re.findall(r"^  ([A-D])\) (mlflow run .*)$", result.text, re.MULTILINE))
+    assert set(commands) == {"A", "B", "C"}
 
     for letter, verdict, executed in (("A", "reuse", []), ("B", "run", ["phase1"])):
         pasted = asking.command(*shlex.split(commands[letter]))
@@ -157,10 +161,10 @@ def test_an_answer_from_elsewhere_releases_a_waiting_run(asking: ProjectFolder) 
     with started(asking, *run_words("phase1", PHASES, **CHANGED, decide="wait")) as waiting:
         waiting.wait_for("Waiting for: mlflow-phases answer")
         run_id = asking.newest("phase1").info.run_id
-        assert f"mlflow-phases answer {run_id} A|B" in waiting.text
+        assert f"mlflow-phases answer {run_id} A|B|C|D" in waiting.text
 
         wrong = asking.cli("answer", run_id, "Z")
-        assert (wrong.exit_code, "'Z' is no option of it. Options: A, B" in wrong.text) == (2, True)
+        assert (wrong.exit_code, "'Z' is no option of it. Options: A, B, C, D" in wrong.text) == (2, True)
         assert waiting.process.poll() is None
 
         answered = asking.cli("answer", run_id, "a")

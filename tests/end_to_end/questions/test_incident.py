@@ -96,7 +96,8 @@ def test_collecting_again_is_asked_about_while_a_good_model_depends_on_the_data(
     lost = f"train {model}, fidelity 0.989, finished 2025-11-04 23:12:02 UTC, took 11 min, cost $0.16"
     assert f"keeps  {lost}" in result.text
     assert f"supersedes  {lost}" in result.text
-    assert "B) Run collect again, then train - computes collect, train: about 12 min and $0.18" in result.text
+    stale = "train becomes stale (recomputing it would take about 11 min and $0.16)"
+    assert f"B) Run collect again; {stale} - computes collect: about 1 min and $0.01" in result.text
     assert at_2315.model_now().data.to_dictionary() == at_2315.model.data.to_dictionary()
 
 

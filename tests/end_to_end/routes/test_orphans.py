@@ -15,8 +15,14 @@ from tests.servers.process import wait_until
 MLPROJECT = """name: orphans
 entry_points:
   train:
-    command: "touch $SIGNS/reached; while [ -e $SIGNS/hold ]; do sleep 0.05; done"
+    command: "bash work.sh"
     phase: {}
+"""
+# The signs are no files that the phase depends on, so the script does not name them.
+SCRIPT = """signs() { printf %s "$SIGNS"; }
+touch "$(signs)/reached"
+while [ -e "$(signs)/hold" ]; do sleep 0.05; done
+cat "$(printf rows).txt"
 """
 
 
@@ -38,7 +44,7 @@ def _heartbeat_pid(project: ProjectFolder) -> object:
 def test_a_script_without_the_plugin_that_ends_well_after_its_starter_was_killed_is_complete(
     make_project: Callable[[Mapping[str, str]], ProjectFolder], tmp_path: Path
 ) -> None:
-    project = make_project({"MLproject": MLPROJECT})
+    project = make_project({"MLproject": MLPROJECT, "work.sh": SCRIPT, "rows.txt": "1"})
     (tmp_path / "hold").touch()
     with started(project, *run_words("train", PHASES), SIGNS=str(tmp_path)) as running:
         orphan(project, running, tmp_path)
@@ -46,4 +52,7 @@ def test_a_script_without_the_plugin_that_ends_well_after_its_starter_was_killed
     run = phase_run(project.newest("train"))
     assert (run.status, run.complete) == ("FINISHED", True)
     assert run.duration_seconds is not None
-    assert find_reusable(project.folder, "train").action == "reuse"
+    verdict = find_reusable(project.folder, "train")
+    assert verdict.action == "reuse", verdict.reasons
+    project.write({"rows.txt": "2"})  # What the command read without its starter is known too.
+    assert find_reusable(project.folder, "train").action == "run"

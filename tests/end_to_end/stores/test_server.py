@@ -17,7 +17,7 @@ from tests.servers.proxy import Proxy
 from tests.servers.stores import Store
 from tests.servers.tracking import TrackingServer
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("ask_always")]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from four_phases import PHASE_NAMES, WITHOUT_PLUGIN, finished
 from project_folder import LOCAL, PHASES, ProjectFolder
 from seven_changes import CHANGES, Change, change_named, check
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("ask_always")]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)

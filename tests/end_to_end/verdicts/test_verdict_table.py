@@ -11,7 +11,7 @@ from mlflow.entities import Run
 from project_folder import LOCAL, PHASES, ProjectFolder
 from three_phases import WITH_PLUGIN, backdate, collected, finished, trained
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("ask_always")]
 
 
 @pytest.fixture
@@ -113,14 +113,20 @@ def test_what_does_not_change_the_result_does_not_cost_a_run(project: ProjectFol
     assert project.newest("train").data.tags["phase.verdict"] == "reuse"
 
 
-def test_a_parameter_added_with_a_default_orphans_no_earlier_run(project: ProjectFolder, route: str) -> None:
+def test_a_parameter_added_with_a_default_is_asked_about_once_and_orphans_no_earlier_run(
+    project: ProjectFolder, route: str
+) -> None:
     finished(project).edit(
         "MLproject", "      rate: {type", "      layers: {type: int, default: 12}\n      rate: {type"
     )
 
-    result = project.run("train", route)
+    asked = project.run("train", route)
+    assert (asked.exit_code, project.executed()) == (3, []), asked.text
+    assert "has no parameter `layers`; it is assumed that it used the default 12" in asked.text
 
-    assert (result.exit_code, project.executed()) == (0, []), result.text
+    for decide in ({"decide": "reuse"}, {}):
+        result = project.run("train", route, **decide)
+        assert (result.exit_code, project.executed()) == (0, []), result.text
 
 
 def test_a_reused_pipeline_nests_a_run_for_each_phase_below_its_own(project: ProjectFolder, route: str) -> None:
@@ -300,10 +306,8 @@ def test_running_a_phase_that_good_runs_depend_on_is_asked_about_with_what_that_
     assert f"supersedes  train {kept['train'].info.run_id[:8]}, fidelity 0.989, finished 20" in result.text
     assert f"supersedes  report {kept['report'].info.run_id[:8]}, finished 20" in result.text
     assert "took less than 1 s, cost < $0.01" in result.text
-    assert (
-        "B) Run collect again, then train, report - computes collect, train, report: less than 1 s and < $0.01"
-        in result.text
-    )
+    stale = "train and report become stale (recomputing them would take less than 1 s and < $0.01)"
+    assert f"B) Run collect again; {stale} - computes collect: less than 1 s and < $0.01" in result.text
     assert invalidated(project) == {}
 
     again = project.run("collect", route, prompts=51, decide="rerun")

@@ -5,6 +5,7 @@ import pytest
 from mlflow_plugin.backends.execution import ExecutionSettings, Launcher, execute_phase
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.execution.heartbeat import Heartbeat
+from mlflow_plugin.execution.observer import Observer
 from mlflow_plugin.execution.resolution import Resolution
 from mlflow_plugin.machine.signals import Terminated
 
@@ -12,7 +13,9 @@ from mlflow_plugin.machine.signals import Terminated
 def launcher(result: int | BaseException | None) -> Launcher:
     """Return a launcher that computes nothing and ends like this."""
 
-    def launch(resolution: Resolution, settings: ExecutionSettings, heartbeat: Heartbeat) -> int | None:
+    def launch(
+        resolution: Resolution, settings: ExecutionSettings, heartbeat: Heartbeat, observer: Observer
+    ) -> int | None:
         assert heartbeat.run_id == resolution.run_id
         if isinstance(result, BaseException):
             raise result

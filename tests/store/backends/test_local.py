@@ -14,9 +14,11 @@ from mlflow_plugin.backends.execution import ExecutionSettings, execute_phase
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.execution.heartbeat import Heartbeat
+from mlflow_plugin.execution.observer import Observer
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.execution.resolution import resolve_request
 from mlflow_plugin.project.mlproject import load_project
+from mlflow_plugin.store.run_decoding import phase_run
 
 
 def test_a_result_that_cannot_be_recorded_ends_the_run_as_failed(demo, monkeypatch):
@@ -25,7 +27,7 @@ def test_a_result_that_cannot_be_recorded_ends_the_run_as_failed(demo, monkeypat
 
     monkeypatch.setattr(execution, "complete_work", refuse)
     with pytest.raises(PhaseError) as error:
-        execute_phase(demo.request("collect"), ExecutionSettings(), lambda resolution, settings, heartbeat: 0)
+        execute_phase(demo.request("collect"), ExecutionSettings(), lambda *arguments: 0)
     run = demo.history().recent("collect", 1)[0]
     assert run.status == "FAILED"
     assert run.reason == "collect: its result could not be recorded: OSError: [Errno 28] No space left on device"
@@ -73,7 +75,7 @@ entry_points:
     parameters:
       number: int
       collect_run_id: {type: string, default: latest}
-    command: "sleep 0.2; echo $PHASE_INPUT_COLLECT {collect_run_id} $MLFLOW_RUN_ID > trained-{number}"
+    command: "sleep .2; echo $PHASE_INPUT_COLLECT $PHASE_INPUT_OTHER {collect_run_id} $MLFLOW_RUN_ID > trained-{number}"
     phase: {needs: [collect]}
   fails:
     command: "exit 3"
@@ -100,8 +102,11 @@ def run(folder: Path, entry_point: str, **parameters: object) -> str:
     )
 
 
-def test_phases_that_are_started_from_threads_have_their_own_inputs_and_leave_the_environment_as_it_was(threads: Path):
+def test_phases_that_are_started_from_threads_have_their_own_inputs_and_leave_the_environment_as_it_was(
+    threads: Path, monkeypatch: pytest.MonkeyPatch
+):
     mlflow.set_tracking_uri(mlflow.get_tracking_uri())  # MLflow itself keeps it in the environment.
+    monkeypatch.setenv("PHASE_INPUT_OTHER", "0" * 32)  # As in a phase that starts others.
     collected = [run(threads, "collect", seed=seed) for seed in range(3)]
     before = dict(os.environ)
     with ThreadPoolExecutor(3) as pool:
@@ -159,7 +164,10 @@ def test_the_exit_code_is_that_of_the_command(
     request = Request(load_project(threads), load_project(threads).phase("fails"), {}, records.client, "0")
     resolution = resolve_request(request, records, lambda: records.create(request))
     heartbeat = Heartbeat(records, resolution.run_id)
-    assert local.launch_locally(resolution, ExecutionSettings({"ENV_MANAGER": "local"}), heartbeat) == code
+    observer = Observer(request, phase_run(records.client.get_run(resolution.run_id)), {})
+    settings = ExecutionSettings({"ENV_MANAGER": "local"})
+    assert local.launch_locally(resolution, settings, heartbeat, observer) == code
+    observer.close()
     assert "bash: line" not in capfd.readouterr().err
     if code == 0 and "said" in command:
         assert (threads / "said").read_text() == 'it is "quoted" $HOME\n'
