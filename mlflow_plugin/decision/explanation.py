@@ -17,7 +17,7 @@ class Item:
     """One thing that a verdict rests on.
 
     Attributes:
-        section: parameter, code, input, or the kind of an observed item: file, folder, absent, variable, package, ...
+        section: parameter, code, named, input, or the kind of an observed item: file, folder, absent, variable, ...
         name: Its name.
         state: `same`, `changed`, `not compared`, `ignored` or `new`.
         remark: The values, or why it is not compared; may be empty.
@@ -56,7 +56,7 @@ def explain_phase(request: Request) -> Explanation:
     """
     decision = decide_phase(request)
     run = _compared_run(decision)
-    items = [*_parameters(decision, run), *_code(decision, run), *_inputs(decision, run)]
+    items = [*_parameters(decision, run), *_code(decision, run), *_named(decision, run), *_inputs(decision, run)]
     if run is not None:
         rows = ReadsComparison(request, decision.identity).rows(run)
         items += [Item(row.kind, row.name, row.state or "", row.remark) for row in rows]
@@ -100,6 +100,8 @@ def _code(decision: Decision, run: PhaseRun | None) -> Iterator[Item]:
         return
     recipe, before = decision.identity.recipe, _mapping(run, "files")
     for name, digest in recipe.files.items():
+        if name in recipe.named and (run is None or "programs" in run.fingerprint):
+            continue  # Listed as a named file.
         if run is None:
             yield Item("code", name, "new")
         elif not before:
@@ -111,6 +113,13 @@ def _code(decision: Decision, run: PhaseRun | None) -> Iterator[Item]:
             yield Item("code", name, "same" if before.get(name) == digest else "changed")
     for name in sorted(set(before) - set(recipe.files)):
         yield Item("code", name, "changed", "no longer part of the code")
+
+
+def _named(decision: Decision, run: PhaseRun | None) -> Iterator[Item]:
+    """List the files and folders, other than programs, that the command and the parameters name."""
+    if decision.identity is not None:
+        for name, state, remark in decision.identity.named_states(run.fingerprint if run else {}):
+            yield Item("named", name, state, remark) if run else Item("named", name, "new")
 
 
 def _inputs(decision: Decision, run: PhaseRun | None) -> Iterator[Item]:

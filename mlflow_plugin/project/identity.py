@@ -201,6 +201,23 @@ class Identity:
             *(f"{self._text_of(name)}, which is gone" for name in gone if name not in written),
         ]
 
+    def named_states(self, fingerprint: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+        """Return (name, state, remark) of each named file and folder, compared with an earlier run's fingerprint."""
+        before, written = _mapping(fingerprint.get("named")), set(map(str, _list(fingerprint.get("written"))))
+        states = []
+        for name, digest in self.recipe.named.items():
+            if name in written:
+                state, remark = "ignored", "the run itself wrote to it; what it read there is compared"
+            elif "*" in before:
+                state, remark = "not compared", "the run names too many to list"
+            elif name not in before:
+                state, remark = "not compared", "not there when the run began, or made by an earlier version"
+            else:
+                state, remark = "same" if before[name] == digest else "changed", ""
+            states.append((self._text_of(name), state, remark))
+        too_many = "it has too many files, or cannot be read"
+        return states + [(name, "not compared", too_many) for name in self.recipe.uncompared]
+
     def _text_of(self, name: str) -> str:
         """A named file or folder in a message; the one that a parameter names with the parameter's value."""
         parameter = name.strip("{}")

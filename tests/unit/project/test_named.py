@@ -306,6 +306,24 @@ def test_a_file_that_is_gone_is_told(make, put):
     assert told(make("python t.py {data}", {"data": "rows.csv"}, UNTYPED), old) == ["data=rows.csv, which is gone"]
 
 
+def test_the_state_of_each_named_file_can_be_explained(make, put):
+    for name in ("same.csv", "changed.csv", "written.csv", "value.csv"):
+        put(name)
+    command = "python t.py same.csv changed.csv written.csv added.csv {data}"
+    old = make(command, {"data": "value.csv"}, UNTYPED)
+    kept = json.loads(with_written(json.loads(old.fingerprint()), old.recipe, [old.recipe.named_paths["written.csv"]]))
+    for name in ("changed.csv", "written.csv", "added.csv"):
+        put(name, "2")
+    states = make(command, {"data": "value.csv"}, UNTYPED).named_states(kept)
+    assert {name: state for name, state, _ in states} == {
+        "same.csv": "same",
+        "changed.csv": "changed",
+        "written.csv": "ignored",
+        "added.csv": "not compared",
+        "data=value.csv": "same",
+    }
+
+
 def test_a_run_of_the_first_version_counts_by_what_it_kept(make, put):
     put("data/a.csv")
     rows = put("rows.csv")
