@@ -154,6 +154,8 @@ class PeerTool:
     name = ""
     source = ""
     """The file that holds the code of all phases; "" if each has its script."""
+    outage = ""
+    """A text in the output of a command whose failure says nothing about the row, as that of a server."""
     watches = False
     """Whether it sees what a phase reads."""
 

@@ -29,6 +29,7 @@ assert dict(os.environ) == before, "left in the environment"
 class Prefect(PeerTool):
     name = "prefect"
     source = "flow.py"
+    outage = "Failed to reach API"
 
     def lay(self, case: Case) -> None:
         told = bool(case.told and (case.row.reads or case.row.data or case.row.reads_variables))
