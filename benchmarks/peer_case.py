@@ -190,6 +190,8 @@ def call(tool: PeerTool, case: Case, command: str) -> Reply:
         code, text = 124, f"not done after {ENOUGH_SECONDS} s"
     seen = case.witness.read_text().splitlines() if case.witness.exists() else []
     (case.home / "output.txt").open("a").write(f"$ {command}\n{text}\nended {code}, executed {seen}\n")
+    if tool.outage and tool.outage in text:
+        raise RuntimeError(tool.outage)
     return Reply(code, text, seen)
 
 

@@ -77,10 +77,10 @@ class Kept:
 
     def outcome(self, tool: PeerTool, row: Row, told: bool, home: Path) -> Outcome:
         key = self.key(tool, row, told)
-        if key in self.found:
-            return Outcome(**self.found[key])
         if known := unmeasurable(tool, row):
             return known
+        if key in self.found:
+            return Outcome(**self.found[key])
         if self.closed:
             return Outcome("not measured", "left out of this run")
         began = time.monotonic()
@@ -177,7 +177,7 @@ def told(tools: Sequence[PeerTool], rows: Sequence[Row], found: dict[str, list[C
         groups: dict[str, list[tuple[str, Cell]]] = {}
         for each, its in zip(rows, found.get(tool.name, ()), strict=False):
             if its.outcome.word == "silently wrong":
-                groups.setdefault(tool.needed(each) or "nothing that it could be told", []).append((each.number, its))
+                groups.setdefault(tool.needed(each) or "nothing that its manual offers", []).append((each.number, its))
         for text, members in groups.items():
             numbers = ", ".join(dict.fromkeys(number for number, _ in members))
             measured = [its.told for _, its in members if its.told]

@@ -78,8 +78,8 @@ class Case:
     @property
     def data(self) -> list[str]:
         """The data that the tool is told of."""
-        reads = self.row.reads if self.told else ()
-        return self.named(*self.row.data, *self.row.code, *reads)
+        more = (*self.row.reads, *self.row.scripts) if self.told else ()
+        return list(dict.fromkeys(self.named(*self.row.data, *self.row.code, *more)))
 
     @property
     def told_variables(self) -> tuple[str, ...]:
@@ -154,6 +154,8 @@ class PeerTool:
     name = ""
     source = ""
     """The file that holds the code of all phases; "" if each has its script."""
+    outage = ""
+    """A text in the output of a command whose failure says nothing about the row, as that of a server."""
     watches = False
     """Whether it sees what a phase reads."""
 
@@ -183,7 +185,7 @@ class PeerTool:
 
     def tellable(self, row: Row) -> bool:
         """Whether a project that tells the tool more can be measured."""
-        return bool(row.reads or row.reads_variables)
+        return bool(row.reads or row.reads_variables or (row.scripts and self.source))
 
     def variables(self, case: Case) -> dict[str, str]:
         """Environment variables of the tool's commands."""

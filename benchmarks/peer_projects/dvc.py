@@ -36,7 +36,7 @@ class Dvc(PeerTool):
                 case.write(phase.script, script(case, phase, main))
                 deps.append(phase.script)
             if phase is case.row.last:
-                deps += [*case.named(*case.row.scripts), *case.data]
+                deps += dict.fromkeys([*case.named(*case.row.scripts), *case.data])
             stages[phase.name] = {
                 "cmd": case.command(phase, "${NAME}") or f"python {phase.script}",
                 "deps": deps,

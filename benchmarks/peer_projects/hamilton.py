@@ -81,4 +81,8 @@ class Hamilton(PeerTool):
         return THREADS
 
     def needed(self, row: Row) -> str:
-        return 'a node with `@cache(behavior="recompute")` that reads it' if row.reads or row.reads_variables else ""
+        return (
+            'a node with `@cache(behavior="recompute")` that reads it'
+            if row.reads + row.scripts + row.reads_variables
+            else ""
+        )

@@ -29,6 +29,7 @@ assert dict(os.environ) == before, "left in the environment"
 class Prefect(PeerTool):
     name = "prefect"
     source = "flow.py"
+    outage = "Failed to reach API"
 
     def lay(self, case: Case) -> None:
         told = bool(case.told and (case.row.reads or case.row.data or case.row.reads_variables))
@@ -77,7 +78,7 @@ class Prefect(PeerTool):
     def needed(self, row: Row) -> str:
         if row.reads_variables:
             return "the variable's value, as an argument of the task"
-        return "the file's content, as an argument of the task" if row.data + row.reads else ""
+        return "the file's content, as an argument of the task" if row.data + row.reads + row.scripts else ""
 
     def tellable(self, row: Row) -> bool:
-        return bool(row.data or row.reads or row.reads_variables)
+        return bool(row.data + row.reads + row.scripts + row.reads_variables)

@@ -83,7 +83,7 @@ class Redun(PeerTool):
     def needed(self, row: Row) -> str:
         if row.reads_variables:
             return "the variable's value, as an argument of the task"
-        return "a `File` of it, as an argument of the task" if row.reads else ""
+        return "a `File` of it, as an argument of the task" if row.reads + row.scripts else ""
 
 
 def keeps_files(row: Row) -> bool:

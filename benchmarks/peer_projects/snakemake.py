@@ -20,7 +20,7 @@ class Snakemake(PeerTool):
         for phase in reversed(case.row.phases):
             inputs = [repr(f"{need}.txt") for need in phase.needs]
             if phase is case.row.last:
-                inputs += [listed(case, name) for name in [*case.named(*case.row.scripts), *case.data]]
+                inputs += [listed(case, name) for name in dict.fromkeys([*case.named(*case.row.scripts), *case.data])]
             params = [f'{name}=config["{name}"]' for name in case.parameters(phase) if name not in case.row.ignore]
             params += [f'{name}=os.environ.get("{name}")' for name in case.told_variables]
             lines = [f"rule {phase.name}:", f"    output: {phase.name + '.txt'!r}"]
