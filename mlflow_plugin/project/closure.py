@@ -152,7 +152,7 @@ class Closure:
             if " " in text:
                 self._follow_command(text, folder, folder, None, literal=literal)
         option, equals, value = text.rpartition("=")
-        path = os.path.normpath(os.path.join(folder, os.path.expanduser(local_text(value))))
+        path = os.path.normpath(os.path.join(folder, local_text(value)))
         if "\0" in path:
             return
         path = self._own.located(path)

@@ -143,7 +143,7 @@ def path_of_value(text: str, project: str) -> str | None:
     """
     if not text or text != text.strip() or "\0" in text or _is_number(text):
         return None
-    path = os.path.normpath(os.path.join(project, os.path.expanduser(local_text(text))))
+    path = os.path.normpath(os.path.join(project, local_text(text)))
     if not is_readable_data(path, project) or not (os.path.isfile(path) or os.path.isdir(path)):
         return None
     return path

@@ -193,11 +193,13 @@ def without_defaults(given: Mapping[str, object], declared: Mapping[str, Paramet
 
 
 def local_text(text: str) -> str:
-    """Return a path without `file://`.
+    """Return a path without `file://`, and with the home folder in place of `~`.
 
     >>> local_text("file:///data/two%20rows.csv")
     '/data/two rows.csv'
     """
+    if text.startswith("~/"):
+        return os.path.expanduser("~") + text[1:]
     if not text.startswith("file:"):
         return text
     with suppress(ValueError):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mlflow_plugin.project.code import CodeDigest, code_digest
@@ -372,6 +372,8 @@ PIECES = [
 @given(
     pieces=st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from(["", " ", "/"])), max_size=12), value=st.text()
 )
+@example(pieces=[("~", ""), ("\0", "")], value="")
+@example(pieces=[("~", ""), ("{a}", "/")], value="\ud800\0")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
 def test_no_command_and_no_value_raises(project, pieces, value):
     for name in ("t.py", "run.sh", "data/x.csv"):

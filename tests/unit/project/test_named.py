@@ -172,6 +172,17 @@ def test_data_outside_the_project_counts_under_the_text_of_the_command(make, tmp
     assert told(make("python t.py $DATA/rows.csv"), old) == ["the content of $DATA/rows.csv"]
 
 
+def test_data_in_the_home_folder_is_found_by_its_short_name(make, tmp_path):
+    file = tmp_path / "home" / "rows.csv"
+    file.parent.mkdir()
+    file.write_text("1")
+    command, values = "python t.py ~/rows.csv {data}", {"data": "~/rows.csv"}
+    old = make(command, values, UNTYPED)
+    assert set(old.recipe.named) == {"~/rows.csv", "{data}"}
+    file.write_text("2")
+    assert told(make(command, values, UNTYPED), old) == ["the content of ~/rows.csv", "the content of data=~/rows.csv"]
+
+
 def test_system_folders_and_executables_are_no_data(make, tmp_path):
     tool = tmp_path / "tool"
     tool.write_text("#!/bin/sh\n")
