@@ -110,7 +110,7 @@ class _Tracer:
             changed_while_read=tuple(sorted(self._changed | self._listings.changed)),
             uncompared=dict(sorted(self._uncompared.items())),
             left_out=len(candidates) - len(kept),
-            wrote=tuple(heapq.nsmallest(MOST_WROTE, self._written, key=_nearness)),
+            wrote=tuple(heapq.nsmallest(MOST_WROTE, self._lasting(), key=_nearness)),
         )
 
     # --- files ---
@@ -241,6 +241,10 @@ class _Tracer:
     def _digest_then(self, one: _Candidate) -> str | None:
         """The digest that a file had at its opening, where the memory of digests knows it."""
         return None if one.python or not one.opening else known_digest(Path(one.path), *one.opening[:4])
+
+    def _lasting(self) -> list[str]:
+        """The names of files that the run made, without temporary ones: no later segment reads these."""
+        return [name for name in self._written if not (os.path.isabs(name) and is_temporary(name))]
 
     # --- paths that were not there ---
 
