@@ -92,7 +92,7 @@ def measured(tool: PeerTool, case: Case, web: "Web") -> Outcome:
 
 def judged(tool: PeerTool, case: Case, reply: Reply) -> Outcome:
     """Compare an answer with the one that is right."""
-    row = case.row
+    row, says = case.row, case.fill(case.row.says)
     last = [line for line in reply.executed if line.split()[0] == row.last.name]
     remark = f"executed {', '.join(reply.executed) or 'nothing'}, ended {reply.code}"
     asked = reply.code == 3 and tool.name == "mlflow-phases"
@@ -101,7 +101,7 @@ def judged(tool: PeerTool, case: Case, reply: Reply) -> Outcome:
     if last and row.expect not in last[-1]:
         return Outcome("silently wrong", f"computed on something else: {last[-1]}")
     if last:
-        moved = row.says and row.says in reply.text
+        moved = says and says in reply.text
         return Outcome("wasteful" if row.must == "reuse" and not moved else "right", remark)
     if reply.code:
         refused = row.must == "run or ask" and row.expect
@@ -109,7 +109,7 @@ def judged(tool: PeerTool, case: Case, reply: Reply) -> Outcome:
     forgotten = [edit.phase for edit in row.change if isinstance(edit, rows.Forget)]
     if forgotten and all(tool.stored(case, phase).exists() for phase in forgotten):
         return Outcome("right", f"{remark}, and put the output back")
-    if row.must == "reuse" or (row.must == "mention" and row.says in reply.text):
+    if row.must == "reuse" or (row.must == "mention" and says in reply.text):
         return Outcome("right", remark)
     return Outcome("silently wrong", remark)
 

@@ -177,7 +177,8 @@ def told(tools: Sequence[PeerTool], rows: Sequence[Row], found: dict[str, list[C
         groups: dict[str, list[tuple[str, Cell]]] = {}
         for each, its in zip(rows, found.get(tool.name, ()), strict=False):
             if its.outcome.word == "silently wrong":
-                groups.setdefault(tool.needed(each) or "nothing that its manual offers", []).append((each.number, its))
+                needed = "" if each.fails else tool.needed(each)
+                groups.setdefault(needed or "nothing that its manual offers", []).append((each.number, its))
         for text, members in groups.items():
             numbers = ", ".join(dict.fromkeys(number for number, _ in members))
             measured = [its.told for _, its in members if its.told]

@@ -462,7 +462,7 @@ NOT_FILES = (
         'return urlopen("<address>").read().decode()',
         (Serve("two"),),
         imports="from urllib.request import urlopen",
-        says="127.0.0.1",
+        says="<host>",
     ),
     one(
         "15",

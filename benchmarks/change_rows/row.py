@@ -5,7 +5,7 @@ Everything here is plain data. Paths and texts may hold these names, which `fill
 - `<project>`, `<outside>`: the project's folder and an empty folder beside it
 - `<witness>`: a file, in neither of them, to which every phase appends its name and its arguments when it executes
 - `<site>`: the folder of installed packages, where the row has an environment of its own
-- `<address>`: a web address that serves the text of the last `Serve`
+- `<address>`: a web address that serves the text of the last `Serve`; `<host>` is its host and port
 """
 
 from collections.abc import Mapping

@@ -59,6 +59,7 @@ class Case:
             "witness": str(self.witness),
             "site": str(self.site),
             "address": self.address,
+            "host": self.address.removeprefix("http://").split("/")[0],
         }
 
     def fill(self, text: str) -> str:
