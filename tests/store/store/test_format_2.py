@@ -83,5 +83,6 @@ def test_a_trace_that_is_damaged_or_hostile_makes_the_verdict_ask(stored, monkey
     for harm in ("{", json.dumps({"format": 1, "coverage": "full", "files": {"names": [[1]]}}), ""):
         for trace in stored.folder.parent.rglob("reads.json"):
             trace.write_text(harm, encoding="utf-8")
+        monkeypatch.setattr("mlflow_plugin.store.traces._recent", {})
         verdict = stored.decide("train").verdict
         assert (verdict.action, verdict.kind) == ("ask", "unseen")
