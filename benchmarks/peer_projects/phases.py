@@ -5,6 +5,7 @@ from pathlib import Path
 import yaml
 from mlflow.tracking import MlflowClient
 
+from benchmarks.change_rows.row import Phase
 from benchmarks.peer_projects.base import Case, PeerTool, script
 
 PLAIN = """import sys
@@ -54,7 +55,7 @@ class MlflowPhases(PeerTool):
             keys = {"needs": list(phase.needs), "ignore": list(row.ignore), "code": list(row.code), **phase.keys}
             entries[phase.name] = {
                 "parameters": {name: declared(case, name) for name in names},
-                "command": case.command(phase, "{NAME}") or f"python {phase.script}{options}",
+                "command": command(case, phase) or f"python {phase.script}{options}",
                 "phase": {key: value for key, value in keys.items() if value},
             }
         if len(row.phases) > 1:
@@ -84,6 +85,12 @@ class MlflowPhases(PeerTool):
 
     def threads(self, case: Case) -> str:
         return THREADS
+
+
+def command(case: Case, phase: Phase) -> str:
+    """The phase's command, its own braces doubled: MLflow fills it with `str.format`."""
+    text = case.command(phase, "\0NAME\1").replace("{", "{{").replace("}", "}}")
+    return text.replace("\0", "{").replace("\1", "}")
 
 
 def declared(case: Case, name: str) -> dict[str, str]:
