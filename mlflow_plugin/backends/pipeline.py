@@ -55,9 +55,10 @@ def run_pipeline(
     pipeline = project.pipelines[name]
     check_parameters(project, pipeline, given)
     phases = project.order(pipeline.targets)
+    # In a pipeline `decide=rerun` answers questions and forces nothing.
+    handed = [(phase, parameters_for_phase(pipeline, phase, given)) for phase in phases]
     requests = [
-        Request(project, one, parameters_for_phase(pipeline, one, given), client, experiment_id, asked_as=invocation)
-        for one in phases
+        Request(project, *one, client, experiment_id, asked_as=invocation, force_allowed=False) for one in handed
     ]
     _check_requests(requests, pipeline)
     records, place = Records(client), (experiment_id, settings.backend_name, settings.parent_run_id)
@@ -72,10 +73,8 @@ def run_pipeline(
                 _logger.info(f"{phase.name} ({number} of {len(phases)})")
                 inputs = {need: outcomes[need].result.run_id for need in phase.needs}
                 accepted = frozenset(run for outcome in outcomes.values() for run in outcome.accepted_run_ids)
-                # In a pipeline `decide=rerun` answers questions and forces nothing.
-                following = tuple(later.name for later in phases[number:])
-                in_pipeline = replace(request, inputs=inputs, force_allowed=False, following=following)
-                outcome = execute_phase(in_pipeline, replace(settings, accepted_run_ids=accepted), launch)
+                request = replace(request, inputs=inputs, following=tuple(later.name for later in phases[number:]))
+                outcome = execute_phase(request, replace(settings, accepted_run_ids=accepted), launch)
                 outcomes[phase.name], done[phase.name] = outcome, outcome.run_id
                 _check_usable(phase, outcome, phases[number:], pipeline, invocation)
         except BaseException as error:

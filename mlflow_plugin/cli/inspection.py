@@ -44,7 +44,7 @@ def plan(entry_point: str, pairs: tuple[str, ...], as_json: bool, project: str) 
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @project_options
 def explain(phase: str, pairs: tuple[str, ...], as_json: bool, project: str) -> None:
-    """List everything that the verdict on a phase rests on; run nothing.
+    """List everything that a verdict rests on.
 
     For PHASE it prints the verdict with its reasons, and then each parameter, code file, upstream run, observed file,
     variable and package with its state: same, changed, ignored or not compared.

@@ -157,7 +157,8 @@ class _Tracer:
             yield (path, opening) if source is None else (source, self._recording.read.get(source))
         for path in self._recording.modules:
             path = _source_of(path) or path
-            if path not in self._recording.read:
+            # Some packages give made-up files to modules that they build in memory.
+            if path not in self._recording.read and os.path.exists(path):
                 yield path, None
 
     def _digested(self, candidates: list[_Candidate]) -> list[ObservedFile]:

@@ -36,15 +36,19 @@ def moment(text: str | None) -> datetime | None:
     return None
 
 
-def phase_run(run: Run) -> PhaseRun:
-    """Return a run of the store as plain data. Raises NewerFormatError when a newer version of ours wrote it."""
-    tags, info = run.data.tags, run.info
+def _check_format(tags: Mapping[str, str], run_id: str) -> None:
     written_by = tags.get(schema.FORMAT, "1")
     if not re.fullmatch("[0-9]{1,9}", written_by) or int(written_by) > schema.FORMAT_VERSION:
         raise PhaseError(
-            f"run {info.run_id} was written by a newer mlflow-phases (format {written_by[:20]}; this one reads up to "
+            f"run {run_id} was written by a newer mlflow-phases (format {written_by[:20]}; this one reads up to "
             f"{schema.FORMAT_VERSION}). Nothing was changed. Upgrade mlflow-phases to go on."
         )
+
+
+def phase_run(run: Run) -> PhaseRun:
+    """Return a run of the store as plain data. Raises NewerFormatError when a newer version of ours wrote it."""
+    tags, info = run.data.tags, run.info
+    _check_format(tags, info.run_id)
     outputs = _json(tags.get(schema.OUTPUTS))
     quarantine = mapping(tags.get(schema.QUARANTINE)) if schema.QUARANTINED in tags else {}
     return PhaseRun(

@@ -132,7 +132,8 @@ def _tell_loaded():
         if top not in events.tops:
             events.HANDLERS["import"](top)
         file = getattr(module, "__file__", None)
-        path = records.absolute(file) if isinstance(file, str) else None
+        # A relative one is made up: some packages build modules in memory and give them a name of a file.
+        path = records.absolute(file) if isinstance(file, str) and file[:1] == "/" else None
         if path and records.observer.is_own(path):
             path = records.source_of(path)
             records.observer.tell("M", "", path)
