@@ -1,4 +1,4 @@
-"""A project whose scripts know nothing of the plugin: what its `phase:` keys give it, with real runs."""
+"""Projects whose scripts know nothing of the plugin: what their `phase:` keys give them, with real runs."""
 
 import os
 import re
@@ -12,16 +12,19 @@ from typing import NoReturn
 
 import mlflow
 import pytest
+from click.testing import CliRunner
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin import NeedsAnswer, Verdict, find_reusable, plan
+from mlflow_plugin.cli import main
 from mlflow_plugin.store.artifacts import local_folder
 
 pytestmark = pytest.mark.end_to_end
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 ORIGINAL = DOCS / "example_project"
+WITH_FILES = DOCS / "example_files"
 LOCATIONS = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
 
 
@@ -92,17 +95,52 @@ def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", refuse)
 
 
-def test_no_script_of_the_project_imports_the_plugin() -> None:
-    scripts = list(ORIGINAL.glob("*.py"))
-    assert len(scripts) == 4
+def test_no_script_of_the_projects_imports_the_plugin() -> None:
+    scripts = [*ORIGINAL.glob("*.py"), *WITH_FILES.glob("*.py")]
+    assert len(scripts) == 5
     assert not [script for script in scripts if "mlflow_plugin" in script.read_text(encoding="utf-8")]
 
 
-def test_the_page_shows_the_project_as_it_is() -> None:
+def test_the_page_shows_the_projects_as_they_are() -> None:
     page = (DOCS / "any_project.md").read_text(encoding="utf-8")
-    [difference] = re.findall(r"^```diff\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    after = [line[1:] for line in difference.splitlines() if not line.startswith("-")]
-    assert after == (ORIGINAL / "MLproject").read_text(encoding="utf-8").splitlines()
+    differences = re.findall(r"^```diff\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for project, difference in zip((WITH_FILES, ORIGINAL), differences, strict=True):
+        after = [line[1:] for line in difference.splitlines() if not line.startswith("-")]
+        assert after == (project / "MLproject").read_text(encoding="utf-8").splitlines()
+    lines = (WITH_FILES / "train.py").read_text(encoding="utf-8").splitlines()
+    for shown in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        assert {line.strip() for line in shown.splitlines()} <= {line.strip() for line in lines}
+
+
+def test_files_that_a_script_opens_by_literal_paths_count(store: str, tmp_path: Path) -> None:
+    project = shutil.copytree(WITH_FILES, tmp_path / "wine")
+    table, settings = project / "wine.csv", project / "settings.yaml"
+    whole = table.read_bytes()
+    first = run(project, "train")
+    verdict = find_reusable(project, "train")
+    assert (verdict.action, verdict.run_id) == ("reuse", first)
+    assert verdict.reasons[0].endswith("all 2 files that it read are unchanged")
+
+    table.write_bytes(b"".join(whole.splitlines(keepends=True)[:90]))
+    second = run(project, "train")
+    tags = MlflowClient().get_run(second).data.tags
+    assert tags["phase.verdict"] == "run"
+    assert f"train {first[:8]} read wine.csv, which has changed since" in tags["phase.reason"]
+
+    edit(settings, "penalty: 1.0", "penalty: 0.1")
+    verdict = find_reusable(project, "train")
+    assert (verdict.action, verdict.reasons[0]) == (
+        "run",
+        f"train {second[:8]} read settings.yaml, which has changed since",
+    )
+    done = CliRunner().invoke(main, ["explain", "train", "--project", str(project)])
+    states = {tuple(line.split()[:3]) for line in done.output.splitlines()}
+    assert {("code", "train.py", "same"), ("file", "settings.yaml", "changed"), ("file", "wine.csv", "same")} <= states
+
+    table.write_bytes(whole)
+    edit(settings, "penalty: 0.1", "penalty: 1.0")
+    verdict = find_reusable(project, "train")
+    assert (verdict.action, verdict.run_id) == ("reuse", first)
 
 
 @pytest.mark.usefixtures("no_process")
