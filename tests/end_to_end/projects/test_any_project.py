@@ -159,20 +159,30 @@ def test_a_comment_costs_nothing(project: Path) -> None:
     assert set(verdicts_of(run(project)).values()) == {"reuse"}
 
 
-def test_an_edited_helper_runs_the_phases_that_import_it(project: Path) -> None:
+def test_an_edited_helper_runs_the_phases_that_import_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edit(project / "features.py", "images / 16.0", "images / 8.0 - 1.0")
-    asked = planned(project)["train"]
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_PHASES_ASK_ABOVE", "0")
+        asked = planned(project)["train"]
     assert (asked.action, asked.kind) == ("ask", "downstream")
-    assert "the code of features.py" in asked.reasons[1]
-    verdicts = verdicts_of(run(project, decide="rerun"))
+    assert "the code of features.py" in " ".join(asked.reasons)
+    cheap = planned(project)["train"]
+    assert cheap.action == "run"
+    assert "this supersedes train" in cheap.reasons[1]
+    verdicts = verdicts_of(run(project))
     assert verdicts == {"prepare": "reuse", "train": "run", "evaluate": "run"}
 
 
 def test_a_changed_parameter_asks_with_the_price_of_each_option(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", None)  # Nobody is there to answer, also where the tests run at a terminal.
+    cheap = planned(project, penalty="1")["train"]
+    assert cheap.action == "run"
+    assert "this makes evaluate" in cheap.reasons[1]
+    monkeypatch.setenv("MLFLOW_PHASES_ASK_ABOVE", "0")
     question = planned(project, penalty="1")["train"]
     assert question.reasons[1].endswith("differs in penalty (10 -> 1)")
-    keep, rerun = question.options
+    keep, rerun, beside, cancel = question.options
+    assert (beside.reruns, cancel.decide) == (("train",), "fail")
     assert [loss.phase for loss in rerun.supersedes] == ["evaluate"]
     assert (keep.reruns, rerun.reruns) == ((), ("train", "evaluate"))
     assert rerun.seconds is not None
