@@ -1,4 +1,4 @@
-"""A project whose scripts know nothing of the plugin: what its `phase:` keys give it, with real runs."""
+"""Projects whose scripts know nothing of the plugin: what their `phase:` keys give them, with real runs."""
 
 import os
 import re
@@ -12,16 +12,19 @@ from typing import NoReturn
 
 import mlflow
 import pytest
+from click.testing import CliRunner
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin import NeedsAnswer, Verdict, find_reusable, plan
+from mlflow_plugin.cli import main
 from mlflow_plugin.store.artifacts import local_folder
 
 pytestmark = pytest.mark.end_to_end
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 ORIGINAL = DOCS / "example_project"
+WITH_FILES = DOCS / "example_files"
 LOCATIONS = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
 
 
@@ -92,17 +95,52 @@ def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", refuse)
 
 
-def test_no_script_of_the_project_imports_the_plugin() -> None:
-    scripts = list(ORIGINAL.glob("*.py"))
-    assert len(scripts) == 4
+def test_no_script_of_the_projects_imports_the_plugin() -> None:
+    scripts = [*ORIGINAL.glob("*.py"), *WITH_FILES.glob("*.py")]
+    assert len(scripts) == 5
     assert not [script for script in scripts if "mlflow_plugin" in script.read_text(encoding="utf-8")]
 
 
-def test_the_page_shows_the_project_as_it_is() -> None:
+def test_the_page_shows_the_projects_as_they_are() -> None:
     page = (DOCS / "any_project.md").read_text(encoding="utf-8")
-    [difference] = re.findall(r"^```diff\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    after = [line[1:] for line in difference.splitlines() if not line.startswith("-")]
-    assert after == (ORIGINAL / "MLproject").read_text(encoding="utf-8").splitlines()
+    differences = re.findall(r"^```diff\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for project, difference in zip((WITH_FILES, ORIGINAL), differences, strict=True):
+        after = [line[1:] for line in difference.splitlines() if not line.startswith("-")]
+        assert after == (project / "MLproject").read_text(encoding="utf-8").splitlines()
+    lines = (WITH_FILES / "train.py").read_text(encoding="utf-8").splitlines()
+    for shown in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        assert {line.strip() for line in shown.splitlines()} <= {line.strip() for line in lines}
+
+
+def test_files_that_a_script_opens_by_literal_paths_count(store: str, tmp_path: Path) -> None:
+    project = shutil.copytree(WITH_FILES, tmp_path / "wine")
+    table, settings = project / "wine.csv", project / "settings.yaml"
+    whole = table.read_bytes()
+    first = run(project, "train")
+    verdict = find_reusable(project, "train")
+    assert (verdict.action, verdict.run_id) == ("reuse", first)
+    assert verdict.reasons[0].endswith("all 2 files that it read are unchanged")
+
+    table.write_bytes(b"".join(whole.splitlines(keepends=True)[:90]))
+    second = run(project, "train")
+    tags = MlflowClient().get_run(second).data.tags
+    assert tags["phase.verdict"] == "run"
+    assert f"train {first[:8]} read wine.csv, which has changed since" in tags["phase.reason"]
+
+    edit(settings, "penalty: 1.0", "penalty: 0.1")
+    verdict = find_reusable(project, "train")
+    assert (verdict.action, verdict.reasons[0]) == (
+        "run",
+        f"train {second[:8]} read settings.yaml, which has changed since",
+    )
+    done = CliRunner().invoke(main, ["explain", "train", "--project", str(project)])
+    states = {tuple(line.split()[:3]) for line in done.output.splitlines()}
+    assert {("code", "train.py", "same"), ("file", "settings.yaml", "changed"), ("file", "wine.csv", "same")} <= states
+
+    table.write_bytes(whole)
+    edit(settings, "penalty: 0.1", "penalty: 1.0")
+    verdict = find_reusable(project, "train")
+    assert (verdict.action, verdict.run_id) == ("reuse", first)
 
 
 @pytest.mark.usefixtures("no_process")
@@ -121,20 +159,30 @@ def test_a_comment_costs_nothing(project: Path) -> None:
     assert set(verdicts_of(run(project)).values()) == {"reuse"}
 
 
-def test_an_edited_helper_runs_the_phases_that_import_it(project: Path) -> None:
+def test_an_edited_helper_runs_the_phases_that_import_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edit(project / "features.py", "images / 16.0", "images / 8.0 - 1.0")
-    asked = planned(project)["train"]
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_PHASES_ASK_ABOVE", "0")
+        asked = planned(project)["train"]
     assert (asked.action, asked.kind) == ("ask", "downstream")
-    assert "the code of features.py" in asked.reasons[1]
-    verdicts = verdicts_of(run(project, decide="rerun"))
+    assert "the code of features.py" in " ".join(asked.reasons)
+    cheap = planned(project)["train"]
+    assert cheap.action == "run"
+    assert "this supersedes train" in cheap.reasons[1]
+    verdicts = verdicts_of(run(project))
     assert verdicts == {"prepare": "reuse", "train": "run", "evaluate": "run"}
 
 
 def test_a_changed_parameter_asks_with_the_price_of_each_option(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", None)  # Nobody is there to answer, also where the tests run at a terminal.
+    cheap = planned(project, penalty="1")["train"]
+    assert cheap.action == "run"
+    assert "this makes evaluate" in cheap.reasons[1]
+    monkeypatch.setenv("MLFLOW_PHASES_ASK_ABOVE", "0")
     question = planned(project, penalty="1")["train"]
     assert question.reasons[1].endswith("differs in penalty (10 -> 1)")
-    keep, rerun = question.options
+    keep, rerun, beside, cancel = question.options
+    assert (beside.reruns, cancel.decide) == (("train",), "fail")
     assert [loss.phase for loss in rerun.supersedes] == ["evaluate"]
     assert (keep.reruns, rerun.reruns) == ((), ("train", "evaluate"))
     assert rerun.seconds is not None
@@ -164,15 +212,15 @@ def test_the_quality_is_the_metric_that_the_run_itself_logged(project: Path) -> 
     assert verdict.run_id is not None
     logged = MlflowClient().get_run(verdict.run_id).data.metrics["validation_accuracy"]
     assert (verdict.action, verdict.quality) == ("reuse", logged)
-    MlflowClient().log_metric(verdict.run_id, "validation_accuracy", 0.9)
+    MlflowClient().log_metric(verdict.run_id, "validation_accuracy", 0.9)  # Too late to count.
+    edit(project / "MLproject", "good: 0.95", "good: 0.999")
     verdict = find_reusable(project, "train")
-    assert (verdict.action, verdict.kind, verdict.quality) == ("ask", "borderline", 0.9)
+    assert (verdict.action, verdict.kind, verdict.quality) == ("ask", "borderline", logged)
 
 
 def test_a_failed_gate_asks(project: Path) -> None:
-    measured = find_reusable(project, "evaluate").run_id
-    assert measured is not None
-    MlflowClient().log_metric(measured, "naive_bayes_accuracy", 1.0)
+    assert find_reusable(project, "evaluate").action == "reuse"
+    edit(project / "MLproject", "test_accuracy > naive_bayes_accuracy", "test_accuracy < naive_bayes_accuracy")
     verdict = find_reusable(project, "evaluate")
     assert (verdict.action, verdict.kind) == ("ask", "gate")
 
