@@ -11,6 +11,9 @@ from mlflow_plugin.decision.verdict import Option, SupersededRun, Verdict
 from mlflow_plugin.project.vocabulary import Kind
 from mlflow_plugin.store.run import PhaseRun
 
+CANCEL = "Cancel, and change nothing"
+"""The title of the option that ends everything, rather than to do something else first."""
+
 
 def ask_to_keep(evidence: Evidence, kind: Kind, run: PhaseRun, reasons: tuple[str, ...]) -> Verdict:
     """Ask if an existing run counts, or the phase is run again."""
@@ -48,7 +51,7 @@ def ask(
 ) -> Verdict:
     """Make a question. The options get their letters here, and a last one that cancels unless one does already."""
     cancels = any(option.decide == "fail" for option in options)
-    every = [*options, *([] if cancels else [Option("", "fail", "Cancel, and change nothing")])]
+    every = [*options, *([] if cancels else [Option("", "fail", CANCEL)])]
     return Verdict(
         evidence.phase.name,
         "ask",

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from mlflow_plugin.decision.asking import CANCEL
 from mlflow_plugin.decision.question import Answer
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.decision.verdict import Option, Verdict
@@ -38,13 +39,8 @@ def option_commands(request: Request, verdict: Verdict) -> dict[str, str]:
         if option.decide == "fail"
         else request.invocation.command(decide=option.decide)
         for option in verdict.options
-        if option.decide != "fail" or not _cancels(verdict, option)
+        if option.title != CANCEL
     }
-
-
-def _cancels(verdict: Verdict, option: Option) -> bool:
-    """Return whether an option ends everything, rather than to do something else first."""
-    return option.decide == "fail" and verdict.kind not in ("old", "generations", "unseen")
 
 
 def commands_text(request: Request, verdict: Verdict, run_id: str) -> str:
@@ -92,7 +88,7 @@ def check_not_stopped(request: Request, verdict: Verdict, answer: Answer) -> Non
     option = answer.option
     if option.decide != "fail":
         return
-    if _cancels(verdict, option):
+    if option.title == CANCEL:
         raise PhaseError(f"{request.phase.name}: cancelled by {answer.by}; nothing was computed or changed.")
     raise PhaseError(f"{request.phase.name}: {option.title}. {_remedy(request, verdict, option)}")
 

@@ -37,6 +37,11 @@ _WORTH_A_REPORT = 100_000_000
 _PYC = re.compile(r"(.*?)(?:/__pycache__)?/([^/]+?)(?:\.[\w-]+-\d+(?:\.opt-\d)?)?\.py[co](?:\.\d+)?", re.DOTALL)
 
 
+# `pkgutil.extend_path` looks for `NAME.pkg` in every folder of `sys.path`; GitPython and MLflow look for these others in
+# the project when a model is logged, and torch for the last two, which it has made up.
+_LOOKED_FOR_BY_PACKAGES = {"HEAD", "commondir", "gitdir", "uv.lock", "_ops.py", "_classes.py"}
+
+
 class _Candidate(NamedTuple):
     """A file that counts, before it is digested."""
 
@@ -252,7 +257,7 @@ class _Tracer:
     def _absent(self, files: set[str]) -> tuple[str, ...]:
         names = set()
         for path in self._recording.absent:
-            if path.endswith(".pkg"):  # `pkgutil.extend_path` looks for one beside every folder of `sys.path`.
+            if path.endswith(".pkg") or os.path.basename(path) in _LOOKED_FOR_BY_PACKAGES:
                 continue
             name = None if is_in_hub(path) else self._filter.counted_name(path)
             if name is None or name in files or name in self._written:

@@ -1,10 +1,11 @@
-"""Resolve URIs of the model registry to the version that they mean now."""
+"""Resolve URIs of the tracking store to the version or run that they mean now."""
 
 import re
 
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+_RUN = re.compile(r"runs:/+(?P<run_id>[\w-]+)(?:/.*)?", re.DOTALL)
 _MODEL = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/]+)|/(?P<version>[^/]+))")
 
 
@@ -12,8 +13,10 @@ def resolved_version(client: MlflowClient, uri: str) -> str | None:
     """Return the version that `models:/NAME@ALIAS`, `models:/NAME/latest` or `models:/NAME/STAGE` means now.
 
     Returns:
-        The version; None when there is none, or the registry does not answer.
+        The version; the run of `runs:/RUN/PATH`; None when there is none, or the registry does not answer.
     """
+    if run := _RUN.fullmatch(uri):
+        return run["run_id"]
     match = _MODEL.fullmatch(uri)
     if match is None:
         return None

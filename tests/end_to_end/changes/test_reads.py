@@ -208,6 +208,21 @@ def test_an_alias_of_a_registered_model_moves(changing, runs_after):
     assert "models:/m@champion" in runs_after(lambda: client.set_registered_model_alias("m", "champion", "2"))
 
 
+def test_an_artifact_of_the_run_that_feeds_a_phase_is_no_question(changing):
+    changing.write(
+        "MLproject",
+        "name: changing\nentry_points:\n"
+        "  a: {command: 'python a.py', phase: {}}\n"
+        "  b:\n    parameters: {a_run_id: {type: string, default: latest}}\n"
+        "    command: 'python b.py {a_run_id}'\n    phase: {needs: [a]}\n",
+    )
+    changing.script("import mlflow\nmlflow.log_text('1', 'd/x.txt')", "a.py")
+    changing.script("import mlflow, sys\nmlflow.artifacts.download_artifacts(f'runs:/{sys.argv[1]}/d/x.txt')", "b.py")
+    assert changing.start("a").computed
+    assert changing.start("b").computed
+    assert changing.start("b").verdict == "reuse"
+
+
 def test_a_network_peer_is_named_and_inputs_are_not_called_the_same(changing, reuses_after):
     import socket
 
