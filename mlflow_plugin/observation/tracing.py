@@ -37,7 +37,7 @@ _WORTH_A_REPORT = 100_000_000
 _PYC = re.compile(r"(.*?)(?:/__pycache__)?/([^/]+?)(?:\.[\w-]+-\d+(?:\.opt-\d)?)?\.py[co](?:\.\d+)?", re.DOTALL)
 
 
-# `pkgutil.extend_path` looks for `NAME.pkg` in every folder of `sys.path`; GitPython and MLflow look for these others in
+# `pkgutil.extend_path` looks for `NAME.pkg` in each folder of `sys.path`, GitPython and MLflow look for these others in
 # the project when a model is logged, and torch for the last two, which it has made up.
 _LOOKED_FOR_BY_PACKAGES = {"HEAD", "commondir", "gitdir", "uv.lock", "_ops.py", "_classes.py"}
 
