@@ -100,7 +100,7 @@ def test_an_unknown_phase_is_answered_with_those_that_there_are(project: Project
     [
         ({"nope": "1"}, "phase2 has no parameter 'nope'. Its parameters: decide, phase1_run_id"),
         ({"scale": "three"}, "parameter 'scale' must be an integer, got 'three'"),
-        ({"decide": "maybe"}, "decide='maybe' is not one of ask, reuse, rerun, fail, wait"),
+        ({"decide": "maybe"}, "decide='maybe' is not one of ask, reuse, rerun, beside, fail, wait"),
         ({"phase1_run_id": "0" * 32}, "there is no such run"),
         ({"phase1_run_id": "OTHER"}, "that is a run of phase4, not of phase1"),
         ({"phase1_run_id": "UNFINISHED"}, "that run never completed (failed)"),
