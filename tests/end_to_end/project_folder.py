@@ -33,7 +33,7 @@ LOCAL, PHASES = "local", "phases"
 ROUTES = (LOCAL, PHASES)
 """MLflow's own local backend with `--env-manager local`, and the plugin's backend."""
 
-RECORD = "PHASE_RECORD_OF_EXECUTIONS"
+RECORD = "MLFLOW_TESTS_RECORD"
 """The environment variable that names the file to which each script appends its phase's name."""
 
 RECORDING = f"""import os

@@ -57,11 +57,11 @@ from mlflow_plugin import start_phase
 with start_phase() as phase:
     {recording("train").strip().replace(chr(10), chr(10) + "    ")}
     data = json.loads((phase.input("collect") / "result.json").read_text())
-    if os.environ.get("PHASE_FIDELITY", "0.989") != "never":
-        phase.log(fidelity=float(os.environ.get("PHASE_FIDELITY", "0.989")))
-    phase.log(identity_fidelity=float(os.environ.get("PHASE_IDENTITY_FIDELITY", "0.5")))
+    if os.environ.get("MLFLOW_TESTS_FIDELITY", "0.989") != "never":
+        phase.log(fidelity=float(os.environ.get("MLFLOW_TESTS_FIDELITY", "0.989")))
+    phase.log(identity_fidelity=float(os.environ.get("MLFLOW_TESTS_IDENTITY_FIDELITY", "0.5")))
     mlflow.set_tags({{"argument": sys.argv[1], "environment": os.environ.get("PHASE_INPUT_COLLECT", "")}})
-    result = {{"data": data, "rate": float(sys.argv[2]), "fidelity": os.environ.get("PHASE_FIDELITY", "0.989")}}
+    result = {{"data": data, "rate": float(sys.argv[2]), "fidelity": os.environ.get("MLFLOW_TESTS_FIDELITY", "0.989")}}
     phase.output("result.json", lambda path: path.write_text(json.dumps(result)))
 """
 
@@ -83,11 +83,11 @@ _PLAIN_TRAIN = f"""import json, sys, mlflow
 with mlflow.start_run():
     {recording("train").strip().replace(chr(10), chr(10) + "    ")}
     data = json.loads(mlflow.artifacts.load_text(f"runs:/{{sys.argv[1]}}/result.json"))
-    if os.environ.get("PHASE_FIDELITY", "0.989") != "never":
-        mlflow.log_metric("fidelity", float(os.environ.get("PHASE_FIDELITY", "0.989")))
-    mlflow.log_metric("identity_fidelity", float(os.environ.get("PHASE_IDENTITY_FIDELITY", "0.5")))
+    if os.environ.get("MLFLOW_TESTS_FIDELITY", "0.989") != "never":
+        mlflow.log_metric("fidelity", float(os.environ.get("MLFLOW_TESTS_FIDELITY", "0.989")))
+    mlflow.log_metric("identity_fidelity", float(os.environ.get("MLFLOW_TESTS_IDENTITY_FIDELITY", "0.5")))
     mlflow.set_tags({{"argument": sys.argv[1], "environment": os.environ.get("PHASE_INPUT_COLLECT", "")}})
-    result = {{"data": data, "rate": float(sys.argv[2]), "fidelity": os.environ.get("PHASE_FIDELITY", "0.989")}}
+    result = {{"data": data, "rate": float(sys.argv[2]), "fidelity": os.environ.get("MLFLOW_TESTS_FIDELITY", "0.989")}}
     mlflow.log_text(json.dumps(result), "result.json")
 """
 
@@ -125,8 +125,8 @@ def trained(
     def build(empty: ProjectFolder) -> None:
         collected(empty, files)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PHASE_FIDELITY", fidelity)
-            patch.setenv("PHASE_IDENTITY_FIDELITY", identity_fidelity)
+            patch.setenv("MLFLOW_TESTS_FIDELITY", fidelity)
+            patch.setenv("MLFLOW_TESTS_IDENTITY_FIDELITY", identity_fidelity)
             run_well(empty, "train")
 
     project.prepare(f"three-phases-trained-{fidelity}-{identity_fidelity}-{kind(files)}", build)

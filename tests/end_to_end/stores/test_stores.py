@@ -66,7 +66,7 @@ def test_a_training_that_was_killed_ends_as_if_nothing_had_happened(
         report.parent.mkdir()
 
     reports[0].with_name("hold").touch()
-    with started(project, *words, REPORT=str(reports[0]), HOLD_AT=str(HELD)) as running:
+    with started(project, *words, MLFLOW_TESTS_REPORT=str(reports[0]), HOLD_AT=str(HELD)) as running:
         wait_until(lambda: HELD in steps(reports[0]) or running.process.poll() is not None, "in mid-training")
         assert running.process.poll() is None, running.text
         killed = newest(here, experiment)

@@ -57,7 +57,7 @@ def execute(settings: Settings) -> None:
         os.dup2(output, number)
     faulthandler.enable()
     os.environ.clear()
-    os.environ.update(settings.variables, REPORT=str(settings.folder / "report.jsonl"))
+    os.environ.update(settings.variables, MLFLOW_TESTS_REPORT=str(settings.folder / "report.jsonl"))
     os.chdir(PROJECT)
     sys.argv = [
         "train.py",
