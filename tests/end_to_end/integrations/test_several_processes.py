@@ -39,7 +39,7 @@ with start_phase() as phase:
     class Hold(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             time.sleep(float(os.environ.get("PAUSE", 0)))
-            if os.environ["RANK"] == "1" and str(state.global_step) == os.environ.get("HOLD_AT"):
+            if os.environ["RANK"] == "1" and str(state.global_step) == os.environ.get("MLFLOW_TESTS_HOLD_AT"):
                 time.sleep(600)
 
     torch.manual_seed(0)
@@ -142,12 +142,12 @@ class Training:
 def test_two_processes_that_are_killed_end_as_two_that_are_not(tmp_path: Path, store: str) -> None:
     victim, reference = Project(tmp_path / "victim"), Project(tmp_path / "reference")
 
-    with victim.started(HOLD_AT="3") as training:
+    with victim.started(MLFLOW_TESTS_HOLD_AT="3") as training:
         training.wait_for("step-000003")
         training.rank(1).kill()
         assert training.process.wait(PATIENCE_SECONDS) != 0
         failed = training.run
-    with victim.started(HOLD_AT="9") as training:
+    with victim.started(MLFLOW_TESTS_HOLD_AT="9") as training:
         training.wait_for("step-000009")
         training.kill_all()
     resumed, whole = victim.finished(), reference.finished()

@@ -12,7 +12,7 @@ from four_phases import PHASE_NAMES, finished
 from processes import run_words, started
 from project_folder import PHASES, ProjectFolder
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("ask_always")]
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_a_training_that_was_killed_ends_as_if_nothing_had_happened(
         report.parent.mkdir()
 
     reports[0].with_name("hold").touch()
-    with started(project, *words, MLFLOW_TESTS_REPORT=str(reports[0]), HOLD_AT=str(HELD)) as running:
+    with started(project, *words, MLFLOW_TESTS_REPORT=str(reports[0]), MLFLOW_TESTS_HOLD_AT=str(HELD)) as running:
         wait_until(lambda: HELD in steps(reports[0]) or running.process.poll() is not None, "in mid-training")
         assert running.process.poll() is None, running.text
         killed = newest(here, experiment)
@@ -78,7 +78,7 @@ def test_a_training_that_was_killed_ends_as_if_nothing_had_happened(
     if isinstance(files, BucketFiles):
         assert files.etag(f"checkpoints/{SAVED}/tensors.safetensors").endswith("-2")
 
-    monkeypatch.setenv("REPORT", str(reports[1]))
+    monkeypatch.setenv("MLFLOW_TESTS_REPORT", str(reports[1]))
     assert project.run("train", PHASES, **PARAMETERS).exit_code == 0
     resumed = newest(here, experiment)
     assert min(steps(reports[1])) == 4
@@ -89,7 +89,7 @@ def test_a_training_that_was_killed_ends_as_if_nothing_had_happened(
         history = here.client.get_metric_history(resumed.info.run_id, name)
         assert sorted((one.step, one.value) for one in history) == reference.histories[name]
 
-    monkeypatch.setenv("REPORT", str(reports[2]))
+    monkeypatch.setenv("MLFLOW_TESTS_REPORT", str(reports[2]))
     assert project.run("train", PHASES, **PARAMETERS).exit_code == 0
     assert newest(here, experiment).data.tags["phase.reused_run_id"] == resumed.info.run_id
     assert not reports[2].exists()

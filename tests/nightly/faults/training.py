@@ -138,7 +138,7 @@ class Training:
         environment |= {**self.store.variables, **(variables or {})}
         environment |= {"MLFLOW_RUN_ID": run_id, "MLFLOW_EXPERIMENT_ID": self.experiment, "TMPDIR": str(folder / "tmp")}
         if hold_at is not None:
-            environment["HOLD_AT"] = str(hold_at)
+            environment["MLFLOW_TESTS_HOLD_AT"] = str(hold_at)
             (folder / "hold").touch()
         settings = Settings(folder, environment, self.parameters, fault, counting, ordinary)
         self.executions.append(Execution(self.store, run_id, folder, start(settings)))

@@ -56,7 +56,7 @@ with start_phase() as phase:
 
     class Hold(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
-            if str(state.global_step) == os.environ.get("HOLD_AT"):
+            if str(state.global_step) == os.environ.get("MLFLOW_TESTS_HOLD_AT"):
                 time.sleep(600)
 
     torch.manual_seed(0)
@@ -107,7 +107,7 @@ class Project:
         process = subprocess.Popen(
             [sys.executable, "train.py", str(self.model)],
             cwd=self.folder,
-            env=os.environ | {"MLFLOW_RUN_ID": run_id, "HOLD_AT": str(hold_at)},
+            env=os.environ | {"MLFLOW_RUN_ID": run_id, "MLFLOW_TESTS_HOLD_AT": str(hold_at)},
         )
         try:
             newest = "mlflow.phase.checkpoint"

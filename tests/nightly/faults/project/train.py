@@ -13,7 +13,7 @@ from mlflow_plugin import start_phase
 
 
 def report(**facts: object) -> None:
-    """Appends a line to the file that $REPORT names. Complete at once: the process may be killed right after."""
+    """Appends a line to the file that $MLFLOW_TESTS_REPORT names. Complete at once: the process may be killed right after."""
     file = os.open(os.environ["MLFLOW_TESTS_REPORT"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(file, (json.dumps(facts) + "\n").encode())
     os.close(file)
@@ -63,9 +63,9 @@ def main() -> None:
 
 
 def wait_while_held(step: int) -> None:
-    """At the step that $HOLD_AT names, for as long as the file beside the report exists."""
+    """At the step that $MLFLOW_TESTS_HOLD_AT names, for as long as the file beside the report exists."""
     held = Path(os.environ["MLFLOW_TESTS_REPORT"]).with_name("hold")
-    while os.environ.get("HOLD_AT") == str(step) and held.exists():
+    while os.environ.get("MLFLOW_TESTS_HOLD_AT") == str(step) and held.exists():
         time.sleep(0.01)
 
 
