@@ -13,7 +13,7 @@ from mlflow_plugin import start_phase
 
 
 def report(**facts: object) -> None:
-    """Appends a line to the file that $MLFLOW_TESTS_REPORT names. Complete at once: the process may be killed right after."""
+    """Append a line to the file that $MLFLOW_TESTS_REPORT names, at once: the process may be killed right after."""
     file = os.open(os.environ["MLFLOW_TESTS_REPORT"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(file, (json.dumps(facts) + "\n").encode())
     os.close(file)
