@@ -15,8 +15,7 @@ from mlflow_plugin.project.named_files import named_files
 from mlflow_plugin.store.observation_policy import policy_of
 from mlflow_plugin.store.references import resolved_version
 from mlflow_plugin.store.run import PhaseRun
-from mlflow_plugin.store.run_encoding import user
-from mlflow_plugin.store.traces import trace_of_run
+from mlflow_plugin.store.traces import is_own_trace, trace_of_run
 
 
 class ReadsComparison:
@@ -52,7 +51,7 @@ class ReadsComparison:
             trace,
             self._policy,
             self._places,
-            trusted=run.user == user(),
+            trusted=is_own_trace(run),
             resolve_reference=lambda uri: resolved_version(self._request.client, uri),
             packages_here=installed_version,
             rows=rows,

@@ -19,7 +19,7 @@ from mlflow_plugin.observation.trace import Trace
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.artifacts import artifact_bytes
 from mlflow_plugin.store.run import PhaseRun
-from mlflow_plugin.store.run_encoding import dumps
+from mlflow_plugin.store.run_encoding import dumps, user
 
 _logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def keep_trace(client: MlflowClient, run_id: str, trace: Trace) -> None:
         file.write_bytes(content)
         client.log_artifact(run_id, str(file), str(Path(schema.READS_FILE).parent))
     _keep_copy(digest, content)
-    entry = {"sha256": digest, "coverage": trace.coverage, "files": trace.file_count}
+    entry = {"sha256": digest, "coverage": trace.coverage, "files": trace.file_count, "user": user()}
     client.set_tag(run_id, schema.READS, dumps(entry))
 
 
@@ -72,6 +72,11 @@ def trace_of_run(run: PhaseRun) -> Trace | None:
         _recent.clear()
     _recent[digest] = trace
     return trace
+
+
+def is_own_trace(run: PhaseRun) -> bool:
+    """Return whether this user made a run and its trace: what it read elsewhere is then compared unasked."""
+    return str(run.reads.get("user") or run.user) == user()
 
 
 def trace_digest(run: PhaseRun) -> str:

@@ -42,7 +42,7 @@ entry_points:
 """
 
 # What the world outside gives: the same code and parameters collect other data when it changes.
-_WORLD = 'os.environ.get("WORLD", "as it was")'
+_WORLD = 'os.environ.get("MLFLOW_TESTS_WORLD", "as it was")'
 
 _COLLECT = f"""import json, sys
 from mlflow_plugin import start_phase

@@ -55,7 +55,7 @@ def _until_2320(project: ProjectFolder, files: dict[str, str]) -> None:
     def build(empty: ProjectFolder) -> None:
         _until_2315(empty, files)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("WORLD", "with diverse prompts")
+            patch.setenv("MLFLOW_TESTS_WORLD", "with diverse prompts")
             _run_at(empty, "collect", COLLECTED_AGAIN, decide="rerun")
 
     project.prepare(f"at-2320-{kind(files)}", build)

@@ -232,7 +232,7 @@ def test_a_result_made_from_other_inputs_is_asked_about(
 ) -> None:
     trained = finished(project).newest("train")
     old = project.newest("collect")
-    monkeypatch.setenv("WORLD", "changed")
+    monkeypatch.setenv("MLFLOW_TESTS_WORLD", "changed")
     assert project.run("collect", route, decide="rerun").exit_code == 0
     new = project.newest("collect")
     project.executed()
@@ -254,7 +254,7 @@ def test_a_pinned_upstream_run_decides_what_matches(
     project: ProjectFolder, route: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = finished(project).newest("collect").info.run_id
-    monkeypatch.setenv("WORLD", "changed")
+    monkeypatch.setenv("MLFLOW_TESTS_WORLD", "changed")
     assert project.run("collect", route, decide="rerun").exit_code == 0
     project.executed()
 
