@@ -163,7 +163,7 @@ class _Tracer:
         for path in self._recording.modules:
             path = _source_of(path) or path
             # Some packages give made-up files to modules that they build in memory.
-            if path not in self._recording.read and os.path.exists(path):
+            if path not in self._recording.read and _is_there(path):
                 yield path, None
 
     def _digested(self, candidates: list[_Candidate]) -> list[ObservedFile]:
@@ -269,6 +269,15 @@ class _Tracer:
             elif not self._listings.was_made(path):
                 self._changed.add(name)
         return tuple(sorted(heapq.nsmallest(MOST_ABSENT, names, key=_nearness)))
+
+
+def _is_there(path: str) -> bool:
+    """Return whether a module's file exists, be it in an archive."""
+    while path and not os.path.exists(path):
+        path = os.path.dirname(path)
+        if os.path.isdir(path):
+            return False
+    return bool(path)
 
 
 def _without_dots(recording: Recording) -> Recording:
