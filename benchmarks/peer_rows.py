@@ -171,7 +171,7 @@ def table(rows: Sequence[Row], found: dict[str, list[Cell]]) -> str:
 
 
 def told(tools: Sequence[PeerTool], rows: Sequence[Row], found: dict[str, list[Cell]]) -> str:
-    """For each tool what it would have had to be told, and whether the rows were right then."""
+    """List for each tool what it would have had to be told, and whether the rows were right then."""
     lines = [heading("tool", "would have had to be told", "of rows", "then right")]
     for tool in tools:
         groups: dict[str, list[tuple[str, Cell]]] = {}

@@ -165,27 +165,27 @@ class PeerTool:
         raise NotImplementedError
 
     def ask(self, case: Case, phase: str) -> str:
-        """The command that asks for a phase; "" is the whole project."""
+        """Return the command that asks for a phase; "" is the whole project."""
         raise NotImplementedError
 
     def stored(self, case: Case, phase: str) -> Path:
-        """The file that holds a phase's output."""
+        """Return the file that holds a phase's output."""
         return case.project / f"{phase}.txt"
 
     def unable(self, row: Row) -> str:
-        """Why a row cannot be expressed, or ""."""
+        """Say why a row cannot be expressed; empty when it can."""
         return ""
 
     def threads(self, case: Case) -> str:
-        """Source text that runs the project twice at once in one process."""
+        """Return source text that runs the project twice at once in one process."""
         return ""
 
     def needed(self, row: Row) -> str:
-        """What the tool would have to be told for the row to be right."""
+        """Name what the tool would have to be told for the row to be right."""
         return ""
 
     def tellable(self, row: Row) -> bool:
-        """Whether a project that tells the tool more can be measured."""
+        """Return whether a project that tells the tool more can be measured."""
         return bool(row.reads or row.reads_variables or (row.scripts and self.source))
 
     def variables(self, case: Case) -> dict[str, str]:

@@ -87,7 +87,7 @@ class Redun(PeerTool):
 
 
 def keeps_files(row: Row) -> bool:
-    """Whether the row is about stored outputs: then tasks return files, as redun's manual has it."""
+    """Return whether the row is about stored outputs: then tasks return files, as redun's manual has it."""
     return any(isinstance(edit, Damage | Forget) for edit in row.change)
 
 

@@ -64,6 +64,11 @@ class ReadsComparison:
     def _unrecorded(self, remark: str) -> Findings:
         """Without any code of the project either, nothing is known of what the run was made from."""
         recipe = self._identity.recipe if self._identity else None
+        if recipe is not None and recipe.uncompared:
+            # A trace would hold the files that were read of it.
+            return Findings(
+                unclear=(f"{remark}, and {', '.join(recipe.uncompared[:3])} is not compared",), complete=False
+            )
         if recipe is None or recipe.has_code:
             return Findings(mentions=(remark,))
         command = self._request.phase.command

@@ -61,7 +61,7 @@ def test_a_file_that_is_read_and_then_written_is_both(folder: Folder) -> None:
 
 
 def test_a_link_that_the_tree_made_stands_for_what_it_leads_to(folder: Folder) -> None:
-    seen = folder.read("G 5 /work", "S 10 /work/data", opened("/work/data/a", 20, "/data/a"))
+    seen = folder.read("G 5 /made", "S 10 /made/data", opened("/made/data/a", 20, "/data/a"))
     assert set(seen.read) == {"/data/a"}
 
 
