@@ -3,7 +3,6 @@
 Single entries on a run are written by the base class in `store.run_writer`.
 """
 
-import logging
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -22,7 +21,7 @@ from mlflow_plugin.decision.request import Decision, Request
 from mlflow_plugin.decision.verdict import Option
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.execution.activity import lost_heartbeat
-from mlflow_plugin.execution.experiment_views import page_tags
+from mlflow_plugin.execution.experiment_tags import declare, point
 from mlflow_plugin.execution.prompt import option_commands
 from mlflow_plugin.execution.run_description import failed, pipeline_done, reused
 from mlflow_plugin.execution.tags import expected_metrics, git_commit, index, named, superseded_runs
@@ -30,18 +29,14 @@ from mlflow_plugin.machine.hardware import detect_hardware
 from mlflow_plugin.machine.liveness import new_heartbeat
 from mlflow_plugin.machine.prices import Price, cost_usd
 from mlflow_plugin.project.project import Project
-from mlflow_plugin.project.vocabulary import STORED
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.artifacts import OutputFiles
-from mlflow_plugin.store.declaration import declaration
 from mlflow_plugin.store.history import History, phase_run
 from mlflow_plugin.store.lock import CHOOSING
 from mlflow_plugin.store.provenance import code_json, code_of, environment_json, keep
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_encoding import NOTE, clipped, dumps, now, user
 from mlflow_plugin.store.run_writer import RunWriter
-
-_logger = logging.getLogger(__name__)
 
 _BATCH = 100
 _Found = TypeVar("_Found")
@@ -167,7 +162,7 @@ class Records(RunWriter):
         tags |= {schema.HARDWARE: hardware.describe(), schema.HARDWARE_KEY: hardware.key}
         self._log_pins(run_id, {need: used.run_id for need, used in decision.inputs.items()})
         self._tag(run_id, tags, expected_metrics(verdict.estimate))
-        self._declare(decision)
+        declare(self.client, decision)
         if decision.identity:
             request, recipe = decision.request, decision.identity.recipe
             code = partial(code_of, request.project.directory, request.phase.command, recipe.files, recipe.elsewhere)
@@ -194,7 +189,7 @@ class Records(RunWriter):
                 schema.HEARTBEAT: dumps(new_heartbeat()),
             },
         )
-        self._declare(decision)
+        declare(self.client, decision)
 
     def remember_kept(self, decision: Decision, kept: PhaseRun, by: str) -> None:
         """Record on a run that a person kept it, so that the same question is not asked again."""
@@ -220,7 +215,7 @@ class Records(RunWriter):
             },
         )
         beside = bool(self.client.get_run(run_id).data.tags.get(schema.BESIDE))
-        moved = not beside and self._point(work.request, run_id, completion.grade, before)
+        moved = not beside and point(self.client, work.request, run_id, completion.grade, before)
         self._tag(
             run_id,
             {
@@ -273,7 +268,7 @@ class Records(RunWriter):
                 schema.COMPLETED_AT: now(),
             },
         )
-        self._declare(decision)
+        declare(self.client, decision)
         self.end(run_id, "FINISHED")
 
     def _use_from_now_on(self, decision: Decision, source: PhaseRun, grade: str) -> None:
@@ -283,38 +278,9 @@ class Records(RunWriter):
             if marked:
                 with suppress(MlflowException):
                     self.client.delete_tag(source.run_id, tag)
-        self._point(decision.request, source.run_id, grade, None)
+        point(self.client, decision.request, source.run_id, grade, None)
         if source.beside:
             self.invalidate((one.run_id for one in decision.verdict.invalidates), source.run_id)
-
-    def _declare(self, decision: Decision) -> None:
-        """Keep the project's declaration with the experiment, where it has changed.
-
-        The work can do without: a database that cannot hold a tag of this length must not end it.
-        """
-        request = decision.request
-        known = decision.history.experiment_tags()
-        tags = {**page_tags(request.project, known), **declaration(request.project)}
-        try:
-            for key, value in sorted(tags.items(), key=lambda tag: len(tag[1])):
-                if known.get(key) != value:
-                    self.client.set_experiment_tag(request.experiment_id, key, value)
-        except MlflowException as error:
-            where, why = f"experiment {request.experiment_id}", " ".join(str(error).split())[:200]
-            _logger.warning(f"the declaration of {request.project.name} could not be recorded in {where} ({why})")
-
-    def _point(self, request: Request, run_id: str, grade: str, before: PhaseRun | None) -> bool:
-        """Move the experiment's pointer to the phase's newest usable run; return False when the run is not good enough.
-
-        It is written before the completion marker: a pointer to an incomplete run is passed over, whereas a complete
-        run without a pointer would be seen only by a search.
-        """
-        if grade not in ("good", "accepted") and (grade != "borderline" or before is not None):
-            return False
-        key = schema.LATEST + schema.phase_key(request.project.name, request.phase.name)
-        content = {"phase": request.phase.name, "run_id": run_id, "grade": STORED.get(grade, grade)}
-        self.client.set_experiment_tag(request.experiment_id, key, dumps(content))
-        return True
 
     def fail(self, run_id: str, reason: str, decision: Decision | None = None, status: str = "FAILED") -> None:
         """End a run without a result. Nothing that it logged is removed."""

@@ -118,7 +118,7 @@ class RunWriter:
         """Record on runs that another run supersedes them or makes them stale."""
         for run_id in sorted(set(run_ids) - {by_run_id}):
             with suppress(MlflowException):  # A run that was deleted meanwhile needs no mark.
-                self.client.set_tag(run_id, schema.INVALIDATED_BY, by_run_id)
+                self._tag(run_id, {schema.INVALIDATED_BY: by_run_id})  # Not `set_tag`: two runs may mark one at once.
 
     def quarantine(self, run_id: str, reason: str) -> None:
         """Quarantine a run, with the time and the user."""

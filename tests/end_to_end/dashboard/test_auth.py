@@ -9,7 +9,7 @@ import pytest
 
 from mlflow_plugin.store import schema
 from tests.end_to_end.dashboard.site import DATA, Reply, Site, ask, password_of, signed_in
-from tests.end_to_end.dashboard.waiting import ask_about, waiting
+from tests.end_to_end.dashboard.waiting import BETWEEN, ask_about, waiting
 from tests.servers.process import wait_until
 from tests.servers.tracking import TrackingServer
 
@@ -260,6 +260,7 @@ def test_a_gate_that_is_not_known_keeps_the_page_away(monkeypatch: pytest.Monkey
 
 def test_a_user_answers_in_a_browser_and_another_only_reads(guarded: Guarded, visit: Any) -> None:
     place = guarded.address(guarded.open.experiment_id, "questions")
+    guarded.open.compute("train", "nobody has answered about", metrics=BETWEEN)
 
     def signed_in_as(user: str) -> Any:
         visitor = visit(guarded.url, http_credentials={"username": user, "password": password_of(user)})

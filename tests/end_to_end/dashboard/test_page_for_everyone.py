@@ -33,7 +33,7 @@ def full(site: Site) -> Full:
     demo.compute("collect", seconds=60.0, price_per_hour=1.0)
     first = demo.compute("train", seconds=660.0, price_per_hour=1.0)
     demo.settle("train")
-    demo.compute("evaluate", seconds=120.0, price_per_hour=1.0)
+    demo.compute("evaluate", seconds=720.0, price_per_hour=1.0)
     demo.edit("train.py", "print(2)", "print(22)")
     second = demo.compute("train", output="other", metrics={**GOOD, "fidelity": 0.8}, epochs=12)
     demo.records.quarantine(demo.compute("train", output="wrong", epochs=3), "trained on the wrong base")
