@@ -37,12 +37,14 @@ class ExecutionSettings:
         parent_run_id: The run below which the run of this execution nests: that of the pipeline, or the one that is
             active in the calling thread; empty for none.
         accepted_run_ids: Runs that a person has agreed to supersede.
+        ready: Raises PhaseError where a request cannot be computed here; called before a run is made that would fail.
     """
 
     backend_config: Mapping[str, Any] = field(default_factory=dict)
     backend_name: str = "phases"
     parent_run_id: str = ""
     accepted_run_ids: frozenset[str] = frozenset()
+    ready: Callable[[Request], None] = lambda request: None
 
 
 Launcher = Callable[[Resolution, ExecutionSettings, Heartbeat, Observer], int | None]
@@ -89,6 +91,7 @@ def execute_phase(request: Request, settings: ExecutionSettings, launch: Launche
             records,
             lambda: records.create(request, settings.parent_run_id, settings.backend_name),
             settings.accepted_run_ids,
+            settings.ready,
         )
         if resolution.reused is not None:
             return Outcome(resolution.decision.verdict, resolution.run_id, resolution.reused)

@@ -14,6 +14,7 @@ from mlflow.projects.submitted_run import SubmittedRun
 from mlflow.projects.utils import PROJECT_ENV_MANAGER
 from mlflow.tracking import MlflowClient, get_tracking_uri
 
+from mlflow_plugin.backends.container import require_container
 from mlflow_plugin.backends.execution import ExecutionSettings, FinishedRun, absolute_tracking_uri, execute_phase
 from mlflow_plugin.backends.local import launch_locally
 from mlflow_plugin.decision.request import Request
@@ -79,7 +80,7 @@ def _run(
     client = MlflowClient()
     # As with MLflow's own backends. It is the active run of this thread alone.
     active = active_run()
-    settings = ExecutionSettings(config, parent_run_id=active.info.run_id if active else "")
+    settings = ExecutionSettings(config, parent_run_id=active.info.run_id if active else "", ready=require_container)
     named = str(config.get(PROJECT_ENV_MANAGER) or "")
     invocation = Invocation(project.directory, entry_point, given, "phases", experiment_id, named)
     if entry_point in project.pipelines:

@@ -9,6 +9,7 @@ from mlflow_plugin.decision.reads import ReadsComparison
 from mlflow_plugin.decision.request import Decision, Request
 from mlflow_plugin.decision.verdict import Verdict, verdict_dict
 from mlflow_plugin.format import short
+from mlflow_plugin.project.identity import run_image
 from mlflow_plugin.store.run import PhaseRun
 
 
@@ -17,7 +18,7 @@ class Item:
     """One thing that a verdict rests on.
 
     Attributes:
-        section: parameter, code, named, input, or the kind of an observed item: file, folder, absent, variable, ...
+        section: parameter, code, image, named, input, or the kind of an observed item: file, folder, variable, ...
         name: Its name.
         state: `same`, `changed`, `not compared`, `ignored` or `new`.
         remark: The values, or why it is not compared; may be empty.
@@ -56,7 +57,8 @@ def explain_phase(request: Request) -> Explanation:
     """
     decision = decide_phase(request)
     run = _compared_run(decision)
-    items = [*_parameters(decision, run), *_code(decision, run), *_named(decision, run), *_inputs(decision, run)]
+    items = [*_parameters(decision, run), *_code(decision, run), *_image(decision, run), *_named(decision, run)]
+    items += _inputs(decision, run)
     if run is not None:
         rows = ReadsComparison(request, decision.identity).rows(run)
         items += [Item(row.kind, row.name, row.state or "", row.remark) for row in rows]
@@ -113,6 +115,22 @@ def _code(decision: Decision, run: PhaseRun | None) -> Iterator[Item]:
             yield Item("code", name, "same" if before.get(name) == digest else "changed")
     for name in sorted(set(before) - set(recipe.files)):
         yield Item("code", name, "changed", "no longer part of the code")
+
+
+def _image(decision: Decision, run: PhaseRun | None) -> Iterator[Item]:
+    """List the image of `docker_env`."""
+    recipe = decision.identity.recipe if decision.identity else None
+    if recipe is None or not recipe.image:
+        return
+    name, digest = run_image(run.fingerprint) if run else ("", "")
+    if run is None:
+        yield Item("image", recipe.image, "new", recipe.image_digest)
+    elif name != recipe.image:
+        yield Item("image", recipe.image, "changed", f"{name or 'none'} -> {recipe.image}")
+    elif digest and recipe.image_digest:
+        yield Item("image", name, "same" if digest == recipe.image_digest else "changed", recipe.image_digest)
+    else:
+        yield Item("image", name, "not compared", "docker does not know its content")
 
 
 def _named(decision: Decision, run: PhaseRun | None) -> Iterator[Item]:

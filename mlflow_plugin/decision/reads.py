@@ -1,5 +1,6 @@
 """Compare what an earlier run read with what lies here now, for one request."""
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from mlflow_plugin.observation.findings import Findings, Row
 from mlflow_plugin.observation.packages import installed_version
 from mlflow_plugin.observation.places import Places, places_of
 from mlflow_plugin.observation.policy import Policy
-from mlflow_plugin.project.identity import Identity
+from mlflow_plugin.observation.trace import Trace
+from mlflow_plugin.project.identity import Identity, run_image
 from mlflow_plugin.project.named_files import named_files
 from mlflow_plugin.store.observation_policy import policy_of
 from mlflow_plugin.store.references import resolved_version
@@ -39,6 +41,11 @@ class ReadsComparison:
             run: The earlier run.
             rows: List the state of every single thing as well.
         """
+        found = self._found(run, rows)
+        remark = self._image_remark(run)
+        return replace(found, mentions=(*found.mentions, remark)) if remark else found
+
+    def _found(self, run: PhaseRun, rows: bool) -> Findings:
         if self._request.phase.observe == "none":
             return self._unrecorded(f"{NOT_RECORDED} (observe: none)")
         try:
@@ -46,7 +53,7 @@ class ReadsComparison:
         except PhaseError as error:
             return Findings(unclear=(str(error),), complete=False)
         if trace is None or trace.coverage == "none":
-            return self._without_trace()
+            return self._without_trace(trace)
         return compare(
             trace,
             self._policy,
@@ -79,16 +86,25 @@ class ReadsComparison:
             complete=False,
         )
 
-    def _without_trace(self) -> Findings:
-        """Runs of format 1, and of tests, have no trace: ask when the code names files of the project."""
+    def _image_remark(self, run: PhaseRun) -> str:
+        """Say where docker here, or there, did not know the content of an image that has the same name."""
+        recipe = self._identity.recipe if self._identity else None
+        if recipe is None or not recipe.image or "@sha256:" in recipe.image:
+            return ""
+        _, then = run_image(run.fingerprint)
+        return "" if then and recipe.image_digest else f"the content of the image {recipe.image} was not compared"
+
+    def _without_trace(self, trace: Trace | None) -> Findings:
+        """Runs of format 1, in containers, and of tests have no trace: ask when the code names files of the project."""
+        remark = trace.unseen[0] if trace and trace.unseen else NOT_RECORDED
         try:
             named = named_files(self._request.project.directory, self._code())
         except PhaseError:
             named = []
         if not named:
-            return self._unrecorded(NOT_RECORDED)
+            return self._unrecorded(remark)
         listed = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
-        return Findings(unclear=(f"{NOT_RECORDED}, and the code names {listed}",), complete=False)
+        return Findings(unclear=(f"{remark}, and the code names {listed}",), complete=False)
 
     def _code(self) -> list[Path]:
         if self._identity is None:

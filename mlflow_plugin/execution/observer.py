@@ -29,6 +29,8 @@ _logger = logging.getLogger(__name__)
 SWITCH = "MLFLOW_PHASES_OBSERVE"
 """`off` observes nothing, for the tests of a project and where observing is not allowed."""
 
+IN_CONTAINER = "what it read in its container was not recorded"
+
 
 class Observer:
     """Records what one run reads.
@@ -47,6 +49,7 @@ class Observer:
         self._runs = [run, *inputs.values()]
         self._resumed_from = resumed_from
         self._kept: Trace | None = None
+        self._contained = False
         self._folder: Path | None = None
         self._recorder: Recorder | None = None
 
@@ -54,7 +57,8 @@ class Observer:
 
     def variables(self, environment: Mapping[str, str]) -> dict[str, str]:
         """Return the environment variables with which a child process is observed."""
-        recorder = self._started()
+        self._contained = bool(self._request.project.image)
+        recorder = None if self._contained else self._started()
         return recorder.variables(environment) if recorder else {}
 
     def command(self, command: list[str]) -> list[str]:
@@ -101,6 +105,8 @@ class Observer:
         """
         with unobserved():
             try:
+                if self._contained and phase_run(self._request.client.get_run(self._run.run_id)).reads:
+                    return  # A script in the container that holds its phase has seen more.
                 trace = self._trace()
                 if trace == self._kept:
                     return
@@ -113,7 +119,7 @@ class Observer:
             self._kept = trace
 
     def _trace(self) -> Trace:
-        recording = self._recorder.recording() if self._recorder else Recording("none")
+        recording = self._recorder.recording() if self._recorder else self._nothing_seen()
         request = self._request
         recipe = recipe_of(request.project, request.phase, request.given, request.base, request.argv)
         self._keep_written(recipe, recording.written)
@@ -129,6 +135,9 @@ class Observer:
             _logger.warning(str(error))
         trace = trace_of(recording, policy, places_of(request.project), earlier=earlier)
         return earlier.merged(trace) if earlier else trace
+
+    def _nothing_seen(self) -> Recording:
+        return Recording("none", unseen=(IN_CONTAINER,) if self._contained else ())
 
     def _keep_written(self, recipe: Recipe, written: Set[str]) -> None:
         """Note in the run's fingerprint which of the files that the command names the run wrote itself."""

@@ -64,7 +64,11 @@ class Resolution:
 
 
 def resolve_request(
-    request: Request, records: Records, make_run: Callable[[], str], accepted: frozenset[str] = frozenset()
+    request: Request,
+    records: Records,
+    make_run: Callable[[], str],
+    accepted: frozenset[str] = frozenset(),
+    ready: Callable[[Request], None] = lambda request: None,
 ) -> Resolution:
     """Decide until a phase is either reused (and that is recorded) or ready to compute (and that is recorded).
 
@@ -75,12 +79,13 @@ def resolve_request(
         records: Writes to the tracking store.
         make_run: Makes the run to record on. It is called once, after the first decision, unless the request has one.
         accepted: Ids of runs that a person has agreed to supersede; they are not asked about again.
+        ready: Raises PhaseError where the phase cannot be computed. It is called before a run is made to compute it.
 
     Raises:
         PhaseError: The request failed or a question stays open. The run, if it was made by then, ends with the reason.
     """
     ask_again_when_cut()
-    resolver = _Resolver(request, records, make_run, accepted)
+    resolver = _Resolver(request, records, make_run, accepted, ready)
     try:
         first = resolver.decide()
         with Heartbeat(records, resolver.run_id, at_once=False):
@@ -95,10 +100,15 @@ def resolve_request(
 
 class _Resolver:
     def __init__(
-        self, request: Request, records: Records, make_run: Callable[[], str], accepted: frozenset[str]
+        self,
+        request: Request,
+        records: Records,
+        make_run: Callable[[], str],
+        accepted: frozenset[str],
+        ready: Callable[[Request], None],
     ) -> None:
         self.request, self.records, self.make_run, self.accepted = request, records, make_run, accepted
-        self.run_id = request.own_run_id
+        self.run_id, self.ready = request.own_run_id, ready
         self.phase = request.phase.name
         self.watch = Watch()
         self.decision: Decision | None = None
@@ -123,6 +133,8 @@ class _Resolver:
     def decide(self) -> Decision:
         """Decide, make the run to record on, and end the runs that were found to be dead."""
         self.decision = decision = self._decide()
+        if decision.verdict.action in ("run", "resume"):
+            self.ready(self.request)
         self.run_id = self.run_id or self.make_run()
         for run in decision.abandoned:
             if run.status != "KILLED":
@@ -221,6 +233,7 @@ class _Resolver:
     ) -> Resolution | None:
         """Start to compute what was chosen; None when a duplicate run was first or the decision no longer holds."""
         check_inputs(decided)
+        self.ready(self.request)
         acquisition = Acquisition(self.records, self.run_id, decided, self.watch)
         holder = acquisition.holder()
         now = self._decide() if holder == self.run_id else decided

@@ -17,7 +17,7 @@ from mlflow_plugin.project.named import is_pattern
 from mlflow_plugin.project.parameters import unquoted
 from mlflow_plugin.project.recipe import Recipe, named_of_parameter, recipe_of
 
-__all__ = ["Identity", "Recipe", "recipe_of", "with_written"]
+__all__ = ["Identity", "Recipe", "recipe_of", "run_image", "with_written"]
 
 _MAX_LENGTH = 200
 _MAX_TAG = 8000
@@ -101,7 +101,7 @@ class Identity:
         if fingerprint.get("command") != _clipped(recipe.command):
             differences.append("the command")
         differences += self._code_differences(fingerprint) if code else []
-        differences += self._image_differences(_list(fingerprint.get("image")))
+        differences += self._image_differences(fingerprint)
         differences += self._named_differences(fingerprint, written, look_for_gone=not differences)
         if inputs:
             before = _mapping(fingerprint.get("inputs"))
@@ -178,9 +178,9 @@ class Identity:
         told = [f"the code of {', '.join(edited[:5])}"] if edited else []
         return [*told, *(f"{old} moved to {new}" for old, new in moved)] or ["the code"]
 
-    def _image_differences(self, before: Sequence[Any]) -> list[str]:
+    def _image_differences(self, fingerprint: Mapping[str, Any]) -> list[str]:
         recipe = self.recipe
-        image, digest = (*before, "", "")[:2]
+        image, digest = run_image(fingerprint)
         if image != recipe.image:
             return [f"the image ({image or 'none'} -> {recipe.image or 'none'})"]
         if digest and recipe.image_digest and digest != recipe.image_digest:
@@ -224,6 +224,16 @@ class Identity:
         if name == named_of_parameter(parameter) and parameter in self.recipe.parameters:
             return f"{parameter}={_readable(_clipped(self.recipe.parameters[parameter][0]))}"
         return name
+
+
+def run_image(fingerprint: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the image that a run was computed in, and the id that docker had for it; each may be empty.
+
+    Args:
+        fingerprint: The decoded `Identity.fingerprint` of the run.
+    """
+    image, digest = (*_list(fingerprint.get("image")), "", "")[:2]
+    return str(image), str(digest)
 
 
 def with_written(fingerprint: Mapping[str, Any], recipe: Recipe, written: Iterable[str]) -> str:

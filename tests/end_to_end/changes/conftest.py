@@ -63,14 +63,16 @@ class ChangingProject:
         """Start the phase with `-b phases` in this process."""
         before = self._executions()
         try:
-            mlflow.projects.run(
-                str(self.folder), entry_point, parameters=parameters, backend="phases", env_manager="local"
-            )
+            self.run(entry_point, **parameters)
         except PhaseError as error:
             failure = str(error)
         else:
             failure = ""
         return self._answer(entry_point, before, failure)
+
+    def run(self, entry_point: str = "main", **parameters: object) -> None:
+        """Run the phase with `-b phases` in this process; raises PhaseError."""
+        mlflow.projects.run(str(self.folder), entry_point, parameters=parameters, backend="phases", env_manager="local")
 
     def start_plainly(self, entry_point: str = "main", **parameters: object) -> Answer:
         """Start the phase with MLflow's own backend, as a user does."""

@@ -118,15 +118,6 @@ def test_an_editable_package_inside_or_outside_the_project(changing, runs_after,
     runs_after(lambda: changing.write(str(changing.outside / "ownpackage" / "__init__.py"), "VALUE = 2\n"))
 
 
-def test_the_image_of_a_docker_environment_counts(changing):
-    from mlflow_plugin import find_reusable
-
-    changing.declare(rest="docker_env: {image: 'example:1'}")
-    changing.script("print(1)")
-    first = find_reusable(changing.folder, "main", client=changing.store.client)
-    assert first.action == "run"
-
-
 def test_a_pinned_version_that_changes_is_mentioned_or_counts_as_told(changing):
     changing.script("import yaml")
     changing.write("python_env.yaml", "python: '3.11'\ndependencies:\n  - -r requirements.txt\n")
