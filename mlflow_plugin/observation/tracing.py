@@ -36,10 +36,14 @@ _SECOND = 1_000_000_000
 _WORTH_A_REPORT = 100_000_000
 _PYC = re.compile(r"(.*?)(?:/__pycache__)?/([^/]+?)(?:\.[\w-]+-\d+(?:\.opt-\d)?)?\.py[co](?:\.\d+)?", re.DOTALL)
 
-
-# `pkgutil.extend_path` looks for `NAME.pkg` in each folder of `sys.path`, GitPython and MLflow look for these others in
-# the project when a model is logged, and torch for the last two, which it has made up.
 _LOOKED_FOR_BY_PACKAGES = {"HEAD", "commondir", "gitdir", "uv.lock", "_ops.py", "_classes.py"}
+"""Names that packages look for in the project on their own account: no result depends on them.
+
+GitPython and MLflow look for the first four when a model is logged; torch gives the last two to modules in memory.
+`pkgutil.extend_path` looks for `NAME.pkg` besides. The caller cannot tell them from look-ups that count: python-dotenv,
+hydra and transformers look for optional files of the user. Nor is the caller known for nothing: `os.stat` raises no
+audit event, and a wrapper around it in Python adds a tenth to every call.
+"""
 
 
 class _Candidate(NamedTuple):
