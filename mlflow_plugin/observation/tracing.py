@@ -17,9 +17,10 @@ from mlflow_plugin.observation.files import GONE, Files, ObservedFile
 from mlflow_plugin.observation.hub import HubFile, branch_of, hub_file, hub_reference, is_in_hub
 from mlflow_plugin.observation.listings import Listings
 from mlflow_plugin.observation.places import Places, plain_path
-from mlflow_plugin.observation.policy import Filter, Policy, counts_as_variable, is_temporary
+from mlflow_plugin.observation.policy import Filter, Policy, is_temporary
 from mlflow_plugin.observation.recording import Opening, Recording
 from mlflow_plugin.observation.trace import MOST_FILES, HubRevision, Trace
+from mlflow_plugin.observation.variables import counts_as_variable
 from mlflow_plugin.progress import report_periodically
 from mlflow_plugin.project.digests import file_digest, known_digest
 from mlflow_plugin.project.file_code import file_code_digest
