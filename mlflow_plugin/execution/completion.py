@@ -76,17 +76,8 @@ def _check_owner(records: Records, run_id: str) -> None:
 
 def _metrics_that_count(phase: Phase) -> set[str]:
     """Return the names of the metrics that quality and gates read."""
-    terms = {term for gate in phase.gates for term in (gate.left, gate.right)}
     quality = {phase.quality.metric} if phase.quality else set()
-    return quality | {term for term in terms if not _is_number(term)}
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return quality.union(*(gate.metrics for gate in phase.gates))
 
 
 def _check_ended_well(records: Records, run: PhaseRun) -> None:

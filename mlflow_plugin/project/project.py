@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from mlflow_plugin.errors import UsageError
-from mlflow_plugin.project.parameters import Parameter, Value
+from mlflow_plugin.project.parameters import Parameter, Value, is_number
 from mlflow_plugin.project.vocabulary import Decide, EnvironmentPolicy, External, Grade, Observe
 
 PLUGIN_PARAMETERS = ("decide", "price_per_hour")
@@ -89,6 +89,11 @@ class Gate:
             if separator and left.strip() and right.strip() and not any(sign in left + right for sign in "<>=!"):
                 return cls(text, left.strip(), operator, right.strip())
         raise ValueError(f"{text!r} is not a condition; write METRIC {' | '.join(_OPERATORS)} METRIC-OR-NUMBER")
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of the metrics that it compares, in order."""
+        return [term for term in (self.left, self.right) if not is_number(term)]
 
     def failure(self, metrics: Mapping[str, float]) -> str | None:
         """Return why the gate fails, None when it passes. A metric that was never logged makes it fail."""

@@ -3,15 +3,12 @@ from pathlib import Path
 import pytest
 
 from mlflow_plugin.observation.places import Places
-from mlflow_plugin.project import digests
 from tests.unit.observation.observing import Observed
 
 
 @pytest.fixture(autouse=True)
-def cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield tmp_path / "cache" / "mlflow-phases"
-    digests.flush()
+def own_cache(cache_folder) -> None:
+    """Let every test here begin with an empty cache."""
 
 
 @pytest.fixture
