@@ -236,14 +236,12 @@ class Records(RunWriter):
         The earlier run stays as it is, but for marks that no longer hold.
         """
         phase, verdict = decision.request.phase, decision.verdict
-        kept = {gate_metric for gate in phase.gates for gate_metric in (gate.left, gate.right)}
-        kept |= {phase.quality.metric} if phase.quality else set()
-        if verdict.kind == "downstream":
-            kept = set()  # It was made with other parameters than this run shows, so its figures would mislead here.
+        # Made with other parameters than this run shows, its figures would mislead here.
+        kept = [] if verdict.kind == "downstream" else sorted(phase.judged_metrics)
         self.metrics(
             run_id,
             {
-                **{name: source.metrics[name] for name in sorted(kept) if name in source.metrics},
+                **{name: source.metrics[name] for name in kept if name in source.metrics},
                 schema.SAVED_SECONDS: source.duration_seconds or 0.0,
                 schema.SAVED_USD: source.cost_usd or 0.0,
             },

@@ -71,7 +71,7 @@ class ActivePhase:
         self._total: int | None = None
         self._counted = False
         quality = phase.quality
-        vital = {metric for gate in phase.gates for metric in (gate.left, gate.right)}
+        vital = {metric for gate in phase.gates for metric in gate.metrics}
         self._watch = MetricWatch(
             quality.metric if quality else None, quality.higher_is_better if quality else True, vital
         )

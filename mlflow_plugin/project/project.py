@@ -151,6 +151,12 @@ class Phase:
         excluded = self.ignore | self.steering_parameters
         return [parameter for name, parameter in sorted(self.parameters.items()) if name not in excluded]
 
+    @property
+    def judged_metrics(self) -> list[str]:
+        """The names of the metrics that quality and gates read, the one of quality first."""
+        metrics = [self.quality.metric] if self.quality else []
+        return list(dict.fromkeys([*metrics, *(name for gate in self.gates for name in gate.metrics)]))
+
     def resolve(self, given: Mapping[str, object]) -> dict[str, Value]:
         """Return the typed value of every declared parameter.
 
