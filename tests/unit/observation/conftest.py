@@ -22,7 +22,7 @@ def project(tmp_path) -> Path:
 @pytest.fixture
 def observed(project, tmp_path, monkeypatch) -> Observed:
     # Elsewhere is not a folder for temporary files, as it is for people.
-    monkeypatch.setattr("mlflow_plugin.observation.tracing.is_temporary", lambda path: "/scratch" in path)
-    monkeypatch.setattr("mlflow_plugin.observation.listings.is_temporary", lambda path: "/scratch" in path)
+    for module in ("tracing", "file_digests", "listings"):
+        monkeypatch.setattr(f"mlflow_plugin.observation.{module}.is_temporary", lambda path: "/scratch" in path)
     (tmp_path / "data").mkdir()
     return Observed(project, Places(project, project.parent, {"data": tmp_path / "data"}))
