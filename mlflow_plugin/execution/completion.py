@@ -14,9 +14,9 @@ from mlflow_plugin.execution.run_description import completed
 from mlflow_plugin.format import describe_duration
 from mlflow_plugin.machine.prices import cost_usd
 from mlflow_plugin.store import schema
-from mlflow_plugin.store.artifacts import OutputFiles, digest_without_files, gather_outputs
 from mlflow_plugin.store.history import phase_run
 from mlflow_plugin.store.manifest import Manifest
+from mlflow_plugin.store.outputs import OutputFiles, digest_without_files, gather_outputs
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.values import kept_values, last_values
 

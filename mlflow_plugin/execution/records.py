@@ -27,9 +27,9 @@ from mlflow_plugin.machine.hardware import detect_hardware
 from mlflow_plugin.machine.liveness import new_heartbeat
 from mlflow_plugin.machine.prices import Price, cost_usd
 from mlflow_plugin.store import schema
-from mlflow_plugin.store.artifacts import OutputFiles
 from mlflow_plugin.store.history import History, phase_run
 from mlflow_plugin.store.lock import CHOOSING
+from mlflow_plugin.store.outputs import OutputFiles
 from mlflow_plugin.store.provenance import code_json, code_of, environment_json, keep
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_encoding import NOTE, clipped, dumps, now

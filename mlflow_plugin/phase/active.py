@@ -22,8 +22,8 @@ from mlflow_plugin.progress import Progress, progress
 from mlflow_plugin.project.parameters import Value
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store import schema
-from mlflow_plugin.store.artifacts import fetch_outputs
 from mlflow_plugin.store.manifest import safe_relative_path
+from mlflow_plugin.store.outputs import fetch_outputs
 from mlflow_plugin.store.run import PhaseRun
 
 _logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from make_store import ROOT_NAME, copied
 from simulation import Simulation
 
 from mlflow_plugin.cli.comparison import compare_runs
-from mlflow_plugin.store.artifacts import fetch_outputs
+from mlflow_plugin.store.outputs import fetch_outputs
 
 STORED = Path(__file__).parents[2] / "fixtures" / "store_v1"
 
