@@ -54,7 +54,11 @@ def complete_work(
     digest = held.digest
     if not held.files:
         digest = digest_without_files(run)  # The result lies elsewhere, out of sight.
-        _logger.warning(f"{phase.name}: it left no outputs in the store; later phases compare how it was made")
+        if any(phase.name in other.needs for other in work.request.project.phases.values()):
+            _logger.warning(
+                f"{phase.name}: it left no outputs in the store. The phases that need it compare its parameters, code "
+                "and inputs instead."
+            )
     _check_owner(records, run_id)  # The upload may have taken long.
     description = completed(
         phase, work.request.values, run, work.inputs, duration_seconds, cost_usd(duration_seconds, price)

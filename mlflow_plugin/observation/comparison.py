@@ -141,7 +141,7 @@ class _Comparison:
 
     def environment_files(self, places: Places) -> None:
         then = self.trace.environment_files
-        now = environment_files(places.project) if then else {}
+        now = environment_files(places.project)
         for name in sorted({*then, *now}):
             if then.get(name) == now.get(name):
                 self.report.row("environment file", name, "same")

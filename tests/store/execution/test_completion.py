@@ -30,6 +30,15 @@ def test_what_left_no_outputs_is_known_by_how_it_was_made(demo, capsys):
     assert "collect: it left no outputs in the store" in capsys.readouterr().err
 
 
+def test_a_phase_that_no_other_needs_may_leave_no_outputs(demo, capsys):
+    demo.compute("collect")
+    demo.compute("train")
+    run_id, decision = demo.start("evaluate")
+    demo.finish(run_id, decision, {}, {}, 1.0)
+    assert demo.run(run_id).complete
+    assert "no outputs" not in capsys.readouterr().err
+
+
 def test_a_phase_after_one_without_outputs_is_stale_when_that_was_made_otherwise(demo, ask_always):
     without_outputs(demo, 0)
     trained = demo.compute("train")
