@@ -40,6 +40,8 @@ _PYC = re.compile(r"(.*?)(?:/__pycache__)?/([^/]+?)(?:\.[\w-]+-\d+(?:\.opt-\d)?)
 # `pkgutil.extend_path` looks for `NAME.pkg` in each folder of `sys.path`, GitPython and MLflow look for these others in
 # the project when a model is logged, and torch for the last two, which it has made up.
 _LOOKED_FOR_BY_PACKAGES = {"HEAD", "commondir", "gitdir", "uv.lock", "_ops.py", "_classes.py"}
+# Libraries ask if a URI such as `runs:/...` or `s3://...` is a file.
+_URI = re.compile(r"[\w+.-]+:/")
 
 
 class _Candidate(NamedTuple):
@@ -260,7 +262,7 @@ class _Tracer:
             if path.endswith(".pkg") or os.path.basename(path) in _LOOKED_FOR_BY_PACKAGES:
                 continue
             name = None if is_in_hub(path) else self._filter.counted_name(path)
-            if name is None or name in files or name in self._written:
+            if name is None or name in files or name in self._written or _URI.match(name):
                 continue
             if os.path.isabs(name) and is_temporary(path):
                 continue

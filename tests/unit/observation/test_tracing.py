@@ -109,6 +109,11 @@ def test_a_file_that_another_process_removes_was_changed_while_read(observed):
     assert observed.trace().changed_while_read == ("rows.csv",)
 
 
+def test_a_uri_that_a_library_takes_for_a_path_is_no_absent_file(observed):
+    observed.mark("absent", "runs:/0ddba11/data", "s3:/bucket/rows.csv", "config.local.yaml")
+    assert observed.trace().absent == ("config.local.yaml",)
+
+
 def test_a_file_that_appears_during_the_run_was_not_absent(observed):
     observed.mark("absent", "cache.bin", "beside.bin", "made", "config.local.yaml")
     observed.mark("written", "cache/cache.tmp", "cache.bin")
