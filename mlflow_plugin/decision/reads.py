@@ -39,8 +39,8 @@ class ReadsComparison:
     @cached_property
     def _runs_here(self) -> bool:
         """False when MLflow builds an environment for the phase. Its packages are then not those of this process."""
-        if self._request.argv:
-            return True  # This process is the phase itself.
+        if self._request.invocation.typed_elsewhere:
+            return True  # MLflow has started this process in the phase's environment.
         if manager := self._request.invocation.env_manager:
             return manager == "local"
         file = environment_file(self._request.project.directory)
