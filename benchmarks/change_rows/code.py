@@ -135,7 +135,10 @@ ENVIRONMENT = (
         "another version of an imported package is installed",
         "mention",
         "return vectors.__version__",
-        tuple(Write(path, text) for path, text in distribution("vectors", "2.0").items()),
+        (
+            Move("<site>/vectors-1.0.dist-info", "<site>/vectors-2.0.dist-info"),
+            *(Write(path, text) for path, text in distribution("vectors", "2.0").items()),
+        ),
         imports="import vectors",
         files=distribution("vectors", "1.0"),
         own_environment=True,

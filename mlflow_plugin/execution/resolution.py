@@ -35,8 +35,8 @@ from mlflow_plugin.execution.waiting import wait_for_duplicate
 from mlflow_plugin.format import approximately, describe_cost, short
 from mlflow_plugin.machine.liveness import Watch
 from mlflow_plugin.machine.signals import Terminated
-from mlflow_plugin.store.artifacts import missing, remedy
 from mlflow_plugin.store.http_retries import ask_again_when_cut
+from mlflow_plugin.store.outputs import missing, remedy
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_encoding import user
 

@@ -10,7 +10,8 @@ from mlflow.entities import LoggedModelOutput
 from mlflow_plugin.errors import EndedByScriptError
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.records import Work
-from mlflow_plugin.store.artifacts import fetch_outputs, local_folder, missing, read_manifest
+from mlflow_plugin.store.artifacts import local_folder
+from mlflow_plugin.store.outputs import fetch_outputs, missing, read_manifest
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.verification import output_faults
 
