@@ -24,18 +24,15 @@ MOST_WROTE = 10_000
 _PYC = re.compile(r"(.*?)(?:/__pycache__)?/([^/]+?)(?:\.[\w-]+-\d+(?:\.opt-\d)?)?\.py[co](?:\.\d+)?", re.DOTALL)
 
 _LOOKED_FOR_BY_PACKAGES = {"HEAD", "commondir", "gitdir", "uv.lock", "_ops.py", "_classes.py"}
-<<<<<<< HEAD
-# Libraries ask if a URI such as `runs:/...` or `s3://...` is a file.
-_URI = re.compile(r"[\w+.-]+:/")
-=======
 """Names that packages look for in the project on their own account: no result depends on them.
->>>>>>> main
 
 GitPython and MLflow look for the first four when a model is logged; torch gives the last two to modules in memory.
 `pkgutil.extend_path` looks for `NAME.pkg` besides. The caller cannot tell them from look-ups that count: python-dotenv,
 hydra and transformers look for optional files of the user. Nor is the caller known for nothing: `os.stat` raises no
 audit event, and a wrapper around it in Python adds a tenth to every call.
 """
+_URI = re.compile(r"[\w+.-]+:/")
+"""Libraries ask if a URI such as `runs:/...` or `s3://...` is a file."""
 
 
 def trace_of(
