@@ -50,7 +50,7 @@ lora: $(ENVIRONMENT) ## Retrain a real language model with LoRA in eight phases;
 quick: $(ENVIRONMENT) ## Run the unit tests: under two minutes
 	@$(BIN)/python -m pytest $(XDIST) tests/unit
 
-test: $(ENVIRONMENT) ## Run all tests but the nightly ones: about 15 minutes
+test: $(ENVIRONMENT) ## Run all tests but the nightly ones: about 25 minutes
 	@$(BIN)/python -m pytest $(TESTFLAGS)
 
 nightly: $(ENVIRONMENT) ## Run every route, store and kind that `make test` leaves out, and the tests of the page in a slow browser

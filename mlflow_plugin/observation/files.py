@@ -112,7 +112,7 @@ class ListedFolder(NamedTuple):
 
     @property
     def remark(self) -> str:
-        """What is kept of it, for lists."""
+        """Say for lists what is kept of it."""
         return f"its list of {self.number:,} name{'s' if self.number != 1 else ''}"
 
 
