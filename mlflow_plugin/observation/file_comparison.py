@@ -55,7 +55,7 @@ class FileComparison:
     def __init__(self, trace: Trace, policy: Policy, places: Places, report: Report, *, trusted: bool) -> None:
         self._trace, self._policy, self._places, self._report = trace, policy, places, report
         self._reach = Reach(trace, places, report, trusted=trusted)
-        self._folders = FolderComparison(Filter(policy, places), self._reach, report)
+        self._folders = FolderComparison(Filter(policy, places), self._reach, report, trace.gone_too)
         self.compared = 0
 
     def run(self) -> None:
@@ -63,6 +63,7 @@ class FileComparison:
         groups = self._groups()
         folders = [(folder, place) for folder in self._trace.folders if (place := self._usable_folder(folder))]
         self._files_and_folders(groups, folders)
+        self._links()
         self._absent()
         self._remarks()
 
@@ -171,6 +172,8 @@ class FileComparison:
             what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             self._changed(file, kind, f"which is {what} now", what)
             return False
+        if not status.st_size and GONE in file.accepted and file.name.endswith("-wal"):
+            return True  # SQLite makes an empty one for every connection.
         if not file.python and not file.also and file.digest and status.st_size != file.size:
             now = f"{status.st_size} {status.st_mtime_ns}"
             if status.st_size <= _DIGESTED_TO_TELL_STATES:
@@ -223,12 +226,29 @@ class FileComparison:
 
     # --- the rest ---
 
+    def _links(self) -> None:
+        for name, then in self._trace.links.items():
+            place = self._places.place_of(name)
+            if place.path is None or self._ignores(name):
+                continue
+            if not place.own and not self._reach.may_read(place, [name], 1):
+                self._report.row("file", name, "not compared")
+                continue
+            try:
+                now = os.readlink(place.path)
+            except (OSError, ValueError):
+                now = ""
+            if now == then:
+                self._report.row("file", name, "same", remark="a link")
+            else:
+                self._report.changed("file", name, f"{readable(name)}, a link that leads elsewhere now", now)
+
     def _absent(self) -> None:
         for name in self._trace.absent:
             place = self._places.place_of(name)
             if place.path is None or (self._policy.observe == "project" and not place.own):
                 continue
-            if _is_there(place.path) and not self._policy.ignores(name, place.path):
+            if _is_there(place.path, name) and not self._policy.ignores(name, place.path):
                 phrase = f"{readable(name)}, which was not there then"
                 self._report.changed("absent", name, phrase, "there", remark="it is there now")
             else:
@@ -257,8 +277,10 @@ class FileComparison:
         return self._policy.ignores(name, place.path or name)
 
 
-def _is_there(path: str) -> bool:
+def _is_there(path: str, name: str) -> bool:
     try:
+        if name.endswith("-wal"):
+            return os.path.exists(path) and os.path.getsize(path) > 0
         return os.access(path, os.F_OK)
     except ValueError:  # A name that no file can have.
         return False

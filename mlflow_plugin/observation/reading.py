@@ -2,9 +2,12 @@
 
 A record ends with a zero byte. It begins with a letter for its kind and a space. Times are nanoseconds since 1970.
 
-    R size mtime ctime inode opened length path[real path]    opened for reading; m: renamed or linked instead
-    W time path    opened for writing; G: a folder was made, S: a symbolic link
-    L mtime time path    a folder was listed; i path: by the import system; D: forget those before it in the same file
+    R size mtime ctime inode opened length path[real path]    opened for reading; K: for writing, a part of it stays;
+        m: renamed or linked, with the new path instead of the real one
+    W time path    opened for writing; G: a folder was made, S: a symbolic link; U: a file was removed
+    g time length path new path    a folder was renamed; l: a link that was followed, with what it holds
+    L mtime time length path[real path]    a folder was listed; i path: by the import system; D: forget those before it
+        in the same file
     A time path    looked for and not found
     T path    a Python file read as text; M: imported
     J name    a module at top level; E path: a folder of installed packages that the process imports from
@@ -22,6 +25,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlflow_plugin.observation.history import History
 from mlflow_plugin.observation.installed import installed_versions
 from mlflow_plugin.observation.recording import Opening, Recording
 from mlflow_plugin.project.vocabulary import Coverage
@@ -55,7 +59,11 @@ class _Seen:
     folders: dict[str, int] = field(default_factory=dict)
     links: dict[str, int] = field(default_factory=dict)
     absent: dict[str, int] = field(default_factory=dict)
-    listed: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
+    removed: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, tuple[Opening, str]] = field(default_factory=dict)
+    moved_folders: list[tuple[int, str, str]] = field(default_factory=list)
+    led: dict[str, tuple[int, str]] = field(default_factory=dict)
+    listed: dict[str, dict[str, tuple[int, int, str]]] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
@@ -67,15 +75,23 @@ class _Seen:
     def add(self, file: str, record: str) -> None:
         """Take one record of a process's file; raises ValueError, IndexError or KeyError for one that is none."""
         kind, rest = record[0], record[2:]
-        if kind in "Rm":
-            self._add_opening(self.read if kind == "R" else self.moved, rest)
-        elif kind in "WGSA":
+        if kind in "RmK":
+            self._add_opening({"R": self.read, "m": self.moved, "K": self.kept}[kind], rest)
+        elif kind in "WGSAU":
             time, path = rest.split(" ", 1)
-            times = {"W": self.written, "G": self.folders, "S": self.links, "A": self.absent}[kind]
+            times = {"W": self.written, "G": self.folders, "S": self.links, "A": self.absent, "U": self.removed}[kind]
             times[path] = min(int(time), times.get(path, int(time)))
         elif kind == "L":
-            mtime, time, path = rest.split(" ", 2)
-            self.listed.setdefault(file, {}).setdefault(path, (int(mtime), int(time)))
+            mtime, time, length, paths = rest.split(" ", 3)
+            path, real = _split(paths, int(length))
+            self.listed.setdefault(file, {}).setdefault(path, (int(mtime), int(time), real))
+        elif kind in "gl":
+            time, length, paths = rest.split(" ", 2)
+            path, other = _split(paths, int(length))
+            if kind == "g":
+                self.moved_folders.append((int(time), path, other))
+            else:
+                self.led.setdefault(path, (int(time), other))
         elif kind == "D":
             self.listed.pop(file, None)
         elif kind in "VF":
@@ -171,38 +187,36 @@ class Records:
 
 def _recording(seen: _Seen, settings: Settings) -> Recording:
     """Put together what the processes told one by one."""
-    read: dict[str, Opening] = {}
-    also_written: set[str] = set()
-    references = dict(seen.references)
+    history = _history(seen)
+    references, opened = dict(seen.references), {}
     for path, (opening, real) in seen.read.items():
         if hub := _HUB.search(path):
             references[f"hub:{hub[1]}/{hub[2].replace('--', '/')}"] = hub[3]
-        elif not _made_before(seen, path, real, opening.opened_ns):
-            name = real if _is_below(seen.links, path, opening.opened_ns) else path
-            read[name] = opening
-            if real in seen.written:
-                also_written.add(name)
-    for path, (opening, real) in seen.moved.items():
-        # A file that had been there before counts by what it held, under whatever name it is read later.
-        known = path in read or opening.ctime_ns >= settings.began_ns
-        if not known and not _made_before(seen, path, real, opening.opened_ns):
-            read[path] = opening
-    absent = {path for path, time in seen.absent.items() if not _was_made(seen, path) and path not in read and time}
+        else:
+            opened[path] = (opening, real)
+    moved = {path: opening for path, (opening, _) in seen.moved.items()}
+    reads = history.reads(opened, moved, settings.began_ns)
     imported = seen.words.get("i", set())
     listed = {
-        path: mtime
+        name: mtime
         for file, of_process in seen.listed.items()
-        for path, (mtime, time) in of_process.items()
-        if not _is_below(seen.folders, path, time) and not (file.endswith(".notified") and path in imported)
+        for path, (mtime, time, real) in of_process.items()
+        if not (file.endswith(".notified") and path in imported) and (name := history.listed(path, real, time))
     }
     coverage = _coverage(seen, settings)
     modules = seen.words.get("M", set())
     return Recording(
         coverage=coverage,
-        read=read,
-        written=frozenset(seen.written) | also_written,
+        began_ns=settings.began_ns,
+        read=reads.read,
+        written=frozenset(seen.written) | reads.also_written,
+        filled=frozenset(reads.filled),
+        folders=history.folders,
+        moved=history.moved(),
+        removed=frozenset(seen.removed),
+        links={path: to for path, (time, to) in seen.led.items() if not history.is_behind_own_link(path, time)},
         listed=listed,
-        absent=frozenset(absent),
+        absent=frozenset(history.absent - reads.read.keys()),
         text=frozenset(seen.words.get("T", ())),
         modules=frozenset(modules),
         packages=installed_versions(seen.words.get("J", set()), seen.words.get("E", set()), modules),
@@ -217,29 +231,12 @@ def _digest(told: str) -> str | None:
     return {"-": None, "!": ""}.get(told, told)
 
 
-def _made_before(seen: _Seen, path: str, real: str, time: int) -> bool:
-    """Tell whether the tree itself had made a file, or the folder that holds it, before a moment."""
-    if seen.written.get(real, time) < time or seen.written.get(path, time) < time:
-        return True
-    return _is_below(seen.folders, real, time)
-
-
-def _is_below(times: dict[str, int], path: str, time: int) -> bool:
-    """Tell whether a path, or a folder that it lies in, was made before a moment."""
-    if not times:
-        return False
-    while len(path) > 1:
-        if times.get(path, time) < time:
-            return True
-        path = path.rpartition("/")[0]
-    return False
-
-
-def _was_made(seen: _Seen, path: str) -> bool:
-    """Tell whether the tree made a path at any time."""
-    folder, _, name = path.rpartition("/")
-    real = f"{os.path.realpath(folder)}/{name}"
-    return any(p in made for p in (path, real) for made in (seen.written, seen.folders, seen.links))
+def _history(seen: _Seen) -> History:
+    kept: dict[str, Opening] = {}
+    for opening, real in sorted(seen.kept.values(), reverse=True, key=lambda one: one[0].opened_ns):
+        kept[real] = opening
+    moved_files = [(opening.opened_ns, path, to) for path, (opening, to) in seen.moved.items() if to != path]
+    return History(seen.written, seen.folders, seen.links, seen.absent, kept, seen.moved_folders, moved_files)
 
 
 def _coverage(seen: _Seen, settings: Settings) -> Coverage:

@@ -25,8 +25,15 @@ class Recording:
 
     Attributes:
         coverage: How much could be seen.
-        read: Files that were opened for reading before the tree itself had written them.
+        began_ns: The beginning of the recording, in nanoseconds since 1970; 0 where it is not known.
+        read: Files that were opened for reading before the tree itself had written them, or of which it had kept a part
+            then. Those in a folder that the tree moved have the name that they had before.
         written: Files that the tree created, truncated or opened for writing.
+        filled: Files that the tree read after it had made them because they were not there.
+        folders: Folders that the tree made.
+        moved: File or folder that the tree moved -> where it was in the end.
+        removed: Files that the tree removed.
+        links: Symbolic links behind which a path went up (`current/../rows.csv`) -> what they held.
         listed: Folders that were listed, listings by the import system left out -> their mtime in nanoseconds then.
         absent: Paths that were looked for and not found.
         text: Python files that were read as text, beside or instead of being imported.
@@ -40,8 +47,14 @@ class Recording:
     """
 
     coverage: Coverage
+    began_ns: int = 0
     read: Mapping[str, Opening] = field(default_factory=dict)
     written: Set[str] = frozenset()
+    filled: Set[str] = frozenset()
+    folders: Set[str] = frozenset()
+    moved: Mapping[str, str] = field(default_factory=dict)
+    removed: Set[str] = frozenset()
+    links: Mapping[str, str] = field(default_factory=dict)
     listed: Mapping[str, int] = field(default_factory=dict)
     absent: Set[str] = frozenset()
     text: Set[str] = frozenset()

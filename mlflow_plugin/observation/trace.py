@@ -34,6 +34,8 @@ class Trace:
         files: Files with their digests.
         absent: Paths that were looked for and not found.
         folders: Folders that were listed.
+        gone_too: Names of those among them that may be gone: the run made them, or moved them away.
+        links: Symbolic link behind which a path went up (`current/../rows.csv`) -> what it held.
         variables: Environment variable -> digest of its value, None for a possible secret, empty where it was not set.
         packages: Imported package -> version.
         environment_files: Files that describe the environment -> digest.
@@ -51,6 +53,8 @@ class Trace:
     files: Files = field(default_factory=Files)
     absent: tuple[str, ...] = ()
     folders: tuple[ListedFolder, ...] = ()
+    gone_too: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str | None] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     environment_files: Mapping[str, str] = field(default_factory=dict)
@@ -122,6 +126,8 @@ class Trace:
             files=Files.of(kept),
             absent=tuple(sorted({*self.absent, *(name for name in later.absent if name not in made)} - present)),
             folders=tuple(folders[name] for name in sorted(folders)),
+            gone_too=_union(self.gone_too, later.gone_too),
+            links={**later.links, **self.links},
             variables={**later.variables, **self.variables},
             packages={**later.packages, **self.packages},
             environment_files={**later.environment_files, **self.environment_files},
@@ -161,6 +167,7 @@ class Trace:
             Row("module" if file.python else "file", readable(file.name), size=file.size or None) for file in self.files
         ]
         rows += [Row("folder", readable(folder.name), remark=folder.remark) for folder in self.folders]
+        rows += [Row("file", readable(name), remark=f"a link to {readable(to)}") for name, to in self.links.items()]
         rows += [Row("absent", readable(name), remark="was not there") for name in self.absent]
         rows += [Row("file", readable(name), remark=readable(why)) for name, why in self.uncompared.items()]
         rows += [Row("variable", readable(name)) for name in self.variables]

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 from mlflow_plugin.observation.files import DIGEST_BYTES, Files, ListedFolder
 
 FORMAT = 1
-LISTS = ("absent", "peers", "unseen", "changed_while_read", "wrote")
-MAPPINGS = ("variables", "packages", "environment_files", "references", "hub", "uncompared")
+LISTS = ("absent", "gone_too", "peers", "unseen", "changed_while_read", "wrote")
+MAPPINGS = ("variables", "packages", "environment_files", "references", "hub", "links", "uncompared")
 _MOST_BYTES = 256_000_000
 _MOST_ENTRIES = 1_000_000
 _MOST_SIZE = 2**63

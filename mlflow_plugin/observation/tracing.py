@@ -63,7 +63,7 @@ class _Tracer:
         self._filter = Filter(policy, places, seen=(*recording.read, *recording.modules))
         self._written = self._names(recording.written)
         self._listings = Listings(recording, self._filter)
-        self._digests = FileDigests(self._filter, started_ns)
+        self._digests = FileDigests(self._filter, started_ns, recording.began_ns)
         self._appeared: set[str] = set()
         self._hub: dict[str, HubRevision] = {}
 
@@ -81,6 +81,8 @@ class _Tracer:
             files=Files.of(files),
             absent=self._absent({file.name for file in files}),
             folders=tuple(folders),
+            gone_too=tuple(sorted(self._listings.gone_too)),
+            links=self._links(),
             variables={
                 name: digest
                 for name, digest in sorted(recording.variables.items())
@@ -116,7 +118,10 @@ class _Tracer:
             before = found.get(name)
             python = path.endswith(".py") and not as_text and (before is None or before.python)
             opening = before.opening if before and before.opening else opening
-            found[name] = Candidate(name, path, opening, python, name in self._written)
+            place = self._listings.place_now(path)
+            rewritten = name in self._written or (place != path and place in self._recording.written)
+            may_be_gone = place != path or path in self._recording.filled or path in self._recording.removed
+            found[name] = Candidate(name, place, opening, python, rewritten, may_be_gone)
         return found
 
     def _names(self, paths: Iterable[str]) -> set[str]:
@@ -140,6 +145,10 @@ class _Tracer:
         for path, opening in self._recording.read.items():
             source = _source_of(path)
             yield (path, opening) if source is None else (source, self._recording.read.get(source))
+        for path in self._recording.filled:
+            # A folder is none of them; what is not there any more counts by its absence.
+            if path not in self._recording.listed:
+                yield path, None
         for path in self._recording.modules:
             path = _source_of(path) or path
             # Some packages give made-up files to modules that they build in memory.
@@ -159,6 +168,10 @@ class _Tracer:
         """The names of files that the run made, without temporary ones: no later segment reads these."""
         return [name for name in self._written if not (os.path.isabs(name) and is_temporary(name))]
 
+    def _links(self) -> dict[str, str]:
+        links = self._recording.links
+        return {name: links[path] for path in sorted(links) if (name := self._filter.counted_name(path))}
+
     # --- paths that were not there ---
 
     def _absent(self, files: set[str]) -> tuple[str, ...]:
@@ -171,7 +184,8 @@ class _Tracer:
                 continue
             if os.path.isabs(name) and is_temporary(path):
                 continue
-            if not os.path.lexists(path):
+            # A link that leads nowhere is not there, as it was then.
+            if not os.path.exists(path):
                 names.add(name)
             elif not self._listings.was_made(path):
                 self._appeared.add(name)
@@ -194,6 +208,11 @@ def _without_dots(recording: Recording) -> Recording:
         read={plain_path(path): opening for path, opening in recording.read.items()},
         listed={plain_path(path): mtime_ns for path, mtime_ns in recording.listed.items()},
         written=frozenset(map(plain_path, recording.written)),
+        filled=frozenset(map(plain_path, recording.filled)),
+        folders=frozenset(map(plain_path, recording.folders)),
+        moved={plain_path(path): plain_path(to) for path, to in recording.moved.items()},
+        removed=frozenset(map(plain_path, recording.removed)),
+        links={plain_path(path): to for path, to in recording.links.items()},
         absent=frozenset(map(plain_path, recording.absent)),
         text=frozenset(map(plain_path, recording.text)),
         modules=frozenset(map(plain_path, recording.modules)),

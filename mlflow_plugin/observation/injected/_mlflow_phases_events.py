@@ -19,7 +19,7 @@ _FILES = "pkgutil zipimport runpy linecache tokenize traceback inspect site py_c
 MACHINERY_FILES = tuple(f"/{name}.py" for name in _FILES.split())
 
 
-_fspath, _fsdecode, _getcwd, _access = os.fspath, os.fsdecode, os.getcwd, os.access
+_fspath, _fsdecode, _fsencode, _getcwd, _access = os.fspath, os.fsdecode, os.fsencode, os.getcwd, os.access
 _HERE = __file__.rpartition("/")[0] + "/"
 _opened_before = set()
 
@@ -74,10 +74,12 @@ def _tell_opened(path, flags):
     """Record what an opening reads and writes; false where the file is not there yet."""
     access = flags & 3
     writes = access != os.O_RDONLY
-    reads = access == os.O_RDONLY or (access == os.O_RDWR and not flags & os.O_TRUNC)
-    if reads and (not writes or getattr(records.state_of(path), "st_size", 0)):
-        records.tell_read(path)
     state = records.state_of(path)
+    if not writes:
+        records.tell_read(path)
+    elif state is not None and not flags & os.O_TRUNC:
+        # What it held stays, and is read if the file is read at any time.
+        records.tell_read(path, "R" if access == os.O_RDWR else "K")
     if writes and (state is None or state.st_mode & 0o170000 == 0o100000):
         records.tell_written(os.path.realpath(path))
     return state is not None
@@ -99,7 +101,9 @@ def _listed(path=None):
         if state is None:
             records.missed(path)
         else:
-            records.observer.tell("L", f"{state.st_mtime_ns} {_time_ns()} ", os.path.realpath(path))
+            real = os.path.realpath(path)
+            head = f"{state.st_mtime_ns} {_time_ns()} {len(_fsencode(path))} "
+            records.observer.tell("L", head, path, real if real != path else "")
 
 
 def _imported(module, filename=None, *_):
@@ -166,6 +170,7 @@ def _connected_to_sqlite(database, *_):
     if path and not records.observer.left_out(path):
         if getattr(records.state_of(path), "st_size", 0):
             records.tell_read(path)
+            records.tell_read(path + "-wal")
         records.tell_written(os.path.realpath(path))
 
 
@@ -200,11 +205,15 @@ def _moved(source, destination, source_folder=-1, destination_folder=-1):
     state = records.state_of(source) if source else None
     if state is None or not destination:
         return
+    counts = not records.observer.left_out(source) and "/__pycache__/" not in source
     if state.st_mode & 0o170000 == 0o040000:
-        records.tell_written(destination, "G")
+        if counts:
+            records.observer.append("g", f"{_time_ns()} {len(_fsencode(source))} ", source + destination)
+        else:
+            records.tell_written(destination, "G")
         return
-    if not records.observer.left_out(source) and "/__pycache__/" not in source:
-        records.tell_read(source, "m")
+    if counts:
+        records.tell_read(source, "m", destination)
     records.tell_written(destination)
 
 
@@ -220,10 +229,18 @@ def _made_link(source, destination, folder=-1):
         records.tell_written(path, "S")
 
 
-def _truncated(path, *_):
+def _truncated(path, length=1, *_):
     path = None if records.observer.native else records.absolute(path)
     if path:
+        if length:
+            records.tell_read(path, "K")
         records.tell_written(path)
+
+
+def _removed(path, folder=-1):
+    path = None if records.observer.native else records.absolute(path, folder)
+    if path and not records.observer.left_out(path) and "/__pycache__/" not in path:
+        records.observer.append("U", f"{_time_ns()} ", path)
 
 
 HANDLERS = {
@@ -244,6 +261,7 @@ HANDLERS = {
     "os.mkdir": _made_folder,
     "os.symlink": _made_link,
     "os.truncate": _truncated,
+    "os.remove": _removed,
 }
 
 

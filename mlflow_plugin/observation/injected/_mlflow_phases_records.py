@@ -11,7 +11,7 @@ MAGIC = "/.mlflow-phases/"
 MOST = 200000
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run", "/System")
 INSTALLED = ("/site-packages/", "/dist-packages/", "/.git/", "/.pyenv/", "/lib/python3.", "/pyvenv.cfg")
-UNTOLD_ABSENCE = (".pyc", ".so", "/.git", "-journal", "-wal")
+UNTOLD_ABSENCE = (".pyc", ".so", "/.git", "-journal")
 _stat, _open, _write, _close, _access = os.stat, os.open, os.write, os.close, os.access
 _fspath, _fsdecode, _fsencode, _getcwd, _time_ns = os.fspath, os.fsdecode, os.fsencode, os.getcwd, time.time_ns
 
@@ -102,8 +102,18 @@ def absolute(path, folder=None):
     if "//" in path or "/./" in path or path.endswith(("/", "/.")):
         path = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
     if "/../" in path or path.endswith("/.."):
+        _tell_links(path)
         path = os.path.realpath(path)
     return path
+
+
+def _tell_links(path):
+    """Behind a link `..` leads elsewhere than its text says: the links on the way there count."""
+    parts = path.split("/")
+    for end in range(2, len(parts) - parts[::-1].index("..")):
+        above = "/".join(parts[:end])
+        if parts[end - 1] != ".." and os.path.islink(above) and observer is not None and not observer.left_out(above):
+            observer.tell("l", f"{_time_ns()} {len(_fsencode(above))} ", above, os.readlink(above))
 
 
 def source_of(path):
@@ -126,7 +136,7 @@ def state_of(path, **options):
         return None
 
 
-def tell_read(path, kind="R"):
+def tell_read(path, kind="R", moved_to=""):
     if (kind, path) in observer.seen:
         return
     state = state_of(path)
@@ -134,7 +144,7 @@ def tell_read(path, kind="R"):
         if kind == "R":
             missed(path)
     elif state.st_mode & 0o170000 == 0o100000:
-        real = os.path.realpath(path)
+        real = moved_to or os.path.realpath(path)
         times = f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino} {_time_ns()}"
         head = f"{times} {len(_fsencode(path))} "
         observer.tell(kind, head, path, real if real != path else "")

@@ -1,10 +1,36 @@
 /* Files that are opened, made, renamed and listed. */
+/* Behind a link `..` leads elsewhere than its text says: the links on the way there count. */
+static void tell_links(void) {
+    char target[PATH_MAX], head[24];
+    char *last = NULL;
+    for (char *at = path_buffer; (at = strstr(at, "/..")); at += 3)
+        if (at[3] == '/' || !at[3]) last = at;
+    for (char *at = path_buffer; last && at < last;) {
+        at = strchr(at + 1, '/');
+        if (!at) return;
+        *at = 0;
+        long got = ends_with(path_buffer, "/..") ? -1 : syscall(SYS_readlinkat, AT_FDCWD, path_buffer, target, sizeof target - 1);
+        target[got > 0 ? got : 0] = 0;
+        if (got > 0 && first_time('l', path_buffer)) {
+            snprintf(head, sizeof head, "%lld %zu ", (long long)now(), strlen(path_buffer));
+            record('l', head, path_buffer, target);
+        }
+        *at = '/';
+    }
+}
+
 static void missed(size_t length) {
     if (git || kind_of(path_buffer, length) != 'O' || left_out(path_buffer, length) || strstr(path_buffer, "/__pycache__") ||
         ends_with(path_buffer, ".pyc") || ends_with(path_buffer, ".so") || ends_with(path_buffer, "/.git") ||
-        ends_with(path_buffer, "-journal") || ends_with(path_buffer, "-wal"))
+        ends_with(path_buffer, "-journal"))
         return;
+    if (strstr(path_buffer, "/../")) tell_links();
     if (first_time('A', path_buffer)) tell_time('A', path_buffer);
+}
+
+/* True for an empty file that was made a moment ago. */
+static int is_new(const struct stat *state) {
+    return !state->st_size && now() - (state->st_ctim.tv_sec * 1000000000LL + state->st_ctim.tv_nsec) < 100000000LL;
 }
 
 static void opened_file(int fd, int folder, const char *path, int how) {
@@ -22,21 +48,67 @@ static void opened_file(int fd, int folder, const char *path, int how) {
         if (!first_time('R', path_buffer)) return;
     } else {
         real = real_path(fd, path_buffer);
-        if (*real && (strstr(path_buffer, "/../") || ends_with(path_buffer, "/.."))) strcpy(path_buffer, real), real = "";
+        if (*real && strstr(path_buffer, "/../")) tell_links(), strcpy(path_buffer, real), real = "";
     }
-    /* A file that was made by this very opening held nothing that could be read. */
-    if (reads && !(writes && state.st_size == 0)) tell_state('R', &state, path_buffer, real);
+    /* A file that was made by this very opening held nothing that could be read. K: what it held stays. */
+    if (reads && !(writes && is_new(&state))) tell_state('R', &state, path_buffer, real);
+    else if (writes && (how & KEEPS) && !bytecode && !is_new(&state)) tell_state('K', &state, path_buffer, real);
     if (writes && !bytecode) tell_time('W', *real ? real : path_buffer);
     if (reads && !python && ends_with(path_buffer, ".py")) record('T', "", path_buffer, NULL);
 }
 
+/* The folder that was opened last as one, under the name that was asked for: its listing comes next. */
+static struct { _Atomic int taken; dev_t device; ino_t inode; char path[PATH_MAX]; } last_folder;
+
+static void opened_folder(int fd, int folder, const char *path) {
+    struct stat state;
+    size_t length = absolute(folder, path);
+    if (!length || length >= PATH_MAX || state_of(fd, "", AT_EMPTY_PATH, &state)) return;
+    if (atomic_exchange(&last_folder.taken, 1)) return;
+    last_folder.device = state.st_dev, last_folder.inode = state.st_ino;
+    memcpy(last_folder.path, path_buffer, length + 1);
+    atomic_store(&last_folder.taken, 0);
+}
+
+/* Write the name of a folder that was asked for into path_buffer, where it leads into real_buffer. */
+static size_t name_of_folder(int fd, const char *path, const struct stat *state) {
+    size_t length = path ? absolute(AT_FDCWD, path) : 0;
+    real_path(fd, "");
+    if (!path && !atomic_exchange(&last_folder.taken, 1)) {
+        if (last_folder.device == state->st_dev && last_folder.inode == state->st_ino)
+            length = strlen(strcpy(path_buffer, last_folder.path));
+        atomic_store(&last_folder.taken, 0);
+    }
+    if (length && strstr(path_buffer, "/..")) tell_links(), length = 0;
+    return length ? length : strlen(strcpy(path_buffer, real_buffer));
+}
+
+static void listed(DIR *folder, const char *path) {
+    int error = errno;
+    int skipped = skip_listing;
+    skip_listing = 0;
+    if (!folder || skipped || git || !enter()) return;
+    struct stat state;
+    char head[80];
+    size_t length = state_of(dirfd(folder), "", AT_EMPTY_PATH, &state) ? 0 : name_of_folder(dirfd(folder), path, &state);
+    if (length && !left_out(path_buffer, length) && first_time('L', path_buffer)) {
+        snprintf(head, sizeof head, "%lld %lld %zu ", state.st_mtim.tv_sec * 1000000000LL + state.st_mtim.tv_nsec,
+                 (long long)now(), length);
+        record('L', head, path_buffer, strcmp(path_buffer, real_buffer) ? real_buffer : "");
+    }
+    leave();
+    errno = error;
+}
+
 static void after_open(int fd, int folder, const char *path, int flags) {
     int error = errno, kind = flags & O_ACCMODE;
-    if (!path || (flags & O_PATH) || (flags & O_DIRECTORY) || !enter()) return;
-    if (fd >= 0) {
-        int how = kind == O_RDONLY ? READS : kind == O_RDWR && !(flags & O_TRUNC) ? READS | WRITES : WRITES;
+    if (!path || (flags & O_PATH) || !enter()) return;
+    if (fd >= 0 && (flags & O_DIRECTORY)) {
+        if (!git) opened_folder(fd, folder, path);
+    } else if (fd >= 0) {
+        int how = kind == O_RDONLY ? READS : flags & O_TRUNC ? WRITES : kind == O_RDWR ? READS | WRITES : WRITES | KEEPS;
         opened_file(fd, folder, path, how);
-    } else if ((error == ENOENT || error == ENOTDIR) && !(flags & O_CREAT)) {
+    } else if ((error == ENOENT || error == ENOTDIR) && !(flags & (O_CREAT | O_DIRECTORY))) {
         size_t length = absolute(folder, path);
         if (length) missed(length);
     }
@@ -66,36 +138,37 @@ static void made(char kind, int folder, const char *path) {
     errno = error;
 }
 
-/* A name that stands for another file from now on: what it held counts where it was there before the phase. */
-static void moved(int from_folder, const char *from, int to_folder, const char *to, const struct stat *state) {
+/* A file of which a part stays. */
+static void shortened(const char *path, const struct stat *state) {
     int error = errno;
-    if (state && S_ISREG(state->st_mode) && enter()) {
-        size_t length = absolute(from_folder, from);
-        if (length && !left_out(path_buffer, length) && !strstr(path_buffer, "/__pycache__/") &&
-            first_time('m', path_buffer))
-            tell_state('m', state, path_buffer, "");
-        leave();
-    }
-    if (state) made(S_ISDIR(state->st_mode) ? 'G' : 'W', to_folder, to);
+    if (!enter()) return;
+    size_t length = absolute(AT_FDCWD, path);
+    if (length && !left_out(path_buffer, length) && first_time('K', path_buffer)) tell_state('K', state, path_buffer, "");
+    leave();
     errno = error;
 }
 
-static void listed(DIR *folder) {
-    int error = errno;
-    int skipped = skip_listing;
-    skip_listing = 0;
-    if (!folder || skipped || git || !enter()) return;
-    struct stat state;
-    char head[64];
-    real_path(dirfd(folder), "");
-    size_t length = strlen(real_buffer);
-    if (length && !left_out(real_buffer, length) && !state_of(dirfd(folder), "", AT_EMPTY_PATH, &state) &&
-        first_time('L', real_buffer)) {
-        snprintf(head, sizeof head, "%lld %lld ", state.st_mtim.tv_sec * 1000000000LL + state.st_mtim.tv_nsec,
-                 (long long)now());
-        record('L', head, real_buffer, NULL);
+/* A name that stands for another file from now on: what it held counts where it was there before the phase. */
+static void moved(int from_folder, const char *from, int to_folder, const char *to, const struct stat *state) {
+    int error = errno, told = 0;
+    if (!state) return;
+    if ((S_ISREG(state->st_mode) || S_ISDIR(state->st_mode)) && enter()) {
+        char head[64];
+        size_t length = absolute(to_folder, to);
+        if (length) memcpy(real_buffer, path_buffer, length + 1);
+        length = length ? absolute(from_folder, from) : 0;
+        if (length && !left_out(path_buffer, length) && !strstr(path_buffer, "/__pycache__/")) {
+            if (S_ISDIR(state->st_mode)) {
+                snprintf(head, sizeof head, "%lld %zu ", (long long)now(), length);
+                record('g', head, path_buffer, real_buffer);
+                told = 1;
+            } else if (first_time('m', path_buffer)) {
+                tell_state('m', state, path_buffer, real_buffer);
+            }
+        }
+        leave();
     }
-    leave();
+    if (!told) made(S_ISDIR(state->st_mode) ? 'G' : 'W', to_folder, to);
     errno = error;
 }
 
@@ -221,9 +294,37 @@ PUBLIC int symlinkat(const char *target, int folder, const char *path) {
 
 PUBLIC int symlink(const char *target, const char *path) { return symlinkat(target, AT_FDCWD, path); }
 
+/* Told each time, since the names of temporary files are many and none comes twice. */
+static void removed(int folder, const char *path) {
+    int error = errno;
+    if (!path || git || !enter()) return;
+    size_t length = absolute(folder, path);
+    if (length && !left_out(path_buffer, length) && !strstr(path_buffer, "/__pycache__/")) tell_time('U', path_buffer);
+    leave();
+    errno = error;
+}
+
+PUBLIC int unlinkat(int folder, const char *path, int flags) {
+    int result = syscall(SYS_unlinkat, folder, path, flags);
+    if (!result && !(flags & AT_REMOVEDIR)) removed(folder, path);
+    return result;
+}
+
+PUBLIC int unlink(const char *path) { return unlinkat(AT_FDCWD, path, 0); }
+
+PUBLIC int remove(const char *path) {
+    int result = syscall(SYS_unlinkat, AT_FDCWD, path, 0);
+    if (result && errno == EISDIR) return syscall(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR);
+    if (!result) removed(AT_FDCWD, path);
+    return result;
+}
+
 #define TRUNCATE(name) \
     PUBLIC int name(const char *path, off_t length) { \
+        struct stat state; \
+        int known = length && path && active && !paused && !state_of(AT_FDCWD, path, 0, &state); \
         int result = syscall(SYS_truncate, path, length); \
+        if (!result && known) shortened(path, &state); \
         if (!result) made('W', AT_FDCWD, path); \
         return result; \
     }
@@ -260,7 +361,7 @@ PUBLIC int link(const char *from, const char *to) { return linkat(AT_FDCWD, from
 PUBLIC DIR *opendir(const char *path) {
     REAL(DIR *, "opendir", const char *);
     DIR *folder = real(path);
-    if (folder) listed(folder);
+    if (folder) listed(folder, path);
     else after_look(-1, AT_FDCWD, path);
     return folder;
 }
@@ -268,7 +369,7 @@ PUBLIC DIR *opendir(const char *path) {
 PUBLIC DIR *fdopendir(int fd) {
     REAL(DIR *, "fdopendir", int);
     DIR *folder = real(fd);
-    listed(folder);
+    listed(folder, NULL);
     return folder;
 }
 

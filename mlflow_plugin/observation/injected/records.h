@@ -39,7 +39,7 @@
 #define LONGEST (2 * PATH_MAX)
 #define ROOMS 64
 
-enum outcome { READS = 1, WRITES = 2 };
+enum outcome { READS = 1, WRITES = 2, KEEPS = 4 }; /* The last: written, while what it held stays. */
 
 static struct { const char *text; unsigned length; char kind; } prefixes[PREFIXES]; /* O: own, S: skipped */
 static unsigned prefix_count, told, full_told, python, git; /* The last two: what program this is. */

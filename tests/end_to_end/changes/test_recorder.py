@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,78 @@ def test_a_file_that_is_appended_to_without_being_read_is_only_written(observed:
     seen = observed("open('log', 'a').write('after')")
     assert observed.path("log") not in seen.read
     assert observed.path("log") in seen.written
+
+
+@pytest.mark.parametrize(
+    "touch",
+    ["open('rows', 'a').close()", "os.close(os.open('rows', os.O_WRONLY))", "os.truncate('rows', 3)"],
+    ids=["append", "not-truncated", "shortened"],
+)
+def test_a_file_that_was_there_is_an_input_though_the_process_opened_it_for_writing_first(
+    observed: Observed, touch: str
+) -> None:
+    (observed.project / "rows").write_text("1,2\n")
+    before = (observed.project / "rows").stat()
+    seen = observed(f"import os; {touch}; open('rows').read()")
+    assert seen.read[observed.path("rows")][:4] == (4, before.st_mtime_ns, before.st_ctime_ns, before.st_ino)
+    assert observed.path("rows") in seen.written
+
+
+def test_a_file_that_was_missed_then_made_and_read_is_told_apart(observed: Observed) -> None:
+    seen = observed(
+        "import os\n"
+        "if not os.path.exists('cache'): open('cache', 'w').write('1')\n"
+        "if not os.path.isdir('set'): os.mkdir('set')\n"
+        "open('set/a', 'w').write('1'); open('out', 'w').write('1')\n"
+        "open('cache').read(); open('set/a').read(); open('out').read()"
+    )
+    assert seen.filled == {observed.path("cache"), observed.path("set/a")}
+    assert not seen.absent
+
+
+@pytest.mark.parametrize("by", ["os.listdir('data/train')", "os.system('find data/train > /dev/null')"])
+def test_a_listing_through_a_link_has_the_name_that_was_asked_for(observed: Observed, by: str) -> None:
+    if observed.way == "hook" and "system" in by:
+        pytest.skip("the hook does not see what programs list")
+    (observed.project / "v1" / "train").mkdir(parents=True)
+    (observed.project / "data").symlink_to("v1")
+    seen = observed(f"import os; {by}")
+    assert observed.path("data/train") in seen.listed
+
+
+def test_a_link_behind_which_a_path_goes_up_is_seen(observed: Observed) -> None:
+    (observed.project / "v1" / "x").mkdir(parents=True)
+    (observed.project / "v1" / "rows").write_text("1")
+    (observed.project / "now").symlink_to("v1/x")
+    seen = observed("open('now/../rows').read()")
+    assert seen.links == {observed.path("now"): "v1/x"}
+    assert observed.path("v1/rows") in seen.read
+
+
+def test_what_lay_in_a_folder_that_the_process_moves_keeps_its_name(observed: Observed) -> None:
+    (observed.project / "inbox").mkdir()
+    (observed.project / "inbox" / "a").write_text("1")
+    seen = observed("import os; os.rename('inbox', 'work'); open('work/a').read(); os.listdir('work')")
+    assert observed.path("inbox/a") in seen.read
+    assert observed.path("inbox") in seen.listed
+    assert seen.moved == {observed.path("inbox"): observed.path("work")}
+    assert observed.path("work") in seen.folders
+
+
+def test_a_file_that_the_process_removes_is_told_as_removed(observed: Observed) -> None:
+    (observed.project / "queue").write_text("1")
+    seen = observed("import os; open('queue').read(); os.unlink('queue')")
+    assert observed.path("queue") in seen.read
+    assert seen.removed == {observed.path("queue")}
+
+
+def test_the_log_of_a_database_counts_before_there_is_one(observed: Observed) -> None:
+    with sqlite3.connect(observed.project / "rows.db") as database:
+        database.execute("pragma journal_mode=wal")
+        database.execute("create table rows (a)")
+    database.close()
+    seen = observed("import sqlite3; sqlite3.connect('rows.db').execute('select * from rows').fetchall()")
+    assert observed.path("rows.db-wal") in seen.filled | seen.absent
 
 
 def test_what_is_looked_for_and_not_found_is_seen(observed: Observed) -> None:

@@ -1,4 +1,5 @@
 import os
+import shutil
 import sys
 import time
 
@@ -100,6 +101,71 @@ def test_a_file_that_the_run_removes_after_reading_it_may_be_gone(observed):
     assert observed.compare(trace) == Findings(compared=1)
     observed.write("queue/1.json", "another")
     assert observed.compare(trace).changed == ("queue/1.json, which has changed since",)
+
+
+def test_a_file_that_was_made_because_it_was_not_there_may_be_as_the_run_left_it_or_gone(observed):
+    file = observed.write("cache.csv")
+    trace = observed.mark("filled", "cache.csv").mark("written", "cache.csv").trace()
+    assert observed.compare(trace) == Findings(compared=1)
+    file.unlink()
+    assert observed.compare(trace) == Findings(compared=1)
+    observed.write("cache.csv", "99")
+    assert observed.compare(trace).changed == ("cache.csv, which has changed since",)
+
+
+def test_a_log_of_a_database_that_was_not_there_may_be_empty(observed):
+    trace = observed.mark("filled", "rows.db-wal").mark("written", "rows.db-wal").mark("absent", "more.db-wal").trace()
+    for content, changed in (("", 0), ("1", 2)):
+        observed.write("rows.db-wal", content)
+        observed.write("more.db-wal", content)
+        assert len(observed.compare(trace).changed) == changed
+
+
+def test_an_input_that_the_run_removes_may_be_gone_and_no_other_may_be_there(observed, tmp_path):
+    for name, began_ns in (("queue/1.json", 0), (tmp_path / "scratch" / "1.json", time.time_ns() + SECOND)):
+        observed.seen.clear()
+        file = observed.write(name)
+        observed.read(name).mark("removed", name)
+        file.unlink()
+        trace = observed.trace(began_ns=began_ns)
+        assert observed.compare(trace) == Findings(compared=1)
+        observed.write(name, "another")
+        assert len(observed.compare(trace).changed) == 1
+
+
+def test_a_folder_that_the_run_moves_away_may_be_gone_or_hold_what_it_held(observed):
+    observed.write("inbox/a")
+    observed.read("inbox/a").listed("inbox")
+    (observed.folder / "inbox").rename(observed.folder / "work")
+    moved = {str(observed.folder / "inbox"): str(observed.folder / "work")}
+    trace = observed.trace(moved=moved, folders={str(observed.folder / "work")})
+    assert observed.compare(trace) == Findings(compared=1)
+    observed.write("inbox/a")
+    assert observed.compare(trace) == Findings(compared=1)
+    observed.write("inbox/a", "2")
+    assert observed.compare(trace).changed == ("inbox/a, which has changed since",)
+    observed.write("inbox/a")
+    observed.write("inbox/b")
+    assert observed.compare(trace).changed == ("inbox, where b is new",)
+
+
+def test_a_link_that_a_path_went_up_behind_counts_by_where_it_leads(observed):
+    link = observed.folder / "now"
+    link.symlink_to("v1/x")
+    trace = observed.trace(links={str(link): "v1/x"})
+    assert observed.compare(trace) == Findings()
+    link.unlink()
+    link.symlink_to("v2/x")
+    assert observed.compare(trace).changed == ("now, a link that leads elsewhere now",)
+
+
+def test_a_link_that_leads_nowhere_is_not_there(observed):
+    (observed.folder / "local.yaml").symlink_to("elsewhere.yaml")
+    trace = observed.mark("absent", "local.yaml").trace()
+    assert trace.absent == ("local.yaml",)
+    assert observed.compare(trace) == Findings()
+    observed.write("elsewhere.yaml")
+    assert observed.compare(trace).changed == ("local.yaml, which was not there then",)
 
 
 def test_a_file_that_another_process_removes_was_changed_while_read(observed):
@@ -273,9 +339,42 @@ def test_entries_that_the_run_made_in_a_listed_folder_do_not_count(observed):
     assert observed.compare(trace).changed == ("data, where 2.csv is new",)
 
 
-def test_a_folder_that_the_run_made_does_not_count(observed):
-    observed.write("out/result.txt")
-    assert observed.listed("out").mark("written", "out/result.txt").trace().folders == ()
+def test_a_folder_that_holds_the_runs_own_files_alone_counts_without_them(observed):
+    observed.write("out/mine.txt")
+    observed.listed("out").mark("written", "out/mine.txt")
+    trace = observed.trace()
+    assert observed.compare(trace) == Findings()
+    (observed.folder / "out/mine.txt").unlink()
+    assert observed.compare(trace) == Findings()
+    observed.write("out/other.txt")
+    assert observed.compare(trace).changed == ("out, where other.txt is new",)
+
+
+def test_a_folder_of_many_own_files_may_be_gone(observed, monkeypatch):
+    monkeypatch.setattr("mlflow_plugin.observation.listings._MOST_ENTRIES", 2)
+    observed.write("data/1.csv")
+    observed.listed("data")
+    for number in range(9):
+        observed.write(f"data/own/{number}")
+        observed.mark("written", f"data/own/{number}")
+    trace = observed.trace()
+    shutil.rmtree(observed.folder / "data/own")
+    assert observed.compare(trace) == Findings()
+
+
+def test_a_folder_listed_through_a_link_counts_as_the_one_that_it_leads_to_then(observed):
+    observed.write("v1/a")
+    observed.write("v2/a")
+    observed.write("v2/b")
+    (observed.folder / "data").symlink_to("v1")
+    observed.listed("data").mark("written", "v1/own")
+    observed.write("v1/own")
+    trace = observed.trace()
+    assert trace.folders[0].own == ("own",)
+    assert observed.compare(trace) == Findings()
+    (observed.folder / "data").unlink()
+    (observed.folder / "data").symlink_to("v2")
+    assert observed.compare(trace).changed == ("data, where b is new",)
 
 
 def test_a_folder_in_which_another_process_made_a_file_was_changed_while_read(observed):
