@@ -108,6 +108,8 @@ class Recorder:
 
     def recording(self) -> Recording:
         """Return everything that was seen so far."""
+        if (hook := _hook()) is not None:
+            hook.settle()
         with unobserved():
             return self._records.recording()
 

@@ -220,6 +220,12 @@ def is_seen_below_python():
     return bool(_access(records.MAGIC + "live", 0))
 
 
+def settle():
+    """Let the shim tell which of the files that are open for reading and writing have changed so far."""
+    if records.observer is not None and records.observer.native:
+        _access(records.MAGIC + "settle", 0)
+
+
 def call_after_loading(function):
     """Call a function whenever the import system has loaded an extension module, None for no function."""
     if function is None:

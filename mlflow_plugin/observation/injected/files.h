@@ -39,7 +39,8 @@ static void opened_file(int fd, int folder, const char *path, int how) {
     if (!length || left_out(path_buffer, length)) return;
     /* MLflow asks git for the commit: what that looks at is no input. What it checks out is written. */
     int reads = (how & READS) && !git && first_time('R', path_buffer);
-    int writes = (how & WRITES) && first_time('W', path_buffer);
+    int both = (how & READS) && (how & WRITES) && !(how & STREAM);
+    int writes = (how & WRITES) && (both ? !is_told('W', path_buffer) : first_time('W', path_buffer));
     if (!reads && !writes) return;
     if (state_of(fd, "", AT_EMPTY_PATH, &state) || !S_ISREG(state.st_mode)) return;
     int bytecode = strstr(path_buffer, "/__pycache__/") != NULL;
@@ -53,6 +54,11 @@ static void opened_file(int fd, int folder, const char *path, int how) {
     /* A file that was made by this very opening held nothing that could be read. K: what it held stays. */
     if (reads && !(writes && is_new(&state))) tell_state('R', &state, path_buffer, real);
     else if (writes && (how & KEEPS) && !bytecode && !is_new(&state)) tell_state('K', &state, path_buffer, real);
+    if (both && writes) {
+        if (bytecode || !*real) real = path_buffer;
+        writes = is_new(&state) || !hold(fd, &state, real);
+        if (writes && !first_time('W', path_buffer)) writes = 0;
+    }
     if (writes && !bytecode) tell_time('W', *real ? real : path_buffer);
     if (reads && !python && ends_with(path_buffer, ".py")) record('T', "", path_buffer, NULL);
 }
@@ -107,6 +113,7 @@ static void after_open(int fd, int folder, const char *path, int flags) {
         if (!git) opened_folder(fd, folder, path);
     } else if (fd >= 0) {
         int how = kind == O_RDONLY ? READS : flags & O_TRUNC ? WRITES : kind == O_RDWR ? READS | WRITES : WRITES | KEEPS;
+        how |= flags & STREAM;
         opened_file(fd, folder, path, how);
     } else if ((error == ENOENT || error == ENOTDIR) && !(flags & (O_CREAT | O_DIRECTORY))) {
         size_t length = absolute(folder, path);
@@ -230,14 +237,14 @@ static int flags_of(const char *mode) {
     PUBLIC FILE *name(const char *path, const char *mode) { \
         REAL(FILE *, #name, const char *, const char *); \
         FILE *file = real(path, mode); \
-        after_open(file ? fileno(file) : -1, AT_FDCWD, path, flags_of(mode)); \
+        after_open(file ? fileno(file) : -1, AT_FDCWD, path, flags_of(mode) | STREAM); \
         return file; \
     }
 #define FREOPEN(name) \
     PUBLIC FILE *name(const char *path, const char *mode, FILE *old) { \
         REAL(FILE *, #name, const char *, const char *, FILE *); \
         FILE *file = real(path, mode, old); \
-        if (path) after_open(file ? fileno(file) : -1, AT_FDCWD, path, flags_of(mode)); \
+        if (path) after_open(file ? fileno(file) : -1, AT_FDCWD, path, flags_of(mode) | STREAM); \
         return file; \
     }
 

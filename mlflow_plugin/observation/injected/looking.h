@@ -52,6 +52,12 @@ static int answered(const char *wish) {
     if (!strcmp(wish, "pause")) paused++;
     else if (!strcmp(wish, "resume")) paused -= paused > 0;
     else if (!strcmp(wish, "listing")) skip_listing = 1;
+    else if (!strcmp(wish, "settle")) {
+        int was = paused;
+        paused = 0;
+        settle_all();
+        paused = was;
+    }
     else if (!strcmp(wish, "python")) {
         /* Whatever was listed so far, the import system listed. */
         python = 1;

@@ -31,6 +31,9 @@
 #undef fopen
 #undef stat
 #undef fstatat
+#undef fcntl
+#undef mmap
+#undef pwrite
 #define PUBLIC __attribute__((visibility("default")))
 #define MAGIC "/.mlflow-phases/"
 #define SLOTS (1u << 19)
@@ -39,7 +42,7 @@
 #define LONGEST (2 * PATH_MAX)
 #define ROOMS 64
 
-enum outcome { READS = 1, WRITES = 2, KEEPS = 4 }; /* The last: written, while what it held stays. */
+enum outcome { READS = 1, WRITES = 2, KEEPS = 4, STREAM = 1 << 30 }; /* The last: written, while what it held stays. */
 
 static struct { const char *text; unsigned length; char kind; } prefixes[PREFIXES]; /* O: own, S: skipped */
 static unsigned prefix_count, told, full_told, python, git; /* The last two: what program this is. */
@@ -106,12 +109,23 @@ static void record(char kind, const char *head, const char *path, const char *se
     if (length > 0 && (size_t)length < sizeof record_buffer) tell(record_buffer, length + 1);
 }
 
-/* Remember that something was told; false where it had been already, or where too much was. */
-static int first_time(char kind, const char *path) {
+static uint64_t hash_of(char kind, const char *path) {
     uint64_t hash = 1469598103934665603ULL ^ (unsigned char)kind;
     for (const char *at = path; *at; at++) hash = (hash ^ (unsigned char)*at) * 1099511628211ULL;
     hash ^= hash >> 29;
-    hash = hash ? hash : 1;
+    return hash ? hash : 1;
+}
+
+static int is_told(char kind, const char *path) {
+    uint64_t hash = hash_of(kind, path);
+    for (unsigned slot = hash & (SLOTS - 1); seen[slot]; slot = (slot + 1) & (SLOTS - 1))
+        if (seen[slot] == hash) return 1;
+    return 0;
+}
+
+/* Remember that something was told; false where it had been already, or where too much was. */
+static int first_time(char kind, const char *path) {
+    uint64_t hash = hash_of(kind, path);
     for (unsigned slot = hash & (SLOTS - 1);; slot = (slot + 1) & (SLOTS - 1)) {
         uint64_t found = seen[slot];
         if (found == hash) return 0;

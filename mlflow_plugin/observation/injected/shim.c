@@ -5,6 +5,7 @@
  * The records are described in observation/reading.py.
  */
 #include "records.h"
+#include "holding.h"
 #include "files.h"
 #include "looking.h"
 #include "network.h"

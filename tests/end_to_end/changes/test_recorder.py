@@ -7,6 +7,8 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,66 @@ def test_a_file_that_was_missed_then_made_and_read_is_told_apart(observed: Obser
     )
     assert seen.filled == {observed.path("cache"), observed.path("set/a")}
     assert not seen.absent
+
+
+@pytest.mark.parametrize(
+    ("script", "writes"),
+    [
+        ("open('rows', 'r+').read()", False),
+        ("f = open('rows', 'r+'); f.read(); f.write('3')", True),
+        ("f = open('rows', 'r+'); subprocess.run(['echo', '3'], stdout=f)", True),
+        ("f = open('rows', 'r+'); m = mmap.mmap(f.fileno(), 0); f.close(); m[0] = 51; m.flush()", True),
+        ("os.open('rows', os.O_RDWR); os.truncate('rows', 1); os._exit(0)", True),
+        ("sqlite3.connect('rows.db').execute('select * from rows')", False),
+        ("with sqlite3.connect('rows.db') as db: db.execute('insert into rows values (2)')", True),
+    ],
+)
+def test_a_file_that_is_open_for_reading_and_writing_is_written_once_the_process_changes_it(
+    observed: Observed, script: str, writes: bool
+) -> None:
+    if observed.way != "shim":
+        pytest.skip("only the shim sees a file when it is closed")
+    (observed.project / "rows").write_text("1,2\n")
+    with sqlite3.connect(observed.project / "rows.db") as database:
+        database.execute("create table rows (a)")
+    database.close()
+    for name in ("rows", "rows.db"):
+        os.utime(observed.project / name, (1, 1))
+    seen = observed(f"import mmap, os, sqlite3, subprocess\n{script}")
+    name = observed.path("rows.db" if "sqlite3" in script else "rows")
+    assert name in seen.read
+    assert (name in seen.written) is writes
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_database_that_another_program_changes_meanwhile_is_not_written_by_the_process(
+    observed: Observed, held: bool
+) -> None:
+    if observed.way != "shim":
+        pytest.skip("only the shim sees a file when it is closed")
+    path, go, done = (observed.project / name for name in ("rows.db", "go", "done"))
+
+    def change() -> None:
+        while not go.exists():
+            time.sleep(0.01)
+        with sqlite3.connect(path) as database:
+            database.execute("insert into rows values (1)")
+        done.touch()
+
+    with sqlite3.connect(path) as database:
+        database.execute("create table rows (a)")
+    database.close()
+    other = threading.Thread(target=change, daemon=True)
+    other.start()
+    seen = observed(
+        "import os, sqlite3, time\n"
+        "db = sqlite3.connect('rows.db')\ndb.execute('select * from rows').fetchall()\n"
+        f"{'' if held else 'db.close()'}\nopen('go', 'w').close()\n"
+        "while not os.path.exists('done'): time.sleep(0.01)"
+    )
+    other.join()
+    assert observed.path("rows.db") in seen.read
+    assert observed.path("rows.db") not in seen.written
 
 
 @pytest.mark.parametrize("by", ["os.listdir('data/train')", "os.system('find data/train > /dev/null')"])
