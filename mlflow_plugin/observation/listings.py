@@ -1,11 +1,12 @@
 """The folders that a phase listed: their names as they were then, without those that the run made itself."""
 
 import os
+import zlib
 from collections.abc import Iterable
 
 from mlflow_plugin.observation.files import ListedFolder
 from mlflow_plugin.observation.policy import Filter, counts_in_listing, is_temporary
-from mlflow_plugin.observation.recording import Recording
+from mlflow_plugin.observation.recording import Listing, Recording
 from mlflow_plugin.project.digests import value_digest
 
 MOST_NAMES = 500
@@ -35,13 +36,13 @@ class Listings:
     def folders(self) -> list[ListedFolder]:
         """Return the folders that count, as they were when they were listed."""
         found: dict[str, ListedFolder] = {}
-        for path, mtime_ns in sorted(self._recording.listed.items()):
+        for path, listing in sorted(self._recording.listed.items()):
             name = self._filter.counted_folder(path)
             if name is None or (is_temporary(path) and os.path.isabs(name) and not os.path.isdir(path)):
                 continue
             path = path.rstrip(os.sep) or os.sep
             place = self.place_now(path)
-            if folder := self._folder(name, place, mtime_ns):
+            if folder := self._folder(name, place, listing):
                 found[name] = folder
                 if place != path or path in self._recording.filled:
                     self.gone_too.add(name)
@@ -68,7 +69,7 @@ class Listings:
             self._made[path] = beside or (path in self._above and self._holds_only_written(path))
         return self._made[path]
 
-    def _folder(self, name: str, path: str, mtime_ns: int) -> ListedFolder | None:
+    def _folder(self, name: str, path: str, then: Listing) -> ListedFolder | None:
         real = os.path.realpath(path)
         try:
             entries = os.listdir(path)
@@ -80,8 +81,10 @@ class Listings:
         folders = {path, real}
         own = {entry for entry in entries if any(self._is_own(os.path.join(one, entry)) for one in folders)}
         counted = {entry for entry in entries if self._filter.counts_in_listing(name, path, entry)}
-        # The folder's time moves with everything that the run itself, or the tracking store, makes and removes there.
-        if now_ns != mtime_ns and not self._above & folders and not own and len(counted) == len(entries):
+        # The folder's time moves with everything that the run itself, or the tracking store, makes and removes there,
+        # and with an editor's swap files, which come and go.
+        changed = now_ns != then.mtime_ns and then.names != _sum_of_names(entries)
+        if changed and not self._above & folders and not own and len(counted) == len(entries):
             self.changed.add(name)
             return None
         names = sorted(counted - own)
@@ -112,6 +115,10 @@ class Listings:
             except OSError:
                 return False
         return written
+
+
+def _sum_of_names(names: Iterable[str]) -> int:
+    return sum(zlib.crc32(os.fsencode(name)) for name in names) % 2**64
 
 
 def _folders_above(paths: Iterable[str]) -> set[str]:

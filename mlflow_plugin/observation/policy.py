@@ -36,6 +36,8 @@ _NEVER_SUFFIXES = (".egg-info", ".dist-info", ".pyc", ".pyo")
 # In the project and its repository: environments and the stores that MLflow makes where it is started.
 _NEVER_OWN = {"venv", ".venv", "mlruns", "mlartifacts"}
 _STORE = "mlflow.db"
+# What editors leave beside a file that is open in them.
+_SWAP_FILE = re.compile(r"\..+\.sw[op-x]|\.#.+|\.goutputstream-.+", re.DOTALL)
 _PYTHON_LIBRARY = re.compile(r"(.*)/lib(?:64)?/python3\.\d+t?/")
 # Content-addressed, or rebuilt at will by the library that owns them.
 _CACHES = (
@@ -89,7 +91,7 @@ class Policy:
 
 def counts_in_listing(name: str) -> bool:
     """Return True for a bare name that counts among the names of a listed folder."""
-    never = name in _NEVER or name in _NEVER_OWN or name.startswith(_STORE)
+    never = name in _NEVER or name in _NEVER_OWN or name.startswith(_STORE) or _SWAP_FILE.fullmatch(name)
     return not never and not name.endswith(_NEVER_SUFFIXES)
 
 

@@ -6,8 +6,8 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
         m: renamed or linked, with the new path instead of the real one
     W time path    opened for writing; G: a folder was made, S: a symbolic link; U: a file was removed
     g time length path new path    a folder was renamed; l: a link that was followed, with what it holds
-    L mtime time length path[real path]    a folder was listed; i path: by the import system; D: forget those before it
-        in the same file
+    L mtime time sum length path[real path]    a folder was listed, with the sum of its names, 0 where that is unknown;
+        i path: by the import system; D: forget those before it in the same file
     A time path    looked for and not found
     T path    a Python file read as text; M: imported
     J name    a module at top level; E path: a folder of installed packages that the process imports from
@@ -27,7 +27,7 @@ from pathlib import Path
 
 from mlflow_plugin.observation.history import History
 from mlflow_plugin.observation.installed import installed_versions
-from mlflow_plugin.observation.recording import Opening, Recording
+from mlflow_plugin.observation.recording import Listing, Opening, Recording
 from mlflow_plugin.project.vocabulary import Coverage
 
 MOST_FILES = 200_000
@@ -63,7 +63,7 @@ class _Seen:
     kept: dict[str, tuple[Opening, str]] = field(default_factory=dict)
     moved_folders: list[tuple[int, str, str]] = field(default_factory=list)
     led: dict[str, tuple[int, str]] = field(default_factory=dict)
-    listed: dict[str, dict[str, tuple[int, int, str]]] = field(default_factory=dict)
+    listed: dict[str, dict[str, tuple[Listing, int, str]]] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
@@ -82,9 +82,9 @@ class _Seen:
             times = {"W": self.written, "G": self.folders, "S": self.links, "A": self.absent, "U": self.removed}[kind]
             times[path] = min(int(time), times.get(path, int(time)))
         elif kind == "L":
-            mtime, time, length, paths = rest.split(" ", 3)
+            mtime, time, names, length, paths = rest.split(" ", 4)
             path, real = _split(paths, int(length))
-            self.listed.setdefault(file, {}).setdefault(path, (int(mtime), int(time), real))
+            self.listed.setdefault(file, {}).setdefault(path, (Listing(int(mtime), int(names)), int(time), real))
         elif kind in "gl":
             time, length, paths = rest.split(" ", 2)
             path, other = _split(paths, int(length))
@@ -198,9 +198,9 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
     reads = history.reads(opened, moved, settings.began_ns)
     imported = seen.words.get("i", set())
     listed = {
-        name: mtime
+        name: listing
         for file, of_process in seen.listed.items()
-        for path, (mtime, time, real) in of_process.items()
+        for path, (listing, time, real) in of_process.items()
         if not (file.endswith(".notified") and path in imported) and (name := history.listed(path, real, time))
     }
     coverage = _coverage(seen, settings)

@@ -17,6 +17,18 @@ class Opening(NamedTuple):
     opened_ns: int
 
 
+class Listing(NamedTuple):
+    """The state of a folder when it was first listed.
+
+    Attributes:
+        mtime_ns: Its time of modification, in nanoseconds since 1970.
+        names: The sum of the CRC-32 of all names in it, 0 where that is not known.
+    """
+
+    mtime_ns: int
+    names: int = 0
+
+
 @dataclass(frozen=True)
 class Recording:
     """The openings, listings and look-ups of a process tree. Paths are absolute, as they were opened, links included.
@@ -34,7 +46,7 @@ class Recording:
         moved: File or folder that the tree moved -> where it was in the end.
         removed: Files that the tree removed.
         links: Symbolic links behind which a path went up (`current/../rows.csv`) -> what they held.
-        listed: Folders that were listed, listings by the import system left out -> their mtime in nanoseconds then.
+        listed: Folders that were listed, listings by the import system left out -> their state then.
         absent: Paths that were looked for and not found.
         text: Python files that were read as text, beside or instead of being imported.
         modules: Files of imported modules.
@@ -55,7 +67,7 @@ class Recording:
     moved: Mapping[str, str] = field(default_factory=dict)
     removed: Set[str] = frozenset()
     links: Mapping[str, str] = field(default_factory=dict)
-    listed: Mapping[str, int] = field(default_factory=dict)
+    listed: Mapping[str, Listing] = field(default_factory=dict)
     absent: Set[str] = frozenset()
     text: Set[str] = frozenset()
     modules: Set[str] = frozenset()

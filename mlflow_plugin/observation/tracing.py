@@ -206,7 +206,7 @@ def _without_dots(recording: Recording) -> Recording:
     return replace(
         recording,
         read={plain_path(path): opening for path, opening in recording.read.items()},
-        listed={plain_path(path): mtime_ns for path, mtime_ns in recording.listed.items()},
+        listed={plain_path(path): listing for path, listing in recording.listed.items()},
         written=frozenset(map(plain_path, recording.written)),
         filled=frozenset(map(plain_path, recording.filled)),
         folders=frozenset(map(plain_path, recording.folders)),

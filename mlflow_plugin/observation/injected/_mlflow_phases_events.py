@@ -102,8 +102,18 @@ def _listed(path=None):
             records.missed(path)
         else:
             real = os.path.realpath(path)
-            head = f"{state.st_mtime_ns} {_time_ns()} {len(_fsencode(path))} "
+            head = f"{state.st_mtime_ns} {_time_ns()} {_sum_of_names(path)} {len(_fsencode(path))} "
             records.observer.tell("L", head, path, real if real != path else "")
+
+
+def _sum_of_names(path):
+    """Return a number for the names in a folder, 0 where it cannot be listed."""
+    import zlib
+
+    try:
+        return sum(zlib.crc32(_fsencode(name)) for name in os.listdir(path))
+    except OSError:
+        return 0
 
 
 def _imported(module, filename=None, *_):

@@ -89,17 +89,33 @@ static size_t name_of_folder(int fd, const char *path, const struct stat *state)
     return length ? length : strlen(strcpy(path_buffer, real_buffer));
 }
 
+/* A number for the names in a folder that was just opened: the sum of the checksums (CRC-32) of all names. */
+static uint64_t sum_of_names(DIR *folder) {
+    uint64_t sum = 0;
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
+        uint32_t sum_of_one = 0xFFFFFFFF;
+        for (const char *at = entry->d_name; *at; at++) {
+            sum_of_one ^= (unsigned char)*at;
+            for (int bit = 0; bit < 8; bit++) sum_of_one = sum_of_one >> 1 ^ (sum_of_one & 1 ? 0xEDB88320 : 0);
+        }
+        sum += ~sum_of_one;
+    }
+    rewinddir(folder);
+    return sum;
+}
+
 static void listed(DIR *folder, const char *path) {
     int error = errno;
     int skipped = skip_listing;
     skip_listing = 0;
     if (!folder || skipped || git || !enter()) return;
     struct stat state;
-    char head[80];
+    char head[96];
     size_t length = state_of(dirfd(folder), "", AT_EMPTY_PATH, &state) ? 0 : name_of_folder(dirfd(folder), path, &state);
     if (length && !left_out(path_buffer, length) && first_time('L', path_buffer)) {
-        snprintf(head, sizeof head, "%lld %lld %zu ", state.st_mtim.tv_sec * 1000000000LL + state.st_mtim.tv_nsec,
-                 (long long)now(), length);
+        snprintf(head, sizeof head, "%lld %lld %llu %zu ", state.st_mtim.tv_sec * 1000000000LL + state.st_mtim.tv_nsec,
+                 (long long)now(), path ? (unsigned long long)sum_of_names(folder) : 0, length);
         record('L', head, path_buffer, strcmp(path_buffer, real_buffer) ? real_buffer : "");
     }
     leave();

@@ -66,7 +66,7 @@ def test_a_link_that_the_tree_made_stands_for_what_it_leads_to(folder: Folder) -
 
 
 def test_a_folder_that_the_tree_made_holds_no_inputs(folder: Folder) -> None:
-    seen = folder.read("G 10 /new", opened("/new/sub/a", 20), "L 6 20 4 /new", "L 6 20 4 /old")
+    seen = folder.read("G 10 /new", opened("/new/sub/a", 20), "L 6 20 0 4 /new", "L 6 20 0 4 /old")
     assert not seen.read
     assert set(seen.listed) == {"/old"}
 
@@ -79,8 +79,8 @@ def test_a_renamed_file_is_an_input_where_it_was_there_before_the_tree_began(
 
 
 def test_listings_before_the_hook_of_python_is_there_are_the_import_systems(folder: Folder) -> None:
-    folder.add("L 6 10 5 /path", "D ", "L 6 20 5 /data", file="1-1.shim")
-    assert set(folder.read("L 6 10 6 /other", file="2-2.shim").listed) == {"/data", "/other"}
+    folder.add("L 6 10 0 5 /path", "D ", "L 6 20 0 5 /data", file="1-1.shim")
+    assert set(folder.read("L 6 10 0 6 /other", file="2-2.shim").listed) == {"/data", "/other"}
 
 
 def test_a_path_that_the_tree_made_later_was_not_missed(folder: Folder, tmp_path: Path) -> None:

@@ -386,6 +386,20 @@ def test_a_folder_in_which_another_process_made_a_file_was_changed_while_read(ob
     assert (trace.folders, trace.changed_while_read) == ((), ("data",))
 
 
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_swap_file_of_an_editor_beside_a_listed_file_changes_nothing(observed, stays):
+    observed.write("data/1.csv")
+    observed.listed("data")
+    swap = observed.write("data/.1.csv.swp")
+    if not stays:
+        swap.unlink()
+    os.utime(observed.folder / "data", (1, 1))
+    trace = observed.trace()
+    assert trace.folders[0].names == ("1.csv",)
+    swap.unlink(missing_ok=True)
+    assert observed.compare(trace) == Findings()
+
+
 def test_a_tracking_store_in_a_listed_folder_changes_nothing(observed):
     observed.write("rows.csv")
     observed.listed(".")
