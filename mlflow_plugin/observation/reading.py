@@ -4,7 +4,7 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
 
     R size mtime ctime inode opened length path[real path]    opened for reading; K: for writing, a part of it stays;
         m: renamed or linked, with the new path instead of the real one
-    W time path    opened for writing; G: a folder was made, S: a symbolic link; U: a file was removed
+    W time path    opened for writing; G: a folder was made, S: a symbolic link; d: a file was removed
     g time length path new path    a folder was renamed; l: a link that was followed, with what it holds
     L mtime time sum length path[real path]    a folder was listed, with the sum of its names, 0 where that is unknown;
         i path: by the import system; D: forget those before it in the same file
@@ -60,9 +60,9 @@ class _Seen:
     links: dict[str, int] = field(default_factory=dict)
     absent: dict[str, int] = field(default_factory=dict)
     removed: dict[str, int] = field(default_factory=dict)
-    kept: dict[str, tuple[Opening, str]] = field(default_factory=dict)
+    found: dict[str, tuple[Opening, str]] = field(default_factory=dict)
     moved_folders: list[tuple[int, str, str]] = field(default_factory=list)
-    led: dict[str, tuple[int, str]] = field(default_factory=dict)
+    targets: dict[str, tuple[int, str]] = field(default_factory=dict)
     listed: dict[str, dict[str, tuple[Listing, int, str]]] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
@@ -76,22 +76,22 @@ class _Seen:
         """Take one record of a process's file; raises ValueError, IndexError or KeyError for one that is none."""
         kind, rest = record[0], record[2:]
         if kind in "RmK":
-            self._add_opening({"R": self.read, "m": self.moved, "K": self.kept}[kind], rest)
-        elif kind in "WGSAU":
+            self._add_opening({"R": self.read, "m": self.moved, "K": self.found}[kind], rest)
+        elif kind in "WGSAd":
             time, path = rest.split(" ", 1)
-            times = {"W": self.written, "G": self.folders, "S": self.links, "A": self.absent, "U": self.removed}[kind]
+            times = {"W": self.written, "G": self.folders, "S": self.links, "A": self.absent, "d": self.removed}[kind]
             times[path] = min(int(time), times.get(path, int(time)))
         elif kind == "L":
             mtime, time, names, length, paths = rest.split(" ", 4)
             path, real = _split(paths, int(length))
             self.listed.setdefault(file, {}).setdefault(path, (Listing(int(mtime), int(names)), int(time), real))
-        elif kind in "gl":
+        elif kind == "g":
             time, length, paths = rest.split(" ", 2)
-            path, other = _split(paths, int(length))
-            if kind == "g":
-                self.moved_folders.append((int(time), path, other))
-            else:
-                self.led.setdefault(path, (int(time), other))
+            self.moved_folders.append((int(time), *_split(paths, int(length))))
+        elif kind == "l":
+            time, length, paths = rest.split(" ", 2)
+            path, target = _split(paths, int(length))
+            self.targets[path] = min((int(time), target), self.targets.get(path, (int(time), target)))
         elif kind == "D":
             self.listed.pop(file, None)
         elif kind in "VF":
@@ -214,7 +214,7 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         folders=history.folders,
         moved=history.moved(),
         removed=frozenset(seen.removed),
-        links={path: to for path, (time, to) in seen.led.items() if not history.is_behind_own_link(path, time)},
+        links={path: to for path, (time, to) in seen.targets.items() if not history.is_behind_own_link(path, time)},
         listed=listed,
         absent=frozenset(history.absent - reads.read.keys()),
         text=frozenset(seen.words.get("T", ())),
@@ -233,7 +233,7 @@ def _digest(told: str) -> str | None:
 
 def _history(seen: _Seen) -> History:
     kept: dict[str, Opening] = {}
-    for opening, real in sorted(seen.kept.values(), reverse=True, key=lambda one: one[0].opened_ns):
+    for opening, real in sorted(seen.found.values(), reverse=True, key=lambda one: one[0].opened_ns):
         kept[real] = opening
     moved_files = [(opening.opened_ns, path, to) for path, (opening, to) in seen.moved.items() if to != path]
     return History(seen.written, seen.folders, seen.links, seen.absent, kept, seen.moved_folders, moved_files)

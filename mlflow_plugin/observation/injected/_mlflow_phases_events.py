@@ -250,7 +250,7 @@ def _truncated(path, length=1, *_):
 def _removed(path, folder=-1):
     path = None if records.observer.native else records.absolute(path, folder)
     if path and not records.observer.left_out(path) and "/__pycache__/" not in path:
-        records.observer.append("U", f"{_time_ns()} ", path)
+        records.observer.append("d", f"{_time_ns()} ", path)
 
 
 HANDLERS = {

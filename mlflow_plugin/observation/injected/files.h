@@ -322,7 +322,7 @@ static void removed(int folder, const char *path) {
     int error = errno;
     if (!path || git || !enter()) return;
     size_t length = absolute(folder, path);
-    if (length && !left_out(path_buffer, length) && !strstr(path_buffer, "/__pycache__/")) tell_time('U', path_buffer);
+    if (length && !left_out(path_buffer, length) && !strstr(path_buffer, "/__pycache__/")) tell_time('d', path_buffer);
     leave();
     errno = error;
 }
