@@ -45,7 +45,7 @@ class Recording:
         folders: Folders that the tree made.
         moved: File or folder that the tree moved -> where it was in the end.
         removed: Files that the tree removed.
-        links: Symbolic links behind which a path went up (`current/../rows.csv`) -> what they held.
+        links: Symbolic links behind which paths went on (`current/../rows.csv`, `cd current`) -> what they held.
         listed: Folders that were listed, listings by the import system left out -> their state then.
         absent: Paths that were looked for and not found.
         text: Python files that were read as text, beside or instead of being imported.

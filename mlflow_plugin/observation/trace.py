@@ -35,7 +35,7 @@ class Trace:
         absent: Paths that were looked for and not found.
         folders: Folders that were listed.
         gone_too: Names of those among them that may be gone: the run made them, or moved them away.
-        links: Symbolic link behind which a path went up (`current/../rows.csv`) -> what it held.
+        links: Symbolic link behind which paths went on (`current/../rows.csv`, `cd current`) -> what it held.
         variables: Environment variable -> digest of its value, None for a possible secret, empty where it was not set.
         packages: Imported package -> version.
         environment_files: Files that describe the environment -> digest.

@@ -16,6 +16,7 @@ from mlflow_plugin.observation.policy import Filter, Policy, is_temporary
 from mlflow_plugin.observation.recording import Opening, Recording
 from mlflow_plugin.observation.trace import MOST_FILES, HubRevision, Trace
 from mlflow_plugin.observation.variables import counts_as_variable
+from mlflow_plugin.project.own_code import is_below
 
 __all__ = ["Policy", "trace_of"]
 
@@ -171,8 +172,13 @@ class _Tracer:
         return [name for name in self._written if not (os.path.isabs(name) and is_temporary(name))]
 
     def _links(self) -> dict[str, str]:
-        links = self._recording.links
-        return {name: links[path] for path in sorted(links) if (name := self._filter.counted_name(path))}
+        """The links that count; one that leads to the project itself is another way to the same place."""
+        links, project = self._recording.links, os.path.abspath(self._places.project)
+        return {
+            name: links[path]
+            for path in sorted(links)
+            if not is_below(project, path) and (name := self._filter.counted_name(path))
+        }
 
     # --- paths that were not there ---
 

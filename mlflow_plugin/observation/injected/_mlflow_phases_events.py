@@ -253,6 +253,13 @@ def _removed(path, folder=-1):
         records.observer.append("d", f"{_time_ns()} ", path)
 
 
+def _changed_folder(path):
+    """From now on relative paths have the path that the folder leads to."""
+    path = None if records.observer.native else records.absolute(path)
+    if path:
+        records.tell_links(path)
+
+
 HANDLERS = {
     "open": _opened,
     "os.listdir": _listed,
@@ -272,6 +279,7 @@ HANDLERS = {
     "os.symlink": _made_link,
     "os.truncate": _truncated,
     "os.remove": _removed,
+    "os.chdir": _changed_folder,
 }
 
 
@@ -297,6 +305,7 @@ def note_opening(path, flags):
         return
     if not records.observer.left_out(path):
         if flags & os.O_DIRECTORY:
+            records.tell_links(path)
             note("os.listdir", path)
         elif not _tell_opened(records.source_of(path), flags):
             return

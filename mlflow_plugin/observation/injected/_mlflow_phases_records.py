@@ -102,7 +102,8 @@ def absolute(path, folder=None):
     if "//" in path or "/./" in path or path.endswith(("/", "/.")):
         path = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
     if "/../" in path or path.endswith("/.."):
-        _tell_links(path)
+        if observer is not None:
+            _tell_links(path)
         path = os.path.realpath(path)
     return path
 
@@ -110,9 +111,15 @@ def absolute(path, folder=None):
 def _tell_links(path):
     """Behind a link `..` leads elsewhere than its text says: the links on the way there count."""
     parts = path.split("/")
-    for end in range(2, len(parts) - parts[::-1].index("..")):
+    tell_links("/".join(parts[: len(parts) - 1 - parts[::-1].index("..")]))
+
+
+def tell_links(path):
+    """Record the links on the way to a path, each with what it holds."""
+    parts = path.split("/")
+    for end in range(2, len(parts) + 1):
         above = "/".join(parts[:end])
-        if parts[end - 1] != ".." and os.path.islink(above) and observer is not None and not observer.left_out(above):
+        if parts[end - 1] != ".." and os.path.islink(above) and not observer.left_out(above):
             observer.tell("l", f"{_time_ns()} {len(_fsencode(above))} ", above, os.readlink(above))
 
 

@@ -1,22 +1,27 @@
 /* Files that are opened, made, renamed and listed. */
-/* Behind a link `..` leads elsewhere than its text says: the links on the way there count. */
-static void tell_links(void) {
-    char target[PATH_MAX], head[24];
-    char *last = NULL;
-    for (char *at = path_buffer; (at = strstr(at, "/..")); at += 3)
-        if (at[3] == '/' || !at[3]) last = at;
-    for (char *at = path_buffer; last && at < last;) {
-        at = strchr(at + 1, '/');
-        if (!at) return;
+/* The links in the first part of the path in path_buffer, each with what it holds. */
+static void tell_links(const char *end) {
+    char target[PATH_MAX], head[48];
+    for (char *at = path_buffer + 1; at <= end; at++) {
+        char kept = *at;
+        if (kept && kept != '/') continue;
         *at = 0;
         long got = ends_with(path_buffer, "/..") ? -1 : syscall(SYS_readlinkat, AT_FDCWD, path_buffer, target, sizeof target - 1);
         target[got > 0 ? got : 0] = 0;
-        if (got > 0 && first_time('l', path_buffer)) {
+        if (got > 0 && !left_out(path_buffer, at - path_buffer) && first_time('l', path_buffer)) {
             snprintf(head, sizeof head, "%lld %zu ", (long long)now(), strlen(path_buffer));
             record('l', head, path_buffer, target);
         }
-        *at = '/';
+        *at = kept;
     }
+}
+
+/* Behind a link `..` leads elsewhere than its text says: the links on the way there count. */
+static void tell_links_above(void) {
+    char *last = NULL;
+    for (char *at = path_buffer; (at = strstr(at, "/..")); at += 3)
+        if (at[3] == '/' || !at[3]) last = at;
+    if (last) tell_links(last);
 }
 
 static void missed(size_t length) {
@@ -24,7 +29,7 @@ static void missed(size_t length) {
         ends_with(path_buffer, ".pyc") || ends_with(path_buffer, ".so") || ends_with(path_buffer, "/.git") ||
         ends_with(path_buffer, "-journal"))
         return;
-    if (strstr(path_buffer, "/../")) tell_links();
+    if (strstr(path_buffer, "/../")) tell_links_above();
     if (first_time('A', path_buffer)) tell_time('A', path_buffer);
 }
 
@@ -49,7 +54,7 @@ static void opened_file(int fd, int folder, const char *path, int how) {
         if (!first_time('R', path_buffer)) return;
     } else {
         real = real_path(fd, path_buffer);
-        if (*real && strstr(path_buffer, "/../")) tell_links(), strcpy(path_buffer, real), real = "";
+        if (*real && strstr(path_buffer, "/../")) tell_links_above(), strcpy(path_buffer, real), real = "";
     }
     /* A file that was made by this very opening held nothing that could be read. K: what it held stays. */
     if (reads && !(writes && is_new(&state))) tell_state('R', &state, path_buffer, real);
@@ -70,6 +75,8 @@ static void opened_folder(int fd, int folder, const char *path) {
     struct stat state;
     size_t length = absolute(folder, path);
     if (!length || length >= PATH_MAX || state_of(fd, "", AT_EMPTY_PATH, &state)) return;
+    /* What is opened relative to it has the path that it leads to. */
+    if (first_time('o', path_buffer)) tell_links(path_buffer + length);
     if (atomic_exchange(&last_folder.taken, 1)) return;
     last_folder.device = state.st_dev, last_folder.inode = state.st_ino;
     memcpy(last_folder.path, path_buffer, length + 1);
@@ -85,7 +92,7 @@ static size_t name_of_folder(int fd, const char *path, const struct stat *state)
             length = strlen(strcpy(path_buffer, last_folder.path));
         atomic_store(&last_folder.taken, 0);
     }
-    if (length && strstr(path_buffer, "/..")) tell_links(), length = 0;
+    if (length && strstr(path_buffer, "/..")) tell_links_above(), length = 0;
     return length ? length : strlen(strcpy(path_buffer, real_buffer));
 }
 
@@ -193,6 +200,17 @@ static void moved(int from_folder, const char *from, int to_folder, const char *
     }
     if (!told) made(S_ISDIR(state->st_mode) ? 'G' : 'W', to_folder, to);
     errno = error;
+}
+
+/* From now on relative paths have the path that the folder leads to. */
+PUBLIC int chdir(const char *path) {
+    int watched = active && !git && enter();
+    size_t length = watched ? absolute(AT_FDCWD, path) : 0;
+    int result = syscall(SYS_chdir, path), error = errno;
+    if (!result && length && first_time('o', path_buffer)) tell_links(path_buffer + length);
+    if (watched) leave();
+    errno = error;
+    return result;
 }
 
 /* Opening. */

@@ -186,11 +186,17 @@ def test_a_listing_through_a_link_has_the_name_that_was_asked_for(observed: Obse
     assert observed.path("data/train") in seen.listed
 
 
-def test_a_link_behind_which_a_path_goes_up_is_seen(observed: Observed) -> None:
+@pytest.mark.parametrize(
+    "script",
+    ["open('now/../rows').read()", "os.chdir('now'); open('../rows').read()", "os.system('cd now; cat ../rows')"],
+)
+def test_a_link_behind_which_a_path_goes_on_is_seen(observed: Observed, script: str) -> None:
+    if observed.way == "hook" and "system" in script:
+        pytest.skip("the hook does not see what programs read")
     (observed.project / "v1" / "x").mkdir(parents=True)
     (observed.project / "v1" / "rows").write_text("1")
     (observed.project / "now").symlink_to("v1/x")
-    seen = observed("open('now/../rows').read()")
+    seen = observed(f"import os; {script}")
     assert seen.links == {observed.path("now"): "v1/x"}
     assert observed.path("v1/rows") in seen.read
 
