@@ -29,6 +29,9 @@ class Listings:
         self._above = _folders_above((*recording.written, *recording.folders))
         self._beside = {os.path.dirname(path) for path in recording.written}
         self._made: dict[str, bool] = {}
+        self._removed: dict[str, set[str]] = {}
+        for path in recording.removed & recording.read.keys():
+            self._removed.setdefault(os.path.dirname(path), set()).add(os.path.basename(path))
         self._most_entries = _MOST_ENTRIES + 2 * len(recording.written)
         self.changed: set[str] = set()
         self.gone_too: set[str] = set()
@@ -83,13 +86,17 @@ class Listings:
         counted = {entry for entry in entries if self._filter.counts_in_listing(name, path, entry)}
         # The folder's time moves with everything that the run itself, or the tracking store, makes and removes there,
         # and with an editor's swap files, which come and go.
-        changed = now_ns != then.mtime_ns and then.names != _sum_of_names(entries)
+        removed = {name for one in folders for name in self._removed.get(one, ())}
+        changed = now_ns != then.mtime_ns and then.names not in (
+            _sum_of_names(entries),
+            _sum_of_names({*entries, *removed}),
+        )
         if changed and not self._above & folders and not own and len(counted) == len(entries):
             self.changed.add(name)
             return None
-        names = sorted(counted - own)
+        names = sorted(counted - own - removed)
         kept = tuple(names) if len(names) <= MOST_NAMES else None
-        return ListedFolder(name, value_digest(names), len(names), kept, tuple(sorted(own & counted)))
+        return ListedFolder(name, value_digest(names), len(names), kept, tuple(sorted((own & counted) | removed)))
 
     def _is_own(self, path: str) -> bool:
         if path in self._written or path in self._made_folders:

@@ -133,6 +133,19 @@ def test_an_input_that_the_run_removes_may_be_gone_and_no_other_may_be_there(obs
         assert len(observed.compare(trace).changed) == 1
 
 
+def test_a_folder_that_the_run_empties_may_stay_empty(observed):
+    for name in ("queue/1.json", "queue/kept.json"):
+        observed.write(name)
+        observed.read(name)
+    observed.listed("queue").mark("removed", "queue/1.json")
+    (observed.folder / "queue/1.json").unlink()
+    os.utime(observed.folder / "queue", (1, 1))
+    trace = observed.trace()
+    assert observed.compare(trace) == Findings(compared=2)
+    observed.write("queue/2.json")
+    assert observed.compare(trace).changed == ("queue, where 2.json is new",)
+
+
 def test_a_folder_that_the_run_moves_away_may_be_gone_or_hold_what_it_held(observed):
     observed.write("inbox/a")
     observed.read("inbox/a").listed("inbox")
