@@ -115,6 +115,8 @@ class _Tracer:
                 self._take_in_hub(file)
             if is_in_hub(path) or (name := self._filter.counted_name(path)) is None:
                 continue
+            if path.endswith("-shm") and path.removesuffix("-shm") in self._recording.read:
+                continue  # SQLite's index of the log of a database, and its list of those who read it.
             as_text = name in text
             if name in code and not (as_text and path.endswith(".py")):
                 continue

@@ -121,6 +121,12 @@ def test_a_log_of_a_database_that_was_not_there_may_be_empty(observed):
         assert len(observed.compare(trace).changed) == changed
 
 
+def test_the_shared_memory_of_a_database_does_not_count(observed):
+    for name in ("rows.db", "rows.db-shm", "other-shm"):
+        observed.write(name)
+    assert names_of(observed.read("rows.db", "rows.db-shm", "other-shm").trace()) == ["other-shm", "rows.db"]
+
+
 def test_an_input_that_the_run_removes_may_be_gone_and_no_other_may_be_there(observed, tmp_path):
     for name, began_ns in (("queue/1.json", 0), (tmp_path / "scratch" / "1.json", time.time_ns() + SECOND)):
         observed.seen.clear()
