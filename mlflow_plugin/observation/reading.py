@@ -15,14 +15,18 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
     I name    a native reader was imported where nothing sees it; C: a program was started likewise, U: may have been
     X why path    a program was started that cannot be observed
     Z    too much was opened
+    h failed pid parent time path    the first record of a program that records; `failed` is 1 where records were lost
+    e pid time path    a program was started that is to say so, too; f: it was not started after all
 """
 
 import os
 import re
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow_plugin.observation.installed import installed_versions
+from mlflow_plugin.observation.processes import Processes
 from mlflow_plugin.observation.recording import Opening, Recording
 from mlflow_plugin.project.vocabulary import Coverage
 
@@ -31,6 +35,15 @@ MOST_FILES = 200_000
 
 _THEY_READ_NO_DATA = "uname ldconfig nvidia-smi rocm-smi lscpu git hostname stty tput file gcc cc clang ld true"
 _HARMLESS = frozenset(_THEY_READ_NO_DATA.split())
+_WHY_NOT = {
+    "static": "it is statically linked",
+    "setuid": "it runs with the rights of another user",
+    "hidden": "it hides its memory",
+    "go": "it calls the kernel without the C library, as Go programs do",
+    "uring": "it reads by io_uring",
+    "walk": "it lets the C library walk through folders",
+}
+_SECONDS_TO_BEGIN = 1.0
 _HUB = re.compile(r"/(models|datasets|spaces)--([^/]+)/snapshots/([0-9a-f]{7,64})/")
 
 
@@ -62,6 +75,7 @@ class _Seen:
     peers: set[tuple[str, str]] = field(default_factory=set)
     ports: set[str] = field(default_factory=set)
     words: dict[str, set[str]] = field(default_factory=dict)
+    processes: Processes = field(default_factory=Processes)
     full: bool = False
 
     def add(self, file: str, record: str) -> None:
@@ -85,6 +99,8 @@ class _Seen:
             self._add_address(kind, *rest.split(" ", 2))
         elif kind == "Z":
             self.full = True
+        elif kind in "hef":
+            self.processes.add(file, kind, rest)
         else:
             self.words.setdefault(kind, set()).add(rest)
 
@@ -146,16 +162,24 @@ class Records:
         if settings is None:
             return Recording("none", unseen=(f"what it read was not seen: {self._folder} cannot be read",))
         self._read_on()
+        latest = time.monotonic() + _SECONDS_TO_BEGIN
+        while self._seen.processes.are_beginning() and time.monotonic() < latest:
+            time.sleep(0.02)
+            self._read_on()
         return _recording(self._seen, settings)
 
     def _read_on(self) -> None:
         try:
-            names = sorted(name for name in os.listdir(self._folder) if name.endswith((".shim", ".hook", ".notified")))
+            entries = sorted(os.listdir(self._folder))
         except OSError:
             return
+        self._seen.processes.failed.update(name[:-7] for name in entries if name.endswith(".failed"))
+        names = [name for name in entries if name.endswith((".shim", ".hook", ".notified"))]
         for name in names:
             try:
                 with open(self._folder / name, "rb") as file:
+                    if file.read(3) == b"h 1":
+                        self._seen.processes.failed.add(name)
                     file.seek(self._offsets.get(name, 0))
                     data = file.read()
             except OSError:
@@ -246,7 +270,7 @@ def _coverage(seen: _Seen, settings: Settings) -> Coverage:
     """Tell how much the processes could see, by what each Python process said of itself."""
     said = {word.partition(" ")[0] for word in seen.words.get("H", ())}
     if settings.way == "shim":
-        return "python" if "python" in said else "full"
+        return "python" if "python" in said else "full" if seen.processes.heard else "none"
     if "full" in said and "python" not in said:
         return "full"
     return "python" if said else "none"
@@ -270,13 +294,13 @@ def _unseen(seen: _Seen, settings: Settings, coverage: Coverage) -> tuple[str, .
     sentences = []
     for word in sorted(seen.words.get("X", ())):
         why, path = word.split(" ", 1)
-        reason = "it is statically linked" if why == "static" else "it runs with the rights of another user"
-        sentences.append(f"what {path} read was not seen: {reason}")
+        sentences.append(f"what {path} read was not seen: {_WHY_NOT.get(why, _WHY_NOT['setuid'])}")
     readers = set(seen.words.get("U", ()))
     if coverage == "python":
         readers |= seen.words.get("I", set()) | (seen.words.get("C", set()) - _HARMLESS)
     reason = settings.reason or "it was started without the library that sees it"
     sentences += [f"what {name} read was not seen ({reason})" for name in sorted(readers)]
+    sentences += seen.processes.blind()
     if coverage == "none":
         sentences.append(f"what it read was not seen ({settings.reason or 'no process recorded anything'})")
     if seen.full:

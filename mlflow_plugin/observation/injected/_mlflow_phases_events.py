@@ -257,6 +257,7 @@ def start_elsewhere(folder):
     records.observe(records.Observer(folder))
     records.observer.read_settings()
     records.observer.records = f"{folder}/{os.getpid()}-{_time_ns()}.notified"
+    records.observer.greet("a program")
 
 
 def note_opening(path, flags):

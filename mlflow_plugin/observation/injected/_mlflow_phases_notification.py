@@ -6,6 +6,7 @@ stays for good and is passed on to children. It needs neither a compiler nor spe
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import select
@@ -159,6 +160,8 @@ class _Supervisor:
         first = min(_PAGE - address % _PAGE, most)
         self.remote[:] = (address, first, address + first, max(0, most - first))
         got = self.read_memory(task, ctypes.byref(self.local), 1, ctypes.byref(self.remote), 2, 0)
+        if got < 0 and ctypes.get_errno() == errno.EPERM:
+            self.events.records.observer.tell("X", "hidden ", _program(task))
         return self.buffer.raw[: max(0, got)]
 
     def _path(self, task, address, folder=-100):
@@ -205,6 +208,15 @@ class _Supervisor:
         if family in (socket.AF_INET, socket.AF_INET6) and port not in (0, 53):
             packed = address[4:8] if family == socket.AF_INET else address[8:24]
             self.events.records.observer.tell("P", f"{socket.inet_ntop(family, packed)} {port} ")
+
+
+def _program(task):
+    """Return the name of a program that may not be read, as the kernel shows it to everybody."""
+    try:
+        with open(f"/proc/{task}/comm") as file:
+            return file.read().strip()
+    except OSError:
+        return "a program"
 
 
 def _supervise(descriptor, folder):

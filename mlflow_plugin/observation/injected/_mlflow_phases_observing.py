@@ -159,6 +159,8 @@ def start(folder, later=False):
     _local_state.__dict__["busy"] = True
     try:
         records.observe(observer)
+        if not observer.native:
+            observer.greet(sys.executable or "python")
         observer.covered = observer.native or (_is_notified(observer, later))
         observer.append("H", "full " if observer.covered else "python ", sys.prefix)
         for entry in sys.path:
@@ -212,6 +214,8 @@ def forget():
         records.observer.seen.clear()
         events.forget()
         observer = records.observer
+        if not observer.native:
+            observer.greet(sys.executable or "python")
         observer.append("H", "full " if observer.covered else "python ", sys.prefix)
 
 

@@ -14,6 +14,7 @@ INSTALLED = ("/site-packages/", "/dist-packages/", "/.git/", "/.pyenv/", "/lib/p
 UNTOLD_ABSENCE = (".pyc", ".so", "/.git", "-journal", "-wal")
 _stat, _open, _write, _close, _access = os.stat, os.open, os.write, os.close, os.access
 _fspath, _fsdecode, _fsencode, _getcwd, _time_ns = os.fspath, os.fsdecode, os.fsencode, os.getcwd, time.time_ns
+_symlink = os.symlink
 
 
 class Observer:
@@ -56,12 +57,28 @@ class Observer:
         line = b"%s %s%s\0" % (kind.encode(), _fsencode(head), _fsencode(path))
         try:
             out = _open(self.records, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                whole = _write(out, line) == len(line)
+            finally:
+                _close(out)
         except OSError:
+            whole = False
+        if not whole:
+            self.fail()
+
+    def fail(self):
+        """Say that something could not be recorded. It needs neither a descriptor nor room in a file."""
+        if self.native:
+            _access(MAGIC + "failed", 0)
             return
-        try:
-            _write(out, line)
-        finally:
-            _close(out)
+        try:  # noqa: SIM105 - contextlib would double the time that a start takes.
+            _symlink("failed", self.records + ".failed")
+        except OSError:
+            pass
+
+    def greet(self, program):
+        """Say that a program records here, where the shim does not say so."""
+        self.append("h", f"0 {os.getpid()} {os.getppid()} {_time_ns()} ", program)
 
     def kind(self, path):
         """Return "O" below a folder of the user's own code, "S" where nothing is recorded, else "". Longest first."""

@@ -20,6 +20,7 @@ static const struct { const char *name; void *function; } watched_functions[] = 
     OWN(__fxstatat), OWN(__fxstatat64), OWN(statx), OWN(access), OWN(faccessat),
     OWN(connect), OWN(bind), OWN(getaddrinfo), OWN(execve), OWN(execv), OWN(fexecve), OWN(execvpe), OWN(execvp),
     OWN(execl), OWN(execle), OWN(execlp), OWN(posix_spawn), OWN(posix_spawnp),
+    OWN(execveat), OWN(system), OWN(popen),
 };
 
 static void *watched_function(const char *name) {

@@ -52,6 +52,7 @@ static int answered(const char *wish) {
     if (!strcmp(wish, "pause")) paused++;
     else if (!strcmp(wish, "resume")) paused -= paused > 0;
     else if (!strcmp(wish, "listing")) skip_listing = 1;
+    else if (!strcmp(wish, "failed")) failed();
     else if (!strcmp(wish, "python")) {
         /* Whatever was listed so far, the import system listed. */
         python = 1;
@@ -59,6 +60,7 @@ static int answered(const char *wish) {
     } else if (!strcmp(wish, "forget")) {
         memset((void *)seen, 0, active ? SLOTS * sizeof *seen : 0);
         told = full_told = 0;
+        if (active) hello();
     } else if (!strncmp(wish, "skip/", 5)) {
         keep_prefix(wish + 4, 'S');
     } else if (!strncmp(wish, "own/", 4)) {

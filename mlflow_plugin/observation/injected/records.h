@@ -12,6 +12,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -45,6 +46,7 @@ static struct { const char *text; unsigned length; char kind; } prefixes[PREFIXE
 static unsigned prefix_count, told, full_told, python, git; /* The last two: what program this is. */
 static _Atomic uint64_t *seen;
 static char settings[1 << 16], records[PATH_MAX], preload[PATH_MAX + 16], observe[PATH_MAX + 32], injected[PATH_MAX + 16];
+static char program[PATH_MAX], *failure; /* `failure` lies in the file of the records and is shared with forks. */
 static int active;
 
 /* Room for paths, taken while a thread records: nothing large stands on a stack or in each thread's own storage. */
@@ -92,11 +94,30 @@ static void leave(void) {
     atomic_store(&mine->taken, 0);
 }
 
+/* Say that something could not be recorded. This needs neither a descriptor nor rights, nor room on the disk. */
+static void failed(void) {
+    if (failure) *failure = '1';
+}
+
+/* Write without the signal that would end a program whose files may not grow. */
+static void append(int out, const char *bytes, size_t length) {
+    uint64_t too_large = 1ULL << (SIGXFSZ - 1), before = 0;
+    struct timespec at_once = {0};
+    syscall(SYS_rt_sigprocmask, SIG_BLOCK, &too_large, &before, sizeof before);
+    ssize_t written = syscall(SYS_write, out, bytes, length);
+    if (written < 0 && errno == EFBIG && !(before & too_large))
+        syscall(SYS_rt_sigtimedwait, &too_large, NULL, &at_once, sizeof before);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+    if (written != (ssize_t)length) failed();
+}
+
 static void tell(const char *bytes, size_t length) {
     int out = syscall(SYS_openat, AT_FDCWD, records, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (out < 0) return;
-    ssize_t written = syscall(SYS_write, out, bytes, length);
-    (void)written;
+    if (out < 0) {
+        failed();
+        return;
+    }
+    append(out, bytes, length);
     syscall(SYS_close, out);
 }
 
@@ -104,6 +125,7 @@ static void tell(const char *bytes, size_t length) {
 static void record(char kind, const char *head, const char *path, const char *second) {
     int length = snprintf(record_buffer, sizeof record_buffer, "%c %s%s%s", kind, head, path, second ? second : "");
     if (length > 0 && (size_t)length < sizeof record_buffer) tell(record_buffer, length + 1);
+    else failed();
 }
 
 /* Remember that something was told; false where it had been already, or where too much was. */
@@ -224,6 +246,20 @@ static void tell_time(char kind, const char *path) {
 
 /* Starting. */
 
+/* Say that this process records. The first record of its file holds the place where a failure is noted. */
+static void hello(void) {
+    static char text[PATH_MAX + 96];
+    int length = snprintf(text, sizeof text, "h 0 %d %d %lld %s", (int)getpid(), (int)getppid(), (long long)now(), program);
+    int out = syscall(SYS_openat, AT_FDCWD, records, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    failure = NULL;
+    if (out < 0 || length < 0 || (size_t)length >= sizeof text) return;
+    char *head = mmap(NULL, 4, PROT_READ | PROT_WRITE, MAP_SHARED, out, 0);
+    append(out, text, length + 1);
+    struct stat state;
+    if (head != MAP_FAILED && !state_of(out, "", AT_EMPTY_PATH, &state) && state.st_size > 4) failure = head + 2;
+    syscall(SYS_close, out);
+}
+
 static void add_prefix(const char *text, char kind) {
     if (prefix_count < PREFIXES && *text == '/' && text[1]) {
         prefixes[prefix_count].text = text;
@@ -254,12 +290,12 @@ static void begin(const char *folder) {
                                                  "/proc", "/sys", "/dev", "/run", "/var/run"};
     for (unsigned i = 0; i < sizeof system_folders / sizeof *system_folders; i++) add_prefix(system_folders[i], 'S');
     snprintf(records, sizeof records, "%s/%d-%lld.shim", folder, (int)getpid(), (long long)now());
-    char program[PATH_MAX];
     long n = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", program, sizeof program - 1);
     program[n > 0 ? n : 0] = 0;
     const char *name = strrchr(program, '/');
     python = name && strstr(name, "python") != NULL;
     git = name && !strcmp(name, "/git");
+    hello();
     active = 1;
     errno = error;
 }

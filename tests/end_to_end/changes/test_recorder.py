@@ -400,3 +400,47 @@ def test_neither_the_records_nor_this_package_are_inputs(observed: Observed) -> 
         "print(json.dumps(sorted([*recording.read, *recording.modules, *recording.written, *recording.absent])))\n",
     )
     assert found == []
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); open('late').read()",
+        "import resource\nheld = [open('main.py')]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (held[0].fileno() + 2,) * 2)\n"
+        "held.append(open('late'))",
+    ],
+    ids=["no file may grow", "no descriptor is left"],
+)
+def test_a_process_that_cannot_write_its_records_any_more_goes_on_and_is_named(observed: Observed, loss: str) -> None:
+    (observed.project / "late").write_text("1")
+    seen = observed("import os\n" + loss)
+    # The hook records before the opening, and the supervisor of the notification has limits of its own.
+    assert observed.path("late") in seen.read or "not everything that python" in " ".join(seen.unseen)
+
+
+def test_a_program_below_a_limit_of_files_is_not_ended_by_being_observed(observed: Observed) -> None:
+    (observed.project / "late").write_text("1")
+    limited = "ulimit -f 0; cat late | cat; cat late; exit $?"
+    seen = observed(f"import subprocess; assert subprocess.run(['bash', '-c', {limited!r}], stdout=-3).returncode == 0")
+    assert seen.unseen or observed.path("late") in seen.read
+
+
+def test_a_program_that_does_not_load_the_library_is_named(observed: Observed) -> None:
+    if os.geteuid():
+        pytest.skip("only root may become another user")
+    (observed.project / "late").write_text("1")
+    seen = observed(
+        "import subprocess\n"
+        "subprocess.run(['setpriv', '--reuid', '65534', '--clear-groups', 'cat', '/etc/passwd'], stdout=-3, stderr=-3)"
+    )
+    assert bool(seen.unseen) is (observed.way != "notification")
+
+
+def test_a_shell_of_the_c_library_is_observed_in_an_environment_without_the_variables(observed: Observed) -> None:
+    (observed.project / "late").write_text("1")
+    seen = observed(
+        "import os\nfor name in ('LD_PRELOAD', 'PYTHONPATH', 'MLFLOW_PHASES_OBSERVE'): os.environ.pop(name, None)\n"
+        "os.system('cat late > /dev/null')\n"
+    )
+    assert observed.path("late") in seen.read or "what cat read" in " ".join(seen.unseen)
