@@ -5,7 +5,9 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
     R size mtime ctime inode opened length path[real path]    opened for reading; m: renamed or linked instead
     W time path    opened for writing; G: a folder was made, S: a symbolic link
     L mtime time path    a folder was listed; i path: by the import system; D: forget those before it in the same file
-    A time path    looked for and not found
+    A time path    looked for and not found; y: a folder that was to be made and was there
+    k size time path    looked for and found, -1 where nothing but that was asked for
+    l time length path[target]    where a symbolic link leads was asked for
     T path    a Python file read as text; M: imported
     J name    a module at top level; E path: a folder of installed packages that the process imports from
     V digest name    a variable; "-" instead of the digest of a secret, "!" where it is not set
@@ -35,6 +37,7 @@ MOST_FILES = 200_000
 
 _THEY_READ_NO_DATA = "uname ldconfig nvidia-smi rocm-smi lscpu git hostname stty tput file gcc cc clang ld true"
 _HARMLESS = frozenset(_THEY_READ_NO_DATA.split())
+_LISTS_LIBRARIES = ("/sbin/ldconfig", "/usr/sbin/ldconfig")  # For ctypes, from installed files alone.
 _WHY_NOT = {
     "static": "it is statically linked",
     "setuid": "it runs with the rights of another user",
@@ -68,6 +71,9 @@ class _Seen:
     folders: dict[str, int] = field(default_factory=dict)
     links: dict[str, int] = field(default_factory=dict)
     absent: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, int] = field(default_factory=dict)
+    looked: dict[str, tuple[bool, int, int]] = field(default_factory=dict)
+    targets: dict[str, tuple[int, str]] = field(default_factory=dict)
     listed: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
@@ -83,15 +89,24 @@ class _Seen:
         kind, rest = record[0], record[2:]
         if kind in "Rm":
             self._add_opening(self.read if kind == "R" else self.moved, rest)
-        elif kind in "WGSA":
+        elif kind in "WGSAy":
             time, path = rest.split(" ", 1)
-            times = {"W": self.written, "G": self.folders, "S": self.links, "A": self.absent}[kind]
+            times = {"W": self.written, "G": self.folders, "S": self.links, "A": self.absent, "y": self.kept}[kind]
             times[path] = min(int(time), times.get(path, int(time)))
         elif kind == "L":
             mtime, time, path = rest.split(" ", 2)
             self.listed.setdefault(file, {}).setdefault(path, (int(mtime), int(time)))
         elif kind == "D":
             self.listed.pop(file, None)
+        elif kind == "k":
+            size, time, path = rest.split(" ", 2)
+            # The earliest look counts, and a size more than none.
+            look = (int(size) < 0, int(time), int(size))
+            self.looked[path] = min(look, self.looked.get(path, look))
+        elif kind == "l":
+            time, length, paths = rest.split(" ", 2)
+            path, target = _split(paths, int(length))
+            self.targets[path] = min((int(time), target), self.targets.get(path, (int(time), target)))
         elif kind in "VF":
             value, name = rest.split(" ", 1)
             (self.variables if kind == "V" else self.references).setdefault(name, value)
@@ -227,6 +242,9 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         written=frozenset(seen.written) | also_written,
         listed=listed,
         absent=frozenset(absent),
+        looked={path: size for path, (_, time, size) in seen.looked.items() if _was_there_before(seen, path, time)},
+        links={path: target for path, (time, target) in seen.targets.items() if _was_there_before(seen, path, time)},
+        kept=frozenset(seen.kept),
         text=frozenset(seen.words.get("T", ())),
         modules=frozenset(modules),
         packages=installed_versions(seen.words.get("J", set()), seen.words.get("E", set()), modules),
@@ -257,6 +275,11 @@ def _is_below(times: dict[str, int], path: str, time: int) -> bool:
             return True
         path = path.rpartition("/")[0]
     return False
+
+
+def _was_there_before(seen: _Seen, path: str, time: int) -> bool:
+    """Tell whether a path that is there is not the doing of the tree itself."""
+    return path not in seen.kept and not _was_made(seen, path) and not _is_below(seen.folders, path, time)
 
 
 def _was_made(seen: _Seen, path: str) -> bool:
@@ -294,6 +317,8 @@ def _unseen(seen: _Seen, settings: Settings, coverage: Coverage) -> tuple[str, .
     sentences = []
     for word in sorted(seen.words.get("X", ())):
         why, path = word.split(" ", 1)
+        if path in _LISTS_LIBRARIES:
+            continue
         sentences.append(f"what {path} read was not seen: {_WHY_NOT.get(why, _WHY_NOT['setuid'])}")
     readers = set(seen.words.get("U", ()))
     if coverage == "python":

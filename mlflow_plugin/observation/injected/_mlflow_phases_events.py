@@ -210,8 +210,8 @@ def _moved(source, destination, source_folder=-1, destination_folder=-1):
 
 def _made_folder(path, mode=0, folder=-1):
     path = None if records.observer.native else records.absolute(path, folder)
-    if path and records.state_of(path) is None:
-        records.tell_written(path, "G")
+    if path:
+        records.tell_written(path, "G" if records.state_of(path) is None else "y")
 
 
 def _made_link(source, destination, folder=-1):

@@ -91,24 +91,23 @@ def is_own(path):
 
 
 def _wrap_looks():
-    """Record what `os.stat` and `os.access` do not find: genericpath and pathlib look through these."""
+    """Record what `os.stat` and its like find and miss: genericpath and pathlib look through these."""
 
     def wrap(function):
         def look(path, *arguments, **options):
             try:
                 result = function(path, *arguments, **options)
             except (FileNotFoundError, NotADirectoryError):
-                _missed_quietly(path, options)
+                _looked_quietly(path, options, False)
                 raise
-            if result is False:
-                _missed_quietly(path, options)
+            _looked_quietly(path, options, result)
             return result
 
         look.__name__, look.__qualname__, look.__doc__ = function.__name__, function.__qualname__, function.__doc__
         look.__module__, look.__wrapped__ = function.__module__, function
         return look
 
-    for name in ("stat", "access"):
+    for name in ("stat", "lstat", "access", "readlink"):
         function = getattr(os, name)
         wrapper = wrap(function)
         for capable in (os.supports_dir_fd, os.supports_effective_ids, os.supports_fd, os.supports_follow_symlinks):
@@ -117,12 +116,20 @@ def _wrap_looks():
         setattr(os, name, wrapper)
 
 
-def _missed_quietly(path, options):
+def _looked_quietly(path, options, result):
+    """Record a look; its result is false for a path that is not there, the target for a link."""
     with quietly() as on:
-        if on and not isinstance(path, int):
-            found = records.absolute(path, options.get("dir_fd"))
-            if found and records.state_of(found) is None:
-                records.missed(found)
+        if not on or isinstance(path, int):
+            return
+        found = records.absolute(path, options.get("dir_fd"))
+        if not found:
+            return
+        if isinstance(result, (str, bytes)):
+            records.linked(found, result)
+        elif result:
+            records.looked(found, result)
+        elif records.state_of(found) is None:
+            records.missed(found)
 
 
 def _tell_loaded():

@@ -163,9 +163,26 @@ def tell_written(path, kind="W"):
 
 
 def missed(path):
-    """Record that a path below the user's own folders was looked for and not found."""
-    if observer.is_own(path) and "/__pycache__" not in path and not path.endswith(UNTOLD_ABSENCE):
+    """Record that a path was looked for and not found."""
+    if not observer.left_out(path) and "/__pycache__" not in path and not path.endswith(UNTOLD_ABSENCE):
         observer.tell("A", f"{_time_ns()} ", path)
+
+
+def looked(path, state):
+    """Record that a path below the user's own folders is there, and a file's size where its state was asked for."""
+    if observer.is_own(path) and "/__pycache__" not in path and not path.endswith(".pyc"):
+        size = state.st_size if hasattr(state, "st_mode") and state.st_mode & 0o170000 == 0o100000 else -1
+        if ("z", path) not in observer.seen:
+            if size >= 0:
+                observer.seen.add(("z", path))
+                observer.seen.discard(("k", path))
+            observer.tell("k", f"{size} {_time_ns()} ", path)
+
+
+def linked(path, target):
+    """Record where a link below the user's own folders leads."""
+    if observer.is_own(path):
+        observer.tell("l", f"{_time_ns()} {len(_fsencode(path))} ", path, _fsdecode(target))
 
 
 def observe(by):

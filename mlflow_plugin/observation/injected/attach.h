@@ -20,7 +20,8 @@ static const struct { const char *name; void *function; } watched_functions[] = 
     OWN(__fxstatat), OWN(__fxstatat64), OWN(statx), OWN(access), OWN(faccessat),
     OWN(connect), OWN(bind), OWN(getaddrinfo), OWN(execve), OWN(execv), OWN(fexecve), OWN(execvpe), OWN(execvp),
     OWN(execl), OWN(execle), OWN(execlp), OWN(posix_spawn), OWN(posix_spawnp),
-    OWN(execveat), OWN(system), OWN(popen),
+    OWN(lstat), OWN(lstat64), OWN(__lxstat), OWN(__lxstat64), OWN(readlink), OWN(readlinkat), OWN(realpath),
+    OWN(canonicalize_file_name), OWN(execveat), OWN(system), OWN(popen),
 };
 
 static void *watched_function(const char *name) {

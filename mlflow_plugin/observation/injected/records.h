@@ -43,7 +43,7 @@
 enum outcome { READS = 1, WRITES = 2 };
 
 static struct { const char *text; unsigned length; char kind; } prefixes[PREFIXES]; /* O: own, S: skipped */
-static unsigned prefix_count, told, full_told, python, git; /* The last two: what program this is. */
+static unsigned prefix_count, told, full_told, python, git, builds; /* The last three: what program this is. */
 static _Atomic uint64_t *seen;
 static char settings[1 << 16], records[PATH_MAX], preload[PATH_MAX + 16], observe[PATH_MAX + 32], injected[PATH_MAX + 16];
 static char program[PATH_MAX], *failure; /* `failure` lies in the file of the records and is shared with forks. */
@@ -295,6 +295,7 @@ static void begin(const char *folder) {
     const char *name = strrchr(program, '/');
     python = name && strstr(name, "python") != NULL;
     git = name && !strcmp(name, "/git");
+    builds = name && (!strcmp(name, "/make") || !strcmp(name, "/gmake") || !strcmp(name, "/ninja"));
     hello();
     active = 1;
     errno = error;

@@ -444,3 +444,35 @@ def test_a_shell_of_the_c_library_is_observed_in_an_environment_without_the_vari
         "os.system('cat late > /dev/null')\n"
     )
     assert observed.path("late") in seen.read or "what cat read" in " ".join(seen.unseen)
+
+
+def test_a_path_that_is_looked_at_and_not_opened_is_seen(observed: Observed) -> None:
+    for name in ("size", "flag", "linked", "read"):
+        (observed.project / name).write_text("123")
+    (observed.project / "link").symlink_to("linked")
+    seen = observed(
+        "import os\nos.path.getsize('size'), os.access('flag', 0), os.readlink('link'), open('read').read()\n"
+        "os.path.lexists('a.yaml'), os.makedirs('out', exist_ok=True), os.makedirs('out', exist_ok=True)\n"
+    )
+    looked = {path: size for path, size in seen.looked.items() if path.startswith(observed.path(""))}
+    assert looked.pop(observed.path("main.py"), 0) is not None
+    assert looked == {observed.path("size"): 3, observed.path("flag"): -1}
+    assert seen.links == {observed.path("link"): "linked"}
+    assert observed.path("a.yaml") in seen.absent
+
+
+def test_a_file_of_the_kernel_that_stands_for_another_is_seen_as_that(observed: Observed) -> None:
+    if observed.way != "shim":
+        pytest.skip("only the shim asks where a descriptor leads")
+    (observed.project / "data").write_text("1")
+    assert observed.path("data") in observed("open('/proc/self/cwd/data').read()").read
+
+
+def test_what_make_compares_by_its_time_counts_by_its_content(observed: Observed) -> None:
+    if observed.way != "shim" or not shutil.which("make"):
+        pytest.skip("only the shim sees what make looks at")
+    for name in ("data", "model"):
+        (observed.project / name).write_text("1")
+    (observed.project / "Makefile").write_text("model: data\n\tcp data model\n")
+    os.utime(observed.project / "data", (1e9, 1e9))
+    assert observed.path("data") in observed("", command=["make", "-s", "model"]).read
