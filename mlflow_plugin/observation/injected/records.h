@@ -7,6 +7,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <limits.h>
 #include <link.h>
 #include <netdb.h>
@@ -26,6 +27,30 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+/* The kernel itself: `syscall` of the C library is watched, too, see kernel.h. */
+#if defined(__x86_64__) || defined(__aarch64__)
+#define WATCHES_SYSCALL
+static long kernel(long number, long a, long b, long c, long d, long e, long f) {
+#if defined(__x86_64__)
+    long result;
+    register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+#else
+    register long x8 __asm__("x8") = number, result __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c,
+                  x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
+    __asm__ volatile("svc #0" : "+r"(result) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+#endif
+    if (result >= 0 || result < -4095) return result;
+    errno = (int)-result;
+    return -1;
+}
+#define KERNEL(n, a, b, c, d, e, f, ...) kernel(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+#define syscall(...) KERNEL(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
+#endif
 
 #undef open
 #undef openat
@@ -268,6 +293,18 @@ static void add_prefix(const char *text, char kind) {
     }
 }
 
+/* Tell whether this program was made by Go, by the note that its linker leaves in the first of all libraries. */
+static int is_go(struct dl_phdr_info *info, size_t size, void *unused) {
+    (void)size, (void)unused;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Nhdr) *note = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+        if (info->dlpi_phdr[i].p_type == PT_NOTE && info->dlpi_phdr[i].p_memsz >= sizeof *note + 4 &&
+            note->n_namesz == 4 && !memcmp(note + 1, "Go\0", 4))
+            return 1;
+    }
+    return -1; /* The program itself comes first: no further library is asked. */
+}
+
 static void begin(const char *folder) {
     int error = errno;
     Dl_info self;
@@ -298,6 +335,7 @@ static void begin(const char *folder) {
     builds = name && (!strcmp(name, "/make") || !strcmp(name, "/gmake") || !strcmp(name, "/ninja"));
     hello();
     active = 1;
+    if (dl_iterate_phdr(is_go, NULL) > 0 && enter()) record('X', "go ", program, NULL), leave();
     errno = error;
 }
 

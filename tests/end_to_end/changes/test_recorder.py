@@ -476,3 +476,38 @@ def test_what_make_compares_by_its_time_counts_by_its_content(observed: Observed
     (observed.project / "Makefile").write_text("model: data\n\tcp data model\n")
     os.utime(observed.project / "data", (1e9, 1e9))
     assert observed.path("data") in observed("", command=["make", "-s", "model"]).read
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        "library.open(b'data', 0)",
+        "library.syscall({'x86_64': 257, 'aarch64': 56}[os.uname().machine], -100, b'data', 0, 0)",
+        "library.syscall(437, -100, b'data', struct.pack('QQQ', 0, 0, 0), 24)",
+        "library.glob(b'list*/*', 0, None, ctypes.create_string_buffer(256))",
+        "library.nftw(b'listed', ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 0), 5, 0)",
+        "library.syscall(425, 0, None)",
+    ],
+    ids=["open", "openat", "openat2", "glob", "nftw", "io_uring"],
+)
+def test_what_native_code_reads_past_the_usual_functions_is_seen_or_named(observed: Observed, reading: str) -> None:
+    (observed.project / "data").write_text("1")
+    (observed.project / "listed").mkdir()
+    seen = observed(f"import ctypes, os, struct\nlibrary = ctypes.CDLL(None)\n{reading}\n")
+    is_seen = observed.path("data") in seen.read or observed.path("listed") in seen.listed
+    assert is_seen or [sentence for sentence in seen.unseen if "python" in sentence] or observed.way != "shim"
+
+
+def test_a_program_of_go_is_named_since_it_calls_the_kernel_itself(observed: Observed) -> None:
+    if observed.way != "shim":
+        pytest.skip("a program of Go hides from the shim alone")
+    note = (
+        '__asm__(".section .note.go.buildid, \\"a\\", @note\\n.long 4, 4, 4\\n.asciz \\"Go\\\\0\\"\\n.long 0\\n.text");'
+    )
+    source = f"{note}\nint main(void) {{ return 0; }}"
+    built = subprocess.run(["cc", "-x", "c", "-o", "tool", "-"], cwd=observed.project, input=source, text=True)
+    assert built.returncode == 0
+    sentence = observed("import subprocess; subprocess.run(['./tool'], check=True)").unseen[0]
+    assert sentence == (
+        f"what {observed.path('tool')} read was not seen: it calls the kernel without the C library, as Go programs do"
+    )
