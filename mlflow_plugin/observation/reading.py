@@ -13,6 +13,7 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
     V digest name    a variable; "-" instead of the digest of a secret, "!" where it is not set
     F version uri    a reference of the tracking store
     P host port    a connection; B: a port that the tree itself serves; N address port name: where a name led
+    u path    a connection to a socket in the file system; b: one that the tree itself serves
     H way path    a Python process, and whether something below Python sees its files
     I name    a native reader was imported where nothing sees it; C: a program was started likewise, U: may have been
     X why path    a program was started that cannot be observed
@@ -28,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow_plugin.observation.installed import installed_versions
+from mlflow_plugin.observation.peers import local_peers, network_peers
 from mlflow_plugin.observation.processes import Processes
 from mlflow_plugin.observation.recording import Opening, Recording
 from mlflow_plugin.project.vocabulary import Coverage
@@ -79,7 +81,7 @@ class _Seen:
     references: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     peers: set[tuple[str, str]] = field(default_factory=set)
-    ports: set[str] = field(default_factory=set)
+    ports: set[tuple[str, str]] = field(default_factory=set)
     words: dict[str, set[str]] = field(default_factory=dict)
     processes: Processes = field(default_factory=Processes)
     full: bool = False
@@ -131,7 +133,7 @@ class _Seen:
         if kind == "P":
             self.peers.add((host, port))
         elif kind == "B":
-            self.ports.add(port)
+            self.ports.add((host, port))
         elif name != host:
             self.names[host] = name
 
@@ -250,7 +252,8 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         packages=installed_versions(seen.words.get("J", set()), seen.words.get("E", set()), modules),
         variables={name: _digest(digest) for name, digest in seen.variables.items()},
         references=references,
-        peers=_peers(seen, settings),
+        peers=network_peers(seen.peers, seen.ports, seen.names, settings.skip)
+        | local_peers(seen.words.get("u", set()) - seen.words.get("b", set())),
         unseen=_unseen(seen, settings, coverage),
     )
 
@@ -297,19 +300,6 @@ def _coverage(seen: _Seen, settings: Settings) -> Coverage:
     if "full" in said and "python" not in said:
         return "full"
     return "python" if said else "none"
-
-
-def _peers(seen: _Seen, settings: Settings) -> frozenset[str]:
-    """Return the peers by name, without the ports that the tree itself serves and what is skipped."""
-    peers = set()
-    for host, port in seen.peers:
-        is_local = host in ("localhost", "::1") or host.startswith("127.")
-        if port in seen.ports or (is_local and "0" in seen.ports):
-            continue
-        peer, plain = f"{seen.names.get(host, host)}:{port}", f"{host}:{port}"
-        if peer not in settings.skip and plain not in settings.skip:
-            peers.add(peer)
-    return frozenset(peers)
 
 
 def _unseen(seen: _Seen, settings: Settings, coverage: Coverage) -> tuple[str, ...]:

@@ -130,16 +130,32 @@ _STANDARD = frozenset(getattr(sys, "stdlib_module_names", ())) | frozenset(sys.b
 
 
 def _connected(sock, address):
-    if (
-        records.observer.native
-        or not isinstance(address, tuple)
-        or sock.family not in (2, 10, 30)
-        or sock.type & 15 != 1
-    ):
+    if records.observer.native:
+        return
+    if sock.family == 1:
+        _tell_socket("u", address)
+    elif sock.type & 15 == 1:
+        _tell_peer(sock, address)
+
+
+def _sent(sock, address=None):
+    if records.observer.native or sock.type & 15 != 2 or not isinstance(address, tuple):
+        return
+    if address[1] not in (53, 123, 514, 5353):
+        _tell_peer(sock, address)
+
+
+def _tell_peer(sock, address):
+    if not isinstance(address, tuple) or sock.family not in (2, 10, 30):
         return
     host, port = address[:2]
     host = records.observer.last_host.get(port, host) if _is_address(host) else host
     records.observer.tell("P", f"{host} {port} ")
+
+
+def _tell_socket(kind, address):
+    if isinstance(address, (str, bytes)) and address[:1] not in ("", b"", "\0", b"\0"):
+        records.observer.tell(kind, "", records.absolute(address))
 
 
 def _is_address(host):
@@ -154,6 +170,8 @@ def _looked_up(host, port, *_):
 def _bound(sock, address):
     if not records.observer.native and isinstance(address, tuple):
         records.observer.tell("B", f"{address[0]} {address[1]} ")
+    elif not records.observer.native and sock.family == 1:
+        _tell_socket("b", address)
 
 
 def _connected_to_sqlite(database, *_):
@@ -232,6 +250,8 @@ HANDLERS = {
     "os.scandir": _listed,
     "import": _imported,
     "socket.connect": _connected,
+    "socket.sendto": _sent,
+    "socket.sendmsg": _sent,
     "socket.getaddrinfo": _looked_up,
     "socket.bind": _bound,
     "sqlite3.connect": _connected_to_sqlite,

@@ -183,7 +183,7 @@ class _Supervisor:
         elif task in self.paused:
             return
         elif call == "connect":
-            self._note_peer(self._memory(task, arguments[1], min(28, arguments[2])))
+            self._note_peer(task, self._memory(task, arguments[1], min(110, arguments[2])))
         else:
             event, *places = _EVENTS[call]
             found = [self._path(task, arguments[p], -100 if f is None else arguments[f]) for p, f in places]
@@ -202,8 +202,14 @@ class _Supervisor:
         elif task not in self.paused:
             self.events.note_opening(path, flags)
 
-    def _note_peer(self, address):
+    def _note_peer(self, task, address):
         family = struct.unpack_from("H", address)[0]
+        if family == socket.AF_UNIX:
+            path = os.fsdecode(address[2:].partition(b"\0")[0])
+            if path:
+                path = path if path.startswith("/") else os.readlink(f"/proc/{task}/cwd") + "/" + path
+                self.events.records.observer.tell("u", "", path)
+            return
         port = struct.unpack_from("!H", address, 2)[0]
         if family in (socket.AF_INET, socket.AF_INET6) and port not in (0, 53):
             packed = address[4:8] if family == socket.AF_INET else address[8:24]

@@ -216,6 +216,24 @@ def test_a_peer_is_named_unless_the_process_serves_it_itself(observed: Observed)
         assert seen.peers <= {f"localhost:{port}"}
 
 
+def test_a_socket_in_the_file_system_and_datagrams_are_peers(observed: Observed, tmp_path: Path) -> None:
+    path = str(tmp_path / "database")
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(type=socket.SOCK_DGRAM) as other:
+        server.bind(path)
+        server.listen()
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        seen = observed(
+            f"import multiprocessing.connection as c, os, socket\nsocket.socket(socket.AF_UNIX).connect({path!r})\n"
+            f"socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', {port}))\n"
+            "unsent = socket.socket(type=socket.SOCK_DGRAM)\nunsent.connect(('127.0.0.1', 9))\n"
+            "with c.Listener(family='AF_UNIX') as own: c.Client(own.address).close()\n"
+        )
+    expected = {f"socket {path}", f"127.0.0.1:{port}"}
+    # The kernel tells the notification of every connection, also of those by which nothing is sent.
+    assert expected <= seen.peers <= expected | ({"127.0.0.1:9"} if observed.way == "notification" else set())
+
+
 def test_packages_are_those_that_were_imported(observed: Observed) -> None:
     seen = observed("import yaml, click")
     assert {"pyyaml", "click"} <= set(seen.packages)

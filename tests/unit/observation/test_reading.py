@@ -197,3 +197,24 @@ def test_a_program_that_could_not_record_everything_is_named_also_when_it_fails_
         file.seek(2)
         file.write(b"1")
     assert folder.read().unseen == ("not everything that cat read was seen: it could not write its records",)
+
+
+@pytest.mark.parametrize(
+    ("records", "peers"),
+    [
+        (["P 10.0.0.9 29500 ", "B 127.0.0.1 29500 "], {"10.0.0.9:29500"}),
+        (["P 127.0.0.1 29500 ", "B 0.0.0.0 29500 "], set()),
+        (["P 10.0.0.9 29500 ", "B :: 29500 "], {"10.0.0.9:29500"}),
+        (["P 127.0.0.2 29500 ", "B 127.0.0.2 29500 "], set()),
+        (["P 127.0.0.2 29500 ", "B 127.0.0.1 29500 "], {"127.0.0.2:29500"}),
+        (["P localhost 29500 ", "B 127.0.0.1 29500 "], set()),
+    ],
+)
+def test_a_port_that_the_tree_serves_hides_no_other_host(folder: Folder, records: list[str], peers: set[str]) -> None:
+    assert folder.read(HELLO, *records).peers == peers
+
+
+def test_a_socket_in_the_file_system_is_a_peer_unless_it_serves_the_machine_or_is_the_trees_own(folder: Folder) -> None:
+    paths = ["/srv/postgres/.s.PGSQL.5432", "/run/docker.sock", "/run/nscd/socket", "/dev/log", "/tmp/gone", "/srv/own"]
+    seen = folder.read(HELLO, "b /srv/own", *(f"u {path}" for path in paths))
+    assert seen.peers == {"socket /srv/postgres/.s.PGSQL.5432", "socket /run/docker.sock"}
