@@ -17,7 +17,7 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
     H way path    a Python process, and whether something below Python sees its files
     I name    a native reader was imported where nothing sees it; C: a program was started likewise, U: may have been
     X why path    a program was started that cannot be observed
-    Z    too much was opened
+    Z    too much was opened; q before: the script did something before it was observed
     h failed pid parent time path    the first record of a program that records; `failed` is 1 where records were lost
     e pid time path    a program was started that is to say so, too; f: it was not started after all
 """
@@ -37,8 +37,9 @@ from mlflow_plugin.project.vocabulary import Coverage
 MOST_FILES = 200_000
 """The number of distinct files above which no more are recorded."""
 
-_THEY_READ_NO_DATA = "uname ldconfig nvidia-smi rocm-smi lscpu git hostname stty tput file gcc cc clang ld true"
-_HARMLESS = frozenset(_THEY_READ_NO_DATA.split())
+_SHELLS_OWN = "cd echo export exit set exec printf true false : wait sleep mkdir tee"
+_THEY_READ_NO_DATA = "uname ldconfig nvidia-smi rocm-smi lscpu git hostname stty tput file gcc cc clang ld"
+_HARMLESS = frozenset(f"{_SHELLS_OWN} {_THEY_READ_NO_DATA}".split())
 _LISTS_LIBRARIES = ("/sbin/ldconfig", "/usr/sbin/ldconfig")  # For ctypes, from installed files alone.
 _WHY_NOT = {
     "static": "it is statically linked",
@@ -255,6 +256,7 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         peers=network_peers(seen.peers, seen.ports, seen.names, settings.skip)
         | local_peers(seen.words.get("u", set()) - seen.words.get("b", set())),
         unseen=_unseen(seen, settings, coverage),
+        partly=_partly(seen, settings, coverage),
     )
 
 
@@ -300,6 +302,18 @@ def _coverage(seen: _Seen, settings: Settings) -> Coverage:
     if "full" in said and "python" not in said:
         return "full"
     return "python" if said else "none"
+
+
+def _partly(seen: _Seen, settings: Settings, coverage: Coverage) -> tuple[str, ...]:
+    """Return one sentence for each kind of thing that this way of observing does not see here."""
+    sentences = []
+    if "before" in seen.words.get("q", ()):
+        sentences.append("what the script read before it imported mlflow_plugin was not seen")
+    if coverage == "python":
+        sentences.append("only what Python itself opened was seen")
+    if settings.way == "notification" and seen.words.get("C", set()) - _HARMLESS:
+        sentences.append("what other programs than Python only looked for was not seen")
+    return tuple(sentences)
 
 
 def _unseen(seen: _Seen, settings: Settings, coverage: Coverage) -> tuple[str, ...]:

@@ -529,3 +529,20 @@ def test_a_program_of_go_is_named_since_it_calls_the_kernel_itself(observed: Obs
     assert sentence == (
         f"what {observed.path('tool')} read was not seen: it calls the kernel without the C library, as Go programs do"
     )
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "subprocess.run('git --version; cat data', shell=True, stdout=-3)",
+        "subprocess.run('read x < data', shell=True)",
+        "subprocess.run([sys.executable, '-I', '-c', 'open(\\'data\\')'])",
+        "subprocess.run([sys.executable, '-c', 'open(\\'data\\')'], env={})",
+        "import ctypes; ctypes.CDLL(None).open(b'data', 0)",
+    ],
+)
+def test_a_reader_that_the_hook_does_not_see_is_named(observed: Observed, start: str) -> None:
+    (observed.project / "data").write_text("1")
+    seen = observed(f"import subprocess, sys\n{start}\n")
+    assert observed.path("data") in seen.read or (observed.way == "hook" and seen.unseen)
+    assert bool(seen.partly) is (observed.way == "hook" or (observed.way == "notification" and "shell" in start))
