@@ -28,27 +28,15 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlflow_plugin.observation.coverage import coverage_of, partly_seen, unseen_by
 from mlflow_plugin.observation.installed import installed_versions
 from mlflow_plugin.observation.peers import local_peers, network_peers
 from mlflow_plugin.observation.processes import Processes
 from mlflow_plugin.observation.recording import Opening, Recording
-from mlflow_plugin.project.vocabulary import Coverage
 
 MOST_FILES = 200_000
 """The number of distinct files above which no more are recorded."""
 
-_SHELLS_OWN = "cd echo export exit set exec printf true false : wait sleep mkdir tee"
-_THEY_READ_NO_DATA = "uname ldconfig nvidia-smi rocm-smi lscpu git hostname stty tput file gcc cc clang ld"
-_HARMLESS = frozenset(f"{_SHELLS_OWN} {_THEY_READ_NO_DATA}".split())
-_LISTS_LIBRARIES = ("/sbin/ldconfig", "/usr/sbin/ldconfig")  # For ctypes, from installed files alone.
-_WHY_NOT = {
-    "static": "it is statically linked",
-    "setuid": "it runs with the rights of another user",
-    "hidden": "it hides its memory",
-    "go": "it calls the kernel without the C library, as Go programs do",
-    "uring": "it reads by io_uring",
-    "walk": "it lets the C library walk through folders",
-}
 _SECONDS_TO_BEGIN = 1.0
 _HUB = re.compile(r"/(models|datasets|spaces)--([^/]+)/snapshots/([0-9a-f]{7,64})/")
 
@@ -237,8 +225,10 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         for path, (mtime, time) in of_process.items()
         if not _is_below(seen.folders, path, time) and not (file.endswith(".notified") and path in imported)
     }
-    coverage = _coverage(seen, settings)
+    coverage = coverage_of(settings.way, seen.words, seen.processes)
     modules = seen.words.get("M", set())
+    limit = f"more than {MOST_FILES:,} files were opened; what was opened after them was not recorded"
+    too_many = (limit,) if seen.full else ()
     return Recording(
         coverage=coverage,
         read=read,
@@ -255,8 +245,8 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         references=references,
         peers=network_peers(seen.peers, seen.ports, seen.names, settings.skip)
         | local_peers(seen.words.get("u", set()) - seen.words.get("b", set())),
-        unseen=_unseen(seen, settings, coverage),
-        partly=_partly(seen, settings, coverage),
+        unseen=unseen_by(coverage, settings.reason, seen.words, seen.processes) + too_many,
+        partly=partly_seen(coverage, settings.way, seen.words),
     )
 
 
@@ -292,46 +282,3 @@ def _was_made(seen: _Seen, path: str) -> bool:
     folder, _, name = path.rpartition("/")
     real = f"{os.path.realpath(folder)}/{name}"
     return any(p in made for p in (path, real) for made in (seen.written, seen.folders, seen.links))
-
-
-def _coverage(seen: _Seen, settings: Settings) -> Coverage:
-    """Tell how much the processes could see, by what each Python process said of itself."""
-    said = {word.partition(" ")[0] for word in seen.words.get("H", ())}
-    if settings.way == "shim":
-        return "python" if "python" in said else "full" if seen.processes.heard else "none"
-    if "full" in said and "python" not in said:
-        return "full"
-    return "python" if said else "none"
-
-
-def _partly(seen: _Seen, settings: Settings, coverage: Coverage) -> tuple[str, ...]:
-    """Return one sentence for each kind of thing that this way of observing does not see here."""
-    sentences = []
-    if "before" in seen.words.get("q", ()):
-        sentences.append("what the script read before it imported mlflow_plugin was not seen")
-    if coverage == "python":
-        sentences.append("only what Python itself opened was seen")
-    if settings.way == "notification" and seen.words.get("C", set()) - _HARMLESS:
-        sentences.append("what other programs than Python only looked for was not seen")
-    return tuple(sentences)
-
-
-def _unseen(seen: _Seen, settings: Settings, coverage: Coverage) -> tuple[str, ...]:
-    """Return one sentence for each thing that could not be seen."""
-    sentences = []
-    for word in sorted(seen.words.get("X", ())):
-        why, path = word.split(" ", 1)
-        if path in _LISTS_LIBRARIES:
-            continue
-        sentences.append(f"what {path} read was not seen: {_WHY_NOT.get(why, _WHY_NOT['setuid'])}")
-    readers = set(seen.words.get("U", ()))
-    if coverage == "python":
-        readers |= seen.words.get("I", set()) | (seen.words.get("C", set()) - _HARMLESS)
-    reason = settings.reason or "it was started without the library that sees it"
-    sentences += [f"what {name} read was not seen ({reason})" for name in sorted(readers)]
-    sentences += seen.processes.blind()
-    if coverage == "none":
-        sentences.append(f"what it read was not seen ({settings.reason or 'no process recorded anything'})")
-    if seen.full:
-        sentences.append(f"more than {MOST_FILES:,} files were opened; what was opened after them was not recorded")
-    return tuple(sentences)

@@ -4,6 +4,7 @@ import os
 import sys
 from time import time_ns as _time_ns
 
+import _mlflow_phases_programs as programs
 import _mlflow_phases_records as records
 
 _NATIVE = (
@@ -187,61 +188,6 @@ def _connected_to_sqlite(database, *_):
         records.tell_written(os.path.realpath(path))
 
 
-def _started(program, arguments=(), environment=None):
-    if records.observer.native:
-        return
-    name = _name(program)
-    names = [name]
-    if name in ("sh", "bash", "dash", "zsh") and isinstance(arguments, (list, tuple)) and len(arguments) > 2:
-        names = _programs_of(_fsdecode(arguments[2])) or names
-    elif name.startswith("python") and not records.observer.covered and _is_unobserved(arguments, environment):
-        records.observer.tell("C", "", name + " without the hook")
-    for name in names:
-        if name and not name.startswith("python"):
-            records.observer.tell("C", "", name)
-
-
-def _programs_of(text):
-    """Return the first word of every command in the text of a shell, and the shell where a file is put into one."""
-    names = ["sh"] if "<" in text else []
-    for sign in ";&|(){}`\n":
-        text = text.replace(sign, "\0")
-    for part in text.split("\0"):
-        words = part.split()
-        while words and "=" in words[0]:
-            words.pop(0)
-        names += [_name(words[0])] if words else []
-    return names
-
-
-def _is_unobserved(arguments, environment):
-    """Tell whether a Python program is told not to load what observes it."""
-    for word in list(arguments)[1:] if isinstance(arguments, (list, tuple)) else ():
-        word = _fsdecode(_fspath(word))
-        if word[:1] != "-" or word[:2] in ("--", "-c", "-m"):
-            break
-        if not {"I", "E", "S"}.isdisjoint(word.partition("c")[0].partition("m")[0]):
-            return True
-    if environment is None:
-        environment = os.environ
-    given = {_fsdecode(name): _fsdecode(value) for name, value in environment.items()}
-    return "MLFLOW_PHASES_OBSERVE" not in given or _HERE[:-1] not in given.get("PYTHONPATH", "").split(os.pathsep)
-
-
-def _name(program):
-    return _fsdecode(_fspath(program)).rpartition("/")[2] if program else ""
-
-
-def _popened(executable, arguments, folder=None, environment=None):
-    if isinstance(arguments, (str, bytes, os.PathLike)):
-        arguments = [arguments]
-    _started(executable or (arguments[0] if arguments else ""), arguments, environment)
-
-
-def _ran(command):
-    _started("sh", ["sh", "-c", command])
-
-
 def _found_in_library(library, name):
     if not records.observer.covered and name in ("open", "open64", "openat", "fopen", "fopen64", "syscall"):
         records.observer.tell("I", "", "ctypes")
@@ -291,10 +237,10 @@ HANDLERS = {
     "socket.getaddrinfo": _looked_up,
     "socket.bind": _bound,
     "sqlite3.connect": _connected_to_sqlite,
-    "subprocess.Popen": _popened,
-    "os.exec": _started,
-    "os.posix_spawn": _started,
-    "os.system": _ran,
+    "subprocess.Popen": programs.popened,
+    "os.exec": programs.started,
+    "os.posix_spawn": programs.started,
+    "os.system": programs.ran,
     "ctypes.dlsym": _found_in_library,
     "os.rename": _moved,
     "os.link": _moved,
