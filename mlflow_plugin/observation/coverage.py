@@ -32,11 +32,15 @@ def coverage_of(way: str, words: Words, processes: Processes) -> Coverage:
     return "python" if said else "none"
 
 
-def partly_seen(coverage: Coverage, way: str, words: Words) -> tuple[str, ...]:
+def partly_seen(coverage: Coverage, way: str, words: Words, processes: Processes) -> tuple[str, ...]:
     """Return one sentence for each kind of thing that this way of observing does not see here."""
     sentences = []
     if "before" in words.get("q", ()):
         sentences.append("what the script read before it imported mlflow_plugin was not seen")
+    for word in sorted(words.get("X", ())):
+        how, path = word.split(" ", 1)
+        if how == "static" and processes.is_launcher(path):
+            sentences.append(f"what {path} read before it started another program was not seen")
     if coverage == "python":
         sentences.append("only what Python itself opened was seen")
     if way == "notification" and words.get("C", set()) - _HARMLESS:
@@ -49,7 +53,7 @@ def unseen_by(coverage: Coverage, reason: str, words: Words, processes: Processe
     sentences = []
     for word in sorted(words.get("X", ())):
         how, path = word.split(" ", 1)
-        if path in _LISTS_LIBRARIES:
+        if path in _LISTS_LIBRARIES or (how == "static" and processes.is_launcher(path)):
             continue
         sentences.append(f"what {path} read was not seen: {_WHY_NOT.get(how, _WHY_NOT['setuid'])}")
     readers = set(words.get("U", ()))

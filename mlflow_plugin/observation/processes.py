@@ -12,6 +12,16 @@ class _Start(NamedTuple):
     program: str
 
 
+class _Moment(NamedTuple):
+    """When a process began a program that cannot say so."""
+
+    time: int
+    pid: int
+
+
+_LAUNCHERS = frozenset(["uv", "uvx", "pixi", "mise", "rye", "tini", "dumb-init", "catatonit"])
+
+
 @dataclass
 class Processes:
     """The programs of a tree, as they told of themselves and of each other.
@@ -26,24 +36,38 @@ class Processes:
 
     heard: dict[str, str] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
+    _parents: set[int] = field(default_factory=set)
+    _unheard: dict[str, list[_Moment]] = field(default_factory=dict)
     _hellos: dict[int, list[int]] = field(default_factory=dict)
     _starts: dict[int, list[_Start]] = field(default_factory=dict)
     _failures: dict[int, list[int]] = field(default_factory=dict)
 
     def add(self, file: str, kind: str, rest: str) -> None:
-        """Take one record of the kinds h, e and f; raises ValueError for one that is none."""
+        """Take one record of the kinds h, e, f and x; raises ValueError for one that is none."""
         if kind == "h":
-            failed, pid, _, time, program = rest.split(" ", 4)
+            failed, pid, parent, time, program = rest.split(" ", 4)
+            self._parents.add(int(parent))
             self.heard[file] = program
             self._hellos.setdefault(int(pid), []).append(int(time))
             if failed != "0":
                 self.failed.add(file)
             return
         pid, time, program = rest.split(" ", 2)
-        if kind == "e":
+        if kind == "x":
+            self._unheard.setdefault(program, []).append(_Moment(int(time), int(pid)))
+        elif kind == "e":
             self._starts.setdefault(int(pid), []).append(_Start(int(time), program))
         else:
             self._failures.setdefault(int(pid), []).append(int(time))
+
+    def is_launcher(self, program: str) -> bool:
+        """Tell whether a program that does not record gave way to one that does each time, or is known to start one."""
+        known = os.path.basename(program) in _LAUNCHERS
+        times = self._unheard.get(program, [])
+        return bool(times) and all(
+            any(one.time <= answer for answer in self._hellos.get(one.pid, ())) or (known and one.pid in self._parents)
+            for one in times
+        )
 
     def are_beginning(self) -> bool:
         """Tell whether a program was started that is there and has not said a word yet."""

@@ -19,7 +19,7 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
     X why path    a program was started that cannot be observed
     Z    too much was opened; q before: the script did something before it was observed
     h failed pid parent time path    the first record of a program that records; `failed` is 1 where records were lost
-    e pid time path    a program was started that is to say so, too; f: it was not started after all
+    e pid time path    a program was started that is to say so, too; f: it was not after all; x: it cannot say so
 """
 
 import os
@@ -105,7 +105,7 @@ class _Seen:
             self._add_address(kind, *rest.split(" ", 2))
         elif kind == "Z":
             self.full = True
-        elif kind in "hef":
+        elif kind in "hefx":
             self.processes.add(file, kind, rest)
         else:
             self.words.setdefault(kind, set()).add(rest)
@@ -246,7 +246,7 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         peers=network_peers(seen.peers, seen.ports, seen.names, settings.skip)
         | local_peers(seen.words.get("u", set()) - seen.words.get("b", set())),
         unseen=unseen_by(coverage, settings.reason, seen.words, seen.processes) + too_many,
-        partly=partly_seen(coverage, settings.way, seen.words),
+        partly=partly_seen(coverage, settings.way, seen.words, seen.processes),
     )
 
 

@@ -232,20 +232,24 @@ def is_seen_below_python():
 
 
 def call_after_loading(function):
-    """Call a function whenever the import system has loaded an extension module, None for no function."""
+    """Call a function whenever the import system or ctypes has loaded a library, None for no function."""
     if function is None:
         return
     import _imp
+    import ctypes
 
-    create = _imp.create_dynamic
+    def then_call(load):
+        def load_and_call(*arguments):
+            try:
+                return load(*arguments)
+            finally:
+                function()
 
-    def create_dynamic(*arguments):
-        try:
-            return create(*arguments)
-        finally:
-            function()
+        return load_and_call
 
-    _imp.create_dynamic = create_dynamic
+    _imp.create_dynamic = then_call(_imp.create_dynamic)
+    if hasattr(ctypes, "_dlopen"):
+        ctypes._dlopen = then_call(ctypes._dlopen)
 
 
 def start_with_the_process():

@@ -1,4 +1,6 @@
 /* Programs that are started keep being watched, and one that cannot be is named. */
+enum loading { UNKNOWN, LOADS, CANNOT_LOAD };
+
 /* Tell whether a program will load this library, too. */
 static int check_program(const char *path, int depth) {
     unsigned char head[4096];
@@ -24,7 +26,7 @@ static int check_program(const char *path, int depth) {
             if (first_time('X', path)) record('X', is_static ? "static " : "setuid ", path, NULL);
             leave();
         }
-        return !is_static && !raised;
+        return is_static ? CANNOT_LOAD : !raised;
     }
     if (head[0] == '#' && head[1] == '!' && !depth) {
         head[got] = 0;
@@ -63,7 +65,8 @@ static int check_command(const char *file, char *const envp[]) {
     return loads;
 }
 
-/* Announce a program, which is to say hello after this moment. e: it is started, f: it was not after all. */
+/* Announce a program, which is to say hello after this moment. e: it is started, f: it was not after all;
+   x: it is started and cannot say so. */
 static void announce(char kind, pid_t pid, int64_t time, const char *file) {
     int error = errno;
     char head[64];
@@ -127,9 +130,9 @@ static char *const *watched(char *const envp[], char **into, char *room) {
 /* Take the place of this program. Only a failure returns. */
 #define STARTING(file, envp, call) \
     int loads = check_command(file, envp); \
-    if (loads) announce('e', getpid(), now(), file); \
+    if (loads) announce(loads == LOADS ? 'e' : 'x', getpid(), now(), file); \
     int result = call; \
-    if (loads) announce('f', getpid(), now(), file); \
+    if (loads == LOADS) announce('f', getpid(), now(), file); \
     return result
 
 PUBLIC int execve(const char *path, char *const argv[], char *const envp[]) {
@@ -187,7 +190,7 @@ EXECL(execl, execve, 0) EXECL(execle, execve, 1) EXECL(execlp, execvpe, 0)
         int loads = check_command(path, envp); \
         pid_t child = 0; \
         int result = real(&child, path, actions, attributes, argv, WATCHED(envp)); \
-        if (!result && loads) announce('e', child, time, path); \
+        if (!result && loads) announce(loads == LOADS ? 'e' : 'x', child, time, path); \
         if (!result && pid) *pid = child; \
         return result; \
     }

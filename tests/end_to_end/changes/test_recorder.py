@@ -301,6 +301,22 @@ def test_a_process_that_runs_already_can_be_observed(observed: Observed) -> None
         assert found == [["after", "child", "data.parquet"], "full", True]
 
 
+def test_a_library_that_ctypes_loads_into_a_process_that_runs_already_is_observed(observed: Observed) -> None:
+    if observed.way != "shim":
+        pytest.skip("only the shim leads libraries to itself")
+    (observed.project / "data").write_text("1")
+    source = '#include <stdio.h>\nint f(void) { FILE *file = fopen("data", "r"); return getc(file); }'
+    command = ["cc", "-shared", "-fPIC", "-x", "c", "-o", "reader.so", "-"]
+    assert subprocess.run(command, cwd=observed.project, input=source, text=True).returncode == 0
+    found = in_one_process(
+        observed,
+        "watching = observe(os.getcwd())\n"
+        "import ctypes; ctypes.CDLL('./reader.so').f()\n"
+        "print(json.dumps(read(watching)))\n",
+    )
+    assert "data" in found
+
+
 def test_a_later_phase_in_one_process_inherits_what_was_read_before_unless_it_is_forgotten(observed: Observed) -> None:
     for name in ("first", "between", "second", "third"):
         (observed.project / name).write_text("1")

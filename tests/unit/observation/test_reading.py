@@ -218,3 +218,20 @@ def test_a_socket_in_the_file_system_is_a_peer_unless_it_serves_the_machine_or_i
     paths = ["/srv/postgres/.s.PGSQL.5432", "/run/docker.sock", "/run/nscd/socket", "/dev/log", "/tmp/gone", "/srv/own"]
     seen = folder.read(HELLO, "b /srv/own", *(f"u {path}" for path in paths))
     assert seen.peers == {"socket /srv/postgres/.s.PGSQL.5432", "socket /run/docker.sock"}
+
+
+@pytest.mark.parametrize(
+    ("records", "is_asked"),
+    [
+        (["X static /p/launch", "x 9 20 /p/launch", "h 0 9 1 30 /usr/bin/python3"], False),
+        (["X static /p/launch", "x 9 20 /p/launch"], True),
+        (["X static /p/launch", "x 9 20 /p/launch", "h 0 9 1 30 /bin/sh", "x 11 40 /p/launch"], True),
+        (["X static /p/uv", "x 9 20 /p/uv", "h 0 10 9 30 /usr/bin/python3"], False),
+        (["X static /p/busybox", "x 9 20 /p/busybox", "h 0 10 9 30 /bin/sh"], True),
+    ],
+)
+def test_a_static_program_that_only_starts_another_is_mentioned_and_not_asked_about(
+    folder: Folder, records: list[str], is_asked: bool
+) -> None:
+    seen = folder.read(HELLO, *records)
+    assert (bool(seen.unseen), bool(seen.partly)) == (is_asked, not is_asked)
