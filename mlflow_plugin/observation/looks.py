@@ -47,8 +47,12 @@ class Looks:
             # A file that grew meanwhile, such as a log, counts as being there. One that is gone was in use.
             elif now is not None and os.path.dirname(path) not in recording.listed:
                 there.add(name)
+        opened = {*used, *recording.read}
         for path, target in recording.links.items():
             name = paths.counted_name(path)
+            if path in opened and target not in opened and not _is_named_alike_everywhere(target, places):
+                # It is a way to data that lie elsewhere on each machine; what was read by this way is compared by it.
+                continue
             if (
                 name is not None
                 and not os.path.isabs(name)
@@ -60,6 +64,10 @@ class Looks:
         self.sizes = dict(sorted(self.sizes.items())[:MOST_LOOKS])
         self.links = dict(sorted(self.links.items())[: MOST_LOOKS - len(self.sizes)])
         self.there = tuple(sorted(there)[: MOST_LOOKS - len(self.sizes) - len(self.links)])
+
+
+def _is_named_alike_everywhere(target: str, places: Places) -> bool:
+    return not os.path.isabs(target) or places.is_own(target)
 
 
 def size_of(path: str) -> int | None:

@@ -8,7 +8,7 @@ import sys
 import time
 
 MAGIC = "/.mlflow-phases/"
-MOST = 200000
+MOST = 390000
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run", "/System")
 INSTALLED = ("/site-packages/", "/dist-packages/", "/.git/", "/.pyenv/", "/lib/python3.", "/pyvenv.cfg")
 UNTOLD_ABSENCE = (".pyc", ".so", "/.git", "-journal", "-wal")

@@ -40,7 +40,7 @@
 #define PUBLIC __attribute__((visibility("default")))
 #define MAGIC "/.mlflow-phases/"
 #define SLOTS (1u << 19)
-#define MOST 200000u
+#define MOST 390000u
 #define PREFIXES 256
 #define LONGEST (2 * PATH_MAX)
 #define ROOMS 64

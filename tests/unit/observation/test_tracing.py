@@ -363,6 +363,20 @@ def test_the_target_of_a_link_counts_where_it_was_asked_for(observed):
     assert observed.compare(trace).changed == ("current, which leads elsewhere now",)
 
 
+@pytest.mark.parametrize(("opened", "counts"), [("data/rows", False), ("elsewhere/rows", True), (None, True)])
+def test_a_link_out_of_the_project_counts_unless_what_was_read_is_compared_by_its_way(
+    observed, tmp_path, opened, counts
+):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "rows").write_text("1")
+    (observed.folder / "data").symlink_to(elsewhere)
+    observed.seen["links"] = {str(observed.folder / "data"): str(elsewhere)}
+    if opened:
+        observed.read(tmp_path / opened if opened.startswith("elsewhere") else opened)
+    assert dict(observed.trace().links) == ({"data": str(elsewhere)} if counts else {})
+
+
 def test_a_link_that_leads_nowhere_is_not_there_until_its_target_is(observed):
     (observed.folder / "link").symlink_to("nowhere")
     trace = observed.mark("absent", "link").trace()
