@@ -169,8 +169,8 @@ class Filter:
         return name, own or (self._policy.observe == "all" and not self._is_elsewhere_skipped(folder))
 
     def _is_elsewhere_skipped(self, path: str) -> bool:
-        # `/run/media` holds the disks that a desktop mounts.
-        return self._elsewhere.holds(path) and not path.startswith("/run/media/")
+        # The disks that a desktop mounts, and the memory that people use as a disk.
+        return self._elsewhere.holds(path) and not f"{path}/".startswith(("/run/media/", "/dev/shm/"))
 
     @cached_property
     def _elsewhere(self) -> "_Below":

@@ -10,6 +10,7 @@ import time
 MAGIC = "/.mlflow-phases/"
 MOST = 390000
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run", "/System")
+DATA = ("/dev/shm", "/run/media")  # People keep data there all the same.
 INSTALLED = ("/site-packages/", "/dist-packages/", "/.git/", "/.pyenv/", "/lib/python3.", "/pyvenv.cfg")
 UNTOLD_ABSENCE = (".pyc", ".so", "/.git", "-journal", "-wal")
 _stat, _open, _write, _close, _access = os.stat, os.open, os.write, os.close, os.access
@@ -83,7 +84,7 @@ class Observer:
     def kind(self, path):
         """Return "O" below a folder of the user's own code, "S" where nothing is recorded, else "". Longest first."""
         longest, kind = 0, ""
-        for prefixes, of in ((self.own, "O"), (self.skipped, "S")):
+        for prefixes, of in ((self.own, "O"), (self.skipped, "S"), (DATA, "")):
             for prefix in prefixes:
                 if (
                     len(prefix) >= longest

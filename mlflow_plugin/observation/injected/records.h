@@ -47,7 +47,7 @@
 
 enum outcome { READS = 1, WRITES = 2 };
 
-static struct { const char *text; unsigned length; char kind; } prefixes[PREFIXES]; /* O: own, S: skipped */
+static struct { const char *text; unsigned length; char kind; } prefixes[PREFIXES]; /* O: own, S: skipped, D: data in a skipped folder */
 static unsigned prefix_count, told, full_told, python, git, builds; /* The last three: what program this is. */
 static _Atomic uint64_t *seen;
 static char settings[1 << 16], records[PATH_MAX], preload[PATH_MAX + 16], observe[PATH_MAX + 32], injected[PATH_MAX + 16];
@@ -306,6 +306,8 @@ static void begin(const char *folder) {
     static const char *const system_folders[] = {"/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc",
                                                  "/proc", "/sys", "/dev", "/run", "/var/run"};
     for (unsigned i = 0; i < sizeof system_folders / sizeof *system_folders; i++) add_prefix(system_folders[i], 'S');
+    add_prefix("/dev/shm", 'D'); /* People keep data there, and on disks that a desktop mounts. */
+    add_prefix("/run/media", 'D');
     snprintf(records, sizeof records, "%s/%d-%lld.shim", folder, (int)getpid(), (long long)now());
     long n = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", program, sizeof program - 1);
     program[n > 0 ? n : 0] = 0;

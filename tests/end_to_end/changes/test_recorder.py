@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -562,3 +563,10 @@ def test_a_reader_that_the_hook_does_not_see_is_named(observed: Observed, start:
     seen = observed(f"import subprocess, sys\n{start}\n")
     assert observed.path("data") in seen.read or (observed.way == "hook" and seen.unseen)
     assert bool(seen.partly) is (observed.way == "hook" or (observed.way == "notification" and "shell" in start))
+
+
+def test_data_in_shared_memory_is_seen(observed: Observed) -> None:
+    if not os.path.isdir("/dev/shm"):
+        pytest.skip("no shared memory here")
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", suffix=".csv") as data:
+        assert data.name in observed(f"open({data.name!r}).read()").read
