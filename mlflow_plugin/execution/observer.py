@@ -61,9 +61,9 @@ class Observer:
         recorder = None if self._contained else self._started()
         return recorder.variables(environment) if recorder else {}
 
-    def command(self, command: list[str]) -> list[str]:
-        """Return the command with which a child process is observed."""
-        return self._recorder.command(command) if self._recorder else command
+    def command(self, command: list[str], text: str) -> list[str]:
+        """Return the command with which a child process is observed; `text` is what its shell is to do."""
+        return self._recorder.command(command, text) if self._recorder else command
 
     def join(self) -> None:
         """Use the records of the process that started this one."""

@@ -16,6 +16,7 @@ from typing import TypeVar
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.observation.files import GONE, ListedFolder, ObservedFile, join_name
 from mlflow_plugin.observation.folder_comparison import FolderComparison, shown_folder
+from mlflow_plugin.observation.looks import size_of, target_of
 from mlflow_plugin.observation.places import Place, Places
 from mlflow_plugin.observation.policy import Filter, Policy
 from mlflow_plugin.observation.reach import Reach
@@ -63,8 +64,8 @@ class FileComparison:
         groups = self._groups()
         folders = [(folder, place) for folder in self._trace.folders if (place := self._usable_folder(folder))]
         self._files_and_folders(groups, folders)
-        self._links()
         self._absent()
+        self._looks()
         self._remarks()
 
     # --- what is compared ---
@@ -226,33 +227,45 @@ class FileComparison:
 
     # --- the rest ---
 
-    def _links(self) -> None:
-        for name, then in self._trace.links.items():
-            place = self._places.place_of(name)
-            if place.path is None or self._ignores(name):
-                continue
-            if not place.own and not self._reach.may_read(place, [name], 1):
-                self._report.row("file", name, "not compared")
-                continue
-            try:
-                now = os.readlink(place.path)
-            except (OSError, ValueError):
-                now = ""
-            if now == then:
-                self._report.row("file", name, "same", remark="a link")
-            else:
-                self._report.changed("file", name, f"{readable(name)}, a link that leads elsewhere now", now)
-
     def _absent(self) -> None:
         for name in self._trace.absent:
             place = self._places.place_of(name)
             if place.path is None or (self._policy.observe == "project" and not place.own):
                 continue
-            if _is_there(place.path, name) and not self._policy.ignores(name, place.path):
+            if not place.own and not self._reach.trusted:
+                # Nothing is looked for outside the project on behalf of another user; so not everything is the same.
+                self._report.incomplete()
+                self._report.row("absent", name, "not compared")
+                continue
+            is_there = _is_there(place.path, name) or (name not in self._trace.links and os.path.islink(place.path))
+            if is_there and not self._policy.ignores(name, place.path):
                 phrase = f"{readable(name)}, which was not there then"
                 self._report.changed("absent", name, phrase, "there", remark="it is there now")
             else:
                 self._report.row("absent", name, "same", remark="not there, as then")
+
+    def _looks(self) -> None:
+        """Compare what was looked at and not opened, and where links lead."""
+        looks: list[tuple[str, int | str | None]] = [(name, None) for name in self._trace.there]
+        for name, then in [*looks, *self._trace.sizes.items(), *self._trace.links.items()]:
+            place = self._places.place_of(name)
+            path = place.path
+            if self._ignores(name):
+                continue
+            if not self._reach.may_read(place, [name], 1) or path is None:
+                self._report.row("file", name, "not compared")
+                continue
+            now = target_of(path, self._places) if isinstance(then, str) else size_of(path)
+            if now is None and not isinstance(then, str) and not self._reach.is_folder(os.path.dirname(path)):
+                self._reach.miss(os.path.dirname(path), 1)
+                self._report.row("file", name, "not compared", remark="its folder is not here")
+            elif now is None:
+                self._report.changed("file", name, f"{readable(name)}, which is gone", "gone", missing=True)
+            elif then is None or now == then:
+                self._report.row("file", name, "same")
+            else:
+                how = "leads elsewhere now" if isinstance(then, str) else "has another size now"
+                self._report.changed("file", name, f"{readable(name)}, which {how}", str(now))
 
     def _remarks(self) -> None:
         report = self._report
@@ -268,6 +281,13 @@ class FileComparison:
             report.unclear(
                 f"it read {self._trace.file_count:,} files, of which only {len(self._trace.files):,} are compared",
                 ["left out", self._trace.digest],
+            )
+
+        if self._trace.looks_left_out:
+            more = self._trace.looks_left_out
+            report.unclear(
+                f"it looked for {more:,} path{'s' if more != 1 else ''} more than are compared",
+                ["looks left out", self._trace.digest],
             )
 
     def _ignores(self, name: str) -> bool:

@@ -83,6 +83,10 @@ class History:
             return True
         return _is_below(self._folders, real, time)
 
+    def was_there_before(self, path: str, time: int) -> bool:
+        """Return True for a path that was there at a moment, which is not the doing of the tree."""
+        return not _is_below(self._folders, path, time) and not any(self._made(_names(path)))
+
     def is_behind_own_link(self, path: str, time: int) -> bool:
         """Return True for a path that led through a link that the tree had made before a moment."""
         return _is_below(self._links, path, time)
@@ -184,17 +188,22 @@ class History:
 
     def _is_filled(self, path: str, time: int) -> bool:
         """Take in a path that was missed. True where the tree made it at any time."""
-        folder, _, name = path.rpartition("/")
-        names = (path, f"{os.path.realpath(folder)}/{name}")
-        made = [
-            times[one]
-            for times in (self._written, self._folders, self._links, self._destinations)
-            for one in names
-            if one in times
-        ]
+        names = _names(path)
+        made = list(self._made(names))
         if made and time < min(made):
             self._filled.update(dict.fromkeys(names, min(made)))
         return bool(made)
+
+    def _made(self, names: Iterable[str]) -> Iterator[int]:
+        """Yield the moments at which the tree made a path, of which these are names."""
+        for times in (self._written, self._folders, self._links, self._destinations):
+            yield from (times[name] for name in names if name in times)
+
+
+def _names(path: str) -> tuple[str, str]:
+    """Return a path as it was asked for, and with the links on the way to it resolved."""
+    folder, _, name = path.rpartition("/")
+    return path, f"{os.path.realpath(folder)}/{name}"
 
 
 def _is_below(times: Times, path: str, time: int) -> bool:

@@ -5,36 +5,43 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
     R size mtime ctime inode opened length path[real path]    opened for reading; K: for writing, a part of it stays;
         m: renamed or linked, with the new path instead of the real one
     W time path    opened for writing; G: a folder was made, S: a symbolic link; d: a file was removed
-    g time length path new path    a folder was renamed; l: a link that was followed, with what it holds
+    g time length path new path    a folder was renamed
+    l time length path[target]    a symbolic link behind which a path went on; r: one whose target was asked for
     L mtime time sum length path[real path]    a folder was listed, with the sum of its names, 0 where that is unknown;
         i path: by the import system; D: forget those before it in the same file
-    A time path    looked for and not found
+    A time path    looked for and not found; y: a folder that was to be made and was there
+    k size time path    looked for and found, -1 where nothing but that was asked for
     T path    a Python file read as text; M: imported
     J name    a module at top level; E path: a folder of installed packages that the process imports from
     V digest name    a variable; "-" instead of the digest of a secret, "!" where it is not set
     F version uri    a reference of the tracking store
     P host port    a connection; B: a port that the tree itself serves; N address port name: where a name led
+    u path    a connection to a socket in the file system; b: one that the tree itself serves
     H way path    a Python process, and whether something below Python sees its files
     I name    a native reader was imported where nothing sees it; C: a program was started likewise, U: may have been
     X why path    a program was started that cannot be observed
-    Z    too much was opened
+    Z    too much was opened; q before: the script did something before it was observed
+    h failed pid parent time path    the first record of a program that records; `failed` is 1 where records were lost
+    e pid time path    a program was started that is to say so, too; f: it was not after all; x: it cannot say so
 """
 
 import os
 import re
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlflow_plugin.observation.coverage import coverage_of, partly_seen, unseen_by
 from mlflow_plugin.observation.history import History
 from mlflow_plugin.observation.installed import installed_versions
+from mlflow_plugin.observation.peers import local_peers, network_peers
+from mlflow_plugin.observation.processes import Processes
 from mlflow_plugin.observation.recording import Listing, Opening, Recording
-from mlflow_plugin.project.vocabulary import Coverage
 
 MOST_FILES = 200_000
 """The number of distinct files above which no more are recorded."""
 
-_THEY_READ_NO_DATA = "uname ldconfig nvidia-smi rocm-smi lscpu git hostname stty tput file gcc cc clang ld true"
-_HARMLESS = frozenset(_THEY_READ_NO_DATA.split())
+_SECONDS_TO_BEGIN = 1.0
 _HUB = re.compile(r"/(models|datasets|spaces)--([^/]+)/snapshots/([0-9a-f]{7,64})/")
 
 
@@ -60,16 +67,20 @@ class _Seen:
     links: dict[str, int] = field(default_factory=dict)
     absent: dict[str, int] = field(default_factory=dict)
     removed: dict[str, int] = field(default_factory=dict)
+    to_make: dict[str, int] = field(default_factory=dict)
     found: dict[str, tuple[Opening, str]] = field(default_factory=dict)
     moved_folders: list[tuple[int, str, str]] = field(default_factory=list)
-    targets: dict[str, tuple[int, str]] = field(default_factory=dict)
+    looked: dict[str, tuple[bool, int, int]] = field(default_factory=dict)
+    followed: dict[str, tuple[int, str]] = field(default_factory=dict)
+    asked: dict[str, tuple[int, str]] = field(default_factory=dict)
     listed: dict[str, dict[str, tuple[Listing, int, str]]] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     peers: set[tuple[str, str]] = field(default_factory=set)
-    ports: set[str] = field(default_factory=set)
+    ports: set[tuple[str, str]] = field(default_factory=set)
     words: dict[str, set[str]] = field(default_factory=dict)
+    processes: Processes = field(default_factory=Processes)
     full: bool = False
 
     def add(self, file: str, record: str) -> None:
@@ -77,9 +88,9 @@ class _Seen:
         kind, rest = record[0], record[2:]
         if kind in "RmK":
             self._add_opening({"R": self.read, "m": self.moved, "K": self.found}[kind], rest)
-        elif kind in "WGSAd":
+        elif kind in "WGSAdy":
             time, path = rest.split(" ", 1)
-            times = {"W": self.written, "G": self.folders, "S": self.links, "A": self.absent, "d": self.removed}[kind]
+            times = self._times(kind)
             times[path] = min(int(time), times.get(path, int(time)))
         elif kind == "L":
             mtime, time, names, length, paths = rest.split(" ", 4)
@@ -88,12 +99,18 @@ class _Seen:
         elif kind == "g":
             time, length, paths = rest.split(" ", 2)
             self.moved_folders.append((int(time), *_split(paths, int(length))))
-        elif kind == "l":
+        elif kind in "lr":
             time, length, paths = rest.split(" ", 2)
             path, target = _split(paths, int(length))
-            self.targets[path] = min((int(time), target), self.targets.get(path, (int(time), target)))
+            links = self.followed if kind == "l" else self.asked
+            links[path] = min((int(time), target), links.get(path, (int(time), target)))
         elif kind == "D":
             self.listed.pop(file, None)
+        elif kind == "k":
+            size, time, path = rest.split(" ", 2)
+            # The earliest look counts, and a size more than none.
+            look = (int(size) < 0, int(time), int(size))
+            self.looked[path] = min(look, self.looked.get(path, look))
         elif kind in "VF":
             value, name = rest.split(" ", 1)
             (self.variables if kind == "V" else self.references).setdefault(name, value)
@@ -101,8 +118,20 @@ class _Seen:
             self._add_address(kind, *rest.split(" ", 2))
         elif kind == "Z":
             self.full = True
+        elif kind in "hefx":
+            self.processes.add(file, kind, rest)
         else:
             self.words.setdefault(kind, set()).add(rest)
+
+    def _times(self, kind: str) -> dict[str, int]:
+        return {
+            "W": self.written,
+            "G": self.folders,
+            "S": self.links,
+            "A": self.absent,
+            "d": self.removed,
+            "y": self.to_make,
+        }[kind]
 
     def _add_opening(self, into: dict[str, tuple[Opening, str]], rest: str) -> None:
         size, mtime, ctime, inode, opened, length, paths = rest.split(" ", 6)
@@ -116,7 +145,7 @@ class _Seen:
         if kind == "P":
             self.peers.add((host, port))
         elif kind == "B":
-            self.ports.add(port)
+            self.ports.add((host, port))
         elif name != host:
             self.names[host] = name
 
@@ -162,16 +191,24 @@ class Records:
         if settings is None:
             return Recording("none", unseen=(f"what it read was not seen: {self._folder} cannot be read",))
         self._read_on()
+        latest = time.monotonic() + _SECONDS_TO_BEGIN
+        while self._seen.processes.are_beginning() and time.monotonic() < latest:
+            time.sleep(0.02)
+            self._read_on()
         return _recording(self._seen, settings)
 
     def _read_on(self) -> None:
         try:
-            names = sorted(name for name in os.listdir(self._folder) if name.endswith((".shim", ".hook", ".notified")))
+            entries = sorted(os.listdir(self._folder))
         except OSError:
             return
+        self._seen.processes.failed.update(name[:-7] for name in entries if name.endswith(".failed"))
+        names = [name for name in entries if name.endswith((".shim", ".hook", ".notified"))]
         for name in names:
             try:
                 with open(self._folder / name, "rb") as file:
+                    if file.read(3) == b"h 1":
+                        self._seen.processes.failed.add(name)
                     file.seek(self._offsets.get(name, 0))
                     data = file.read()
             except OSError:
@@ -203,8 +240,14 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         for path, (listing, time, real) in of_process.items()
         if not (file.endswith(".notified") and path in imported) and (name := history.listed(path, real, time))
     }
-    coverage = _coverage(seen, settings)
+
+    def was_there(path: str, time: int) -> bool:
+        return path not in seen.to_make and history.was_there_before(path, time)
+
+    coverage = coverage_of(settings.way, seen.words, seen.processes)
     modules = seen.words.get("M", set())
+    limit = f"more than {MOST_FILES:,} files were opened; what was opened after them was not recorded"
+    too_many = (limit,) if seen.full else ()
     return Recording(
         coverage=coverage,
         began_ns=settings.began_ns,
@@ -214,16 +257,21 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         folders=history.folders,
         moved=history.moved(),
         removed=frozenset(seen.removed),
-        links={path: to for path, (time, to) in seen.targets.items() if not history.is_behind_own_link(path, time)},
+        links={path: to for path, (time, to) in seen.followed.items() if not history.is_behind_own_link(path, time)},
         listed=listed,
         absent=frozenset(history.absent - reads.read.keys()),
+        looked={path: size for path, (_, time, size) in seen.looked.items() if was_there(path, time)},
+        asked_links={path: to for path, (time, to) in seen.asked.items() if was_there(path, time)},
+        kept=frozenset(seen.to_make),
         text=frozenset(seen.words.get("T", ())),
         modules=frozenset(modules),
         packages=installed_versions(seen.words.get("J", set()), seen.words.get("E", set()), modules),
         variables={name: _digest(digest) for name, digest in seen.variables.items()},
         references=references,
-        peers=_peers(seen, settings),
-        unseen=_unseen(seen, settings, coverage),
+        peers=network_peers(seen.peers, seen.ports, seen.names, settings.skip)
+        | local_peers(seen.words.get("u", set()) - seen.words.get("b", set())),
+        unseen=unseen_by(coverage, settings.reason, seen.words, seen.processes) + too_many,
+        partly=partly_seen(coverage, settings.way, seen.words, seen.processes),
     )
 
 
@@ -237,45 +285,3 @@ def _history(seen: _Seen) -> History:
         kept[real] = opening
     moved_files = [(opening.opened_ns, path, to) for path, (opening, to) in seen.moved.items() if to != path]
     return History(seen.written, seen.folders, seen.links, seen.absent, kept, seen.moved_folders, moved_files)
-
-
-def _coverage(seen: _Seen, settings: Settings) -> Coverage:
-    """Tell how much the processes could see, by what each Python process said of itself."""
-    said = {word.partition(" ")[0] for word in seen.words.get("H", ())}
-    if settings.way == "shim":
-        return "python" if "python" in said else "full"
-    if "full" in said and "python" not in said:
-        return "full"
-    return "python" if said else "none"
-
-
-def _peers(seen: _Seen, settings: Settings) -> frozenset[str]:
-    """Return the peers by name, without the ports that the tree itself serves and what is skipped."""
-    peers = set()
-    for host, port in seen.peers:
-        is_local = host in ("localhost", "::1") or host.startswith("127.")
-        if port in seen.ports or (is_local and "0" in seen.ports):
-            continue
-        peer, plain = f"{seen.names.get(host, host)}:{port}", f"{host}:{port}"
-        if peer not in settings.skip and plain not in settings.skip:
-            peers.add(peer)
-    return frozenset(peers)
-
-
-def _unseen(seen: _Seen, settings: Settings, coverage: Coverage) -> tuple[str, ...]:
-    """Return one sentence for each thing that could not be seen."""
-    sentences = []
-    for word in sorted(seen.words.get("X", ())):
-        why, path = word.split(" ", 1)
-        reason = "it is statically linked" if why == "static" else "it runs with the rights of another user"
-        sentences.append(f"what {path} read was not seen: {reason}")
-    readers = set(seen.words.get("U", ()))
-    if coverage == "python":
-        readers |= seen.words.get("I", set()) | (seen.words.get("C", set()) - _HARMLESS)
-    reason = settings.reason or "it was started without the library that sees it"
-    sentences += [f"what {name} read was not seen ({reason})" for name in sorted(readers)]
-    if coverage == "none":
-        sentences.append(f"what it read was not seen ({settings.reason or 'no process recorded anything'})")
-    if seen.full:
-        sentences.append(f"more than {MOST_FILES:,} files were opened; what was opened after them was not recorded")
-    return tuple(sentences)

@@ -45,9 +45,13 @@ class Recording:
         folders: Folders that the tree made.
         moved: File or folder that the tree moved -> where it was in the end.
         removed: Files that the tree removed.
-        links: Symbolic links behind which paths went on (`current/../rows.csv`, `cd current`) -> what they held.
+        links: Symbolic links behind which paths went on (`current/../rows.csv`, `cd current`) -> the target.
+        asked_links: Symbolic links of the user's own folders whose target was asked for -> the target.
         listed: Folders that were listed, listings by the import system left out -> their state then.
         absent: Paths that were looked for and not found.
+        looked: Paths of the user's own folders that were looked for and found -> the size of a file whose state was
+            asked for, -1 for another path.
+        kept: Folders that the tree was to make and that were there.
         text: Python files that were read as text, beside or instead of being imported.
         modules: Files of imported modules.
         packages: Installed packages that were imported -> version.
@@ -55,7 +59,8 @@ class Recording:
             digest is kept because it may be a secret, empty where it was not set.
         references: URIs of the tracking store (`models:/m@champion`) -> the version or run that they meant.
         peers: Network peers as `host:port`.
-        unseen: One sentence for each thing that could not be seen.
+        unseen: One sentence for each thing that could not be seen, and must be asked about.
+        partly: One sentence for each kind of thing that this way of observing does not see, for the reader to know.
     """
 
     coverage: Coverage
@@ -67,8 +72,11 @@ class Recording:
     moved: Mapping[str, str] = field(default_factory=dict)
     removed: Set[str] = frozenset()
     links: Mapping[str, str] = field(default_factory=dict)
+    asked_links: Mapping[str, str] = field(default_factory=dict)
     listed: Mapping[str, Listing] = field(default_factory=dict)
     absent: Set[str] = frozenset()
+    looked: Mapping[str, int] = field(default_factory=dict)
+    kept: Set[str] = frozenset()
     text: Set[str] = frozenset()
     modules: Set[str] = frozenset()
     packages: Mapping[str, str] = field(default_factory=dict)
@@ -76,3 +84,4 @@ class Recording:
     references: Mapping[str, str] = field(default_factory=dict)
     peers: Set[str] = frozenset()
     unseen: tuple[str, ...] = ()
+    partly: tuple[str, ...] = ()

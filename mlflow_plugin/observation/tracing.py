@@ -11,6 +11,7 @@ from mlflow_plugin.observation.file_digests import Candidate, FileDigests
 from mlflow_plugin.observation.files import Files, ObservedFile
 from mlflow_plugin.observation.hub import HubFile, branch_of, hub_file, hub_reference, is_in_hub
 from mlflow_plugin.observation.listings import Listings
+from mlflow_plugin.observation.looks import Looks, target_name, target_of
 from mlflow_plugin.observation.places import Places, plain_path
 from mlflow_plugin.observation.policy import Filter, Policy, is_temporary
 from mlflow_plugin.observation.recording import Opening, Recording
@@ -20,7 +21,7 @@ from mlflow_plugin.project.own_code import is_below
 
 __all__ = ["Policy", "trace_of"]
 
-MOST_ABSENT = 2_000
+MOST_ABSENT = 20_000
 MOST_WROTE = 10_000
 _PYC = re.compile(r"(.*?)(?:/__pycache__)?/([^/]+?)(?:\.[\w-]+-\d+(?:\.opt-\d)?)?\.py[co](?:\.\d+)?", re.DOTALL)
 
@@ -68,6 +69,7 @@ class _Tracer:
         self._listings = Listings(recording, self._filter)
         self._digests = FileDigests(self._filter, started_ns, recording.began_ns)
         self._appeared: set[str] = set()
+        self._dangling: dict[str, str] = {}
         self._hub: dict[str, HubRevision] = {}
 
     def trace(self, earlier: Trace | None) -> Trace:
@@ -79,13 +81,18 @@ class _Tracer:
         folders = self._listings.folders()
         references = self._references()
         recording = self._recording
+        absent, not_kept = self._absent({file.name for file in files})
+        known = {*candidates, *self._written, *self._names(map(plain_path, self._policy.code_files))}
+        looks = Looks(recording, self._filter, self._places, known)
         return Trace(
             coverage=recording.coverage,
             files=Files.of(files),
-            absent=self._absent({file.name for file in files}),
+            absent=absent,
+            there=looks.there,
+            sizes=looks.sizes,
+            links={**self._dangling, **looks.links, **self._links()},
             folders=tuple(folders),
             gone_too=tuple(sorted(self._listings.gone_too)),
-            links=self._links(),
             variables={
                 name: digest
                 for name, digest in sorted(recording.variables.items())
@@ -100,6 +107,8 @@ class _Tracer:
             changed_while_read=tuple(sorted(self._appeared | self._digests.changed | self._listings.changed)),
             uncompared=dict(sorted(self._digests.uncompared.items())),
             left_out=len(candidates) - len(kept),
+            looks_left_out=not_kept + looks.left_out,
+            partly=recording.partly,
             wrote=tuple(heapq.nsmallest(MOST_WROTE, self._lasting(), key=_nearness)),
         )
 
@@ -174,32 +183,42 @@ class _Tracer:
         return [name for name in self._written if not (os.path.isabs(name) and is_temporary(name))]
 
     def _links(self) -> dict[str, str]:
-        """The links that count; one that leads to the project itself is another way to the same place."""
+        """The links behind which paths went on; one that leads to the project is another way to the same place."""
         links, project = self._recording.links, os.path.abspath(self._places.project)
         return {
-            name: links[path]
+            name: target_name(links[path], self._places)
             for path in sorted(links)
             if not is_below(project, path) and (name := self._filter.counted_name(path))
         }
 
     # --- paths that were not there ---
 
-    def _absent(self, files: set[str]) -> tuple[str, ...]:
+    def _absent(self, files: set[str]) -> tuple[tuple[str, ...], int]:
+        """The paths that were not there, and how many of them are too many to be kept."""
         names = set()
+        searched = _searched_for_programs()
         for path in self._recording.absent:
             if path.endswith(".pkg") or os.path.basename(path) in _LOOKED_FOR_BY_PACKAGES:
                 continue
             name = None if is_in_hub(path) else self._filter.counted_name(path)
             if name is None or name in files or name in self._written or _URI.match(name):
                 continue
-            if os.path.isabs(name) and is_temporary(path):
+            if os.path.isabs(name) and (is_temporary(path) or os.path.dirname(path) in searched):
                 continue
             # A link that leads nowhere is not there, as it was then.
             if not os.path.exists(path):
                 names.add(name)
+                if (target := target_of(path, self._places)) is not None:
+                    self._dangling[name] = target
             elif not self._listings.was_made(path):
                 self._appeared.add(name)
-        return tuple(sorted(heapq.nsmallest(MOST_ABSENT, names, key=_nearness)))
+        kept = sorted(heapq.nsmallest(MOST_ABSENT, names, key=_nearness))
+        return tuple(kept), len(names) - len(kept)
+
+
+def _searched_for_programs() -> set[str]:
+    """The folders in which programs are looked for by their names: those that are not there say nothing."""
+    return {os.path.abspath(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder}
 
 
 def _is_there(path: str) -> bool:
@@ -223,7 +242,10 @@ def _without_dots(recording: Recording) -> Recording:
         moved={plain_path(path): plain_path(to) for path, to in recording.moved.items()},
         removed=frozenset(map(plain_path, recording.removed)),
         links={plain_path(path): to for path, to in recording.links.items()},
+        asked_links={plain_path(path): to for path, to in recording.asked_links.items()},
         absent=frozenset(map(plain_path, recording.absent)),
+        looked={plain_path(path): size for path, size in recording.looked.items()},
+        kept=frozenset(map(plain_path, recording.kept)),
         text=frozenset(map(plain_path, recording.text)),
         modules=frozenset(map(plain_path, recording.modules)),
     )

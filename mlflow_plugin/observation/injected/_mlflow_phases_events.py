@@ -4,6 +4,7 @@ import os
 import sys
 from time import time_ns as _time_ns
 
+import _mlflow_phases_programs as programs
 import _mlflow_phases_records as records
 
 _NATIVE = (
@@ -144,16 +145,32 @@ _STANDARD = frozenset(getattr(sys, "stdlib_module_names", ())) | frozenset(sys.b
 
 
 def _connected(sock, address):
-    if (
-        records.observer.native
-        or not isinstance(address, tuple)
-        or sock.family not in (2, 10, 30)
-        or sock.type & 15 != 1
-    ):
+    if records.observer.native:
+        return
+    if sock.family == 1:
+        _tell_socket("u", address)
+    elif sock.type & 15 == 1:
+        _tell_peer(sock, address)
+
+
+def _sent(sock, address=None):
+    if records.observer.native or sock.type & 15 != 2 or not isinstance(address, tuple):
+        return
+    if address[1] not in (53, 123, 514, 5353):
+        _tell_peer(sock, address)
+
+
+def _tell_peer(sock, address):
+    if not isinstance(address, tuple) or sock.family not in (2, 10, 30):
         return
     host, port = address[:2]
     host = records.observer.last_host.get(port, host) if _is_address(host) else host
     records.observer.tell("P", f"{host} {port} ")
+
+
+def _tell_socket(kind, address):
+    if isinstance(address, (str, bytes)) and address[:1] not in ("", b"", "\0", b"\0"):
+        records.observer.tell(kind, "", records.absolute(address))
 
 
 def _is_address(host):
@@ -168,6 +185,8 @@ def _looked_up(host, port, *_):
 def _bound(sock, address):
     if not records.observer.native and isinstance(address, tuple):
         records.observer.tell("B", f"{address[0]} {address[1]} ")
+    elif not records.observer.native and sock.family == 1:
+        _tell_socket("b", address)
 
 
 def _connected_to_sqlite(database, *_):
@@ -184,28 +203,9 @@ def _connected_to_sqlite(database, *_):
         records.tell_written(os.path.realpath(path))
 
 
-def _started(program, arguments=(), *_):
-    if records.observer.covered:
-        return
-    name = _name(program)
-    if name in ("sh", "bash", "dash", "zsh") and isinstance(arguments, (list, tuple)) and len(arguments) > 2:
-        name = _name(_fsdecode(arguments[2]).strip().partition(" ")[0]) or name
-    if name and not name.startswith("python"):
-        records.observer.tell("C", "", name)
-
-
-def _name(program):
-    return _fsdecode(_fspath(program)).rpartition("/")[2] if program else ""
-
-
-def _popened(executable, arguments, *_):
-    if isinstance(arguments, (str, bytes, os.PathLike)):
-        arguments = [arguments]
-    _started(executable or (arguments[0] if arguments else ""), arguments)
-
-
-def _ran(command):
-    _started("sh", ["sh", "-c", command])
+def _found_in_library(library, name):
+    if not records.observer.covered and name in ("open", "open64", "openat", "fopen", "fopen64", "syscall"):
+        records.observer.tell("I", "", "ctypes")
 
 
 def _moved(source, destination, source_folder=-1, destination_folder=-1):
@@ -229,8 +229,8 @@ def _moved(source, destination, source_folder=-1, destination_folder=-1):
 
 def _made_folder(path, mode=0, folder=-1):
     path = None if records.observer.native else records.absolute(path, folder)
-    if path and records.state_of(path) is None:
-        records.tell_written(path, "G")
+    if path:
+        records.tell_written(path, "G" if records.state_of(path) is None else "y")
 
 
 def _made_link(source, destination, folder=-1):
@@ -266,13 +266,16 @@ HANDLERS = {
     "os.scandir": _listed,
     "import": _imported,
     "socket.connect": _connected,
+    "socket.sendto": _sent,
+    "socket.sendmsg": _sent,
     "socket.getaddrinfo": _looked_up,
     "socket.bind": _bound,
     "sqlite3.connect": _connected_to_sqlite,
-    "subprocess.Popen": _popened,
-    "os.exec": _started,
-    "os.posix_spawn": _started,
-    "os.system": _ran,
+    "subprocess.Popen": programs.popened,
+    "os.exec": programs.started,
+    "os.posix_spawn": programs.started,
+    "os.system": programs.ran,
+    "ctypes.dlsym": _found_in_library,
     "os.rename": _moved,
     "os.link": _moved,
     "os.mkdir": _made_folder,
@@ -293,6 +296,7 @@ def start_elsewhere(folder):
     records.observe(records.Observer(folder))
     records.observer.read_settings()
     records.observer.records = f"{folder}/{os.getpid()}-{_time_ns()}.notified"
+    records.observer.greet("a program")
 
 
 def note_opening(path, flags):

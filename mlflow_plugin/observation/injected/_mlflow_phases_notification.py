@@ -6,6 +6,7 @@ stays for good and is passed on to children. It needs neither a compiler nor spe
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import select
@@ -163,6 +164,8 @@ class _Supervisor:
         first = min(_PAGE - address % _PAGE, most)
         self.remote[:] = (address, first, address + first, max(0, most - first))
         got = self.read_memory(task, ctypes.byref(self.local), 1, ctypes.byref(self.remote), 2, 0)
+        if got < 0 and ctypes.get_errno() == errno.EPERM:
+            self.events.records.observer.tell("X", "hidden ", _program(task))
         return self.buffer.raw[: max(0, got)]
 
     def _path(self, task, address, folder=-100):
@@ -184,7 +187,7 @@ class _Supervisor:
         elif task in self.paused:
             return
         elif call == "connect":
-            self._note_peer(self._memory(task, arguments[1], min(28, arguments[2])))
+            self._note_peer(task, self._memory(task, arguments[1], min(110, arguments[2])))
         else:
             event, *places = _EVENTS[call]
             found = [self._path(task, arguments[p], -100 if f is None else arguments[f]) for p, f in places]
@@ -203,12 +206,27 @@ class _Supervisor:
         elif task not in self.paused:
             self.events.note_opening(path, flags)
 
-    def _note_peer(self, address):
+    def _note_peer(self, task, address):
         family = struct.unpack_from("H", address)[0]
+        if family == socket.AF_UNIX:
+            path = os.fsdecode(address[2:].partition(b"\0")[0])
+            if path:
+                path = path if path.startswith("/") else os.readlink(f"/proc/{task}/cwd") + "/" + path
+                self.events.records.observer.tell("u", "", path)
+            return
         port = struct.unpack_from("!H", address, 2)[0]
         if family in (socket.AF_INET, socket.AF_INET6) and port not in (0, 53):
             packed = address[4:8] if family == socket.AF_INET else address[8:24]
             self.events.records.observer.tell("P", f"{socket.inet_ntop(family, packed)} {port} ")
+
+
+def _program(task):
+    """Return the name of a program that may not be read, as the kernel shows it to everybody."""
+    try:
+        with open(f"/proc/{task}/comm") as file:
+            return file.read().strip()
+    except OSError:
+        return "a program"
 
 
 def _supervise(descriptor, folder):

@@ -20,8 +20,11 @@ static const struct { const char *name; void *function; } watched_functions[] = 
     OWN(renameat), OWN(rename), OWN(linkat), OWN(link), OWN(opendir), OWN(fdopendir), OWN(scandir), OWN(scandir64),
     OWN(stat), OWN(stat64), OWN(fstatat), OWN(fstatat64), OWN(__xstat), OWN(__xstat64),
     OWN(__fxstatat), OWN(__fxstatat64), OWN(statx), OWN(access), OWN(faccessat),
-    OWN(connect), OWN(bind), OWN(getaddrinfo), OWN(execve), OWN(execv), OWN(fexecve), OWN(execvpe), OWN(execvp),
+    OWN(connect), OWN(bind), OWN(send), OWN(sendto), OWN(getaddrinfo), OWN(execve), OWN(execv), OWN(fexecve), OWN(execvpe), OWN(execvp),
     OWN(execl), OWN(execle), OWN(execlp), OWN(posix_spawn), OWN(posix_spawnp),
+    OWN(lstat), OWN(lstat64), OWN(__lxstat), OWN(__lxstat64), OWN(readlink), OWN(readlinkat), OWN(realpath),
+    OWN(canonicalize_file_name), OWN(execveat), OWN(system), OWN(popen), OWN(glob), OWN(glob64), OWN(ftw), OWN(ftw64), OWN(nftw),
+    OWN(nftw64), OWN(fts_open), {"syscall", (void *)watched_syscall},
 };
 
 static void *watched_function(const char *name) {

@@ -25,9 +25,9 @@ static void tell_links_above(void) {
 }
 
 static void missed(size_t length) {
-    if (git || kind_of(path_buffer, length) != 'O' || left_out(path_buffer, length) || strstr(path_buffer, "/__pycache__") ||
-        ends_with(path_buffer, ".pyc") || ends_with(path_buffer, ".so") || ends_with(path_buffer, "/.git") ||
-        ends_with(path_buffer, "-journal"))
+    if (git || left_out(path_buffer, length) || strstr(path_buffer, "/__pycache__") ||
+        strstr(path_buffer, "/lib/python3") || ends_with(path_buffer, "._pth") || ends_with(path_buffer, ".pyc") ||
+        ends_with(path_buffer, ".so") || ends_with(path_buffer, "/.git") || ends_with(path_buffer, "-journal"))
         return;
     if (strstr(path_buffer, "/../")) tell_links_above();
     if (first_time('A', path_buffer)) tell_time('A', path_buffer);
@@ -38,9 +38,19 @@ static int is_new(const struct stat *state) {
     return !state->st_size && now() - (state->st_ctim.tv_sec * 1000000000LL + state->st_ctim.tv_nsec) < 100000000LL;
 }
 
+/* Replace a name of the kernel for a file, such as /proc/self/cwd/data.csv or /dev/fd/3, by the file's own path. */
+static int leads_elsewhere(int fd) {
+    if (strncmp(path_buffer, "/proc/", 6) && strncmp(path_buffer, "/dev/fd/", 8)) return 0;
+    if (!*real_path(fd, path_buffer) || !strncmp(real_buffer, "/proc/", 6)) return 0;
+    strcpy(path_buffer, real_buffer);
+    return 1;
+}
+
 static void opened_file(int fd, int folder, const char *path, int how) {
     size_t length = absolute(folder, path);
     struct stat state;
+    if (!length) failed();
+    else if (leads_elsewhere(fd)) length = strlen(path_buffer);
     if (!length || left_out(path_buffer, length)) return;
     /* MLflow asks git for the commit: what that looks at is no input. What it checks out is written. */
     int reads = (how & READS) && !git && first_time('R', path_buffer);
@@ -156,7 +166,7 @@ static void after_look(int result, int folder, const char *path) {
     errno = error;
 }
 
-/* A path that the program made or replaced. W: a file, G: a folder, S: a link. */
+/* A path that the program made or replaced. W: a file, G: a folder, S: a link; y: a folder that was there already. */
 static void made(char kind, int folder, const char *path) {
     int error = errno;
     if (!path || !enter()) return;
@@ -322,6 +332,7 @@ PUBLIC char *mkdtemp(char *path) {
 PUBLIC int mkdirat(int folder, const char *path, mode_t mode) {
     int result = syscall(SYS_mkdirat, folder, path, mode);
     if (!result) made('G', folder, path);
+    else if (errno == EEXIST) made('y', folder, path);
     return result;
 }
 

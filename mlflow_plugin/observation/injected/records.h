@@ -7,14 +7,17 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <limits.h>
 #include <link.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,8 +26,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "call.h"
 
 #undef open
 #undef openat
@@ -37,17 +43,18 @@
 #define PUBLIC __attribute__((visibility("default")))
 #define MAGIC "/.mlflow-phases/"
 #define SLOTS (1u << 19)
-#define MOST 200000u
+#define MOST 390000u
 #define PREFIXES 256
 #define LONGEST (2 * PATH_MAX)
 #define ROOMS 64
 
 enum outcome { READS = 1, WRITES = 2, KEEPS = 4, STREAM = 1 << 30 }; /* The last: written, while what it held stays. */
 
-static struct { const char *text; unsigned length; char kind; } prefixes[PREFIXES]; /* O: own, S: skipped */
-static unsigned prefix_count, told, full_told, python, git; /* The last two: what program this is. */
+static struct { const char *text; unsigned length; char kind; } prefixes[PREFIXES]; /* O: own, S: skipped, D: data in a skipped folder */
+static unsigned prefix_count, told, full_told, python, git, builds; /* The last three: what program this is. */
 static _Atomic uint64_t *seen;
 static char settings[1 << 16], records[PATH_MAX], preload[PATH_MAX + 16], observe[PATH_MAX + 32], injected[PATH_MAX + 16];
+static char program[PATH_MAX], *failure; /* `failure` lies in the file of the records and is shared with forks. */
 static int active;
 
 /* Room for paths, taken while a thread records: nothing large stands on a stack or in each thread's own storage. */
@@ -95,11 +102,30 @@ static void leave(void) {
     atomic_store(&mine->taken, 0);
 }
 
+/* Say that something could not be recorded. This needs neither a descriptor nor rights, nor room on the disk. */
+static void failed(void) {
+    if (failure) *failure = '1';
+}
+
+/* Write without the signal that would end a program whose files may not grow. */
+static void append(int out, const char *bytes, size_t length) {
+    uint64_t too_large = 1ULL << (SIGXFSZ - 1), before = 0;
+    struct timespec at_once = {0};
+    syscall(SYS_rt_sigprocmask, SIG_BLOCK, &too_large, &before, sizeof before);
+    ssize_t written = syscall(SYS_write, out, bytes, length);
+    if (written < 0 && errno == EFBIG && !(before & too_large))
+        syscall(SYS_rt_sigtimedwait, &too_large, NULL, &at_once, sizeof before);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+    if (written != (ssize_t)length) failed();
+}
+
 static void tell(const char *bytes, size_t length) {
     int out = syscall(SYS_openat, AT_FDCWD, records, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (out < 0) return;
-    ssize_t written = syscall(SYS_write, out, bytes, length);
-    (void)written;
+    if (out < 0) {
+        failed();
+        return;
+    }
+    append(out, bytes, length);
     syscall(SYS_close, out);
 }
 
@@ -107,6 +133,7 @@ static void tell(const char *bytes, size_t length) {
 static void record(char kind, const char *head, const char *path, const char *second) {
     int length = snprintf(record_buffer, sizeof record_buffer, "%c %s%s%s", kind, head, path, second ? second : "");
     if (length > 0 && (size_t)length < sizeof record_buffer) tell(record_buffer, length + 1);
+    else failed();
 }
 
 static uint64_t hash_of(char kind, const char *path) {
@@ -238,12 +265,38 @@ static void tell_time(char kind, const char *path) {
 
 /* Starting. */
 
+/* Say that this process records. The first record of its file holds the place where a failure is noted. */
+static void hello(void) {
+    static char text[PATH_MAX + 96];
+    int length = snprintf(text, sizeof text, "h 0 %d %d %lld %s", (int)getpid(), (int)getppid(), (long long)now(), program);
+    int out = syscall(SYS_openat, AT_FDCWD, records, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    failure = NULL;
+    if (out < 0 || length < 0 || (size_t)length >= sizeof text) return;
+    char *head = mmap(NULL, 4, PROT_READ | PROT_WRITE, MAP_SHARED, out, 0);
+    append(out, text, length + 1);
+    struct stat state;
+    if (head != MAP_FAILED && !state_of(out, "", AT_EMPTY_PATH, &state) && state.st_size > 4) failure = head + 2;
+    syscall(SYS_close, out);
+}
+
 static void add_prefix(const char *text, char kind) {
     if (prefix_count < PREFIXES && *text == '/' && text[1]) {
         prefixes[prefix_count].text = text;
         prefixes[prefix_count].length = strlen(text);
         prefixes[prefix_count++].kind = kind;
     }
+}
+
+/* Tell whether this program was made by Go, by the note that its linker leaves in the first of all libraries. */
+static int is_go(struct dl_phdr_info *info, size_t size, void *unused) {
+    (void)size, (void)unused;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Nhdr) *note = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+        if (info->dlpi_phdr[i].p_type == PT_NOTE && info->dlpi_phdr[i].p_memsz >= sizeof *note + 4 &&
+            note->n_namesz == 4 && !memcmp(note + 1, "Go\0", 4))
+            return 1;
+    }
+    return -1; /* The program itself comes first: no further library is asked. */
 }
 
 static void begin(const char *folder) {
@@ -267,14 +320,18 @@ static void begin(const char *folder) {
     static const char *const system_folders[] = {"/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc",
                                                  "/proc", "/sys", "/dev", "/run", "/var/run"};
     for (unsigned i = 0; i < sizeof system_folders / sizeof *system_folders; i++) add_prefix(system_folders[i], 'S');
+    add_prefix("/dev/shm", 'D'); /* People keep data there, and on disks that a desktop mounts. */
+    add_prefix("/run/media", 'D');
     snprintf(records, sizeof records, "%s/%d-%lld.shim", folder, (int)getpid(), (long long)now());
-    char program[PATH_MAX];
     long n = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", program, sizeof program - 1);
     program[n > 0 ? n : 0] = 0;
     const char *name = strrchr(program, '/');
     python = name && strstr(name, "python") != NULL;
     git = name && !strcmp(name, "/git");
+    builds = name && (!strcmp(name, "/make") || !strcmp(name, "/gmake") || !strcmp(name, "/ninja"));
+    hello();
     active = 1;
+    if (dl_iterate_phdr(is_go, NULL) > 0 && enter()) record('X', "go ", program, NULL), leave();
     errno = error;
 }
 

@@ -10,4 +10,5 @@
 #include "looking.h"
 #include "network.h"
 #include "children.h"
+#include "kernel.h"
 #include "attach.h"

@@ -8,6 +8,8 @@ import pytest
 from mlflow_plugin.observation.reading import MOST_FILES, Records
 from mlflow_plugin.observation.recording import Opening, Recording
 
+HELLO = "h 0 7 1 10 /usr/bin/cat"
+
 
 class Folder:
     """A folder of records that is written by hand."""
@@ -111,7 +113,8 @@ def test_variables_say_whether_they_are_set_or_secret(folder: Folder) -> None:
 @pytest.mark.parametrize(
     ("way", "said", "coverage"),
     [
-        ("shim", [], "full"),
+        ("shim", [], "none"),
+        ("shim", [HELLO], "full"),
         ("shim", ["H full /usr", "H python /usr"], "python"),
         ("hook", ["H python /usr"], "python"),
         ("hook", [], "none"),
@@ -156,7 +159,7 @@ def test_a_path_that_is_no_text_keeps_its_bytes(folder: Folder) -> None:
 
 
 def test_a_million_files_are_cut_off_and_said(folder: Folder) -> None:
-    folder.add(*(opened(f"/{number}", 10) for number in range(MOST_FILES + 1)))
+    folder.add(HELLO, *(opened(f"/{number}", 10) for number in range(MOST_FILES + 1)))
     seen = folder.records.recording()
     assert len(seen.read) == MOST_FILES
     assert "more than 200,000 files" in seen.unseen[0]
@@ -166,3 +169,69 @@ def test_a_folder_that_is_gone_is_no_coverage(tmp_path: Path) -> None:
     seen = Records(tmp_path / "gone").recording()
     assert seen.coverage == "none"
     assert str(tmp_path / "gone") in seen.unseen[0]
+
+
+@pytest.mark.parametrize(
+    ("records", "unseen"),
+    [
+        ([HELLO, "e 7 20 /bin/sh", "h 0 7 1 30 /bin/sh"], ()),
+        ([HELLO, "e 7 20 /bin/sh"], ("what /bin/sh read was not seen: it did not load the library that records",)),
+        ([HELLO, "e 7 20 /bin/sh", "f 7 21 /bin/sh", "e 7 22 /bin/sh", "h 0 7 1 30 /bin/sh"], ()),
+        # A number that is used again: the word of the second process is not that of the first.
+        (
+            [HELLO, "e 9 20 sh", "e 9 40 cat", "h 0 9 1 50 /bin/cat"],
+            ("what sh read was not seen: it did not load the library that records",),
+        ),
+    ],
+)
+def test_a_program_that_was_started_and_says_nothing_is_named(
+    folder: Folder, records: list[str], unseen: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlflow_plugin.observation.reading._SECONDS_TO_BEGIN", 0.0)
+    assert folder.read(*records).unseen == unseen
+
+
+def test_a_program_that_could_not_record_everything_is_named_also_when_it_fails_later(folder: Folder) -> None:
+    assert folder.read(HELLO).unseen == ()
+    with open(folder.path / "1-1.shim", "r+b") as file:
+        file.seek(2)
+        file.write(b"1")
+    assert folder.read().unseen == ("not everything that cat read was seen: it could not write its records",)
+
+
+@pytest.mark.parametrize(
+    ("records", "peers"),
+    [
+        (["P 10.0.0.9 29500 ", "B 127.0.0.1 29500 "], {"10.0.0.9:29500"}),
+        (["P 127.0.0.1 29500 ", "B 0.0.0.0 29500 "], set()),
+        (["P 10.0.0.9 29500 ", "B :: 29500 "], {"10.0.0.9:29500"}),
+        (["P 127.0.0.2 29500 ", "B 127.0.0.2 29500 "], set()),
+        (["P 127.0.0.2 29500 ", "B 127.0.0.1 29500 "], {"127.0.0.2:29500"}),
+        (["P localhost 29500 ", "B 127.0.0.1 29500 "], set()),
+    ],
+)
+def test_a_port_that_the_tree_serves_hides_no_other_host(folder: Folder, records: list[str], peers: set[str]) -> None:
+    assert folder.read(HELLO, *records).peers == peers
+
+
+def test_a_socket_in_the_file_system_is_a_peer_unless_it_serves_the_machine_or_is_the_trees_own(folder: Folder) -> None:
+    paths = ["/srv/postgres/.s.PGSQL.5432", "/run/docker.sock", "/run/nscd/socket", "/dev/log", "/tmp/gone", "/srv/own"]
+    seen = folder.read(HELLO, "b /srv/own", *(f"u {path}" for path in paths))
+    assert seen.peers == {"socket /srv/postgres/.s.PGSQL.5432", "socket /run/docker.sock"}
+
+
+@pytest.mark.parametrize(
+    ("records", "is_asked"),
+    [
+        (["X static /p/launch", "x 9 20 /p/launch", "h 0 9 1 30 /usr/bin/python3"], False),
+        (["X static /p/launch", "x 9 20 /p/launch"], True),
+        (["X static /p/launch", "x 9 20 /p/launch", "h 0 9 1 30 /bin/sh", "x 11 40 /p/launch"], True),
+        (["X static /p/uv", "x 9 20 /p/uv", "h 0 10 9 30 /usr/bin/python3"], False),
+        (["X static /p/busybox", "x 9 20 /p/busybox", "h 0 10 9 30 /bin/sh"], True),
+    ],
+)
+def test_a_static_program_that_only_starts_another_is_mentioned_and_not_asked_about(
+    folder: Folder, records: list[str], is_asked: bool
+) -> None:
+    seen = folder.read(HELLO, *records)
+    assert (bool(seen.unseen), bool(seen.partly)) == (is_asked, not is_asked)

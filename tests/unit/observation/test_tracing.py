@@ -175,7 +175,7 @@ def test_a_link_that_a_path_went_up_behind_counts_by_where_it_leads(observed):
     assert observed.compare(trace) == Findings()
     link.unlink()
     link.symlink_to("v2/x")
-    assert observed.compare(trace).changed == ("now, a link that leads elsewhere now",)
+    assert observed.compare(trace).changed == ("now, which leads elsewhere now",)
 
 
 def test_a_link_that_leads_nowhere_is_not_there(observed):
@@ -450,3 +450,100 @@ def test_paths_are_recorded_in_their_plain_form(observed, tmp_path):
     paths = (f"{observed.folder}/./data//rows.csv", f"{observed.folder}/data/../data/rows.csv", f"{link}/data/rows.csv")
     observed.seen["read"] = dict.fromkeys(paths, opening)
     assert names_of(observed.trace()) == ["data/rows.csv"]
+
+
+def looked(observed, **sizes: int):
+    observed.seen.setdefault("looked", {}).update({str(observed.folder / name): size for name, size in sizes.items()})
+    return observed
+
+
+def test_the_size_of_a_file_that_was_only_looked_at_counts(observed):
+    observed.write("model", "12345")
+    trace = looked(observed, model=5).trace()
+    assert observed.compare(trace).changed == ()
+    observed.write("model", "54321")
+    assert observed.compare(trace).changed == ()
+    observed.write("model", "1")
+    assert observed.compare(trace).changed == ("model, which has another size now",)
+
+
+@pytest.mark.parametrize("name", ["flag", "folder"])
+def test_a_path_that_was_looked_for_and_found_counts_by_being_there(observed, name):
+    observed.write("flag", "1")
+    (observed.folder / "folder").mkdir()
+    trace = looked(observed, **{name: -1}).trace()
+    observed.write("flag", "another size")
+    assert observed.compare(trace).changed == ()
+    (observed.folder / "flag").unlink()
+    (observed.folder / "folder").rmdir()
+    assert observed.compare(trace).changed == (f"{name}, which is gone",)
+
+
+def test_looks_count_only_where_nothing_else_says_the_same(observed):
+    for name in ("read.csv", "made.csv", "grown.log", "listed/a", "out/kept", "module.py"):
+        observed.write(name, "1")
+    observed.read("read.csv").listed("listed").mark("written", "made.csv").mark("kept", "out")
+    names = ["read.csv", "made.csv", "listed/a", "listed", "out", "module.py", ""]
+    trace = looked(observed, **dict.fromkeys(names, -1), **{"grown.log": 9, "gone": 1}).trace()
+    # A file that grew meanwhile counts by being there alone, and comments are no change of a module.
+    assert (trace.there, dict(trace.sizes)) == (("grown.log", "module.py"), {})
+
+
+def test_the_target_of_a_link_counts_where_it_was_asked_for(observed):
+    link = observed.folder / "current"
+    link.symlink_to("v1")
+    observed.seen["asked_links"] = {str(link): "v1"}
+    trace = observed.trace()
+    assert observed.compare(trace).changed == ()
+    link.unlink()
+    link.symlink_to("v2")
+    assert observed.compare(trace).changed == ("current, which leads elsewhere now",)
+
+
+@pytest.mark.parametrize(("opened", "counts"), [("data/rows", False), ("elsewhere/rows", True), (None, True)])
+def test_a_link_out_of_the_project_counts_unless_what_was_read_is_compared_by_its_way(
+    observed, tmp_path, opened, counts
+):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "rows").write_text("1")
+    (observed.folder / "data").symlink_to(elsewhere)
+    observed.seen["asked_links"] = {str(observed.folder / "data"): str(elsewhere)}
+    if opened:
+        observed.read(tmp_path / opened if opened.startswith("elsewhere") else opened)
+    assert dict(observed.trace().links) == ({"data": str(elsewhere)} if counts else {})
+
+
+def test_a_link_that_leads_nowhere_is_not_there_until_its_target_is(observed):
+    (observed.folder / "link").symlink_to("nowhere")
+    trace = observed.mark("absent", "link").trace()
+    assert (trace.absent, trace.changed_while_read) == (("link",), ())
+    assert observed.compare(trace).changed == ()
+    observed.write("nowhere")
+    assert observed.compare(trace).changed == ("link, which was not there then",)
+
+
+def test_a_link_that_appears_is_there_wherever_it_leads(observed):
+    trace = observed.mark("absent", "link").trace()
+    (observed.folder / "link").symlink_to("nowhere")
+    assert observed.compare(trace).changed == ("link, which was not there then",)
+
+
+def test_paths_outside_the_project_that_were_not_there_count_unless_programs_are_searched_there(
+    observed, tmp_path, monkeypatch
+):
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "bin").mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(elsewhere / "bin"))
+    trace = observed.mark("absent", elsewhere / "app.yaml", elsewhere / "bin" / "git").trace()
+    assert trace.absent == (str(elsewhere / "app.yaml"),)
+    (elsewhere / "app.yaml").write_text("1")
+    assert len(observed.compare(trace).changed) == 1
+    unasked = observed.compare(trace, trusted=False)
+    assert (unasked.changed, unasked.unclear, unasked.complete) == ((), (), False)
+
+
+def test_looks_beyond_the_limit_are_asked_about(observed, monkeypatch):
+    monkeypatch.setattr("mlflow_plugin.observation.tracing.MOST_ABSENT", 1)
+    trace = observed.mark("absent", "a.yaml", "b.yaml").trace()
+    assert observed.compare(trace).unclear == ("it looked for 1 path more than are compared",)
