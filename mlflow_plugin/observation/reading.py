@@ -9,6 +9,7 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
     T path    a Python file read as text; M: imported
     J name    a module at top level; E path: a folder of installed packages that the process imports from
     V digest name    a variable; "-" instead of the digest of a secret, "!" where it is not set
+    K path    code that copied the whole environment; Y: a Python was started that leaves out this observation
     F version uri    a reference of the tracking store
     P host port    a connection; B: a port that the tree itself serves; N address port name: where a name led
     H way path    a Python process, and whether something below Python sees its files
@@ -28,6 +29,8 @@ from mlflow_plugin.project.vocabulary import Coverage
 
 MOST_FILES = 200_000
 """The number of distinct files above which no more are recorded."""
+
+ISOLATED = "variables that a Python started with -I, -E or -S read are not compared"
 
 _THEY_READ_NO_DATA = "uname ldconfig nvidia-smi rocm-smi lscpu git hostname stty tput file gcc cc clang ld true"
 _HARMLESS = frozenset(_THEY_READ_NO_DATA.split())
@@ -56,7 +59,7 @@ class _Seen:
     links: dict[str, int] = field(default_factory=dict)
     absent: dict[str, int] = field(default_factory=dict)
     listed: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
-    variables: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, dict[str, None]] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     peers: set[tuple[str, str]] = field(default_factory=set)
@@ -78,9 +81,12 @@ class _Seen:
             self.listed.setdefault(file, {}).setdefault(path, (int(mtime), int(time)))
         elif kind == "D":
             self.listed.pop(file, None)
-        elif kind in "VF":
+        elif kind == "V":
             value, name = rest.split(" ", 1)
-            (self.variables if kind == "V" else self.references).setdefault(name, value)
+            self.variables.setdefault(name, {})[value] = None
+        elif kind == "F":
+            value, name = rest.split(" ", 1)
+            self.references.setdefault(name, value)
         elif kind in "PBN":
             self._add_address(kind, *rest.split(" ", 2))
         elif kind == "Z":
@@ -206,15 +212,23 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         text=frozenset(seen.words.get("T", ())),
         modules=frozenset(modules),
         packages=installed_versions(seen.words.get("J", set()), seen.words.get("E", set()), modules),
-        variables={name: _digest(digest) for name, digest in seen.variables.items()},
+        variables={name: _digest(next(iter(digests))) for name, digests in seen.variables.items()},
         references=references,
         peers=_peers(seen, settings),
         unseen=_unseen(seen, settings, coverage),
+        values={name: frozenset(map(_digest, digests)) for name, digests in seen.variables.items()},
+        copies=frozenset(seen.words.get("K", ())),
+        remarks=_remarks(seen),
     )
 
 
 def _digest(told: str) -> str | None:
     return {"-": None, "!": ""}.get(told, told)
+
+
+def _remarks(seen: _Seen) -> tuple[str, ...]:
+    """Return one sentence for each thing that is known to have been read and that nothing is recorded of."""
+    return (ISOLATED,) if "Y" in seen.words else ()
 
 
 def _made_before(seen: _Seen, path: str, real: str, time: int) -> bool:

@@ -37,6 +37,9 @@ class Recording:
         references: URIs of the tracking store (`models:/m@champion`) -> the version or run that they meant.
         peers: Network peers as `host:port`.
         unseen: One sentence for each thing that could not be seen.
+        values: Environment variable -> the digests of all values that it had when it was read.
+        copies: Files of the project's own code that copied the whole environment, or went through it.
+        remarks: One sentence for each thing that was read, is not compared, and is to be mentioned.
     """
 
     coverage: Coverage
@@ -51,3 +54,6 @@ class Recording:
     references: Mapping[str, str] = field(default_factory=dict)
     peers: Set[str] = frozenset()
     unseen: tuple[str, ...] = ()
+    values: Mapping[str, Set[str | None]] = field(default_factory=dict)
+    copies: Set[str] = frozenset()
+    remarks: tuple[str, ...] = ()

@@ -183,13 +183,31 @@ def _name(program):
     return _fsdecode(_fspath(program)).rpartition("/")[2] if program else ""
 
 
-def _popened(executable, arguments, *_):
+def _note_shell(program, arguments, environment=None):
+    """Tell which variables a command for a shell names, and of a Python that is not observed from within."""
+    name = _name(program)
+    options = [_fsdecode(one) for one in arguments[1:] if not isinstance(one, int)]
+    if name.startswith("python") and not records.observer.native:
+        first = options[0] if options else ""
+        if first[:1] == "-" and first[:2] != "--" and set("IES") & set(first.partition("c")[0].partition("m")[0]):
+            records.observer.tell("Y", "")
+    if len(options) > 1 and options[0] == "-c" and name in ("sh", "bash", "dash", "zsh", "ksh"):
+        import _mlflow_phases_variables
+
+        given = environment and {_fsdecode(key): _fsdecode(value) for key, value in environment.items()}
+        observing = sys.modules["_mlflow_phases_observing"]
+        _mlflow_phases_variables.note_shell(observing, options[1], given)
+
+
+def _popened(executable, arguments, folder=None, environment=None):
     if isinstance(arguments, (str, bytes, os.PathLike)):
         arguments = [arguments]
+    _note_shell(executable or (arguments[0] if arguments else ""), arguments, environment)
     _started(executable or (arguments[0] if arguments else ""), arguments)
 
 
 def _ran(command):
+    _note_shell("sh", ["sh", "-c", command])
     _started("sh", ["sh", "-c", command])
 
 

@@ -10,3 +10,4 @@
 #include "network.h"
 #include "children.h"
 #include "attach.h"
+#include "isolated.h"

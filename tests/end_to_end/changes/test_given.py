@@ -1,0 +1,64 @@
+"""A change of what a phase is given besides files (variables, standard input) is seen, or said."""
+
+import os
+
+import pytest
+
+pytestmark = pytest.mark.end_to_end
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ('python main.py --rate "${{RATE:-1}}"', ""),
+        ("bash run.sh", ""),
+        ("python -I main.py", "import os\nos.environ['RATE']"),
+        ("python main.py", "import os\ngiven = dict(os.environ)\ngiven['RATE']"),
+        ("python main.py", "import os\nos.system('echo $RATE')"),
+        (
+            "python main.py",
+            "import click\n@click.command()\n@click.option('--rate', envvar='RATE')\ndef main(rate): pass\nmain()",
+        ),
+    ],
+    ids=["command", "script", "isolated", "copy", "shell", "click"],
+)
+def test_a_variable_by_whatever_way_it_is_read(changing, runs_after, command, text):
+    changing.monkeypatch.setenv("RATE", "1")
+    changing.declare(command)
+    changing.script(text)
+    changing.write("run.sh", "python main.py $RATE\n")
+    assert "the variable RATE" in runs_after(lambda: changing.monkeypatch.setenv("RATE", "2"))
+
+
+def test_a_variable_that_the_command_sets_itself_does_not_make_it_run_for_ever(changing, reuses_after):
+    changing.declare("RATE=3 python main.py")
+    changing.script("import os\nos.environ['RATE']")
+    assert "inputs" in reuses_after(lambda: None)
+
+
+def test_an_isolated_python_is_said_and_its_inputs_are_not_called_the_same(changing, reuses_after):
+    changing.declare("python -E main.py")
+    changing.script("import os\nos.environ.get('RA' + 'TE')")
+    reason = reuses_after(lambda: None)
+    assert "-E" in reason
+    assert "inputs" not in reason
+
+
+def test_standard_input_that_was_read_is_asked_about(changing):
+    changing.script("import sys\nsys.stdin.read()")
+    saved = os.dup(0)
+
+    def start(text: bytes) -> str:
+        reading, writing = os.pipe()
+        os.write(writing, text)
+        os.close(writing)
+        os.dup2(reading, 0)
+        os.close(reading)
+        return changing.start().reason
+
+    try:
+        start(b"1")
+        assert "standard input was read" in start(b"2")
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
