@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.format import short
+from mlflow_plugin.observation.asked_runs import with_asked_runs
 from mlflow_plugin.observation.beginning import Beginning
 from mlflow_plugin.observation.places import places_of
 from mlflow_plugin.observation.recorder import Recorder, unobserved
@@ -49,7 +50,7 @@ class Observer:
         self, request: Request, run: PhaseRun, inputs: Mapping[str, PhaseRun], resumed_from: PhaseRun | None = None
     ) -> None:
         self._request, self._run = request, run
-        self._runs = [run, *inputs.values()]
+        self._runs = [run, *inputs.values(), *([resumed_from] if resumed_from else [])]
         self._resumed_from = resumed_from
         self._kept: Trace | None = None
         self._contained = False
@@ -144,6 +145,7 @@ class Observer:
         except PhaseError as error:
             _logger.warning(str(error))
         recording = self._beginning.completed(recording, request.phase.command, code)
+        recording = with_asked_runs(recording, {run.run_id for run in self._runs})
         trace = trace_of(recording, policy, places_of(request.project), earlier=earlier)
         return earlier.merged(trace) if earlier else trace
 

@@ -9,6 +9,7 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
     T path    a Python file read as text; M: imported
     J name    a module at top level; E path: a folder of installed packages that the process imports from
     V digest name    a variable; "-" instead of the digest of a secret, "!" where it is not set
+    Q run name    the project's own code asked MLflow's client for a run, "-" for no certain one; q run: it was made
     K path    code that copied the whole environment; Y: a Python was started that leaves out this observation
     F version uri    a reference of the tracking store
     P host port    a connection; B: a port that the tree itself serves; N address port name: where a name led
@@ -20,6 +21,7 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -218,12 +220,21 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         unseen=_unseen(seen, settings, coverage),
         values={name: frozenset(map(_digest, digests)) for name, digests in seen.variables.items()},
         copies=frozenset(seen.words.get("K", ())),
+        asked=frozenset(_asked(seen)),
         remarks=_remarks(seen),
     )
 
 
 def _digest(told: str) -> str | None:
     return {"-": None, "!": ""}.get(told, told)
+
+
+def _asked(seen: _Seen) -> Iterator[tuple[str, str]]:
+    """Yield the runs that MLflow's client was asked for, other than those that the tree made, and by which call."""
+    for word in seen.words.get("Q", ()):
+        run, _, name = word.partition(" ")
+        if run not in seen.words.get("q", ()):
+            yield run, name
 
 
 def _remarks(seen: _Seen) -> tuple[str, ...]:

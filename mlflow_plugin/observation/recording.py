@@ -39,6 +39,7 @@ class Recording:
         unseen: One sentence for each thing that could not be seen.
         values: Environment variable -> the digests of all values that it had when it was read.
         copies: Files of the project's own code that copied the whole environment, or went through it.
+        asked: Runs of the tracking store that the project's own code looked up, `-` for no certain one, and the call.
         remarks: One sentence for each thing that was read, is not compared, and is to be mentioned.
     """
 
@@ -56,4 +57,5 @@ class Recording:
     unseen: tuple[str, ...] = ()
     values: Mapping[str, Set[str | None]] = field(default_factory=dict)
     copies: Set[str] = frozenset()
+    asked: Set[tuple[str, str]] = frozenset()
     remarks: tuple[str, ...] = ()

@@ -62,3 +62,39 @@ def test_standard_input_that_was_read_is_asked_about(changing):
     finally:
         os.dup2(saved, 0)
         os.close(saved)
+
+
+def test_an_artifact_of_another_run_of_the_experiment_and_an_alias_of_a_prompt(changing):
+    import mlflow
+
+    client = changing.store.client
+    with mlflow.start_run() as run:
+        mlflow.log_text("1", "x.txt")
+    mlflow.genai.register_prompt("q", "one")
+    mlflow.genai.set_prompt_alias("q", "prod", 1)
+    changing.script(
+        f"import mlflow\nmlflow.artifacts.load_text('runs:/{run.info.run_id}/x.txt')\n"
+        "mlflow.genai.load_prompt('prompts:/q@prod')"
+    )
+    assert changing.start().computed
+    client.log_text(run.info.run_id, "2", "x.txt")
+    assert "x.txt" in changing.start().reason
+    mlflow.genai.register_prompt("q", "two")
+    mlflow.genai.set_prompt_alias("q", "prod", 2)
+    assert "prompts:/q@prod" in changing.start().reason
+
+
+def test_other_runs_that_the_script_looks_up_are_mentioned(changing, reuses_after):
+    import mlflow
+
+    mlflow.set_experiment("other")
+    with mlflow.start_run():
+        mlflow.log_metric("accuracy", 0.5)
+    mlflow.set_experiment("Default")
+    changing.script(
+        "import mlflow\nprint(mlflow.search_runs(experiment_names=['other']))\n"
+        "with mlflow.start_run(nested=True) as made:\n    pass\nmlflow.get_run(made.info.run_id)"
+    )
+    reason = reuses_after(lambda: None)
+    assert "also read run " in reason
+    assert "inputs" not in reason
