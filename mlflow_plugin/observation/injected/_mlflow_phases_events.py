@@ -169,7 +169,23 @@ def _connected_to_sqlite(database, *_):
         records.tell_written(os.path.realpath(path))
 
 
+def _loaded(name):
+    """A library that `ctypes` loads: the loader opens it, and no event tells of that."""
+    path = records.absolute(name) if name and "/" in _fsdecode(_fspath(name)) else None
+    if path and not records.observer.left_out(path) and records.state_of(path):
+        records.tell_read(path)
+
+
+def _executed(program):
+    """A program below the user's own folders is code that the phase runs."""
+    path = records.absolute(program) if program and "/" in _fsdecode(_fspath(program)) else None
+    if path and records.observer.is_own(path) and records.state_of(path):
+        records.tell_read(path)
+
+
 def _started(program, arguments=(), *_):
+    if not records.observer.native:
+        _executed(program)
     if records.observer.covered:
         return
     name = _name(program)
@@ -254,6 +270,8 @@ HANDLERS = {
     "socket.bind": _bound,
     "sqlite3.connect": _connected_to_sqlite,
     "subprocess.Popen": _popened,
+    "ctypes.dlopen": _loaded,
+    "execve": _executed,
     "os.exec": _started,
     "os.posix_spawn": _started,
     "os.system": _ran,

@@ -11,3 +11,4 @@
 #include "children.h"
 #include "attach.h"
 #include "isolated.h"
+#include "libraries.h"
