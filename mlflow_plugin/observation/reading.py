@@ -9,8 +9,9 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
     T path    a Python file read as text; M: imported
     J name    a module at top level; E path: a folder of installed packages that the process imports from
     V digest name    a variable; "-" instead of the digest of a secret, "!" where it is not set
+    v id command    git was started; w: by code that is not the project's own
     Q run name    the project's own code asked MLflow's client for a run, "-" for no certain one; q run: it was made
-    K path    code that copied the whole environment; Y: a Python was started that leaves out this observation
+    c path    code that copied the whole environment; Y: a Python was started that leaves out this observation
     F version uri    a reference of the tracking store
     P host port    a connection; B: a port that the tree itself serves; N address port name: where a name led
     H way path    a Python process, and whether something below Python sees its files
@@ -21,6 +22,7 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +34,10 @@ from mlflow_plugin.project.vocabulary import Coverage
 MOST_FILES = 200_000
 """The number of distinct files above which no more are recorded."""
 
+_ABOUT_GIT_ITSELF = "version help config init remote add commit push gc maintenance"
+# What git starts by itself when it copies a repository.
+_HELPERS_OF_GIT = "index-pack upload-pack unpack-objects pack-objects fetch-pack receive-pack send-pack remote-https"
+_GIT_READS_NOTHING = frozenset(["", *_ABOUT_GIT_ITSELF.split(), *_HELPERS_OF_GIT.split()])
 ISOLATED = "variables that a Python started with -I, -E or -S read are not compared"
 
 _THEY_READ_NO_DATA = "uname ldconfig nvidia-smi rocm-smi lscpu git hostname stty tput file gcc cc clang ld true"
@@ -219,7 +225,7 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         peers=_peers(seen, settings),
         unseen=_unseen(seen, settings, coverage),
         values={name: frozenset(map(_digest, digests)) for name, digests in seen.variables.items()},
-        copies=frozenset(seen.words.get("K", ())),
+        copies=frozenset(seen.words.get("c", ())),
         asked=frozenset(_asked(seen)),
         remarks=_remarks(seen),
     )
@@ -239,7 +245,12 @@ def _asked(seen: _Seen) -> Iterator[tuple[str, str]]:
 
 def _remarks(seen: _Seen) -> tuple[str, ...]:
     """Return one sentence for each thing that is known to have been read and that nothing is recorded of."""
-    return (ISOLATED,) if "Y" in seen.words else ()
+    remarks = [ISOLATED] if "Y" in seen.words else []
+    started, by_others = (Counter(word.partition(" ")[2] for word in seen.words.get(kind, ())) for kind in "vw")
+    if commands := sorted(set(started - by_others) - _GIT_READS_NOTHING):
+        listed = ", ".join(f"git {command}" for command in commands)
+        remarks.append(f"what {listed} read of a repository is not compared")
+    return tuple(remarks)
 
 
 def _made_before(seen: _Seen, path: str, real: str, time: int) -> bool:

@@ -207,12 +207,31 @@ def _note_shell(program, arguments, environment=None):
         first = options[0] if options else ""
         if first[:1] == "-" and first[:2] != "--" and set("IES") & set(first.partition("c")[0].partition("m")[0]):
             records.observer.tell("Y", "")
+    if name == "git":
+        _note_git(options)
     if len(options) > 1 and options[0] == "-c" and name in ("sh", "bash", "dash", "zsh", "ksh"):
         import _mlflow_phases_variables
 
         given = environment and {_fsdecode(key): _fsdecode(value) for key, value in environment.items()}
         observing = sys.modules["_mlflow_phases_observing"]
         _mlflow_phases_variables.note_shell(observing, options[1], given)
+
+
+def _note_git(options):
+    """Tell whose git this is: MLflow asks it for the commit, and what that reads is no input."""
+    frame = sys._getframe(1)
+    passed = ("/subprocess.py", "/os.py")
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith((_HERE, "<frozen os")) and not file.endswith(passed) and "-packages/git/" not in file:
+            break
+        frame = frame.f_back
+    is_own = frame is not None and records.observer.is_own(records.absolute(frame.f_code.co_filename))
+    words = [
+        one for at, one in enumerate(options) if one[:1] != "-" and (not at or options[at - 1] not in ("-c", "-C"))
+    ]
+    if not is_own or not records.observer.native:  # Below Python the shim tells of each.
+        records.observer.tell("v" if is_own else "w", f"{os.getpid()}-{_time_ns()} ", words[0] if words else "")
 
 
 def _popened(executable, arguments, folder=None, environment=None):

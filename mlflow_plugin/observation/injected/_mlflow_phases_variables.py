@@ -141,7 +141,7 @@ def note_shell(observing, text, environment=None):
         return
     for name in shell_variables(text, os.environ):
         if name == "*":
-            observing.tell("K", "", observing.records.absolute(frame.f_code.co_filename))
+            observing.tell("c", "", observing.records.absolute(frame.f_code.co_filename))
         elif environment is None or environment.get(name) == os.environ.get(name):
             observing.tell("V", digest_of(name, os.environ.get(name)) + " ", name)
 
@@ -170,7 +170,7 @@ def wrap(observing):
         with observing.quietly() as on:
             frame = _copier() if on else None
             if frame is not None and _is_own(observing, frame.f_code.co_filename):
-                observing.tell("K", "", observing.records.absolute(frame.f_code.co_filename))
+                observing.tell("c", "", observing.records.absolute(frame.f_code.co_filename))
         return iterate(self)
 
     kind.__getitem__, kind.__iter__ = __getitem__, __iter__

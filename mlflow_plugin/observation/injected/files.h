@@ -11,8 +11,7 @@ static void opened_file(int fd, int folder, const char *path, int how) {
     size_t length = absolute(folder, path);
     struct stat state;
     if (!length || left_out(path_buffer, length)) return;
-    /* MLflow asks git for the commit: what that looks at is no input. What it checks out is written. */
-    int reads = (how & READS) && !git && first_time('R', path_buffer);
+    int reads = (how & READS) && first_time('R', path_buffer);
     int writes = (how & WRITES) && first_time('W', path_buffer);
     if (!reads && !writes) return;
     if (state_of(fd, "", AT_EMPTY_PATH, &state) || !S_ISREG(state.st_mode)) return;

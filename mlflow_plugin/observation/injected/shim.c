@@ -10,5 +10,5 @@
 #include "network.h"
 #include "children.h"
 #include "attach.h"
-#include "isolated.h"
+#include "started.h"
 #include "libraries.h"

@@ -1,6 +1,7 @@
 """A change of what a phase is given besides files (variables, standard input) is seen, or said."""
 
 import os
+import subprocess
 
 import pytest
 
@@ -98,3 +99,22 @@ def test_other_runs_that_the_script_looks_up_are_mentioned(changing, reuses_afte
     reason = reuses_after(lambda: None)
     assert "also read run " in reason
     assert "inputs" not in reason
+
+
+@pytest.mark.parametrize(
+    ("body", "is_own"),
+    [
+        ("import mlflow\nwith mlflow.start_run(nested=True):\n    pass", False),
+        ("import subprocess\nsubprocess.run(['git', 'show', 'HEAD:main.py'], check=True)", True),
+        ("import os\nos.system('git show HEAD:main.py')", True),
+    ],
+    ids=["mlflow", "subprocess", "shell"],
+)
+def test_a_repository_that_git_reads_for_the_projects_own_code_is_mentioned(changing, reuses_after, body, is_own):
+    changing.script(body)
+    name = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "-A"], [*name, "commit", "-qm", "1"]):
+        subprocess.run(["git", *command], cwd=changing.folder, check=True)
+    reason = reuses_after(lambda: None)
+    assert ("git show" in reason) is is_own
+    assert ("inputs" in reason) is not is_own

@@ -47,6 +47,11 @@ def test_runs_that_were_asked_for_count_unless_the_tree_made_them(folder: Folder
     assert seen.asked == {("a", "get_run"), ("-", "search_runs")}
 
 
+def test_git_is_mentioned_unless_others_than_the_projects_own_code_started_it(folder: Folder) -> None:
+    assert not folder.read("v 1-5 rev-parse", "w 9-4 rev-parse", "v 2-5 init").remarks
+    assert folder.read("v 3-5 rev-parse").remarks == ("what git rev-parse read of a repository is not compared",)
+
+
 def test_the_earliest_opening_of_all_processes_counts(folder: Folder) -> None:
     folder.add(opened("/a", 30), file="1-1.shim")
     assert folder.read(opened("/a", 20), file="2-2.shim").read == {"/a": Opening(5, 6, 7, 8, 20)}
