@@ -5,7 +5,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
+from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.observation.environment_files import environment_files
 from mlflow_plugin.observation.file_digests import Candidate, FileDigests
 from mlflow_plugin.observation.files import Files, ObservedFile
@@ -16,6 +18,8 @@ from mlflow_plugin.observation.policy import Filter, Policy, is_temporary
 from mlflow_plugin.observation.recording import Opening, Recording
 from mlflow_plugin.observation.trace import MOST_FILES, HubRevision, Trace
 from mlflow_plugin.observation.variables import counts_as_variable
+from mlflow_plugin.project.docstrings import read_everywhere
+from mlflow_plugin.project.file_code import python_summary_of
 
 __all__ = ["Policy", "trace_of"]
 
@@ -120,7 +124,20 @@ class _Tracer:
             python = path.endswith(".py") and not as_text and (before is None or before.python)
             opening = before.opening if before and before.opening else opening
             found[name] = Candidate(name, path, opening, python, name in self._written)
-        return found
+        return {**found, **self._documented(found)}
+
+    def _documented(self, found: Mapping[str, Candidate]) -> dict[str, Candidate]:
+        """The modules whose docstrings or comments are read, by themselves or by other code: they count by bytes."""
+        modules = {name: _summary(one.path) for name, one in found.items() if one.python}
+        if not modules:
+            return {}
+        code = [_summary(path) for path in self._policy.code_files if path.endswith(".py")]
+        everywhere = read_everywhere([*code, *modules.values()])
+        return {
+            name: found[name]._replace(python=False)
+            for name, summary in modules.items()
+            if everywhere or summary.get("docs")
+        }
 
     def _names(self, paths: Iterable[str]) -> set[str]:
         return {name for path in paths if (name := self._filter.counted_name(path))}
@@ -179,6 +196,14 @@ class _Tracer:
             elif not self._listings.was_made(path):
                 self._appeared.add(name)
         return tuple(sorted(heapq.nsmallest(MOST_ABSENT, names, key=_nearness)))
+
+
+def _summary(path: str) -> Mapping[str, Any]:
+    """What is known of a Python file; nothing where it cannot be read."""
+    try:
+        return python_summary_of(path)
+    except PhaseError:
+        return {}
 
 
 def _is_there(path: str) -> bool:

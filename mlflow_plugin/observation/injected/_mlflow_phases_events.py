@@ -66,8 +66,24 @@ def _tell_python(path):
     caller = _caller()
     if _is_importing(caller):
         records.observer.tell("M", "", path)
+        if path.endswith(".py") and _is_handed_out():
+            records.observer.tell("T", "", path)
     elif not _is_machinery(caller) and path.endswith(".py"):
         records.observer.tell("T", "", path)
+
+
+def _is_handed_out():
+    """Tell if a loader was asked for the bytes of a file, as `pkgutil.get_data` does, and not for a module."""
+    frame = sys._getframe(2)
+    names = set()
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(IMPORTING):
+            names.add(frame.f_code.co_name)
+        elif not file.startswith(_HERE):
+            break
+        frame = frame.f_back
+    return names == {"get_data"}
 
 
 def _tell_opened(path, flags):

@@ -318,3 +318,21 @@ def test_paths_are_recorded_in_their_plain_form(observed, tmp_path):
     paths = (f"{observed.folder}/./data//rows.csv", f"{observed.folder}/data/../data/rows.csv", f"{link}/data/rows.csv")
     observed.seen["read"] = dict.fromkeys(paths, opening)
     assert names_of(observed.trace()) == ["data/rows.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "by_bytes"),
+    [("VALUE = 1\n", False), ('"""Text."""\nprint(__doc__)\n', True), ("import docopt\n", True)],
+)
+def test_a_module_loaded_at_run_time_counts_by_its_bytes_where_its_docstrings_are_read(observed, text, by_bytes):
+    observed.write("plugin.py", text)
+    trace = observed.read("plugin.py").mark("modules", "plugin.py").trace()
+    assert [file.python for file in trace.files] == [not by_bytes]
+
+
+def test_a_module_loaded_at_run_time_counts_by_its_bytes_where_other_code_reads_docstrings(observed):
+    observed.write("plugin.py", "VALUE = 1\n")
+    script = observed.write("main.py", "import importlib\nprint(importlib.import_module('plu' + 'gin').__doc__)\n")
+    observed.policy = Policy(code_files=frozenset([str(script)]))
+    trace = observed.read("plugin.py").mark("modules", "plugin.py").trace()
+    assert [file.python for file in trace.files] == [False]
