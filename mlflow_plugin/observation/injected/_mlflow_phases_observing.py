@@ -221,20 +221,23 @@ def is_seen_below_python():
 
 
 def call_after_loading(function):
-    """Call a function whenever the import system has loaded an extension module, None for no function."""
+    """Call a function whenever the import system has loaded an extension module, or ctypes a library; None for none."""
     if function is None:
         return
     import _imp
+    import ctypes
 
-    create = _imp.create_dynamic
+    def followed(load):
+        def load_and_call(*arguments):
+            try:
+                return load(*arguments)
+            finally:
+                function()
 
-    def create_dynamic(*arguments):
-        try:
-            return create(*arguments)
-        finally:
-            function()
+        return load_and_call
 
-    _imp.create_dynamic = create_dynamic
+    _imp.create_dynamic = followed(_imp.create_dynamic)
+    ctypes._dlopen = followed(ctypes._dlopen)
 
 
 def start_with_the_process():
