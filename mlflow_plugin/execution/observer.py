@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Set
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException
@@ -16,14 +15,12 @@ from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.format import short
 from mlflow_plugin.observation.asked_runs import with_asked_runs
 from mlflow_plugin.observation.beginning import Beginning
-from mlflow_plugin.observation.late_start import BEFORE, SIBLINGS
 from mlflow_plugin.observation.places import places_of
-from mlflow_plugin.observation.recorder import Recorder, began_late, unobserved
+from mlflow_plugin.observation.recorder import Recorder, unobserved
 from mlflow_plugin.observation.recording import Recording
-from mlflow_plugin.observation.standard_input import READ, StandardInput
+from mlflow_plugin.observation.standard_input import StandardInput
 from mlflow_plugin.observation.trace import Trace
 from mlflow_plugin.observation.tracing import trace_of
-from mlflow_plugin.project.command_programs import has_other_programs
 from mlflow_plugin.project.identity import Recipe, recipe_of, with_written
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.observation_policy import artifact_places, policy_of, store_places
@@ -57,7 +54,6 @@ class Observer:
         self._resumed_from = resumed_from
         self._kept: Trace | None = None
         self._contained = False
-        self._is_late = False  # The script began, and other programs of its command, before it was observed.
         self._folder: Path | None = None
         self._recorder: Recorder | None = None
         self._beginning = Beginning.now()
@@ -91,7 +87,6 @@ class Observer:
             return
         self.join()
         if self._recorder is None and (recorder := self._started()):
-            self._is_late = bool(os.environ.get("MLFLOW_RUN_ID"))
             recorder.observe_this_process()
 
     @property
@@ -150,20 +145,9 @@ class Observer:
         except PhaseError as error:
             _logger.warning(str(error))
         recording = self._beginning.completed(recording, request.phase.command, code)
-        if self._is_late:
-            recording = self._late(recording)
         recording = with_asked_runs(recording, {run.run_id for run in self._runs})
         trace = trace_of(recording, policy, places_of(request.project), earlier=earlier)
         return earlier.merged(trace) if earlier else trace
-
-    def _late(self, recording: Recording) -> Recording:
-        """The recording of a process that began before it was observed, with what is to be said of that."""
-        remarks = [BEFORE] if began_late() else []
-        if has_other_programs(self._request.phase.command):
-            remarks.append(SIBLINGS)
-            # It is the end of a pipe of the command itself.
-            recording = replace(recording, unseen=tuple(one for one in recording.unseen if one != READ))
-        return replace(recording, remarks=(*recording.remarks, *remarks))
 
     def _nothing_seen(self) -> Recording:
         return Recording("none", unseen=(IN_CONTAINER,) if self._contained else ())

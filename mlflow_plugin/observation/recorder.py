@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow_plugin.observation.late_start import may_have_read
 from mlflow_plugin.observation.notification import unavailable, watched
 from mlflow_plugin.observation.reading import Records
 from mlflow_plugin.observation.recording import Recording
@@ -134,7 +133,6 @@ class _Process:
         self.lock = threading.RLock()
         self.owns_the_hook = False
         self.early: Recorder | None = None
-        self.began_late = False
         self._folder: Path | None = None
         self._users = 0
         self._before: dict[str, str | None] = {}
@@ -182,15 +180,9 @@ def _remove(folder: Path, pid: int) -> None:
 def observe_early() -> None:
     """Observe a script that `mlflow run` has started before its phase begins, unless its starter observes it."""
     if os.environ.get("MLFLOW_RUN_ID") and VARIABLE not in os.environ and _hook() is None:
-        _process.began_late = may_have_read()
         with contextlib.suppress(OSError):
             _process.early = Recorder(Path.cwd(), own=[os.getcwd()], skip=[])
             _process.early.observe_this_process()
-
-
-def began_late() -> bool:
-    """Return True when the script may have read something before this process was observed."""
-    return _process.began_late
 
 
 def forget_this_process() -> None:

@@ -221,23 +221,20 @@ def is_seen_below_python():
 
 
 def call_after_loading(function):
-    """Call a function whenever the import system has loaded an extension module, or ctypes a library; None for none."""
+    """Call a function whenever the import system has loaded an extension module, None for no function."""
     if function is None:
         return
     import _imp
-    import ctypes
 
-    def followed(load):
-        def load_and_call(*arguments):
-            try:
-                return load(*arguments)
-            finally:
-                function()
+    create = _imp.create_dynamic
 
-        return load_and_call
+    def create_dynamic(*arguments):
+        try:
+            return create(*arguments)
+        finally:
+            function()
 
-    _imp.create_dynamic = followed(_imp.create_dynamic)
-    ctypes._dlopen = followed(ctypes._dlopen)
+    _imp.create_dynamic = create_dynamic
 
 
 def start_with_the_process():

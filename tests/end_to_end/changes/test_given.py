@@ -118,14 +118,3 @@ def test_a_repository_that_git_reads_for_the_projects_own_code_is_mentioned(chan
     reason = reuses_after(lambda: None)
     assert ("git show" in reason) is is_own
     assert ("inputs" in reason) is not is_own
-
-
-def test_what_plain_mlflow_run_cannot_see_before_the_import_is_said(changing):
-    changing.script(
-        "open('settings' + '.json').read()\nfrom mlflow_plugin import start_phase\nwith start_phase():\n    pass"
-    )
-    changing.write("settings.json", "{}")
-    assert changing.start_plainly().computed
-    reason = changing.start_plainly().reason
-    assert "before `from mlflow_plugin import start_phase`" in reason
-    assert "inputs" not in reason
