@@ -28,7 +28,7 @@ def with_asked_runs(recording: Recording, known: Set[str]) -> Recording:
         # Where they lie on this machine their files were seen.
         if not any(f"/{run}/" in path for path in recording.read)
     ]
-    return replace(recording, remarks=(*recording.remarks, *remarks))
+    return replace(recording, partly=(*recording.partly, *remarks))
 
 
 def _uris(recording: Recording) -> list[str]:

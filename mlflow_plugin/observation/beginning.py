@@ -83,14 +83,14 @@ class Beginning:
         variables.update((name, self._digests.get(name, "")) for name in named)
         self._input_was_read = self._input_was_read or self._input.was_read(StandardInput.now())
         unseen = (*recording.unseen, READ) if self._input_was_read else recording.unseen
-        return replace(recording, variables=variables, unseen=unseen, remarks=(*recording.remarks, *remarks))
+        return replace(recording, variables=variables, unseen=unseen, partly=(*recording.partly, *remarks))
 
     def _in_text(self, command: str, files: Collection[Path], recording: Recording) -> tuple[set[str], list[str]]:
         """The variables that the texts of the code name, and what is to be said of them."""
         named = shell_variables(command, self._digests)
         for path in {*map(str, files), *(path for path in recording.read if _is_script(path))}:
             named |= self._in_script(path)
-        unobserved = [path for path in map(str, files) if path.endswith(".py")] if ISOLATED in recording.remarks else []
+        unobserved = [path for path in map(str, files) if path.endswith(".py")] if ISOLATED in recording.partly else []
         for path in {*recording.copies, *unobserved}:
             # What follows a copy is not seen: every variable counts whose name stands in the code beside it.
             named |= self._quoted(_text(path))

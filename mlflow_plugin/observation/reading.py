@@ -10,7 +10,7 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
     J name    a module at top level; E path: a folder of installed packages that the process imports from
     V digest name    a variable; "-" instead of the digest of a secret, "!" where it is not set
     v id command    git was started; w: by code that is not the project's own
-    Q run name    the project's own code asked MLflow's client for a run, "-" for no certain one; q run: it was made
+    Q run name    the project's own code asked MLflow's client for a run, "-" for no certain one; z run: it was made
     c path    code that copied the whole environment; Y: a Python was started that leaves out this observation
     F version uri    a reference of the tracking store
     P host port    a connection; B: a port that the tree itself serves; N address port name: where a name led
@@ -227,7 +227,7 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         values={name: frozenset(map(_digest, digests)) for name, digests in seen.variables.items()},
         copies=frozenset(seen.words.get("c", ())),
         asked=frozenset(_asked(seen)),
-        remarks=_remarks(seen),
+        partly=_remarks(seen),
     )
 
 
@@ -239,7 +239,7 @@ def _asked(seen: _Seen) -> Iterator[tuple[str, str]]:
     """Yield the runs that MLflow's client was asked for, other than those that the tree made, and by which call."""
     for word in seen.words.get("Q", ()):
         run, _, name = word.partition(" ")
-        if run not in seen.words.get("q", ()):
+        if run not in seen.words.get("z", ()):
             yield run, name
 
 

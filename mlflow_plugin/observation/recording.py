@@ -40,7 +40,7 @@ class Recording:
         values: Environment variable -> the digests of all values that it had when it was read.
         copies: Files of the project's own code that copied the whole environment, or went through it.
         asked: Runs of the tracking store that the project's own code looked up, `-` for no certain one, and the call.
-        remarks: One sentence for each thing that was read, is not compared, and is to be mentioned.
+        partly: One sentence for each thing that was read, is not compared, and is to be mentioned.
     """
 
     coverage: Coverage
@@ -58,4 +58,4 @@ class Recording:
     values: Mapping[str, Set[str | None]] = field(default_factory=dict)
     copies: Set[str] = frozenset()
     asked: Set[tuple[str, str]] = frozenset()
-    remarks: tuple[str, ...] = ()
+    partly: tuple[str, ...] = ()

@@ -45,7 +45,7 @@ class Trace:
         uncompared: Name -> why it has no digest.
         left_out: The number of files beyond `MOST_FILES`.
         wrote: Names of files that the run made, for a later segment that reads them.
-        remarks: One sentence for each thing that was read and that no verdict compares, to be mentioned.
+        partly: One sentence for each thing that was read and that no verdict compares, to be mentioned.
     """
 
     coverage: Coverage
@@ -63,7 +63,7 @@ class Trace:
     uncompared: Mapping[str, str] = field(default_factory=dict)
     left_out: int = 0
     wrote: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
+    partly: tuple[str, ...] = ()
 
     @property
     def file_count(self) -> int:
@@ -138,7 +138,7 @@ class Trace:
             uncompared={**later.uncompared, **self.uncompared},
             left_out=self.left_out + later.left_out + len(files) - len(kept),
             wrote=_union(self.wrote, later.wrote),
-            remarks=_union(self.remarks, later.remarks),
+            partly=_union(self.partly, later.partly),
         )
 
     def _merged_files(self, later: "Trace") -> tuple[dict[str, ObservedFile], list[str]]:
@@ -172,7 +172,7 @@ class Trace:
         rows += [Row("reference", readable(uri), remark=readable(meant)) for uri, meant in self.references.items()]
         rows += [Row("hub", readable(name), remark=readable(one.revision[:12])) for name, one in self.hub.items()]
         rows += [Row("peer", readable(peer)) for peer in self.peers]
-        rows += [Row("unseen", readable(sentence)) for sentence in (*self.unseen, *self.remarks)]
+        rows += [Row("unseen", readable(sentence)) for sentence in (*self.unseen, *self.partly)]
         return tuple(rows)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from mlflow_plugin.observation.files import DIGEST_BYTES, Files, ListedFolder
 
 FORMAT = 1
-LISTS = ("absent", "peers", "unseen", "changed_while_read", "wrote", "remarks")
+LISTS = ("absent", "peers", "unseen", "changed_while_read", "wrote", "partly")
 MAPPINGS = ("variables", "packages", "environment_files", "references", "hub", "uncompared")
 _MOST_BYTES = 256_000_000
 _MOST_ENTRIES = 1_000_000

@@ -102,7 +102,7 @@ class _Tracer:
             uncompared=dict(sorted(self._digests.uncompared.items())),
             left_out=len(candidates) - len(kept),
             wrote=tuple(heapq.nsmallest(MOST_WROTE, self._lasting(), key=_nearness)),
-            remarks=tuple(dict.fromkeys(recording.remarks)),
+            partly=tuple(dict.fromkeys(recording.partly)),
         )
 
     # --- files ---

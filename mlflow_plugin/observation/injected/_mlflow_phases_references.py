@@ -134,7 +134,7 @@ def _is_for_own_code(observing):
 
 def _wrap_tracking(module, observing):
     def created(run, *arguments, **options):
-        observing.tell("q", "", run.info.run_id)
+        observing.tell("z", "", run.info.run_id)
 
     def found(runs, *arguments):
         return [run.info.run_id for run in runs]

@@ -1,7 +1,7 @@
 /* Programs that are started keep being watched, and one that cannot be is named. */
 /* A program of the user's own is code that the phase runs. Packages of programs in these folders are installed. */
 static void note_program(int fd, const char *path) {
-    static const char *const installed[] = {"/opt/", "/snap/", "/nix/", "/home/linuxbrew/"};
+    static const char *const installed[] = {"/opt/", "/snap/", "/nix/"};
     for (unsigned i = 0; i < sizeof installed / sizeof *installed; i++)
         if (!strncmp(path, installed[i], strlen(installed[i]))) return;
     if (enter()) {

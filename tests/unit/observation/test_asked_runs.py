@@ -7,7 +7,7 @@ ANY = Opening(1, 1, 1, 1, 1)
 
 
 def remarks(*known: str, **seen: object) -> tuple[str, ...]:
-    return with_asked_runs(Recording("full", **seen), set(known)).remarks
+    return with_asked_runs(Recording("full", **seen), set(known)).partly
 
 
 def test_other_runs_than_the_inputs_are_named_or_counted() -> None:

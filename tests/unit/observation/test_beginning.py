@@ -64,15 +64,15 @@ def test_a_copy_of_the_environment_is_said_and_names_in_quotes_count(tmp_path: P
     path.write_text("given = dict(os.environ)\ngiven['RATE']\n[n for n in given if n.startswith('APP_')]\n")
     made = completed({"RATE": "1", "APP_SIZE": "2", "OTHER": "3"}, copies=frozenset([str(path)]))
     assert set(made.variables) == {"RATE", "APP_SIZE"}
-    assert made.remarks == (WHOLE_ENVIRONMENT,)
+    assert made.partly == (WHOLE_ENVIRONMENT,)
 
 
 def test_a_python_that_leaves_out_the_observation_counts_by_its_text(tmp_path: Path) -> None:
     path = tmp_path / "main.py"
     path.write_text("import os\nprint(os.environ['RATE'])")
-    made = completed({"RATE": "1"}, path, remarks=(ISOLATED,))
+    made = completed({"RATE": "1"}, path, partly=(ISOLATED,))
     assert set(made.variables) == {"RATE"}
-    assert ISOLATED in made.remarks
+    assert ISOLATED in made.partly
     assert not completed({"RATE": "1"}, path).variables
 
 

@@ -43,13 +43,13 @@ def opened(path: str, at: int, real: str = "", kind: str = "R", ctime: int = 7) 
 
 
 def test_runs_that_were_asked_for_count_unless_the_tree_made_them(folder: Folder) -> None:
-    seen = folder.read("Q a get_run", "Q b search_runs", "q b", "Q - search_runs")
+    seen = folder.read("Q a get_run", "Q b search_runs", "z b", "Q - search_runs")
     assert seen.asked == {("a", "get_run"), ("-", "search_runs")}
 
 
 def test_git_is_mentioned_unless_others_than_the_projects_own_code_started_it(folder: Folder) -> None:
-    assert not folder.read("v 1-5 rev-parse", "w 9-4 rev-parse", "v 2-5 init").remarks
-    assert folder.read("v 3-5 rev-parse").remarks == ("what git rev-parse read of a repository is not compared",)
+    assert not folder.read("v 1-5 rev-parse", "w 9-4 rev-parse", "v 2-5 init").partly
+    assert folder.read("v 3-5 rev-parse").partly == ("what git rev-parse read of a repository is not compared",)
 
 
 def test_the_earliest_opening_of_all_processes_counts(folder: Folder) -> None:
