@@ -41,6 +41,7 @@ class Beginning:
         self._digests: dict[str, str | None] = {name: None if one == "-" else one for name, one in told.items()}
         self._input = standard_input
         self._input_was_read = False
+        self._pid = os.getpid()
 
     @classmethod
     def now(cls) -> "Beginning":
@@ -49,7 +50,7 @@ class Beginning:
 
     def save(self, folder: Path) -> None:
         """Write it down for the processes of the tree, in the private folder of the records."""
-        content = json.dumps([self._digests, self._input])
+        content = json.dumps([self._digests, self._input, self._pid])
         (folder / _FILE).write_text(content, encoding="utf-8", errors="surrogateescape")
 
     @classmethod
@@ -58,8 +59,12 @@ class Beginning:
         beginning = cls.now()
         try:
             text = (folder / _FILE).read_text(encoding="utf-8", errors="surrogateescape")
-            digests, standard_input = json.loads(text)
-            beginning._digests, beginning._input = dict(digests), StandardInput(*standard_input)
+            digests, standard_input, pid = json.loads(text)
+            beginning._digests, beginning._input, beginning._pid = (
+                dict(digests),
+                StandardInput(*standard_input),
+                int(pid),
+            )
         except (OSError, ValueError, TypeError):
             pass
         return beginning
@@ -81,9 +86,16 @@ class Beginning:
         }
         named, remarks = self._in_text(command, files, recording)
         variables.update((name, self._digests.get(name, "")) for name in named)
-        self._input_was_read = self._input_was_read or self._input.was_read(StandardInput.now())
+        self._input_was_read = self._input_was_read or self._input.was_read(self._input_now())
         unseen = (*recording.unseen, READ) if self._input_was_read else recording.unseen
         return replace(recording, variables=variables, unseen=unseen, partly=(*recording.partly, *remarks))
+
+    def _input_now(self) -> StandardInput:
+        """The standard input of the tree. That of this process may be the end of a pipe within it."""
+        now = StandardInput.now()
+        if now.identity == self._input.identity or self._pid == os.getpid():
+            return now
+        return StandardInput.of_process(self._pid)
 
     def _in_text(self, command: str, files: Collection[Path], recording: Recording) -> tuple[set[str], list[str]]:
         """The variables that the texts of the code name, and what is to be said of them."""

@@ -6,6 +6,7 @@ import os
 import select
 import stat
 import termios
+from pathlib import Path
 from typing import NamedTuple
 
 READ = "standard input was read, and cannot be compared"
@@ -48,6 +49,25 @@ class StandardInput(NamedTuple):
             return cls("pipe", identity, waiting[0], ended, full=waiting[0] >= _LARGEST)
         except OSError:
             return cls()
+
+    @classmethod
+    def of_process(cls, pid: int) -> "StandardInput":
+        """Return the state of the standard input of another process of this user, where the system shows it."""
+        try:
+            descriptor = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return cls()
+        try:
+            found = cls.now(descriptor)
+            if found.kind == "file":
+                # The position is that of the process, and not of this opening.
+                text = Path(f"/proc/{pid}/fdinfo/0").read_text()
+                found = found._replace(place=int(text.split()[1]))
+            return found
+        except (OSError, ValueError, IndexError):
+            return cls()
+        finally:
+            os.close(descriptor)
 
     def was_read(self, now: "StandardInput") -> bool:
         """Return True when something was read since this state, or when that cannot be excluded.

@@ -1,6 +1,7 @@
 """Standard input that was read is known from its state before and after, and nothing of it is taken away."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -68,3 +69,21 @@ def test_a_device_and_another_file_say_nothing(tmp_path: Path) -> None:
         assert StandardInput.now(null.fileno()).kind == ""
         before = StandardInput.now(here.fileno())
         assert not before.was_read(StandardInput.now(null.fileno()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fdinfo").is_dir(), reason="needs the files of processes in /proc")
+def test_the_input_of_another_process_is_seen_as_its_own_is(tmp_path: Path, pipe: tuple[int, int]) -> None:
+    (tmp_path / "rows").write_text("1\n2\n")
+    os.write(pipe[1], b"some")
+    with open(tmp_path / "rows") as rows:
+        for source in (pipe[0], rows.fileno()):
+            before = StandardInput.now(source)
+            command = ["sh", "-c", "read -r line; echo $line; exec sleep 60"]
+            with subprocess.Popen(command, stdin=source, stdout=subprocess.PIPE) as child:
+                if source == pipe[0]:
+                    os.write(pipe[1], b"\n")
+                assert child.stdout is not None
+                child.stdout.readline()
+                assert before.was_read(StandardInput.of_process(child.pid))
+                child.kill()
+    assert StandardInput.of_process(child.pid).kind == ""
