@@ -93,7 +93,7 @@ class Beginning:
     def _input_now(self) -> StandardInput:
         """The standard input of the tree. That of this process may be the end of a pipe within it."""
         now = StandardInput.now()
-        if now.identity == self._input.identity or self._pid == os.getpid():
+        if not self._input.kind or now.identity == self._input.identity or self._pid == os.getpid():
             return now
         return StandardInput.of_process(self._pid)
 
