@@ -183,11 +183,12 @@ class _Comparison:
             recorded_in_part = len(self.trace.files) or self.trace.folders
             in_part = "what it read was recorded only in part"
             self.report.mention(in_part if recorded_in_part else NOT_RECORDED, complete=False)
-        for sentence in self.trace.partly:
-            self.report.mention(readable(sentence), complete=False)
         for sentence in self.trace.unseen:
             self.report.row("unseen", sentence, "not compared")
             self.report.unclear(readable(sentence), ["unseen", sentence])
+        for sentence in self.trace.partly:
+            self.report.row("unseen", sentence, "not compared")
+            self.report.mention(readable(sentence), complete=False)
 
 
 def _meant(value: str) -> str:

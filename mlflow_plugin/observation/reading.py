@@ -14,6 +14,9 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
     T path    a Python file read as text; M: imported
     J name    a module at top level; E path: a folder of installed packages that the process imports from
     V digest name    a variable; "-" instead of the digest of a secret, "!" where it is not set
+    v id command    git was started; w: by code that is not the project's own
+    Q run name    the project's own code asked MLflow's client for a run, "-" for no certain one; z run: it was made
+    c path    code that copied the whole environment; Y: a Python was started that leaves out this observation
     F version uri    a reference of the tracking store
     P host port    a connection; B: a port that the tree itself serves; N address port name: where a name led
     u path    a connection to a socket in the file system; b: one that the tree itself serves
@@ -28,10 +31,11 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
 import os
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlflow_plugin.observation.coverage import coverage_of, partly_seen, unseen_by
+from mlflow_plugin.observation.coverage import coverage_of, not_compared, partly_seen, unseen_by
 from mlflow_plugin.observation.history import History
 from mlflow_plugin.observation.installed import installed_versions
 from mlflow_plugin.observation.peers import local_peers, network_peers
@@ -74,7 +78,7 @@ class _Seen:
     followed: dict[str, tuple[int, str]] = field(default_factory=dict)
     asked: dict[str, tuple[int, str]] = field(default_factory=dict)
     listed: dict[str, dict[str, tuple[Listing, int, str]]] = field(default_factory=dict)
-    variables: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, dict[str, None]] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     peers: set[tuple[str, str]] = field(default_factory=set)
@@ -112,8 +116,7 @@ class _Seen:
             look = (int(size) < 0, int(time), int(size))
             self.looked[path] = min(look, self.looked.get(path, look))
         elif kind in "VF":
-            value, name = rest.split(" ", 1)
-            (self.variables if kind == "V" else self.references).setdefault(name, value)
+            self._add_value(kind, *rest.split(" ", 1))
         elif kind in "PBN":
             self._add_address(kind, *rest.split(" ", 2))
         elif kind == "Z":
@@ -140,6 +143,12 @@ class _Seen:
             self.full = True
         elif path not in into or int(opened) < into[path][0].opened_ns:
             into[path] = (Opening(int(size), int(mtime), int(ctime), int(inode), int(opened)), real)
+
+    def _add_value(self, kind: str, value: str, name: str) -> None:
+        if kind == "V":
+            self.variables.setdefault(name, {})[value] = None
+        else:
+            self.references.setdefault(name, value)
 
     def _add_address(self, kind: str, host: str, port: str, name: str) -> None:
         if kind == "P":
@@ -266,17 +275,28 @@ def _recording(seen: _Seen, settings: Settings) -> Recording:
         text=frozenset(seen.words.get("T", ())),
         modules=frozenset(modules),
         packages=installed_versions(seen.words.get("J", set()), seen.words.get("E", set()), modules),
-        variables={name: _digest(digest) for name, digest in seen.variables.items()},
+        variables={name: _digest(next(iter(digests))) for name, digests in seen.variables.items()},
         references=references,
         peers=network_peers(seen.peers, seen.ports, seen.names, settings.skip)
         | local_peers(seen.words.get("u", set()) - seen.words.get("b", set())),
         unseen=unseen_by(coverage, settings.reason, seen.words, seen.processes) + too_many,
-        partly=partly_seen(coverage, settings.way, seen.words, seen.processes),
+        values={name: frozenset(map(_digest, digests)) for name, digests in seen.variables.items()},
+        copies=frozenset(seen.words.get("c", ())),
+        asked=frozenset(_asked(seen)),
+        partly=partly_seen(coverage, settings.way, seen.words, seen.processes) + not_compared(seen.words),
     )
 
 
 def _digest(told: str) -> str | None:
     return {"-": None, "!": ""}.get(told, told)
+
+
+def _asked(seen: _Seen) -> Iterator[tuple[str, str]]:
+    """Yield the runs that MLflow's client was asked for, other than those that the tree made, and by which call."""
+    for word in seen.words.get("Q", ()):
+        run, _, name = word.partition(" ")
+        if run not in seen.words.get("z", ()):
+            yield run, name
 
 
 def _history(seen: _Seen) -> History:

@@ -60,7 +60,11 @@ class Recording:
         references: URIs of the tracking store (`models:/m@champion`) -> the version or run that they meant.
         peers: Network peers as `host:port`.
         unseen: One sentence for each thing that could not be seen, and must be asked about.
-        partly: One sentence for each kind of thing that this way of observing does not see, for the reader to know.
+        values: Environment variable -> the digests of all values that it had when it was read.
+        copies: Files of the project's own code that copied the whole environment, or went through it.
+        asked: Runs of the tracking store that the project's own code looked up, `-` for no certain one, and the call.
+        partly: One sentence for each kind of thing that this way of observing does not see, or that was read and is not
+            compared, for the reader to know.
     """
 
     coverage: Coverage
@@ -84,4 +88,7 @@ class Recording:
     references: Mapping[str, str] = field(default_factory=dict)
     peers: Set[str] = frozenset()
     unseen: tuple[str, ...] = ()
+    values: Mapping[str, Set[str | None]] = field(default_factory=dict)
+    copies: Set[str] = frozenset()
+    asked: Set[tuple[str, str]] = frozenset()
     partly: tuple[str, ...] = ()

@@ -50,8 +50,8 @@ class Trace:
         uncompared: Name -> why it has no digest.
         left_out: The number of files beyond `MOST_FILES`.
         looks_left_out: The number of paths that were looked for beyond those that are kept.
-        partly: One sentence for each kind of thing that the way of observing did not see.
         wrote: Names of files that the run made, for a later segment that reads them.
+        partly: One sentence for each thing that was not seen, or is not compared, and is mentioned.
     """
 
     coverage: Coverage
@@ -193,7 +193,7 @@ class Trace:
         rows += [Row("reference", readable(uri), remark=readable(meant)) for uri, meant in self.references.items()]
         rows += [Row("hub", readable(name), remark=readable(one.revision[:12])) for name, one in self.hub.items()]
         rows += [Row("peer", readable(peer)) for peer in self.peers]
-        rows += [Row("unseen", readable(sentence)) for sentence in self.unseen]
+        rows += [Row("unseen", readable(sentence)) for sentence in (*self.unseen, *self.partly)]
         return tuple(rows)
 
 

@@ -5,7 +5,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
+from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.observation.environment_files import environment_files
 from mlflow_plugin.observation.file_digests import Candidate, FileDigests
 from mlflow_plugin.observation.files import Files, ObservedFile
@@ -17,6 +19,8 @@ from mlflow_plugin.observation.policy import Filter, Policy, is_temporary
 from mlflow_plugin.observation.recording import Opening, Recording
 from mlflow_plugin.observation.trace import MOST_FILES, HubRevision, Trace
 from mlflow_plugin.observation.variables import counts_as_variable
+from mlflow_plugin.project.docstrings import read_everywhere
+from mlflow_plugin.project.file_code import python_summary_of
 from mlflow_plugin.project.own_code import is_below
 
 __all__ = ["Policy", "trace_of"]
@@ -108,8 +112,8 @@ class _Tracer:
             uncompared=dict(sorted(self._digests.uncompared.items())),
             left_out=len(candidates) - len(kept),
             looks_left_out=not_kept + looks.left_out,
-            partly=recording.partly,
             wrote=tuple(heapq.nsmallest(MOST_WROTE, self._lasting(), key=_nearness)),
+            partly=tuple(dict.fromkeys(recording.partly)),
         )
 
     # --- files ---
@@ -136,7 +140,20 @@ class _Tracer:
             rewritten = name in self._written or (place != path and place in self._recording.written)
             may_be_gone = place != path or path in self._recording.filled or path in self._recording.removed
             found[name] = Candidate(name, place, opening, python, rewritten, may_be_gone)
-        return found
+        return {**found, **self._documented(found)}
+
+    def _documented(self, found: Mapping[str, Candidate]) -> dict[str, Candidate]:
+        """The modules whose docstrings or comments are read, by themselves or by other code: they count by bytes."""
+        modules = {name: _summary(one.path) for name, one in found.items() if one.python}
+        if not modules:
+            return {}
+        code = [_summary(path) for path in self._policy.code_files if path.endswith(".py")]
+        everywhere = read_everywhere([*code, *modules.values()])
+        return {
+            name: found[name]._replace(python=False)
+            for name, summary in modules.items()
+            if everywhere or summary.get("docs")
+        }
 
     def _names(self, paths: Iterable[str]) -> set[str]:
         return {name for path in paths if (name := self._filter.counted_name(path))}
@@ -219,6 +236,14 @@ class _Tracer:
 def _searched_for_programs() -> set[str]:
     """The folders in which programs are looked for by their names: those that are not there say nothing."""
     return {os.path.abspath(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder}
+
+
+def _summary(path: str) -> Mapping[str, Any]:
+    """What is known of a Python file; nothing where it cannot be read."""
+    try:
+        return python_summary_of(path)
+    except PhaseError:
+        return {}
 
 
 def _is_there(path: str) -> bool:

@@ -67,8 +67,24 @@ def _tell_python(path):
     caller = _caller()
     if _is_importing(caller):
         records.observer.tell("M", "", path)
+        if path.endswith(".py") and _is_handed_out():
+            records.observer.tell("T", "", path)
     elif not _is_machinery(caller) and path.endswith(".py"):
         records.observer.tell("T", "", path)
+
+
+def _is_handed_out():
+    """Tell if a loader was asked for the bytes of a file, as `pkgutil.get_data` does, and not for a module."""
+    frame = sys._getframe(2)
+    names = set()
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(IMPORTING):
+            names.add(frame.f_code.co_name)
+        elif not file.startswith(_HERE):
+            break
+        frame = frame.f_back
+    return names == {"get_data"}
 
 
 def _tell_opened(path, flags):
@@ -203,6 +219,13 @@ def _connected_to_sqlite(database, *_):
         records.tell_written(os.path.realpath(path))
 
 
+def _loaded(name):
+    """A library that `ctypes` loads: the loader opens it, and no event tells of that."""
+    path = records.absolute(name) if name and "/" in _fsdecode(_fspath(name)) else None
+    if path and not records.observer.left_out(path) and records.state_of(path):
+        records.tell_read(path)
+
+
 def _found_in_library(library, name):
     if not records.observer.covered and name in ("open", "open64", "openat", "fopen", "fopen64", "syscall"):
         records.observer.tell("I", "", "ctypes")
@@ -272,9 +295,11 @@ HANDLERS = {
     "socket.bind": _bound,
     "sqlite3.connect": _connected_to_sqlite,
     "subprocess.Popen": programs.popened,
+    "execve": programs.executed,
     "os.exec": programs.started,
     "os.posix_spawn": programs.started,
     "os.system": programs.ran,
+    "ctypes.dlopen": _loaded,
     "ctypes.dlsym": _found_in_library,
     "os.rename": _moved,
     "os.link": _moved,

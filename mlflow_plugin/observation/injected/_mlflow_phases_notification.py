@@ -19,11 +19,11 @@ VARIABLE = "MLFLOW_PHASES_NOTIFIED"
 _X86_64 = {
     2: "open", 85: "creat", 257: "openat", 437: "openat2", 82: "rename", 264: "renameat", 316: "renameat", 86: "rename",
     265: "renameat", 83: "mkdir", 258: "mkdirat", 88: "symlink", 266: "symlinkat", 76: "truncate", 42: "connect",
-    87: "unlink", 263: "unlinkat", 80: "chdir",
+    87: "unlink", 263: "unlinkat", 80: "chdir", 59: "execve",
 }  # fmt: skip
 _AARCH64 = {
     56: "openat", 437: "openat2", 38: "renameat", 276: "renameat", 37: "renameat", 34: "mkdirat", 36: "symlinkat",
-    45: "truncate", 203: "connect", 35: "unlinkat", 49: "chdir",
+    45: "truncate", 203: "connect", 35: "unlinkat", 49: "chdir", 221: "execve",
 }  # fmt: skip
 # The kernel's name of the architecture, the number of the call that installs a filter, the calls that are told.
 _ARCHITECTURES = {"x86_64": (0xC000003E, 317, _X86_64), "aarch64": (0xC00000B7, 277, _AARCH64)}
@@ -40,6 +40,7 @@ _EVENTS = {
     "chdir": ("os.chdir", (0, None)),
     "unlink": ("os.remove", (0, None)),
     "unlinkat": ("os.remove", (1, 0)),
+    "execve": ("execve", (0, None)),
 }
 _SET_FILTER, _NEW_LISTENER, _ALL_THREADS, _ERROR_FOR_THREADS = 1, 8, 1, 16
 _RECEIVE, _SEND, _IS_VALID, _CONTINUE = 0xC0502100, 0xC0182101, 0x40082102, 1

@@ -1,6 +1,8 @@
 """Programs that a Python process starts, named where nothing below Python sees what they read."""
 
 import os
+import sys
+from time import time_ns as _time_ns
 
 import _mlflow_phases_records as records
 
@@ -8,10 +10,18 @@ _fspath, _fsdecode = os.fspath, os.fsdecode
 _HERE = __file__.rpartition("/")[0]
 
 
+def executed(program):
+    """A program below the user's own folders is code that the phase runs."""
+    path = records.absolute(program) if program and "/" in _fsdecode(_fspath(program)) else None
+    if path and records.observer.is_own(path) and records.state_of(path):
+        records.tell_read(path)
+
+
 def started(program, arguments=(), environment=None):
     """Record a program that is started, by its name."""
     if records.observer.native:
         return
+    executed(program)
     name = _name(program)
     names = [name]
     if name in ("sh", "bash", "dash", "zsh") and isinstance(arguments, (list, tuple)) and len(arguments) > 2:
@@ -54,13 +64,51 @@ def _name(program):
     return _fsdecode(_fspath(program)).rpartition("/")[2] if program else ""
 
 
+def _note_shell(program, arguments, environment=None):
+    """Tell which variables a command for a shell names, and of a Python that is not observed from within."""
+    name = _name(program)
+    options = [_fsdecode(one) for one in arguments[1:] if not isinstance(one, int)]
+    if name.startswith("python") and not records.observer.native:
+        first = options[0] if options else ""
+        if first[:1] == "-" and first[:2] != "--" and set("IES") & set(first.partition("c")[0].partition("m")[0]):
+            records.observer.tell("Y", "")
+    if name == "git":
+        _note_git(options)
+    if len(options) > 1 and options[0] == "-c" and name in ("sh", "bash", "dash", "zsh", "ksh"):
+        import _mlflow_phases_variables
+
+        given = environment and {_fsdecode(key): _fsdecode(value) for key, value in environment.items()}
+        observing = sys.modules["_mlflow_phases_observing"]
+        _mlflow_phases_variables.note_shell(observing, options[1], given)
+
+
+def _note_git(options):
+    """Tell whose git this is: MLflow asks it for the commit, and what that reads is no input."""
+    frame = sys._getframe(1)
+    passed = ("/subprocess.py", "/os.py")
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith((_HERE, "<frozen os")) and not file.endswith(passed) and "-packages/git/" not in file:
+            break
+        frame = frame.f_back
+    is_own = frame is not None and records.observer.is_own(records.absolute(frame.f_code.co_filename))
+    words = [
+        one for at, one in enumerate(options) if one[:1] != "-" and (not at or options[at - 1] not in ("-c", "-C"))
+    ]
+    if not is_own or not records.observer.native:  # Below Python the shim tells of each.
+        records.observer.tell("v" if is_own else "w", f"{os.getpid()}-{_time_ns()} ", words[0] if words else "")
+
+
 def popened(executable, arguments, folder=None, environment=None):
     """Record what `subprocess` starts."""
     if isinstance(arguments, (str, bytes, os.PathLike)):
         arguments = [arguments]
-    started(executable or (arguments[0] if arguments else ""), arguments, environment)
+    program = executable or (arguments[0] if arguments else "")
+    _note_shell(program, arguments, environment)
+    started(program, arguments, environment)
 
 
 def ran(command):
     """Record what `os.system` starts."""
+    _note_shell("sh", ["sh", "-c", command])
     started("sh", ["sh", "-c", command])

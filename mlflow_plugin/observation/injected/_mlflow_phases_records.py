@@ -44,7 +44,7 @@ class Observer:
 
     def tell(self, kind, head, path="", second=""):
         """Append one record, unless the same was told before."""
-        key = (kind, path) if kind not in "VPNBF" else (kind, head, path)
+        key = (kind, path) if kind not in "VPNBFQvw" else (kind, head, path)
         if key in self.seen:
             return
         if len(self.seen) >= MOST:

@@ -1,4 +1,15 @@
 /* Programs that are started keep being watched, and one that cannot be is named. */
+/* A program of the user's own is code that the phase runs. Packages of programs in these folders are installed. */
+static void note_program(int fd, const char *path) {
+    static const char *const installed[] = {"/opt/", "/snap/", "/nix/"};
+    for (unsigned i = 0; i < sizeof installed / sizeof *installed; i++)
+        if (!strncmp(path, installed[i], strlen(installed[i]))) return;
+    if (enter()) {
+        opened_file(fd, AT_FDCWD, path, READS);
+        leave();
+    }
+}
+
 enum loading { UNKNOWN, LOADS, CANNOT_LOAD };
 
 /* Tell whether a program will load this library, too. */
@@ -10,6 +21,7 @@ static int check_program(const char *path, int depth) {
     long got = -1;
     if (!state_of(fd, "", AT_EMPTY_PATH, &state) && S_ISREG(state.st_mode))
         got = syscall(SYS_read, fd, head, sizeof head - 1);
+    if (got >= (long)sizeof(ElfW(Ehdr)) && !memcmp(head, ELFMAG, SELFMAG)) note_program(fd, path);
     syscall(SYS_close, fd);
     if (got < (long)sizeof(ElfW(Ehdr))) {
         if (got < 4) return got >= 0;

@@ -52,8 +52,7 @@ static void opened_file(int fd, int folder, const char *path, int how) {
     if (!length) failed();
     else if (leads_elsewhere(fd)) length = strlen(path_buffer);
     if (!length || left_out(path_buffer, length)) return;
-    /* MLflow asks git for the commit: what that looks at is no input. What it checks out is written. */
-    int reads = (how & READS) && !git && first_time('R', path_buffer);
+    int reads = (how & READS) && first_time('R', path_buffer);
     int both = (how & READS) && (how & WRITES) && !(how & STREAM);
     int writes = (how & WRITES) && (both ? !is_told('W', path_buffer) : first_time('W', path_buffer));
     if (!reads && !writes) return;

@@ -12,3 +12,5 @@
 #include "children.h"
 #include "kernel.h"
 #include "attach.h"
+#include "started.h"
+#include "libraries.h"

@@ -44,6 +44,16 @@ def opened(path: str, at: int, real: str = "", kind: str = "R", ctime: int = 7) 
     return f"{kind} 5 6 {ctime} 8 {at} {len(os.fsencode(path))} {path}{real}"
 
 
+def test_runs_that_were_asked_for_count_unless_the_tree_made_them(folder: Folder) -> None:
+    seen = folder.read("Q a get_run", "Q b search_runs", "z b", "Q - search_runs")
+    assert seen.asked == {("a", "get_run"), ("-", "search_runs")}
+
+
+def test_git_is_mentioned_unless_others_than_the_projects_own_code_started_it(folder: Folder) -> None:
+    assert not folder.read("v 1-5 rev-parse", "w 9-4 rev-parse", "v 2-5 init").partly
+    assert folder.read("v 3-5 rev-parse").partly == ("what git rev-parse read of a repository is not compared",)
+
+
 def test_the_earliest_opening_of_all_processes_counts(folder: Folder) -> None:
     folder.add(opened("/a", 30), file="1-1.shim")
     assert folder.read(opened("/a", 20), file="2-2.shim").read == {"/a": Opening(5, 6, 7, 8, 20)}

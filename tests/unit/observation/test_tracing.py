@@ -547,3 +547,21 @@ def test_looks_beyond_the_limit_are_asked_about(observed, monkeypatch):
     monkeypatch.setattr("mlflow_plugin.observation.tracing.MOST_ABSENT", 1)
     trace = observed.mark("absent", "a.yaml", "b.yaml").trace()
     assert observed.compare(trace).unclear == ("it looked for 1 path more than are compared",)
+
+
+@pytest.mark.parametrize(
+    ("text", "by_bytes"),
+    [("VALUE = 1\n", False), ('"""Text."""\nprint(__doc__)\n', True), ("import docopt\n", True)],
+)
+def test_a_module_loaded_at_run_time_counts_by_its_bytes_where_its_docstrings_are_read(observed, text, by_bytes):
+    observed.write("plugin.py", text)
+    trace = observed.read("plugin.py").mark("modules", "plugin.py").trace()
+    assert [file.python for file in trace.files] == [not by_bytes]
+
+
+def test_a_module_loaded_at_run_time_counts_by_its_bytes_where_other_code_reads_docstrings(observed):
+    observed.write("plugin.py", "VALUE = 1\n")
+    script = observed.write("main.py", "import importlib\nprint(importlib.import_module('plu' + 'gin').__doc__)\n")
+    observed.policy = Policy(code_files=frozenset([str(script)]))
+    trace = observed.read("plugin.py").mark("modules", "plugin.py").trace()
+    assert [file.python for file in trace.files] == [False]
