@@ -97,6 +97,8 @@ def status(as_json: bool, watch: bool, interval: float, project: str) -> None:
         click.echo(json.dumps([state.to_dict() for state in states], indent=2))
     else:
         click.echo(status_table(states))
+        if any(state.state == "up to date" for state in states):
+            click.echo("Compared are runs with runs. `mlflow-phases plan` compares them with the code and files here.")
 
 
 @click.command()
