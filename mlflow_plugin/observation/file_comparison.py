@@ -16,7 +16,7 @@ from typing import TypeVar
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.observation.files import GONE, ListedFolder, ObservedFile, join_name
 from mlflow_plugin.observation.folder_comparison import FolderComparison, shown_folder
-from mlflow_plugin.observation.looks import size_of, target_of
+from mlflow_plugin.observation.look_comparison import compare_looks
 from mlflow_plugin.observation.places import Place, Places
 from mlflow_plugin.observation.policy import Filter, Policy
 from mlflow_plugin.observation.reach import Reach
@@ -65,7 +65,7 @@ class FileComparison:
         folders = [(folder, place) for folder in self._trace.folders if (place := self._usable_folder(folder))]
         self._files_and_folders(groups, folders)
         self._absent()
-        self._looks()
+        compare_looks(self._trace, self._places, self._reach, self._report, self._ignores)
         self._remarks()
 
     # --- what is compared ---
@@ -243,29 +243,6 @@ class FileComparison:
                 self._report.changed("absent", name, phrase, "there", remark="it is there now")
             else:
                 self._report.row("absent", name, "same", remark="not there, as then")
-
-    def _looks(self) -> None:
-        """Compare what was looked at and not opened, and where links lead."""
-        looks: list[tuple[str, int | str | None]] = [(name, None) for name in self._trace.there]
-        for name, then in [*looks, *self._trace.sizes.items(), *self._trace.links.items()]:
-            place = self._places.place_of(name)
-            path = place.path
-            if self._ignores(name):
-                continue
-            if not self._reach.may_read(place, [name], 1) or path is None:
-                self._report.row("file", name, "not compared")
-                continue
-            now = target_of(path, self._places) if isinstance(then, str) else size_of(path)
-            if now is None and not isinstance(then, str) and not self._reach.is_folder(os.path.dirname(path)):
-                self._reach.miss(os.path.dirname(path), 1)
-                self._report.row("file", name, "not compared", remark="its folder is not here")
-            elif now is None:
-                self._report.changed("file", name, f"{readable(name)}, which is gone", "gone", missing=True)
-            elif then is None or now == then:
-                self._report.row("file", name, "same")
-            else:
-                how = "leads elsewhere now" if isinstance(then, str) else "has another size now"
-                self._report.changed("file", name, f"{readable(name)}, which {how}", str(now))
 
     def _remarks(self) -> None:
         report = self._report

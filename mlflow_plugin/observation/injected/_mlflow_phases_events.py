@@ -4,6 +4,7 @@ import os
 import sys
 from time import time_ns as _time_ns
 
+import _mlflow_phases_peers as peers
 import _mlflow_phases_programs as programs
 import _mlflow_phases_records as records
 
@@ -160,51 +161,6 @@ tops = set()
 _STANDARD = frozenset(getattr(sys, "stdlib_module_names", ())) | frozenset(sys.builtin_module_names)
 
 
-def _connected(sock, address):
-    if records.observer.native:
-        return
-    if sock.family == 1:
-        _tell_socket("u", address)
-    elif sock.type & 15 == 1:
-        _tell_peer(sock, address)
-
-
-def _sent(sock, address=None):
-    if records.observer.native or sock.type & 15 != 2 or not isinstance(address, tuple):
-        return
-    if address[1] not in (53, 123, 514, 5353):
-        _tell_peer(sock, address)
-
-
-def _tell_peer(sock, address):
-    if not isinstance(address, tuple) or sock.family not in (2, 10, 30):
-        return
-    host, port = address[:2]
-    host = records.observer.last_host.get(port, host) if _is_address(host) else host
-    records.observer.tell("P", f"{host} {port} ")
-
-
-def _tell_socket(kind, address):
-    if isinstance(address, (str, bytes)) and address[:1] not in ("", b"", "\0", b"\0"):
-        records.observer.tell(kind, "", records.absolute(address))
-
-
-def _is_address(host):
-    return isinstance(host, str) and (":" in host or host.replace(".", "").isdigit())
-
-
-def _looked_up(host, port, *_):
-    if not records.observer.native and host and not _is_address(host):
-        records.observer.last_host[port if isinstance(port, int) else -1] = _fsdecode(host)
-
-
-def _bound(sock, address):
-    if not records.observer.native and isinstance(address, tuple):
-        records.observer.tell("B", f"{address[0]} {address[1]} ")
-    elif not records.observer.native and sock.family == 1:
-        _tell_socket("b", address)
-
-
 def _connected_to_sqlite(database, *_):
     if records.observer.native or not isinstance(database, (str, bytes, os.PathLike)):
         return
@@ -217,18 +173,6 @@ def _connected_to_sqlite(database, *_):
             records.tell_read(path)
             records.tell_read(path + "-wal")
         records.tell_written(os.path.realpath(path))
-
-
-def _loaded(name):
-    """A library that `ctypes` loads: the loader opens it, and no event tells of that."""
-    path = records.absolute(name) if name and "/" in _fsdecode(_fspath(name)) else None
-    if path and not records.observer.left_out(path) and records.state_of(path):
-        records.tell_read(path)
-
-
-def _found_in_library(library, name):
-    if not records.observer.covered and name in ("open", "open64", "openat", "fopen", "fopen64", "syscall"):
-        records.observer.tell("I", "", "ctypes")
 
 
 def _moved(source, destination, source_folder=-1, destination_folder=-1):
@@ -288,19 +232,19 @@ HANDLERS = {
     "os.listdir": _listed,
     "os.scandir": _listed,
     "import": _imported,
-    "socket.connect": _connected,
-    "socket.sendto": _sent,
-    "socket.sendmsg": _sent,
-    "socket.getaddrinfo": _looked_up,
-    "socket.bind": _bound,
+    "socket.connect": peers.connected,
+    "socket.sendto": peers.sent,
+    "socket.sendmsg": peers.sent,
+    "socket.getaddrinfo": peers.looked_up,
+    "socket.bind": peers.bound,
     "sqlite3.connect": _connected_to_sqlite,
     "subprocess.Popen": programs.popened,
     "execve": programs.executed,
     "os.exec": programs.started,
     "os.posix_spawn": programs.started,
     "os.system": programs.ran,
-    "ctypes.dlopen": _loaded,
-    "ctypes.dlsym": _found_in_library,
+    "ctypes.dlopen": programs.loaded,
+    "ctypes.dlsym": programs.found_in_library,
     "os.rename": _moved,
     "os.link": _moved,
     "os.mkdir": _made_folder,

@@ -1,4 +1,4 @@
-"""Programs that a Python process starts, named where nothing below Python sees what they read."""
+"""Programs that a Python process starts and libraries that it loads, named where nothing else sees what they read."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ _HERE = __file__.rpartition("/")[0]
 
 
 def executed(program):
-    """A program below the user's own folders is code that the phase runs."""
+    """Record a program below the user's own folders: it is code that the phase runs."""
     path = records.absolute(program) if program and "/" in _fsdecode(_fspath(program)) else None
     if path and records.observer.is_own(path) and records.state_of(path):
         records.tell_read(path)
@@ -112,3 +112,16 @@ def ran(command):
     """Record what `os.system` starts."""
     _note_shell("sh", ["sh", "-c", command])
     started("sh", ["sh", "-c", command])
+
+
+def loaded(name):
+    """Record a library that `ctypes` loads: the loader opens it, and no event tells of that."""
+    path = records.absolute(name) if name and "/" in _fsdecode(_fspath(name)) else None
+    if path and not records.observer.left_out(path) and records.state_of(path):
+        records.tell_read(path)
+
+
+def found_in_library(library, name):
+    """Record that `ctypes` was asked for a function that opens files."""
+    if not records.observer.covered and name in ("open", "open64", "openat", "fopen", "fopen64", "syscall"):
+        records.observer.tell("I", "", "ctypes")

@@ -1,6 +1,6 @@
 """The records of one process: where they go, what is left out, and the state of files in them.
 
-What a record looks like stands in `observation/reading.py`. Standard library only, any Python from 3.8.
+What a record looks like stands in `observation/seen.py`. Standard library only, any Python from 3.8.
 """
 
 import os

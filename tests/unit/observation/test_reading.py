@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_plugin.observation.reading import MOST_FILES, Records
+from mlflow_plugin.observation.reading import Records
 from mlflow_plugin.observation.recording import Opening, Recording
+from mlflow_plugin.observation.seen import MOST_FILES
 
 HELLO = "h 0 7 1 10 /usr/bin/cat"
 
