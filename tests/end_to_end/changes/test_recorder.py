@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_plugin.observation import recorder
+from mlflow_plugin.observation.coverage import ISOLATED
 from mlflow_plugin.observation.notification import unavailable
 from mlflow_plugin.observation.recorder import Recorder
 from mlflow_plugin.observation.recording import Recording
@@ -403,6 +404,7 @@ def test_what_an_unobserved_thread_reads_and_starts_does_not_count(observed: Obs
 OBSERVE = """
 from pathlib import Path
 from mlflow_plugin.observation import recorder
+from mlflow_plugin.observation.coverage import ISOLATED
 def observe(own):
     watching = recorder.Recorder(Path(own), own=[own], skip=[])
     watching.observe_this_process()
@@ -703,7 +705,9 @@ def test_a_reader_that_the_hook_does_not_see_is_named(observed: Observed, start:
     (observed.project / "data").write_text("1")
     seen = observed(f"import subprocess, sys\n{start}\n")
     assert observed.path("data") in seen.read or (observed.way == "hook" and seen.unseen)
-    assert bool(seen.partly) is (observed.way == "hook" or (observed.way == "notification" and "shell" in start))
+    assert (ISOLATED in seen.partly) is ("-I" in start)
+    mentioned = observed.way == "hook" or (observed.way == "notification" and "shell" in start)
+    assert bool(set(seen.partly) - {ISOLATED}) is mentioned
 
 
 def test_data_in_shared_memory_is_seen(observed: Observed) -> None:
