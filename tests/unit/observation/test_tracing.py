@@ -489,6 +489,32 @@ def test_looks_count_only_where_nothing_else_says_the_same(observed):
     assert (trace.there, dict(trace.sizes)) == (("grown.log", "module.py"), {})
 
 
+def test_looks_at_what_the_run_took_away_do_not_count(observed):
+    observed.seen["moved"] = {str(observed.folder / "inbox"): str(observed.folder / "work")}
+    observed.mark("removed", "flag", "old/a")
+    trace = looked(observed, flag=1, inbox=-1, old=-1, **{"old/a": 1}).trace()
+    assert (trace.there, dict(trace.sizes)) == ((), {})
+
+
+def test_a_link_that_a_path_went_up_behind_counts_also_where_it_leads_out_of_the_project(observed, tmp_path):
+    link = observed.folder / "data"
+    link.symlink_to(tmp_path)
+    (tmp_path / "rows").write_text("1")
+    observed.read("data/rows")
+    for kind in ("links", "asked_links"):
+        observed.seen[kind] = {str(link): str(tmp_path)}
+    assert observed.trace().links == {"data": str(tmp_path)}
+
+
+def test_a_folder_in_the_place_of_a_link_is_a_change(observed):
+    link = observed.folder / "current"
+    link.symlink_to("v1")
+    trace = observed.trace(links={str(link): "v1"})
+    link.unlink()
+    link.mkdir()
+    assert observed.compare(trace).changed == ("current, which leads elsewhere now",)
+
+
 def test_the_target_of_a_link_counts_where_it_was_asked_for(observed):
     link = observed.folder / "current"
     link.symlink_to("v1")
