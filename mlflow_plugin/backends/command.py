@@ -81,7 +81,7 @@ def start_command(
         environment = {**os.environ, **own, **variables}
         given = {name: value for name, value in environment.items() if value is not None}
         given |= observer.variables(given)
-        words = observer.command(words)
+        words = observer.command(words, command)
         return StartedCommand(subprocess.Popen(words, close_fds=True, cwd=folder, env=given), command)
 
     settings = {

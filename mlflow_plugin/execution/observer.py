@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Set
+from contextlib import suppress
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException
@@ -12,9 +13,12 @@ from mlflow.exceptions import MlflowException
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.format import short
+from mlflow_plugin.observation.asked_runs import with_asked_runs
+from mlflow_plugin.observation.beginning import Beginning
 from mlflow_plugin.observation.places import places_of
 from mlflow_plugin.observation.recorder import Recorder, unobserved
 from mlflow_plugin.observation.recording import Recording
+from mlflow_plugin.observation.standard_input import StandardInput
 from mlflow_plugin.observation.trace import Trace
 from mlflow_plugin.observation.tracing import trace_of
 from mlflow_plugin.project.identity import Recipe, recipe_of, with_written
@@ -46,12 +50,13 @@ class Observer:
         self, request: Request, run: PhaseRun, inputs: Mapping[str, PhaseRun], resumed_from: PhaseRun | None = None
     ) -> None:
         self._request, self._run = request, run
-        self._runs = [run, *inputs.values()]
+        self._runs = [run, *inputs.values(), *([resumed_from] if resumed_from else [])]
         self._resumed_from = resumed_from
         self._kept: Trace | None = None
         self._contained = False
         self._folder: Path | None = None
         self._recorder: Recorder | None = None
+        self._beginning = Beginning.now()
 
     # --- beginning ---
 
@@ -59,16 +64,22 @@ class Observer:
         """Return the environment variables with which a child process is observed."""
         self._contained = bool(self._request.project.image)
         recorder = None if self._contained else self._started()
+        if self._folder:
+            self._beginning = Beginning(environment, StandardInput.now())
+            with suppress(OSError):
+                self._beginning.save(self._folder)
         return recorder.variables(environment) if recorder else {}
 
-    def command(self, command: list[str]) -> list[str]:
-        """Return the command with which a child process is observed."""
-        return self._recorder.command(command) if self._recorder else command
+    def command(self, command: list[str], text: str) -> list[str]:
+        """Return the command with which a child process is observed; `text` is what its shell is to do."""
+        return self._recorder.command(command, text) if self._recorder else command
 
     def join(self) -> None:
         """Use the records of the process that started this one."""
         if self._wanted:
             self._recorder = Recorder.inherited()
+            if self._recorder:
+                self._beginning = Beginning.of(self._recorder.folder)
 
     def observe_this_process(self) -> None:
         """Observe this process from now on, unless its starter does."""
@@ -133,6 +144,8 @@ class Observer:
             earlier = trace_of_run(self._resumed_from) if self._resumed_from else None
         except PhaseError as error:
             _logger.warning(str(error))
+        recording = self._beginning.completed(recording, request.phase.command, code)
+        recording = with_asked_runs(recording, {run.run_id for run in self._runs})
         trace = trace_of(recording, policy, places_of(request.project), earlier=earlier)
         return earlier.merged(trace) if earlier else trace
 

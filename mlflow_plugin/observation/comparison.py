@@ -186,6 +186,9 @@ class _Comparison:
         for sentence in self.trace.unseen:
             self.report.row("unseen", sentence, "not compared")
             self.report.unclear(readable(sentence), ["unseen", sentence])
+        for sentence in self.trace.partly:
+            self.report.row("unseen", sentence, "not compared")
+            self.report.mention(readable(sentence), complete=False)
 
 
 def _meant(value: str) -> str:

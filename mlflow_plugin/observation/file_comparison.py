@@ -16,6 +16,7 @@ from typing import TypeVar
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.observation.files import GONE, ListedFolder, ObservedFile, join_name
 from mlflow_plugin.observation.folder_comparison import FolderComparison, shown_folder
+from mlflow_plugin.observation.look_comparison import compare_looks
 from mlflow_plugin.observation.places import Place, Places
 from mlflow_plugin.observation.policy import Filter, Policy
 from mlflow_plugin.observation.reach import Reach
@@ -55,7 +56,7 @@ class FileComparison:
     def __init__(self, trace: Trace, policy: Policy, places: Places, report: Report, *, trusted: bool) -> None:
         self._trace, self._policy, self._places, self._report = trace, policy, places, report
         self._reach = Reach(trace, places, report, trusted=trusted)
-        self._folders = FolderComparison(Filter(policy, places), self._reach, report)
+        self._folders = FolderComparison(Filter(policy, places), self._reach, report, trace.gone_too)
         self.compared = 0
 
     def run(self) -> None:
@@ -64,6 +65,7 @@ class FileComparison:
         folders = [(folder, place) for folder in self._trace.folders if (place := self._usable_folder(folder))]
         self._files_and_folders(groups, folders)
         self._absent()
+        compare_looks(self._trace, self._places, self._reach, self._report, self._ignores)
         self._remarks()
 
     # --- what is compared ---
@@ -171,6 +173,8 @@ class FileComparison:
             what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             self._changed(file, kind, f"which is {what} now", what)
             return False
+        if not status.st_size and GONE in file.accepted and file.name.endswith("-wal"):
+            return True  # SQLite makes an empty one for every connection.
         if not file.python and not file.also and file.digest and status.st_size != file.size:
             now = f"{status.st_size} {status.st_mtime_ns}"
             if status.st_size <= _DIGESTED_TO_TELL_STATES:
@@ -228,7 +232,13 @@ class FileComparison:
             place = self._places.place_of(name)
             if place.path is None or (self._policy.observe == "project" and not place.own):
                 continue
-            if _is_there(place.path) and not self._policy.ignores(name, place.path):
+            if not place.own and not self._reach.trusted:
+                # Nothing is looked for outside the project on behalf of another user; so not everything is the same.
+                self._report.incomplete()
+                self._report.row("absent", name, "not compared")
+                continue
+            is_there = _is_there(place.path, name) or (name not in self._trace.links and os.path.islink(place.path))
+            if is_there and not self._policy.ignores(name, place.path):
                 phrase = f"{readable(name)}, which was not there then"
                 self._report.changed("absent", name, phrase, "there", remark="it is there now")
             else:
@@ -250,6 +260,13 @@ class FileComparison:
                 ["left out", self._trace.digest],
             )
 
+        if self._trace.looks_left_out:
+            more = self._trace.looks_left_out
+            report.unclear(
+                f"it looked for {more:,} path{'s' if more != 1 else ''} more than are compared",
+                ["looks left out", self._trace.digest],
+            )
+
     def _ignores(self, name: str) -> bool:
         place = self._places.place_of(name)
         if self._policy.observe == "project" and not place.own:
@@ -257,8 +274,10 @@ class FileComparison:
         return self._policy.ignores(name, place.path or name)
 
 
-def _is_there(path: str) -> bool:
+def _is_there(path: str, name: str) -> bool:
     try:
+        if name.endswith("-wal"):
+            return os.path.exists(path) and os.path.getsize(path) > 0
         return os.access(path, os.F_OK)
     except ValueError:  # A name that no file can have.
         return False

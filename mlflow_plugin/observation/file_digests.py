@@ -32,6 +32,8 @@ class Candidate(NamedTuple):
     opening: Opening | None
     python: bool
     rewritten: bool
+    may_be_gone: bool = False
+    """The run made it where nothing had been, moved it away, or removed it."""
 
 
 class FileDigests:
@@ -40,14 +42,15 @@ class FileDigests:
     Args:
         paths: Tells which files count.
         started_ns: The beginning of the run, in nanoseconds since 1970.
+        recorded_ns: The beginning of the recording likewise, 0 where it is not known.
 
     Attributes:
         changed: Names of files that another process changed while the run used them.
         uncompared: Name of a file that has no digest -> the reason.
     """
 
-    def __init__(self, paths: Filter, started_ns: int | None) -> None:
-        self._filter, self._started_ns = paths, started_ns
+    def __init__(self, paths: Filter, started_ns: int | None, recorded_ns: int = 0) -> None:
+        self._filter, self._started_ns, self._recorded_ns = paths, started_ns, recorded_ns
         self.changed: set[str] = set()
         self.uncompared: dict[str, str] = {}
 
@@ -93,7 +96,8 @@ class FileDigests:
             self.changed.add(one.name)
             return None
         rewritten = one.rewritten and one.opening is not None and _state(before) != one.opening[:4]
-        return ObservedFile(one.name, before.st_size, digest, one.python, (then or digest,) if rewritten else ())
+        also = ((then or digest,) if rewritten else ()) + ((GONE,) if one.may_be_gone else ())
+        return ObservedFile(one.name, before.st_size, digest, one.python, also)
 
     def _is_what_was_read(self, one: Candidate, status: os.stat_result, digest: str, then: str | None) -> bool:
         """True when the file is certainly as it was when it was opened, or was changed by the run itself."""
@@ -108,7 +112,9 @@ class FileDigests:
     def _gone(self, one: Candidate) -> ObservedFile | None:
         """A file that is not there any more: its absence is what the run left, or another process removed it."""
         temporary = is_temporary(one.path) and os.path.isabs(one.name)
-        if one.rewritten and not temporary:
+        # One that lay there before the run is no temporary file of the run.
+        temporary = temporary and not (one.opening and one.opening.ctime_ns < self._recorded_ns)
+        if (one.rewritten or one.may_be_gone) and not temporary:
             then = self._digest_then(one)
             return ObservedFile(one.name, one.opening.size if one.opening else 0, GONE, also=(then or GONE,))
         archive = os.path.dirname(one.path)

@@ -1,6 +1,7 @@
 """Compare the names in a listed folder with those that a run had listed."""
 
 import os
+from collections.abc import Collection
 
 from mlflow_plugin.observation.files import ListedFolder
 from mlflow_plugin.observation.policy import Filter
@@ -16,17 +17,21 @@ class FolderComparison:
     Args:
         paths: Tells the names that count.
         reach: What can be reached here.
+        gone_too: Names of folders whose absence is no change.
         report: Takes in what is found.
     """
 
-    def __init__(self, paths: Filter, reach: Reach, report: Report) -> None:
-        self._filter, self._reach, self._report = paths, reach, report
+    def __init__(self, paths: Filter, reach: Reach, report: Report, gone_too: Collection[str] = ()) -> None:
+        self._filter, self._reach, self._report, self._gone_too = paths, reach, report, gone_too
 
     def is_same(self, folder: ListedFolder, path: str) -> bool:
         """Return True when a folder holds the names that it held; else report the difference."""
         try:
             entries = os.listdir(path)
         except (FileNotFoundError, NotADirectoryError):
+            if folder.name in self._gone_too:
+                self._report.row("folder", folder.name, "same", remark="gone, as it was before or as the run left it")
+                return True
             if self._reach.is_folder(os.path.dirname(path)):
                 phrase = f"{readable(folder.name)}, which is gone"
                 self._report.changed("folder", folder.name, phrase, "gone", missing=True)

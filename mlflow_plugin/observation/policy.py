@@ -36,12 +36,33 @@ _NEVER_SUFFIXES = (".egg-info", ".dist-info", ".pyc", ".pyo")
 # In the project and its repository: environments and the stores that MLflow makes where it is started.
 _NEVER_OWN = {"venv", ".venv", "mlruns", "mlartifacts"}
 _STORE = "mlflow.db"
+# What editors leave beside a file that is open in them.
+_SWAP_FILE = re.compile(r"\..+\.sw[op-x]|\.#.+|\.goutputstream-.+", re.DOTALL)
 _PYTHON_LIBRARY = re.compile(r"(.*)/lib(?:64)?/python3\.\d+t?/")
 # Content-addressed, or rebuilt at will by the library that owns them.
 _CACHES = (
     "mlflow-phases", "huggingface", "torch", "pip", "uv", "matplotlib", "fontconfig", "conda", "pypoetry", "numba",
     "triton", "torch_extensions", "torchinductor", "nvidia", "mesa_shader_cache", "pre-commit",
 )  # fmt: skip
+# Variables that name a folder, and what libraries keep in it: a person may keep data beside that.
+_CACHE_VARIABLES = {
+    "HF_HOME": (
+        "hub",
+        "datasets",
+        "modules",
+        "assets",
+        "xet",
+        "evaluate",
+        "metrics",
+        "accelerate",
+        "token",
+        "stored_tokens",
+    ),
+    "HF_HUB_CACHE": ("",),
+    "HUGGINGFACE_HUB_CACHE": ("",),
+    "TORCH_HOME": ("hub",),
+    "PIP_CACHE_DIR": ("",),
+}
 # Credentials change without changing a result, and no digest of one may be kept.
 _PRIVATE = (
     ".netrc", ".ssh", ".aws", ".azure", ".kube", ".docker", ".databrickscfg", ".mlflow", ".gitconfig", ".pypirc",
@@ -89,7 +110,7 @@ class Policy:
 
 def counts_in_listing(name: str) -> bool:
     """Return True for a bare name that counts among the names of a listed folder."""
-    never = name in _NEVER or name in _NEVER_OWN or name.startswith(_STORE)
+    never = name in _NEVER or name in _NEVER_OWN or name.startswith(_STORE) or _SWAP_FILE.fullmatch(name)
     return not never and not name.endswith(_NEVER_SUFFIXES)
 
 
@@ -150,8 +171,8 @@ class Filter:
         return name, own or (self._policy.observe == "all" and not self._is_elsewhere_skipped(folder))
 
     def _is_elsewhere_skipped(self, path: str) -> bool:
-        # `/run/media` holds the disks that a desktop mounts.
-        return self._elsewhere.holds(path) and not path.startswith("/run/media/")
+        # The disks that a desktop mounts, and the memory that people use as a disk.
+        return self._elsewhere.holds(path) and not f"{path}/".startswith(("/run/media/", "/dev/shm/"))
 
     @cached_property
     def _elsewhere(self) -> "_Below":
@@ -164,9 +185,11 @@ class Filter:
         if configuration := os.environ.get("XDG_CONFIG_HOME"):
             names = [one.removeprefix(".config/") for one in (*_PRIVATE, *_TOOLS) if one.startswith(".config/")]
             folders += [os.path.join(configuration, name) for name in names]
-        for variable in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TORCH_HOME", "PIP_CACHE_DIR"):
+        for variable, parts in _CACHE_VARIABLES.items():
             if value := os.environ.get(variable):
-                folders.append(os.path.abspath(value))
+                folders += [
+                    os.path.join(os.path.abspath(value), part) if part else os.path.abspath(value) for part in parts
+                ]
         return _Below(folders)
 
     @cached_property

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlflow_plugin.observation.commands import may_have_read_before, only_starts_python, others_read_beside
 from mlflow_plugin.observation.notification import unavailable, watched
 from mlflow_plugin.observation.reading import Records
 from mlflow_plugin.observation.recording import Recording
@@ -22,7 +23,7 @@ VARIABLE = "MLFLOW_PHASES_OBSERVE"
 """Names the folder of the records in the environment of every observed process."""
 
 _HOOK = "_mlflow_phases_observing"
-_PARTS = ("records", "events", "variables", "references", "notification", "observing")
+_PARTS = ("records", "peers", "programs", "events", "variables", "references", "notification", "observing")
 
 
 class Recorder:
@@ -68,12 +69,24 @@ class Recorder:
             variables["LD_PRELOAD"] = os.pathsep.join([*preloaded, str(found.path)])
         return variables
 
-    def command(self, command: list[str]) -> list[str]:
-        """Return the command that starts the tree, wrapped where it can be observed in no other way."""
-        if shim().path is None and not unavailable():
-            self._write_settings()
-            return watched(command, self.folder)
-        return command
+    def command(self, command: list[str], text: str = "") -> list[str]:
+        """Return the command that starts the tree, wrapped where it can be observed in no other way.
+
+        Args:
+            command: The words of the command.
+            text: What its shell is to do.
+        """
+        if shim().path is not None:
+            return command
+        self._write_settings()
+        if text and not only_starts_python(text, self.own[0] if self.own else os.getcwd()):
+            self._tell("C", "other programs of the command")
+        return command if unavailable() else watched(command, self.folder)
+
+    def _tell(self, kind: str, text: str) -> None:
+        """Add a record of this process, which is not one of the tree."""
+        with contextlib.suppress(OSError), open(self.folder / "starter.hook", "ab") as file:
+            file.write(os.fsencode(f"{kind} {text}\0"))
 
     def observe_this_process(self) -> None:
         """Observe this process from now on, and the processes that it starts, until `close` is called.
@@ -95,6 +108,10 @@ class Recorder:
             _process.enter(variables)
             hook.start(str(self.folder), later=True)
             hook.widen(self.own, self.skip)
+            if may_have_read_before(self.own):
+                hook.tell("q", "", "before")
+            if (run_id := os.environ.get("MLFLOW_RUN_ID")) and others_read_beside(run_id):
+                hook.tell("U", "", "other programs of the command")
             if (early := _process.early) is not None and early is not self:
                 _process.early = None
                 early.close()
@@ -108,6 +125,8 @@ class Recorder:
 
     def recording(self) -> Recording:
         """Return everything that was seen so far."""
+        if (hook := _hook()) is not None:
+            hook.settle()
         with unobserved():
             return self._records.recording()
 

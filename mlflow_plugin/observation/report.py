@@ -69,6 +69,10 @@ class Report:
         self._mentions.append(sentence)
         self._complete = self._complete and complete
 
+    def incomplete(self) -> None:
+        """Take in that something was not compared which needs no sentence."""
+        self._complete = False
+
     def row(self, kind: ReadKind, name: str, state: ReadState, *, size: int | None = None, remark: str = "") -> None:
         """Take in a row, if rows are wanted."""
         if self.want_rows:

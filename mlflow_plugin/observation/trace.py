@@ -33,7 +33,12 @@ class Trace:
         coverage: How much could be seen.
         files: Files with their digests.
         absent: Paths that were looked for and not found.
+        there: Paths that were looked for and found, and nothing more was asked.
+        sizes: Files of which the size was asked for, and that were not opened -> size.
+        links: Symbolic links that lead nowhere, whose target was asked for, or behind which paths went on
+            (`current/../rows.csv`, `cd current`) -> the target, as a name where it is an absolute path.
         folders: Folders that were listed.
+        gone_too: Names of those among them that may be gone: the run made them, or moved them away.
         variables: Environment variable -> digest of its value, None for a possible secret, empty where it was not set.
         packages: Imported package -> version.
         environment_files: Files that describe the environment -> digest.
@@ -44,13 +49,19 @@ class Trace:
         changed_while_read: Names of files and folders that another process changed while the run read them.
         uncompared: Name -> why it has no digest.
         left_out: The number of files beyond `MOST_FILES`.
+        looks_left_out: The number of paths that were looked for beyond those that are kept.
         wrote: Names of files that the run made, for a later segment that reads them.
+        partly: One sentence for each thing that was not seen, or is not compared, and is mentioned.
     """
 
     coverage: Coverage
     files: Files = field(default_factory=Files)
     absent: tuple[str, ...] = ()
+    there: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
     folders: tuple[ListedFolder, ...] = ()
+    gone_too: tuple[str, ...] = ()
     variables: Mapping[str, str | None] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     environment_files: Mapping[str, str] = field(default_factory=dict)
@@ -61,6 +72,8 @@ class Trace:
     changed_while_read: tuple[str, ...] = ()
     uncompared: Mapping[str, str] = field(default_factory=dict)
     left_out: int = 0
+    looks_left_out: int = 0
+    partly: tuple[str, ...] = ()
     wrote: tuple[str, ...] = ()
 
     @property
@@ -80,7 +93,7 @@ class Trace:
             content["files"] = trace_json.from_files(self.files)
         if self.folders:
             content["folders"] = [list(folder) for folder in self.folders]
-        for key in (*trace_json.LISTS, *trace_json.MAPPINGS, "left_out"):
+        for key in (*trace_json.LISTS, *trace_json.MAPPINGS, "sizes", *trace_json.NUMBERS):
             if value := getattr(self, key):
                 content[key] = value
         return json.dumps(content, separators=(",", ":"), sort_keys=True).encode("ascii")
@@ -101,7 +114,9 @@ class Trace:
             files=trace_json.to_files(content.get("files"), MOST_FILES),
             folders=trace_json.to_folders(content.get("folders", [])),
             hub=hub,
-            left_out=trace_json.count(content.get("left_out", 0)),
+            sizes=trace_json.sizes(content.get("sizes", {})),
+            left_out=trace_json.count(content.get("left_out", 0), "left_out"),
+            looks_left_out=trace_json.count(content.get("looks_left_out", 0), "looks_left_out"),
             **trace_json.plain_columns(content),
         )
         trace.__dict__["digest"] = hashlib.sha256(data).hexdigest()
@@ -121,7 +136,11 @@ class Trace:
             coverage=min(self.coverage, later.coverage, key=_COVERAGES.index),
             files=Files.of(kept),
             absent=tuple(sorted({*self.absent, *(name for name in later.absent if name not in made)} - present)),
+            there=tuple(sorted({*self.there, *(name for name in later.there if name not in made)})),
+            sizes={**{name: size for name, size in later.sizes.items() if name not in made}, **self.sizes},
+            links={**{name: target for name, target in later.links.items() if name not in made}, **self.links},
             folders=tuple(folders[name] for name in sorted(folders)),
+            gone_too=_union(self.gone_too, later.gone_too),
             variables={**later.variables, **self.variables},
             packages={**later.packages, **self.packages},
             environment_files={**later.environment_files, **self.environment_files},
@@ -135,6 +154,8 @@ class Trace:
             ),
             uncompared={**later.uncompared, **self.uncompared},
             left_out=self.left_out + later.left_out + len(files) - len(kept),
+            looks_left_out=self.looks_left_out + later.looks_left_out,
+            partly=_union(self.partly, later.partly),
             wrote=_union(self.wrote, later.wrote),
         )
 
@@ -162,6 +183,9 @@ class Trace:
         ]
         rows += [Row("folder", readable(folder.name), remark=folder.remark) for folder in self.folders]
         rows += [Row("absent", readable(name), remark="was not there") for name in self.absent]
+        rows += [Row("file", readable(name), remark="only looked for") for name in self.there]
+        rows += [Row("file", readable(name), size=size, remark="only its size") for name, size in self.sizes.items()]
+        rows += [Row("file", readable(name), remark=f"a link to {readable(to)}") for name, to in self.links.items()]
         rows += [Row("file", readable(name), remark=readable(why)) for name, why in self.uncompared.items()]
         rows += [Row("variable", readable(name)) for name in self.variables]
         rows += [Row("package", readable(name), remark=readable(version)) for name, version in self.packages.items()]
@@ -169,7 +193,7 @@ class Trace:
         rows += [Row("reference", readable(uri), remark=readable(meant)) for uri, meant in self.references.items()]
         rows += [Row("hub", readable(name), remark=readable(one.revision[:12])) for name, one in self.hub.items()]
         rows += [Row("peer", readable(peer)) for peer in self.peers]
-        rows += [Row("unseen", readable(sentence)) for sentence in self.unseen]
+        rows += [Row("unseen", readable(sentence)) for sentence in (*self.unseen, *self.partly)]
         return tuple(rows)
 
 

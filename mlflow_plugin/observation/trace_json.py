@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 from mlflow_plugin.observation.files import DIGEST_BYTES, Files, ListedFolder
 
 FORMAT = 1
-LISTS = ("absent", "peers", "unseen", "changed_while_read", "wrote")
-MAPPINGS = ("variables", "packages", "environment_files", "references", "hub", "uncompared")
+LISTS = ("absent", "there", "gone_too", "peers", "unseen", "partly", "changed_while_read", "wrote")
+MAPPINGS = ("variables", "packages", "environment_files", "references", "hub", "links", "uncompared")
+NUMBERS = ("left_out", "looks_left_out")
 _MOST_BYTES = 256_000_000
 _MOST_ENTRIES = 1_000_000
 _MOST_SIZE = 2**63
@@ -104,9 +105,16 @@ def hub(content: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def count(value: object) -> int:
+def count(value: object, name: str) -> int:
     """Return a number from zero. Raises ValueError."""
-    return _integers([value], "left_out")[0]
+    return _integers([value], name)[0]
+
+
+def sizes(value: object) -> dict[str, int]:
+    """Return name -> size. Raises ValueError."""
+    if not isinstance(value, dict):
+        raise ValueError("`sizes` is no mapping")
+    return dict(zip(_texts(list(value), "sizes"), _integers(list(value.values()), "sizes"), strict=True))
 
 
 def _also(content: object, number: int) -> dict[int, tuple[str, ...]]:

@@ -5,21 +5,27 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
+from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.observation.environment_files import environment_files
 from mlflow_plugin.observation.file_digests import Candidate, FileDigests
 from mlflow_plugin.observation.files import Files, ObservedFile
 from mlflow_plugin.observation.hub import HubFile, branch_of, hub_file, hub_reference, is_in_hub
 from mlflow_plugin.observation.listings import Listings
+from mlflow_plugin.observation.looks import Looks, target_name, target_of
 from mlflow_plugin.observation.places import Places, plain_path
 from mlflow_plugin.observation.policy import Filter, Policy, is_temporary
 from mlflow_plugin.observation.recording import Opening, Recording
 from mlflow_plugin.observation.trace import MOST_FILES, HubRevision, Trace
 from mlflow_plugin.observation.variables import counts_as_variable
+from mlflow_plugin.project.docstrings import read_everywhere
+from mlflow_plugin.project.file_code import python_summary_of
+from mlflow_plugin.project.own_code import is_below
 
 __all__ = ["Policy", "trace_of"]
 
-MOST_ABSENT = 2_000
+MOST_ABSENT = 20_000
 MOST_WROTE = 10_000
 _PYC = re.compile(r"(.*?)(?:/__pycache__)?/([^/]+?)(?:\.[\w-]+-\d+(?:\.opt-\d)?)?\.py[co](?:\.\d+)?", re.DOTALL)
 
@@ -65,8 +71,9 @@ class _Tracer:
         self._filter = Filter(policy, places, seen=(*recording.read, *recording.modules))
         self._written = self._names(recording.written)
         self._listings = Listings(recording, self._filter)
-        self._digests = FileDigests(self._filter, started_ns)
+        self._digests = FileDigests(self._filter, started_ns, recording.began_ns)
         self._appeared: set[str] = set()
+        self._dangling: dict[str, str] = {}
         self._hub: dict[str, HubRevision] = {}
 
     def trace(self, earlier: Trace | None) -> Trace:
@@ -78,11 +85,18 @@ class _Tracer:
         folders = self._listings.folders()
         references = self._references()
         recording = self._recording
+        absent, not_kept = self._absent({file.name for file in files})
+        known = {*candidates, *self._written, *self._names(map(plain_path, self._policy.code_files))}
+        looks = Looks(recording, self._filter, self._places, known)
         return Trace(
             coverage=recording.coverage,
             files=Files.of(files),
-            absent=self._absent({file.name for file in files}),
+            absent=absent,
+            there=looks.there,
+            sizes=looks.sizes,
+            links={**self._dangling, **looks.links, **self._links()},
             folders=tuple(folders),
+            gone_too=tuple(sorted(self._listings.gone_too)),
             variables={
                 name: digest
                 for name, digest in sorted(recording.variables.items())
@@ -97,7 +111,9 @@ class _Tracer:
             changed_while_read=tuple(sorted(self._appeared | self._digests.changed | self._listings.changed)),
             uncompared=dict(sorted(self._digests.uncompared.items())),
             left_out=len(candidates) - len(kept),
+            looks_left_out=not_kept + looks.left_out,
             wrote=tuple(heapq.nsmallest(MOST_WROTE, self._lasting(), key=_nearness)),
+            partly=tuple(dict.fromkeys(recording.partly)),
         )
 
     # --- files ---
@@ -112,14 +128,32 @@ class _Tracer:
                 self._take_in_hub(file)
             if is_in_hub(path) or (name := self._filter.counted_name(path)) is None:
                 continue
+            if path.endswith("-shm") and path.removesuffix("-shm") in self._recording.read:
+                continue  # SQLite's index of the log of a database, and its list of those who read it.
             as_text = name in text
             if name in code and not (as_text and path.endswith(".py")):
                 continue
             before = found.get(name)
             python = path.endswith(".py") and not as_text and (before is None or before.python)
             opening = before.opening if before and before.opening else opening
-            found[name] = Candidate(name, path, opening, python, name in self._written)
-        return found
+            place = self._listings.place_now(path)
+            rewritten = name in self._written or (place != path and place in self._recording.written)
+            may_be_gone = place != path or path in self._recording.filled or path in self._recording.removed
+            found[name] = Candidate(name, place, opening, python, rewritten, may_be_gone)
+        return {**found, **self._documented(found)}
+
+    def _documented(self, found: Mapping[str, Candidate]) -> dict[str, Candidate]:
+        """The modules whose docstrings or comments are read, by themselves or by other code: they count by bytes."""
+        modules = {name: _summary(one.path) for name, one in found.items() if one.python}
+        if not modules:
+            return {}
+        code = [_summary(path) for path in self._policy.code_files if path.endswith(".py")]
+        everywhere = read_everywhere([*code, *modules.values()])
+        return {
+            name: found[name]._replace(python=False)
+            for name, summary in modules.items()
+            if everywhere or summary.get("docs")
+        }
 
     def _names(self, paths: Iterable[str]) -> set[str]:
         return {name for path in paths if (name := self._filter.counted_name(path))}
@@ -142,6 +176,10 @@ class _Tracer:
         for path, opening in self._recording.read.items():
             source = _source_of(path)
             yield (path, opening) if source is None else (source, self._recording.read.get(source))
+        for path in self._recording.filled:
+            # A folder is none of them; what is not there any more counts by its absence.
+            if path not in self._recording.listed:
+                yield path, None
         for path in self._recording.modules:
             path = _source_of(path) or path
             # Some packages give made-up files to modules that they build in memory.
@@ -161,23 +199,51 @@ class _Tracer:
         """The names of files that the run made, without temporary ones: no later segment reads these."""
         return [name for name in self._written if not (os.path.isabs(name) and is_temporary(name))]
 
+    def _links(self) -> dict[str, str]:
+        """The links behind which paths went on; one that leads to the project is another way to the same place."""
+        links, project = self._recording.links, os.path.abspath(self._places.project)
+        return {
+            name: target_name(links[path], self._places)
+            for path in sorted(links)
+            if not is_below(project, path) and (name := self._filter.counted_name(path))
+        }
+
     # --- paths that were not there ---
 
-    def _absent(self, files: set[str]) -> tuple[str, ...]:
+    def _absent(self, files: set[str]) -> tuple[tuple[str, ...], int]:
+        """The paths that were not there, and how many of them are too many to be kept."""
         names = set()
+        searched = _searched_for_programs()
         for path in self._recording.absent:
             if path.endswith(".pkg") or os.path.basename(path) in _LOOKED_FOR_BY_PACKAGES:
                 continue
             name = None if is_in_hub(path) else self._filter.counted_name(path)
             if name is None or name in files or name in self._written or _URI.match(name):
                 continue
-            if os.path.isabs(name) and is_temporary(path):
+            if os.path.isabs(name) and (is_temporary(path) or os.path.dirname(path) in searched):
                 continue
-            if not os.path.lexists(path):
+            # A link that leads nowhere is not there, as it was then.
+            if not os.path.exists(path):
                 names.add(name)
+                if (target := target_of(path, self._places)) is not None:
+                    self._dangling[name] = target
             elif not self._listings.was_made(path):
                 self._appeared.add(name)
-        return tuple(sorted(heapq.nsmallest(MOST_ABSENT, names, key=_nearness)))
+        kept = sorted(heapq.nsmallest(MOST_ABSENT, names, key=_nearness))
+        return tuple(kept), len(names) - len(kept)
+
+
+def _searched_for_programs() -> set[str]:
+    """The folders in which programs are looked for by their names: those that are not there say nothing."""
+    return {os.path.abspath(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder}
+
+
+def _summary(path: str) -> Mapping[str, Any]:
+    """What is known of a Python file; nothing where it cannot be read."""
+    try:
+        return python_summary_of(path)
+    except PhaseError:
+        return {}
 
 
 def _is_there(path: str) -> bool:
@@ -194,9 +260,17 @@ def _without_dots(recording: Recording) -> Recording:
     return replace(
         recording,
         read={plain_path(path): opening for path, opening in recording.read.items()},
-        listed={plain_path(path): mtime_ns for path, mtime_ns in recording.listed.items()},
+        listed={plain_path(path): listing for path, listing in recording.listed.items()},
         written=frozenset(map(plain_path, recording.written)),
+        filled=frozenset(map(plain_path, recording.filled)),
+        folders=frozenset(map(plain_path, recording.folders)),
+        moved={plain_path(path): plain_path(to) for path, to in recording.moved.items()},
+        removed=frozenset(map(plain_path, recording.removed)),
+        links={plain_path(path): to for path, to in recording.links.items()},
+        asked_links={plain_path(path): to for path, to in recording.asked_links.items()},
         absent=frozenset(map(plain_path, recording.absent)),
+        looked={plain_path(path): size for path, size in recording.looked.items()},
+        kept=frozenset(map(plain_path, recording.kept)),
         text=frozenset(map(plain_path, recording.text)),
         modules=frozenset(map(plain_path, recording.modules)),
     )

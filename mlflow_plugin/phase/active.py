@@ -254,7 +254,8 @@ class ActivePhase:
 
     def resumed_checkpoint(self) -> LoadedCheckpoint | None:
         """Return the newest intact checkpoint of the interrupted run that this one resumes; None when there is none."""
-        return self._checkpoints.resumed
+        with unobserved():
+            return self._checkpoints.resumed
 
     def restore(self, state: Mapping[str, Any]) -> int:
         """Restore what `checkpoint` saved into the same objects, with the random states.

@@ -18,7 +18,7 @@ from mlflow_plugin.project.command import (
     placeholders,
     simple_commands,
 )
-from mlflow_plugin.project.docstrings import digest_with_docstrings
+from mlflow_plugin.project.docstrings import DOCUMENTING, digest_with_docstrings, read_everywhere
 from mlflow_plugin.project.entry_points import modules_of_group, modules_of_script
 from mlflow_plugin.project.file_code import (
     PROGRAM_SUFFIXES,
@@ -38,6 +38,11 @@ _INTERPRETERS = re.compile(r"(?:python|pypy)[\d.]*|bash|sh|zsh|torchrun|accelera
 _DEPTH = 8
 _Data = Literal["", "file", "any"]
 """Which data a word may name: none, a single file, or a folder and a pattern as well."""
+
+
+def _documents(word: Word) -> bool:
+    """Tell if a word of a command, or Python that stands in it, makes behaviour of docstrings."""
+    return word.text in DOCUMENTING or any(name in word.template for name in ("__doc__", "getsource", "getdoc"))
 
 
 class Closure:
@@ -61,7 +66,7 @@ class Closure:
         self.programs: dict[str, str] = {}
         self.literal: dict[str, str] = {}
         self.named = Named()
-        self.inline = False
+        self.inline = self._is_documenting = False
         self._python: dict[str, dict[str, Any]] = {}
         self._followed: set[tuple[str, str]] = set()
         self._commands: set[tuple[str, str, str, bool]] = set()
@@ -85,7 +90,7 @@ class Closure:
             # A folder put on `sys.path` counts for the imports that were read before it as well.
             if self._finder.inserted == before:
                 break
-        everywhere = any(summary.get("docs") == "all" for summary in self._python.values())
+        everywhere = read_everywhere(self._python.values()) or ("all" if self._is_documenting else "")
         for file, summary in self._python.items():
             self.programs[file] = digest_with_docstrings(summary, everywhere)
 
@@ -121,6 +126,7 @@ class Closure:
     ) -> None:
         """Follow the words of one simple command, whose relative paths may start in any of the folders."""
         launcher = name
+        self._is_documenting = self._is_documenting or any(map(_documents, words))
         options = [word.text or "" for word in words[program + 1 : -1]]
         self.inline = self.inline or (name.startswith("python") and any(map(CODE_OPTION.fullmatch, options)))
         if len(words) > program + 2 and words[program + 1].text == "-m":

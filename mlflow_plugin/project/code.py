@@ -13,7 +13,7 @@ from pathlib import Path
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.closure import Closure
 from mlflow_plugin.project.digests import value_digest, walk_files
-from mlflow_plugin.project.docstrings import digest_with_docstrings
+from mlflow_plugin.project.docstrings import digest_with_docstrings, read_everywhere
 from mlflow_plugin.project.file_code import file_code_digest, python_summary_of
 from mlflow_plugin.project.named import Named
 from mlflow_plugin.project.own_code import OwnCode, counts_in_folder, is_below, is_no_code
@@ -93,7 +93,7 @@ def _is_notebook(name: str) -> bool:
 def _digests_of_listed(own: OwnCode, code: Sequence[str]) -> dict[str, str]:
     files = list(_listed_files(own, code))
     summaries = {file: python_summary_of(file) for file in files if file.endswith(".py")}
-    everywhere = any(summary.get("docs") == "all" for summary in summaries.values())
+    everywhere = read_everywhere(summaries.values())
     return {
         file: digest_with_docstrings(summaries[file], everywhere) if file in summaries else file_code_digest(file)
         for file in files

@@ -13,7 +13,7 @@ from mlflow_plugin.project.docstrings import docstring_summary
 from mlflow_plugin.project.loading import loaded_files, loaded_groups, loaded_modules
 from mlflow_plugin.project.search_path import path_entries
 
-PYTHON_KIND = "python-3"
+PYTHON_KIND = "python-4"
 """Names this summary of Python in the memory of digests: raise the number whenever it or the canonical form changes."""
 
 # Positions are no fields; these fields vary between Python versions or say nothing about behaviour.
@@ -38,8 +38,8 @@ def python_summary(path: Path) -> str:
 
     `imports` are [level, module, names], those of `importlib.import_module` with a literal too. `path` are the folders
     that it puts on `sys.path` and `files` the files that it loads, as [base, path]. `groups` are the groups of entry
-    points that it loads. `docs` says which docstrings it reads, `docstring` and `docstrings` are digests of them: see
-    `docstrings`.
+    points that it loads. `docs` says which docstrings it reads, `docstring` and `docstrings` are digests of them, and
+    `text` of the whole file: see `docstrings`.
 
     Comments, docstrings, layout, quote style and redundant parentheses do not change the digest, and it is the same on
     Python 3.10 to 3.14. A file that does not parse counts byte by byte, and its imports are read line by line.
@@ -66,7 +66,7 @@ def python_summary(path: Path) -> str:
         found["files"] = loaded_files(tree)
     if b"entry_points" in source:
         found["groups"] = loaded_groups(tree)
-    found |= docstring_summary(tree, {module.partition(".")[0] for level, module, _ in imports if not level})
+    found |= docstring_summary(tree, {module.partition(".")[0] for level, module, _ in imports if not level}, source)
     return json.dumps(found)
 
 

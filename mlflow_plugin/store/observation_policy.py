@@ -68,10 +68,16 @@ def store_servers(client: MlflowClient, runs: Iterable[PhaseRun] = ()) -> list[s
 
 
 def artifact_places(runs: Iterable[PhaseRun]) -> list[str]:
-    """Return the experiments' artifact folders that hold the artifacts of these runs, where they are local."""
-    folders = [local_folder(run.artifact_uri) for run in runs if run.artifact_uri]
-    # `ROOT/RUN/artifacts`; logged models lie in `ROOT/models`.
-    return [str(folder.parent.parent if folder.name == "artifacts" else folder) for folder in folders if folder]
+    """Return the folders with the artifacts of these runs, where they are local, and with their logged models."""
+    places = []
+    for run in runs:
+        folder = local_folder(run.artifact_uri) if run.artifact_uri else None
+        if folder and folder.name == "artifacts":
+            # `ROOT/RUN/artifacts`; logged models lie in `ROOT/models`. Other runs there are no inputs of the phase.
+            places += [str(folder.parent), str(folder.parent.parent / "models")]
+        elif folder:
+            places.append(str(folder))
+    return places
 
 
 def _caches() -> list[str]:

@@ -4,6 +4,8 @@ import os
 import sys
 from time import time_ns as _time_ns
 
+import _mlflow_phases_peers as peers
+import _mlflow_phases_programs as programs
 import _mlflow_phases_records as records
 
 _NATIVE = (
@@ -19,7 +21,7 @@ _FILES = "pkgutil zipimport runpy linecache tokenize traceback inspect site py_c
 MACHINERY_FILES = tuple(f"/{name}.py" for name in _FILES.split())
 
 
-_fspath, _fsdecode, _getcwd, _access = os.fspath, os.fsdecode, os.getcwd, os.access
+_fspath, _fsdecode, _fsencode, _getcwd, _access = os.fspath, os.fsdecode, os.fsencode, os.getcwd, os.access
 _HERE = __file__.rpartition("/")[0] + "/"
 _opened_before = set()
 
@@ -66,18 +68,36 @@ def _tell_python(path):
     caller = _caller()
     if _is_importing(caller):
         records.observer.tell("M", "", path)
+        if path.endswith(".py") and _is_handed_out():
+            records.observer.tell("T", "", path)
     elif not _is_machinery(caller) and path.endswith(".py"):
         records.observer.tell("T", "", path)
+
+
+def _is_handed_out():
+    """Tell if a loader was asked for the bytes of a file, as `pkgutil.get_data` does, and not for a module."""
+    frame = sys._getframe(2)
+    names = set()
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(IMPORTING):
+            names.add(frame.f_code.co_name)
+        elif not file.startswith(_HERE):
+            break
+        frame = frame.f_back
+    return names == {"get_data"}
 
 
 def _tell_opened(path, flags):
     """Record what an opening reads and writes; false where the file is not there yet."""
     access = flags & 3
     writes = access != os.O_RDONLY
-    reads = access == os.O_RDONLY or (access == os.O_RDWR and not flags & os.O_TRUNC)
-    if reads and (not writes or getattr(records.state_of(path), "st_size", 0)):
-        records.tell_read(path)
     state = records.state_of(path)
+    if not writes:
+        records.tell_read(path)
+    elif state is not None and not flags & os.O_TRUNC:
+        # What it held stays, and is read if the file is read at any time.
+        records.tell_read(path, "R" if access == os.O_RDWR else "K")
     if writes and (state is None or state.st_mode & 0o170000 == 0o100000):
         records.tell_written(os.path.realpath(path))
     return state is not None
@@ -99,7 +119,19 @@ def _listed(path=None):
         if state is None:
             records.missed(path)
         else:
-            records.observer.tell("L", f"{state.st_mtime_ns} {_time_ns()} ", os.path.realpath(path))
+            real = os.path.realpath(path)
+            head = f"{state.st_mtime_ns} {_time_ns()} {_sum_of_names(path)} {len(_fsencode(path))} "
+            records.observer.tell("L", head, path, real if real != path else "")
+
+
+def _sum_of_names(path):
+    """Return a number for the names in a folder, 0 where it cannot be listed."""
+    import zlib
+
+    try:
+        return sum(zlib.crc32(_fsencode(name)) for name in os.listdir(path))
+    except OSError:
+        return 0
 
 
 def _imported(module, filename=None, *_):
@@ -129,33 +161,6 @@ tops = set()
 _STANDARD = frozenset(getattr(sys, "stdlib_module_names", ())) | frozenset(sys.builtin_module_names)
 
 
-def _connected(sock, address):
-    if (
-        records.observer.native
-        or not isinstance(address, tuple)
-        or sock.family not in (2, 10, 30)
-        or sock.type & 15 != 1
-    ):
-        return
-    host, port = address[:2]
-    host = records.observer.last_host.get(port, host) if _is_address(host) else host
-    records.observer.tell("P", f"{host} {port} ")
-
-
-def _is_address(host):
-    return isinstance(host, str) and (":" in host or host.replace(".", "").isdigit())
-
-
-def _looked_up(host, port, *_):
-    if not records.observer.native and host and not _is_address(host):
-        records.observer.last_host[port if isinstance(port, int) else -1] = _fsdecode(host)
-
-
-def _bound(sock, address):
-    if not records.observer.native and isinstance(address, tuple):
-        records.observer.tell("B", f"{address[0]} {address[1]} ")
-
-
 def _connected_to_sqlite(database, *_):
     if records.observer.native or not isinstance(database, (str, bytes, os.PathLike)):
         return
@@ -166,31 +171,8 @@ def _connected_to_sqlite(database, *_):
     if path and not records.observer.left_out(path):
         if getattr(records.state_of(path), "st_size", 0):
             records.tell_read(path)
+            records.tell_read(path + "-wal")
         records.tell_written(os.path.realpath(path))
-
-
-def _started(program, arguments=(), *_):
-    if records.observer.covered:
-        return
-    name = _name(program)
-    if name in ("sh", "bash", "dash", "zsh") and isinstance(arguments, (list, tuple)) and len(arguments) > 2:
-        name = _name(_fsdecode(arguments[2]).strip().partition(" ")[0]) or name
-    if name and not name.startswith("python"):
-        records.observer.tell("C", "", name)
-
-
-def _name(program):
-    return _fsdecode(_fspath(program)).rpartition("/")[2] if program else ""
-
-
-def _popened(executable, arguments, *_):
-    if isinstance(arguments, (str, bytes, os.PathLike)):
-        arguments = [arguments]
-    _started(executable or (arguments[0] if arguments else ""), arguments)
-
-
-def _ran(command):
-    _started("sh", ["sh", "-c", command])
 
 
 def _moved(source, destination, source_folder=-1, destination_folder=-1):
@@ -200,18 +182,22 @@ def _moved(source, destination, source_folder=-1, destination_folder=-1):
     state = records.state_of(source) if source else None
     if state is None or not destination:
         return
+    counts = not records.observer.left_out(source) and "/__pycache__/" not in source
     if state.st_mode & 0o170000 == 0o040000:
-        records.tell_written(destination, "G")
+        if counts:
+            records.observer.append("g", f"{_time_ns()} {len(_fsencode(source))} ", source + destination)
+        else:
+            records.tell_written(destination, "G")
         return
-    if not records.observer.left_out(source) and "/__pycache__/" not in source:
-        records.tell_read(source, "m")
+    if counts:
+        records.tell_read(source, "m", destination)
     records.tell_written(destination)
 
 
 def _made_folder(path, mode=0, folder=-1):
     path = None if records.observer.native else records.absolute(path, folder)
-    if path and records.state_of(path) is None:
-        records.tell_written(path, "G")
+    if path:
+        records.tell_written(path, "G" if records.state_of(path) is None else "y")
 
 
 def _made_link(source, destination, folder=-1):
@@ -220,10 +206,25 @@ def _made_link(source, destination, folder=-1):
         records.tell_written(path, "S")
 
 
-def _truncated(path, *_):
+def _truncated(path, length=1, *_):
     path = None if records.observer.native else records.absolute(path)
     if path:
+        if length:
+            records.tell_read(path, "K")
         records.tell_written(path)
+
+
+def _removed(path, folder=-1):
+    path = None if records.observer.native else records.absolute(path, folder)
+    if path and not records.observer.left_out(path) and "/__pycache__/" not in path:
+        records.observer.append("d", f"{_time_ns()} ", path)
+
+
+def _changed_folder(path):
+    """From now on relative paths have the path that the folder leads to."""
+    path = None if records.observer.native else records.absolute(path)
+    if path:
+        records.tell_links(path)
 
 
 HANDLERS = {
@@ -231,19 +232,26 @@ HANDLERS = {
     "os.listdir": _listed,
     "os.scandir": _listed,
     "import": _imported,
-    "socket.connect": _connected,
-    "socket.getaddrinfo": _looked_up,
-    "socket.bind": _bound,
+    "socket.connect": peers.connected,
+    "socket.sendto": peers.sent,
+    "socket.sendmsg": peers.sent,
+    "socket.getaddrinfo": peers.looked_up,
+    "socket.bind": peers.bound,
     "sqlite3.connect": _connected_to_sqlite,
-    "subprocess.Popen": _popened,
-    "os.exec": _started,
-    "os.posix_spawn": _started,
-    "os.system": _ran,
+    "subprocess.Popen": programs.popened,
+    "execve": programs.executed,
+    "os.exec": programs.started,
+    "os.posix_spawn": programs.started,
+    "os.system": programs.ran,
+    "ctypes.dlopen": programs.loaded,
+    "ctypes.dlsym": programs.found_in_library,
     "os.rename": _moved,
     "os.link": _moved,
     "os.mkdir": _made_folder,
     "os.symlink": _made_link,
     "os.truncate": _truncated,
+    "os.remove": _removed,
+    "os.chdir": _changed_folder,
 }
 
 
@@ -257,6 +265,7 @@ def start_elsewhere(folder):
     records.observe(records.Observer(folder))
     records.observer.read_settings()
     records.observer.records = f"{folder}/{os.getpid()}-{_time_ns()}.notified"
+    records.observer.greet("a program")
 
 
 def note_opening(path, flags):
@@ -269,6 +278,7 @@ def note_opening(path, flags):
         return
     if not records.observer.left_out(path):
         if flags & os.O_DIRECTORY:
+            records.tell_links(path)
             note("os.listdir", path)
         elif not _tell_opened(records.source_of(path), flags):
             return

@@ -6,6 +6,7 @@ stays for good and is passed on to children. It needs neither a compiler nor spe
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import select
@@ -18,10 +19,11 @@ VARIABLE = "MLFLOW_PHASES_NOTIFIED"
 _X86_64 = {
     2: "open", 85: "creat", 257: "openat", 437: "openat2", 82: "rename", 264: "renameat", 316: "renameat", 86: "rename",
     265: "renameat", 83: "mkdir", 258: "mkdirat", 88: "symlink", 266: "symlinkat", 76: "truncate", 42: "connect",
+    87: "unlink", 263: "unlinkat", 80: "chdir", 59: "execve",
 }  # fmt: skip
 _AARCH64 = {
     56: "openat", 437: "openat2", 38: "renameat", 276: "renameat", 37: "renameat", 34: "mkdirat", 36: "symlinkat",
-    45: "truncate", 203: "connect",
+    45: "truncate", 203: "connect", 35: "unlinkat", 49: "chdir", 221: "execve",
 }  # fmt: skip
 # The kernel's name of the architecture, the number of the call that installs a filter, the calls that are told.
 _ARCHITECTURES = {"x86_64": (0xC000003E, 317, _X86_64), "aarch64": (0xC00000B7, 277, _AARCH64)}
@@ -35,6 +37,10 @@ _EVENTS = {
     "symlink": ("os.symlink", (1, None), (1, None)),
     "symlinkat": ("os.symlink", (2, 1), (2, 1)),
     "truncate": ("os.truncate", (0, None)),
+    "chdir": ("os.chdir", (0, None)),
+    "unlink": ("os.remove", (0, None)),
+    "unlinkat": ("os.remove", (1, 0)),
+    "execve": ("execve", (0, None)),
 }
 _SET_FILTER, _NEW_LISTENER, _ALL_THREADS, _ERROR_FOR_THREADS = 1, 8, 1, 16
 _RECEIVE, _SEND, _IS_VALID, _CONTINUE = 0xC0502100, 0xC0182101, 0x40082102, 1
@@ -159,6 +165,8 @@ class _Supervisor:
         first = min(_PAGE - address % _PAGE, most)
         self.remote[:] = (address, first, address + first, max(0, most - first))
         got = self.read_memory(task, ctypes.byref(self.local), 1, ctypes.byref(self.remote), 2, 0)
+        if got < 0 and ctypes.get_errno() == errno.EPERM:
+            self.events.records.observer.tell("X", "hidden ", _program(task))
         return self.buffer.raw[: max(0, got)]
 
     def _path(self, task, address, folder=-100):
@@ -180,7 +188,7 @@ class _Supervisor:
         elif task in self.paused:
             return
         elif call == "connect":
-            self._note_peer(self._memory(task, arguments[1], min(28, arguments[2])))
+            self._note_peer(task, self._memory(task, arguments[1], min(110, arguments[2])))
         else:
             event, *places = _EVENTS[call]
             found = [self._path(task, arguments[p], -100 if f is None else arguments[f]) for p, f in places]
@@ -199,12 +207,27 @@ class _Supervisor:
         elif task not in self.paused:
             self.events.note_opening(path, flags)
 
-    def _note_peer(self, address):
+    def _note_peer(self, task, address):
         family = struct.unpack_from("H", address)[0]
+        if family == socket.AF_UNIX:
+            path = os.fsdecode(address[2:].partition(b"\0")[0])
+            if path:
+                path = path if path.startswith("/") else os.readlink(f"/proc/{task}/cwd") + "/" + path
+                self.events.records.observer.tell("u", "", path)
+            return
         port = struct.unpack_from("!H", address, 2)[0]
         if family in (socket.AF_INET, socket.AF_INET6) and port not in (0, 53):
             packed = address[4:8] if family == socket.AF_INET else address[8:24]
             self.events.records.observer.tell("P", f"{socket.inet_ntop(family, packed)} {port} ")
+
+
+def _program(task):
+    """Return the name of a program that may not be read, as the kernel shows it to everybody."""
+    try:
+        with open(f"/proc/{task}/comm") as file:
+            return file.read().strip()
+    except OSError:
+        return "a program"
 
 
 def _supervise(descriptor, folder):

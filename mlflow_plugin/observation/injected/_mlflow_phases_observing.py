@@ -91,24 +91,23 @@ def is_own(path):
 
 
 def _wrap_looks():
-    """Record what `os.stat` and `os.access` do not find: genericpath and pathlib look through these."""
+    """Record what `os.stat` and its like find and miss: genericpath and pathlib look through these."""
 
     def wrap(function):
         def look(path, *arguments, **options):
             try:
                 result = function(path, *arguments, **options)
             except (FileNotFoundError, NotADirectoryError):
-                _missed_quietly(path, options)
+                _looked_quietly(path, options, False)
                 raise
-            if result is False:
-                _missed_quietly(path, options)
+            _looked_quietly(path, options, result)
             return result
 
         look.__name__, look.__qualname__, look.__doc__ = function.__name__, function.__qualname__, function.__doc__
         look.__module__, look.__wrapped__ = function.__module__, function
         return look
 
-    for name in ("stat", "access"):
+    for name in ("stat", "lstat", "access", "readlink"):
         function = getattr(os, name)
         wrapper = wrap(function)
         for capable in (os.supports_dir_fd, os.supports_effective_ids, os.supports_fd, os.supports_follow_symlinks):
@@ -117,12 +116,20 @@ def _wrap_looks():
         setattr(os, name, wrapper)
 
 
-def _missed_quietly(path, options):
+def _looked_quietly(path, options, result):
+    """Record a look; its result is false for a path that is not there, the target for a link."""
     with quietly() as on:
-        if on and not isinstance(path, int):
-            found = records.absolute(path, options.get("dir_fd"))
-            if found and records.state_of(found) is None:
-                records.missed(found)
+        if not on or isinstance(path, int):
+            return
+        found = records.absolute(path, options.get("dir_fd"))
+        if not found:
+            return
+        if isinstance(result, (str, bytes)):
+            records.linked(found, result)
+        elif result:
+            records.looked(found, result)
+        elif records.state_of(found) is None:
+            records.missed(found)
 
 
 def _tell_loaded():
@@ -159,6 +166,8 @@ def start(folder, later=False):
     _local_state.__dict__["busy"] = True
     try:
         records.observe(observer)
+        if not observer.native:
+            observer.greet(sys.executable or "python")
         observer.covered = observer.native or (_is_notified(observer, later))
         observer.append("H", "full " if observer.covered else "python ", sys.prefix)
         for entry in sys.path:
@@ -212,6 +221,8 @@ def forget():
         records.observer.seen.clear()
         events.forget()
         observer = records.observer
+        if not observer.native:
+            observer.greet(sys.executable or "python")
         observer.append("H", "full " if observer.covered else "python ", sys.prefix)
 
 
@@ -220,21 +231,31 @@ def is_seen_below_python():
     return bool(_access(records.MAGIC + "live", 0))
 
 
+def settle():
+    """Let the shim tell which of the files that are open for reading and writing have changed so far."""
+    if records.observer is not None and records.observer.native:
+        _access(records.MAGIC + "settle", 0)
+
+
 def call_after_loading(function):
-    """Call a function whenever the import system has loaded an extension module, None for no function."""
+    """Call a function whenever the import system or ctypes has loaded a library, None for no function."""
     if function is None:
         return
     import _imp
+    import ctypes
 
-    create = _imp.create_dynamic
+    def then_call(load):
+        def load_and_call(*arguments):
+            try:
+                return load(*arguments)
+            finally:
+                function()
 
-    def create_dynamic(*arguments):
-        try:
-            return create(*arguments)
-        finally:
-            function()
+        return load_and_call
 
-    _imp.create_dynamic = create_dynamic
+    _imp.create_dynamic = then_call(_imp.create_dynamic)
+    if hasattr(ctypes, "_dlopen"):
+        ctypes._dlopen = then_call(ctypes._dlopen)
 
 
 def start_with_the_process():

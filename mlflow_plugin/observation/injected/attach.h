@@ -14,12 +14,17 @@ static const struct { const char *name; void *function; } watched_functions[] = 
     OWN(open), OWN(open64), OWN(openat), OWN(openat64), OWN(__open_2), OWN(__open64_2), OWN(__openat_2),
     OWN(__openat64_2), OWN(creat), OWN(creat64), OWN(fopen), OWN(fopen64), OWN(freopen), OWN(freopen64), OWN(mkstemp),
     OWN(mkstemp64), OWN(mkostemp), OWN(mkostemp64), OWN(mkstemps), OWN(mkstemps64), OWN(mkostemps), OWN(mkostemps64),
-    OWN(mkdtemp), OWN(mkdirat), OWN(mkdir), OWN(symlinkat), OWN(symlink), OWN(truncate), OWN(truncate64), OWN(renameat2),
+    OWN(mkdtemp), OWN(mkdirat), OWN(mkdir), OWN(symlinkat), OWN(symlink), OWN(truncate), OWN(truncate64), OWN(unlink), OWN(unlinkat), OWN(remove), OWN(chdir),
+    OWN(close), OWN(write), OWN(pwrite), OWN(pwrite64), OWN(dup), OWN(dup2), OWN(dup3), OWN(fcntl), OWN(fcntl64), OWN(mmap),
+    OWN(mmap64), OWN(_exit), OWN(_Exit), OWN(renameat2),
     OWN(renameat), OWN(rename), OWN(linkat), OWN(link), OWN(opendir), OWN(fdopendir), OWN(scandir), OWN(scandir64),
     OWN(stat), OWN(stat64), OWN(fstatat), OWN(fstatat64), OWN(__xstat), OWN(__xstat64),
     OWN(__fxstatat), OWN(__fxstatat64), OWN(statx), OWN(access), OWN(faccessat),
-    OWN(connect), OWN(bind), OWN(getaddrinfo), OWN(execve), OWN(execv), OWN(fexecve), OWN(execvpe), OWN(execvp),
+    OWN(connect), OWN(bind), OWN(send), OWN(sendto), OWN(getaddrinfo), OWN(execve), OWN(execv), OWN(fexecve), OWN(execvpe), OWN(execvp),
     OWN(execl), OWN(execle), OWN(execlp), OWN(posix_spawn), OWN(posix_spawnp),
+    OWN(lstat), OWN(lstat64), OWN(__lxstat), OWN(__lxstat64), OWN(readlink), OWN(readlinkat), OWN(realpath),
+    OWN(canonicalize_file_name), OWN(execveat), OWN(system), OWN(popen), OWN(glob), OWN(glob64), OWN(ftw), OWN(ftw64), OWN(nftw),
+    OWN(nftw64), OWN(fts_open), {"syscall", (void *)watched_syscall},
 };
 
 static void *watched_function(const char *name) {

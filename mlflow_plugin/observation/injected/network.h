@@ -21,11 +21,64 @@ static int is_internet(const struct sockaddr *address) {
     return address && (address->sa_family == AF_INET || address->sa_family == AF_INET6);
 }
 
-PUBLIC int connect(int fd, const struct sockaddr *address, socklen_t length) {
-    int type = 0, error = errno;
+static int type_of(int fd) {
+    int type = 0;
     socklen_t size = sizeof type;
-    if (is_internet(address) && !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) && type == SOCK_STREAM && enter()) {
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) ? 0 : type;
+}
+
+/* A socket that stands in the file system. u: a program connected to it, b: the tree serves it. */
+static void tell_socket(char kind, const struct sockaddr *address, socklen_t length) {
+    const struct sockaddr_un *un = (const void *)address;
+    char path[sizeof un->sun_path + 1] = "";
+    size_t at = offsetof(struct sockaddr_un, sun_path), n = length > at ? length - at : 0;
+    memcpy(path, un->sun_path, n < sizeof un->sun_path ? n : sizeof un->sun_path);
+    size_t whole = *path ? absolute(AT_FDCWD, path) : 0;
+    if (whole && first_time(kind, path_buffer)) record(kind, "", path_buffer, NULL);
+}
+
+/* Datagrams: to be connected means nothing, since that is how a program asks for its own address. */
+#define CONNECTIONS 4096
+static _Atomic unsigned char datagrams[CONNECTIONS];
+
+static void sends(int fd, const struct sockaddr *to) {
+    struct sockaddr_storage peer;
+    socklen_t size = sizeof peer;
+    int error = errno, known = fd >= 0 && fd < CONNECTIONS && datagrams[fd];
+    if (!active || (!to && !known)) return;
+    if (!to) {
+        datagrams[fd] = 0;
+        if (!getpeername(fd, (struct sockaddr *)&peer, &size)) to = (const void *)&peer;
+    }
+    if (is_internet(to) && type_of(fd) == SOCK_DGRAM) {
+        int port = ntohs(((const struct sockaddr_in *)(const void *)to)->sin_port);
+        int serves_the_machine = port == 53 || port == 123 || port == 514 || port == 5353;
+        if (!serves_the_machine && enter()) tell_address('P', to, ""), leave();
+    }
+    errno = error;
+}
+
+PUBLIC ssize_t send(int fd, const void *bytes, size_t size, int flags) {
+    sends(fd, NULL);
+    REAL(ssize_t, "send", int, const void *, size_t, int);
+    return real(fd, bytes, size, flags);
+}
+
+PUBLIC ssize_t sendto(int fd, const void *bytes, size_t size, int flags, const struct sockaddr *to, socklen_t length) {
+    sends(fd, to);
+    REAL(ssize_t, "sendto", int, const void *, size_t, int, const struct sockaddr *, socklen_t);
+    return real(fd, bytes, size, flags, to, length);
+}
+
+PUBLIC int connect(int fd, const struct sockaddr *address, socklen_t length) {
+    int error = errno;
+    int type = is_internet(address) ? type_of(fd) : 0;
+    if (active && type == SOCK_DGRAM && fd >= 0 && fd < CONNECTIONS) datagrams[fd] = 1;
+    if (type == SOCK_STREAM && enter()) {
         tell_address('P', address, "");
+        leave();
+    } else if (address && address->sa_family == AF_UNIX && enter()) {
+        tell_socket('u', address, length);
         leave();
     }
     errno = error;
@@ -40,6 +93,10 @@ PUBLIC int bind(int fd, const struct sockaddr *address, socklen_t length) {
     socklen_t size = sizeof got;
     if (!result && is_internet(address) && !getsockname(fd, (struct sockaddr *)&got, &size) && enter()) {
         tell_address('B', (struct sockaddr *)&got, "");
+        leave();
+    }
+    if (!result && address->sa_family == AF_UNIX && enter()) {
+        tell_socket('b', address, length);
         leave();
     }
     errno = error;

@@ -7,14 +7,17 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <limits.h>
 #include <link.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,28 +26,35 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "call.h"
 
 #undef open
 #undef openat
 #undef fopen
 #undef stat
 #undef fstatat
+#undef fcntl
+#undef mmap
+#undef pwrite
 #define PUBLIC __attribute__((visibility("default")))
 #define MAGIC "/.mlflow-phases/"
 #define SLOTS (1u << 19)
-#define MOST 200000u
+#define MOST 390000u
 #define PREFIXES 256
 #define LONGEST (2 * PATH_MAX)
 #define ROOMS 64
 
-enum outcome { READS = 1, WRITES = 2 };
+enum outcome { READS = 1, WRITES = 2, KEEPS = 4, STREAM = 1 << 30 }; /* The last: written, while what it held stays. */
 
-static struct { const char *text; unsigned length; char kind; } prefixes[PREFIXES]; /* O: own, S: skipped */
-static unsigned prefix_count, told, full_told, python, git; /* The last two: what program this is. */
+static struct { const char *text; unsigned length; char kind; } prefixes[PREFIXES]; /* O: own, S: skipped, D: data in a skipped folder */
+static unsigned prefix_count, told, full_told, python, git, builds; /* The last three: what program this is. */
 static _Atomic uint64_t *seen;
 static char settings[1 << 16], records[PATH_MAX], preload[PATH_MAX + 16], observe[PATH_MAX + 32], injected[PATH_MAX + 16];
+static char program[PATH_MAX], *failure; /* `failure` lies in the file of the records and is shared with forks. */
 static int active;
 
 /* Room for paths, taken while a thread records: nothing large stands on a stack or in each thread's own storage. */
@@ -92,11 +102,30 @@ static void leave(void) {
     atomic_store(&mine->taken, 0);
 }
 
+/* Say that something could not be recorded. This needs neither a descriptor nor rights, nor room on the disk. */
+static void failed(void) {
+    if (failure) *failure = '1';
+}
+
+/* Write without the signal that would end a program whose files may not grow. */
+static void append(int out, const char *bytes, size_t length) {
+    uint64_t too_large = 1ULL << (SIGXFSZ - 1), before = 0;
+    struct timespec at_once = {0};
+    syscall(SYS_rt_sigprocmask, SIG_BLOCK, &too_large, &before, sizeof before);
+    ssize_t written = syscall(SYS_write, out, bytes, length);
+    if (written < 0 && errno == EFBIG && !(before & too_large))
+        syscall(SYS_rt_sigtimedwait, &too_large, NULL, &at_once, sizeof before);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+    if (written != (ssize_t)length) failed();
+}
+
 static void tell(const char *bytes, size_t length) {
     int out = syscall(SYS_openat, AT_FDCWD, records, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (out < 0) return;
-    ssize_t written = syscall(SYS_write, out, bytes, length);
-    (void)written;
+    if (out < 0) {
+        failed();
+        return;
+    }
+    append(out, bytes, length);
     syscall(SYS_close, out);
 }
 
@@ -104,14 +133,26 @@ static void tell(const char *bytes, size_t length) {
 static void record(char kind, const char *head, const char *path, const char *second) {
     int length = snprintf(record_buffer, sizeof record_buffer, "%c %s%s%s", kind, head, path, second ? second : "");
     if (length > 0 && (size_t)length < sizeof record_buffer) tell(record_buffer, length + 1);
+    else failed();
+}
+
+static uint64_t hash_of(char kind, const char *path) {
+    uint64_t hash = 1469598103934665603ULL ^ (unsigned char)kind;
+    for (const char *at = path; *at; at++) hash = (hash ^ (unsigned char)*at) * 1099511628211ULL;
+    hash ^= hash >> 29;
+    return hash ? hash : 1;
+}
+
+static int is_told(char kind, const char *path) {
+    uint64_t hash = hash_of(kind, path);
+    for (unsigned slot = hash & (SLOTS - 1); seen[slot]; slot = (slot + 1) & (SLOTS - 1))
+        if (seen[slot] == hash) return 1;
+    return 0;
 }
 
 /* Remember that something was told; false where it had been already, or where too much was. */
 static int first_time(char kind, const char *path) {
-    uint64_t hash = 1469598103934665603ULL ^ (unsigned char)kind;
-    for (const char *at = path; *at; at++) hash = (hash ^ (unsigned char)*at) * 1099511628211ULL;
-    hash ^= hash >> 29;
-    hash = hash ? hash : 1;
+    uint64_t hash = hash_of(kind, path);
     for (unsigned slot = hash & (SLOTS - 1);; slot = (slot + 1) & (SLOTS - 1)) {
         uint64_t found = seen[slot];
         if (found == hash) return 0;
@@ -222,46 +263,4 @@ static void tell_time(char kind, const char *path) {
     record(kind, head, path, NULL);
 }
 
-/* Starting. */
-
-static void add_prefix(const char *text, char kind) {
-    if (prefix_count < PREFIXES && *text == '/' && text[1]) {
-        prefixes[prefix_count].text = text;
-        prefixes[prefix_count].length = strlen(text);
-        prefixes[prefix_count++].kind = kind;
-    }
-}
-
-static void begin(const char *folder) {
-    int error = errno;
-    Dl_info self;
-    if (active || !folder || *folder != '/' || strlen(folder) + 80 > PATH_MAX || !dladdr((void *)begin, &self)) return;
-    snprintf(records, sizeof records, "%s/settings", folder);
-    int in = syscall(SYS_openat, AT_FDCWD, records, O_RDONLY | O_CLOEXEC);
-    if (in < 0) { errno = error; return; }
-    long got = syscall(SYS_read, in, settings, sizeof settings - 1);
-    syscall(SYS_close, in);
-    seen = mmap(NULL, SLOTS * sizeof *seen, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (got <= 0 || seen == MAP_FAILED) { errno = error; return; }
-    snprintf(preload, sizeof preload, "LD_PRELOAD=%s", self.dli_fname);
-    snprintf(observe, sizeof observe, "MLFLOW_PHASES_OBSERVE=%s", folder);
-    add_prefix(strchr(observe, '=') + 1, 'S'); /* A copy: what the caller holds may change. */
-    for (char *at = settings; at < settings + got; at += strlen(at) + 1) {
-        if (*at == 'O' || *at == 'S') add_prefix(at + 1, *at);
-        else if (*at == 'I') add_prefix(at + 1, 'S'), snprintf(injected, sizeof injected, "PYTHONPATH=%s", at + 1);
-    }
-    static const char *const system_folders[] = {"/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc",
-                                                 "/proc", "/sys", "/dev", "/run", "/var/run"};
-    for (unsigned i = 0; i < sizeof system_folders / sizeof *system_folders; i++) add_prefix(system_folders[i], 'S');
-    snprintf(records, sizeof records, "%s/%d-%lld.shim", folder, (int)getpid(), (long long)now());
-    char program[PATH_MAX];
-    long n = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", program, sizeof program - 1);
-    program[n > 0 ? n : 0] = 0;
-    const char *name = strrchr(program, '/');
-    python = name && strstr(name, "python") != NULL;
-    git = name && !strcmp(name, "/git");
-    active = 1;
-    errno = error;
-}
-
-__attribute__((constructor)) static void start(void) { begin(getenv("MLFLOW_PHASES_OBSERVE")); }
+#include "start.h"

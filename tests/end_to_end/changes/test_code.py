@@ -156,3 +156,17 @@ def test_another_version_of_an_imported_package_is_mentioned(changing, tmp_path)
     assert again.verdict == "reuse"
     assert "ownlib 1.5.2, here 1.6.1" in again.reason
     assert subprocess.run([sys.executable, "-c", "import ownlib"], check=False).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.parametrize("rebuilt", ["tool", "libnumber.so"])
+def test_native_code_of_the_projects_own(changing, runs_after, rebuilt):
+    def build(number: int) -> None:
+        source = changing.write("number.c", f"int number() {{ return {number}; }}\nint main() {{ return 0; }}\n")
+        kind = ["-shared", "-fPIC"] if rebuilt.endswith(".so") else []
+        subprocess.run(["cc", *kind, "-o", str(changing.folder / rebuilt), str(source)], check=True)
+
+    build(1)
+    run = {"tool": "import subprocess\nsubprocess.run(['./to' + 'ol'])"}
+    changing.script(run.get(rebuilt, "import ctypes\nctypes.CDLL('./lib' + 'number.so').number()"))
+    assert rebuilt in runs_after(lambda: build(2))

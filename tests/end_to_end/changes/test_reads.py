@@ -129,6 +129,59 @@ def test_what_the_phase_leaves_behind_does_not_make_it_run_for_ever(changing, re
     reuses_after(lambda: None)
 
 
+def test_what_was_there_counts_though_the_phase_opened_it_for_writing_first(changing, runs_after):
+    changing.declare("touch data.csv && python main.py {log}", parameters="{log: {type: path, default: log.csv}}")
+    changing.script("import sys\nopen('data.csv').read()\nopen(sys.argv[1], 'a').close()\nopen(sys.argv[1]).read()")
+    changing.write("data.csv", "1\n")
+    changing.write("log.csv", "1\n")
+    assert "log.csv" in runs_after(lambda: changing.write("log.csv", "2\n"))
+    changing.write("data.csv", "2\n")
+    assert "data.csv" in changing.start().reason
+
+
+def test_a_cache_that_the_phase_made_counts_as_it_left_it_or_gone(changing, reuses_after):
+    changing.script(
+        "import os\nif not os.path.exists('c.csv'):\n    open('c.csv', 'w').write('1')\nopen('c.csv').read()"
+    )
+    reuses_after(lambda: (changing.folder / "c.csv").unlink())
+    changing.write("c.csv", "99")
+    assert "c.csv" in changing.start().reason
+
+
+def test_a_listing_of_own_results_counts_without_them(changing, runs_after):
+    changing.script("import glob\nopen('results/mine.json', 'w').write('1')\nglob.glob('results/*.json')")
+    (changing.folder / "results").mkdir()
+    assert "other.json" in runs_after(lambda: changing.write("results/other.json", "5"))
+
+
+def test_a_folder_that_the_phase_moves_away_is_read_under_its_first_name(changing, runs_after):
+    changing.script(
+        "import os, shutil\nif os.path.exists('inbox'):\n    shutil.rmtree('work', ignore_errors=True)\n"
+        "    os.rename('inbox', 'work')\nopen('work/a').read()"
+    )
+    changing.write("inbox/a", "1")
+    assert "inbox/a" in runs_after(lambda: changing.write("inbox/a", "2"))
+
+
+def test_a_program_that_commits_into_the_log_of_a_database(changing, runs_after):
+    with sqlite3.connect(changing.folder / "rows.db") as connection:
+        connection.execute("pragma journal_mode=wal")
+        connection.execute("create table rows (a)")
+    connection.close()
+    changing.script("import sqlite3\nsqlite3.connect('rows.db').execute('select * from rows').fetchall()")
+    other = []
+
+    def commit() -> None:
+        other.append(sqlite3.connect(changing.folder / "rows.db"))
+        other[0].execute("insert into rows values (1)")
+        other[0].commit()
+
+    try:
+        assert "rows.db-wal" in runs_after(commit)
+    finally:
+        other[0].close()
+
+
 def test_what_mlflow_looks_for_when_it_is_imported_does_not_count(changing, reuses_after):
     changing.script("import mlflow\nmlflow.log_metric('a', 1)")
     reason = reuses_after(lambda: changing.write("unread.csv", "1"))

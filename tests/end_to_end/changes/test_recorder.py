@@ -4,13 +4,18 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from mlflow_plugin.observation import recorder
+from mlflow_plugin.observation.coverage import ISOLATED
 from mlflow_plugin.observation.notification import unavailable
 from mlflow_plugin.observation.recorder import Recorder
 from mlflow_plugin.observation.recording import Recording
@@ -84,6 +89,144 @@ def test_a_file_that_is_appended_to_without_being_read_is_only_written(observed:
     seen = observed("open('log', 'a').write('after')")
     assert observed.path("log") not in seen.read
     assert observed.path("log") in seen.written
+
+
+@pytest.mark.parametrize(
+    "touch",
+    ["open('rows', 'a').close()", "os.close(os.open('rows', os.O_WRONLY))", "os.truncate('rows', 3)"],
+    ids=["append", "not-truncated", "shortened"],
+)
+def test_a_file_that_was_there_is_an_input_though_the_process_opened_it_for_writing_first(
+    observed: Observed, touch: str
+) -> None:
+    (observed.project / "rows").write_text("1,2\n")
+    before = (observed.project / "rows").stat()
+    seen = observed(f"import os; {touch}; open('rows').read()")
+    assert seen.read[observed.path("rows")][:4] == (4, before.st_mtime_ns, before.st_ctime_ns, before.st_ino)
+    assert observed.path("rows") in seen.written
+
+
+def test_a_file_that_was_missed_then_made_and_read_is_told_apart(observed: Observed) -> None:
+    seen = observed(
+        "import os\n"
+        "if not os.path.exists('cache'): open('cache', 'w').write('1')\n"
+        "if not os.path.isdir('set'): os.mkdir('set')\n"
+        "open('set/a', 'w').write('1'); open('out', 'w').write('1')\n"
+        "open('cache').read(); open('set/a').read(); open('out').read()"
+    )
+    assert seen.filled == {observed.path("cache"), observed.path("set/a")}
+    assert not seen.absent
+
+
+@pytest.mark.parametrize(
+    ("script", "writes"),
+    [
+        ("open('rows', 'r+').read()", False),
+        ("f = open('rows', 'r+'); f.read(); f.write('3')", True),
+        ("f = open('rows', 'r+'); subprocess.run(['echo', '3'], stdout=f)", True),
+        ("f = open('rows', 'r+'); m = mmap.mmap(f.fileno(), 0); f.close(); m[0] = 51; m.flush()", True),
+        ("os.open('rows', os.O_RDWR); os.truncate('rows', 1); os._exit(0)", True),
+        ("sqlite3.connect('rows.db').execute('select * from rows')", False),
+        ("with sqlite3.connect('rows.db') as db: db.execute('insert into rows values (2)')", True),
+    ],
+)
+def test_a_file_that_is_open_for_reading_and_writing_is_written_once_the_process_changes_it(
+    observed: Observed, script: str, writes: bool
+) -> None:
+    if observed.way != "shim":
+        pytest.skip("only the shim sees a file when it is closed")
+    (observed.project / "rows").write_text("1,2\n")
+    with sqlite3.connect(observed.project / "rows.db") as database:
+        database.execute("create table rows (a)")
+    database.close()
+    for name in ("rows", "rows.db"):
+        os.utime(observed.project / name, (1, 1))
+    seen = observed(f"import mmap, os, sqlite3, subprocess\n{script}")
+    name = observed.path("rows.db" if "sqlite3" in script else "rows")
+    assert name in seen.read
+    assert (name in seen.written) is writes
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_database_that_another_program_changes_meanwhile_is_not_written_by_the_process(
+    observed: Observed, held: bool
+) -> None:
+    if observed.way != "shim":
+        pytest.skip("only the shim sees a file when it is closed")
+    path, go, done = (observed.project / name for name in ("rows.db", "go", "done"))
+
+    def change() -> None:
+        while not go.exists():
+            time.sleep(0.01)
+        with sqlite3.connect(path) as database:
+            database.execute("insert into rows values (1)")
+        done.touch()
+
+    with sqlite3.connect(path) as database:
+        database.execute("create table rows (a)")
+    database.close()
+    other = threading.Thread(target=change, daemon=True)
+    other.start()
+    seen = observed(
+        "import os, sqlite3, time\n"
+        "db = sqlite3.connect('rows.db')\ndb.execute('select * from rows').fetchall()\n"
+        f"{'' if held else 'db.close()'}\nopen('go', 'w').close()\n"
+        "while not os.path.exists('done'): time.sleep(0.01)"
+    )
+    other.join()
+    assert observed.path("rows.db") in seen.read
+    assert observed.path("rows.db") not in seen.written
+
+
+@pytest.mark.parametrize("by", ["os.listdir('data/train')", "os.system('find data/train > /dev/null')"])
+def test_a_listing_through_a_link_has_the_name_that_was_asked_for(observed: Observed, by: str) -> None:
+    if observed.way == "hook" and "system" in by:
+        pytest.skip("the hook does not see what programs list")
+    (observed.project / "v1" / "train").mkdir(parents=True)
+    (observed.project / "data").symlink_to("v1")
+    seen = observed(f"import os; {by}")
+    assert observed.path("data/train") in seen.listed
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["open('now/../rows').read()", "os.chdir('now'); open('../rows').read()", "os.system('cd now; cat ../rows')"],
+)
+def test_a_link_behind_which_a_path_goes_on_is_seen(observed: Observed, script: str) -> None:
+    if observed.way == "hook" and "system" in script:
+        pytest.skip("the hook does not see what programs read")
+    (observed.project / "v1" / "x").mkdir(parents=True)
+    (observed.project / "v1" / "rows").write_text("1")
+    (observed.project / "now").symlink_to("v1/x")
+    seen = observed(f"import os; {script}")
+    assert seen.links == {observed.path("now"): "v1/x"}
+    assert observed.path("v1/rows") in seen.read
+
+
+def test_what_lay_in_a_folder_that_the_process_moves_keeps_its_name(observed: Observed) -> None:
+    (observed.project / "inbox").mkdir()
+    (observed.project / "inbox" / "a").write_text("1")
+    seen = observed("import os; os.rename('inbox', 'work'); open('work/a').read(); os.listdir('work')")
+    assert observed.path("inbox/a") in seen.read
+    assert observed.path("inbox") in seen.listed
+    assert seen.moved == {observed.path("inbox"): observed.path("work")}
+    assert observed.path("work") in seen.folders
+
+
+def test_a_file_that_the_process_removes_is_told_as_removed(observed: Observed) -> None:
+    (observed.project / "queue").write_text("1")
+    seen = observed("import os; open('queue').read(); os.unlink('queue')")
+    assert observed.path("queue") in seen.read
+    assert seen.removed == {observed.path("queue")}
+
+
+def test_the_log_of_a_database_counts_before_there_is_one(observed: Observed) -> None:
+    with sqlite3.connect(observed.project / "rows.db") as database:
+        database.execute("pragma journal_mode=wal")
+        database.execute("create table rows (a)")
+    database.close()
+    seen = observed("import sqlite3; sqlite3.connect('rows.db').execute('select * from rows').fetchall()")
+    assert observed.path("rows.db-wal") in seen.filled | seen.absent
 
 
 def test_what_is_looked_for_and_not_found_is_seen(observed: Observed) -> None:
@@ -216,6 +359,24 @@ def test_a_peer_is_named_unless_the_process_serves_it_itself(observed: Observed)
         assert seen.peers <= {f"localhost:{port}"}
 
 
+def test_a_socket_in_the_file_system_and_datagrams_are_peers(observed: Observed, tmp_path: Path) -> None:
+    path = str(tmp_path / "database")
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(type=socket.SOCK_DGRAM) as other:
+        server.bind(path)
+        server.listen()
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        seen = observed(
+            f"import multiprocessing.connection as c, os, socket\nsocket.socket(socket.AF_UNIX).connect({path!r})\n"
+            f"socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', {port}))\n"
+            "unsent = socket.socket(type=socket.SOCK_DGRAM)\nunsent.connect(('127.0.0.1', 9))\n"
+            "with c.Listener(family='AF_UNIX') as own: c.Client(own.address).close()\n"
+        )
+    expected = {f"socket {path}", f"127.0.0.1:{port}"}
+    # The kernel tells the notification of every connection, also of those by which nothing is sent.
+    assert expected <= seen.peers <= expected | ({"127.0.0.1:9"} if observed.way == "notification" else set())
+
+
 def test_packages_are_those_that_were_imported(observed: Observed) -> None:
     seen = observed("import yaml, click")
     assert {"pyyaml", "click"} <= set(seen.packages)
@@ -243,6 +404,7 @@ def test_what_an_unobserved_thread_reads_and_starts_does_not_count(observed: Obs
 OBSERVE = """
 from pathlib import Path
 from mlflow_plugin.observation import recorder
+from mlflow_plugin.observation.coverage import ISOLATED
 def observe(own):
     watching = recorder.Recorder(Path(own), own=[own], skip=[])
     watching.observe_this_process()
@@ -281,6 +443,22 @@ def test_a_process_that_runs_already_can_be_observed(observed: Observed) -> None
         assert found == [["after", "child", "data.parquet"], "full", False]
     else:
         assert found == [["after", "child", "data.parquet"], "full", True]
+
+
+def test_a_library_that_ctypes_loads_into_a_process_that_runs_already_is_observed(observed: Observed) -> None:
+    if observed.way != "shim":
+        pytest.skip("only the shim leads libraries to itself")
+    (observed.project / "data").write_text("1")
+    source = '#include <stdio.h>\nint f(void) { FILE *file = fopen("data", "r"); return getc(file); }'
+    command = ["cc", "-shared", "-fPIC", "-x", "c", "-o", "reader.so", "-"]
+    assert subprocess.run(command, cwd=observed.project, input=source, text=True).returncode == 0
+    found = in_one_process(
+        observed,
+        "watching = observe(os.getcwd())\n"
+        "import ctypes; ctypes.CDLL('./reader.so').f()\n"
+        "print(json.dumps(read(watching)))\n",
+    )
+    assert "data" in found
 
 
 def test_a_later_phase_in_one_process_inherits_what_was_read_before_unless_it_is_forgotten(observed: Observed) -> None:
@@ -400,3 +578,140 @@ def test_neither_the_records_nor_this_package_are_inputs(observed: Observed) -> 
         "print(json.dumps(sorted([*recording.read, *recording.modules, *recording.written, *recording.absent])))\n",
     )
     assert found == []
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); open('late').read()",
+        "import resource\nheld = [open('main.py')]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (held[0].fileno() + 2,) * 2)\n"
+        "held.append(open('late'))",
+    ],
+    ids=["no file may grow", "no descriptor is left"],
+)
+def test_a_process_that_cannot_write_its_records_any_more_goes_on_and_is_named(observed: Observed, loss: str) -> None:
+    (observed.project / "late").write_text("1")
+    seen = observed("import os\n" + loss)
+    # The hook records before the opening, and the supervisor of the notification has limits of its own.
+    assert observed.path("late") in seen.read or "not everything that python" in " ".join(seen.unseen)
+
+
+def test_a_program_below_a_limit_of_files_is_not_ended_by_being_observed(observed: Observed) -> None:
+    (observed.project / "late").write_text("1")
+    limited = "ulimit -f 0; cat late | cat; cat late; exit $?"
+    seen = observed(f"import subprocess; assert subprocess.run(['bash', '-c', {limited!r}], stdout=-3).returncode == 0")
+    assert seen.unseen or observed.path("late") in seen.read
+
+
+def test_a_program_that_does_not_load_the_library_is_named(observed: Observed) -> None:
+    if os.geteuid():
+        pytest.skip("only root may become another user")
+    (observed.project / "late").write_text("1")
+    seen = observed(
+        "import subprocess\n"
+        "subprocess.run(['setpriv', '--reuid', '65534', '--clear-groups', 'cat', '/etc/passwd'], stdout=-3, stderr=-3)"
+    )
+    assert bool(seen.unseen) is (observed.way != "notification")
+
+
+def test_a_shell_of_the_c_library_is_observed_in_an_environment_without_the_variables(observed: Observed) -> None:
+    (observed.project / "late").write_text("1")
+    seen = observed(
+        "import os\nfor name in ('LD_PRELOAD', 'PYTHONPATH', 'MLFLOW_PHASES_OBSERVE'): os.environ.pop(name, None)\n"
+        "os.system('cat late > /dev/null')\n"
+    )
+    assert observed.path("late") in seen.read or "what cat read" in " ".join(seen.unseen)
+
+
+def test_a_path_that_is_looked_at_and_not_opened_is_seen(observed: Observed) -> None:
+    for name in ("size", "flag", "linked", "read"):
+        (observed.project / name).write_text("123")
+    (observed.project / "link").symlink_to("linked")
+    seen = observed(
+        "import os\nos.path.getsize('size'), os.access('flag', 0), os.readlink('link'), open('read').read()\n"
+        "os.path.lexists('a.yaml'), os.makedirs('out', exist_ok=True), os.makedirs('out', exist_ok=True)\n"
+    )
+    looked = {path: size for path, size in seen.looked.items() if path.startswith(observed.path(""))}
+    assert looked.pop(observed.path("main.py"), 0) is not None
+    assert looked == {observed.path("size"): 3, observed.path("flag"): -1}
+    assert seen.asked_links == {observed.path("link"): "linked"}
+    assert observed.path("a.yaml") in seen.absent
+
+
+def test_a_file_of_the_kernel_that_stands_for_another_is_seen_as_that(observed: Observed) -> None:
+    if observed.way != "shim":
+        pytest.skip("only the shim asks where a descriptor leads")
+    (observed.project / "data").write_text("1")
+    assert observed.path("data") in observed("open('/proc/self/cwd/data').read()").read
+
+
+def test_what_make_compares_by_its_time_counts_by_its_content(observed: Observed) -> None:
+    if observed.way != "shim" or not shutil.which("make"):
+        pytest.skip("only the shim sees what make looks at")
+    for name in ("data", "model"):
+        (observed.project / name).write_text("1")
+    (observed.project / "Makefile").write_text("model: data\n\tcp data model\n")
+    os.utime(observed.project / "data", (1e9, 1e9))
+    assert observed.path("data") in observed("", command=["make", "-s", "model"]).read
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        "library.open(b'data', 0)",
+        "library.syscall({'x86_64': 257, 'aarch64': 56}[os.uname().machine], -100, b'data', 0, 0)",
+        "library.syscall(437, -100, b'data', struct.pack('QQQ', 0, 0, 0), 24)",
+        "library.glob(b'list*/*', 0, None, ctypes.create_string_buffer(256))",
+        "library.nftw(b'listed', ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 0), 5, 0)",
+        "library.syscall(425, 0, None)",
+    ],
+    ids=["open", "openat", "openat2", "glob", "nftw", "io_uring"],
+)
+def test_what_native_code_reads_past_the_usual_functions_is_seen_or_named(observed: Observed, reading: str) -> None:
+    (observed.project / "data").write_text("1")
+    (observed.project / "listed").mkdir()
+    seen = observed(f"import ctypes, os, struct\nlibrary = ctypes.CDLL(None)\n{reading}\n")
+    is_seen = observed.path("data") in seen.read or observed.path("listed") in seen.listed
+    assert is_seen or [sentence for sentence in seen.unseen if "python" in sentence] or observed.way != "shim"
+
+
+def test_a_program_of_go_is_named_since_it_calls_the_kernel_itself(observed: Observed) -> None:
+    if observed.way != "shim":
+        pytest.skip("a program of Go hides from the shim alone")
+    note = (
+        '__asm__(".section .note.go.buildid, \\"a\\", @note\\n.long 4, 4, 4\\n.asciz \\"Go\\\\0\\"\\n.long 0\\n.text");'
+    )
+    source = f"{note}\nint main(void) {{ return 0; }}"
+    built = subprocess.run(["cc", "-x", "c", "-o", "tool", "-"], cwd=observed.project, input=source, text=True)
+    assert built.returncode == 0
+    sentence = observed("import subprocess; subprocess.run(['./tool'], check=True)").unseen[0]
+    assert sentence == (
+        f"what {observed.path('tool')} read was not seen: it calls the kernel without the C library, as Go programs do"
+    )
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "subprocess.run('git --version; cat data', shell=True, stdout=-3)",
+        "subprocess.run('read x < data', shell=True)",
+        "subprocess.run([sys.executable, '-I', '-c', 'open(\\'data\\')'])",
+        "subprocess.run([sys.executable, '-c', 'open(\\'data\\')'], env={})",
+        "import ctypes; ctypes.CDLL(None).open(b'data', 0)",
+    ],
+)
+def test_a_reader_that_the_hook_does_not_see_is_named(observed: Observed, start: str) -> None:
+    (observed.project / "data").write_text("1")
+    seen = observed(f"import subprocess, sys\n{start}\n")
+    assert observed.path("data") in seen.read or (observed.way == "hook" and seen.unseen)
+    assert (ISOLATED in seen.partly) is ("-I" in start)
+    mentioned = observed.way == "hook" or (observed.way == "notification" and "shell" in start)
+    assert bool(set(seen.partly) - {ISOLATED}) is mentioned
+
+
+def test_data_in_shared_memory_is_seen(observed: Observed) -> None:
+    if not os.path.isdir("/dev/shm"):
+        pytest.skip("no shared memory here")
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", suffix=".csv") as data:
+        assert data.name in observed(f"open({data.name!r}).read()").read

@@ -18,7 +18,7 @@ entry_points:
       every: {type: int, default: 1}
       decide: {type: string, default: ask}
     command: "python train.py {every}"
-    phase: {}
+    phase: {ignore_reads: [hold]}
 """
 # The state after n steps is 1 + 4 + ... + n*n. While the file `hold` exists, the fourth step does not end.
 SCRIPT = """import json, os, pathlib, sys, time
@@ -239,7 +239,7 @@ def test_a_phase_is_stopped_when_its_time_is_over(
     held: ProjectFolder, route: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_PHASES_GRACE_SECONDS", "0.5")
-    held.edit("MLproject", "phase: {}", "phase: {timeout_minutes: 0.05}")
+    held.edit("MLproject", "phase: {", "phase: {timeout_minutes: 0.05, ")
 
     result = held.run("train", route)
 

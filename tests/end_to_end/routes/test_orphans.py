@@ -19,7 +19,7 @@ entry_points:
     phase: {}
 """
 # The signs are no files that the phase depends on, so the script does not name them.
-SCRIPT = """signs() { printf %s "$SIGNS"; }
+SCRIPT = """signs() { printf %s "$MLFLOW_TESTS_SIGNS"; }
 touch "$(signs)/reached"
 while [ -e "$(signs)/hold" ]; do sleep 0.05; done
 cat "$(printf rows).txt"
@@ -46,7 +46,7 @@ def test_a_script_without_the_plugin_that_ends_well_after_its_starter_was_killed
 ) -> None:
     project = make_project({"MLproject": MLPROJECT, "work.sh": SCRIPT, "rows.txt": "1"})
     (tmp_path / "hold").touch()
-    with started(project, *run_words("train", PHASES), SIGNS=str(tmp_path)) as running:
+    with started(project, *run_words("train", PHASES), MLFLOW_TESTS_SIGNS=str(tmp_path)) as running:
         orphan(project, running, tmp_path)
         wait_until(lambda: project.newest("train").info.status != "RUNNING", "the run ended")
     run = phase_run(project.newest("train"))

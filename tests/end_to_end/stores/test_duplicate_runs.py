@@ -40,7 +40,7 @@ with open(os.environ["{RECORD}"], "a") as record:
     record.write(f"{{os.getpid()}}\\n")
 time.sleep(1)
 """
-LONG = QUICK.replace("quick.py", "long.py")
+LONG = QUICK.replace("quick.py", "long.py").replace("phase: {}", "phase: {ignore_reads: [hold]}")
 # The state after n steps is 1 + 4 + ... + n*n. While the file `hold` exists, the fourth step does not end.
 LONG_SCRIPT = f"""import json, os, time
 from mlflow_plugin import start_phase

@@ -24,7 +24,7 @@ entry_points:
     parameters:
       decide: {type: string, default: ask}
     command: "python train.py"
-    phase: {checkpoints: {every: 1, keep_last: 100}}
+    phase: {ignore_reads: [hold], checkpoints: {every: 1, keep_last: 100}}
 """
 # The base never changes, so that its bytes lie in the first checkpoint alone. While `hold` exists, a step does not end.
 SCRIPT = """import json, os, pathlib, time

@@ -1,6 +1,7 @@
 """A project on disk, and what was seen of a phase in it."""
 
 import os
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from mlflow_plugin.observation.comparison import compare
 from mlflow_plugin.observation.findings import Findings
 from mlflow_plugin.observation.places import Places
 from mlflow_plugin.observation.policy import Policy
-from mlflow_plugin.observation.recording import Opening, Recording
+from mlflow_plugin.observation.recording import Listing, Opening, Recording
 from mlflow_plugin.observation.trace import Trace
 from mlflow_plugin.observation.tracing import trace_of
 
@@ -21,6 +22,12 @@ def opening_of(path: Path) -> Opening:
     return Opening(
         status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, max(status.st_ctime_ns, 0) + SECOND
     )
+
+
+def listing_of(path: Path) -> Listing:
+    """The listing of a folder as it is."""
+    names = sum(zlib.crc32(os.fsencode(name)) for name in os.listdir(path))
+    return Listing(os.stat(path).st_mtime_ns, names)
 
 
 @dataclass
@@ -47,7 +54,7 @@ class Observed:
     def listed(self, *names: str | Path) -> "Observed":
         for name in names:
             path = self.folder / name
-            self.seen.setdefault("listed", {})[str(path)] = os.stat(path).st_mtime_ns
+            self.seen.setdefault("listed", {})[str(path)] = listing_of(path)
         return self
 
     def mark(self, kind: str, *names: str | Path) -> "Observed":

@@ -1,6 +1,7 @@
 import pytest
 
-from mlflow_plugin.observation.policy import Policy
+from mlflow_plugin.observation.places import Places
+from mlflow_plugin.observation.policy import Filter, Policy
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,11 @@ def test_patterns_of_ignore_reads(pattern, matching, other):
     policy = Policy(ignore_reads=(pattern,))
     assert [name for name in matching if not policy.ignores(name, f"/project/{name}")] == []
     assert [name for name in other if policy.ignores(name, f"/project/{name}")] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "counts"), [("/dev/shm/rows.csv", True), ("/dev/null", False), ("/run/lock/x", False)]
+)
+def test_data_in_shared_memory_counts_beside_devices(tmp_path, path, counts):
+    found = Filter(Policy(), Places(tmp_path)).counted_name(path)
+    assert found == (path if counts else None)

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_plugin.observation.reading import MOST_FILES, Records
+from mlflow_plugin.observation.reading import Records
 from mlflow_plugin.observation.recording import Opening, Recording
+from mlflow_plugin.observation.seen import MOST_FILES
+
+HELLO = "h 0 7 1 10 /usr/bin/cat"
 
 
 class Folder:
@@ -42,6 +45,16 @@ def opened(path: str, at: int, real: str = "", kind: str = "R", ctime: int = 7) 
     return f"{kind} 5 6 {ctime} 8 {at} {len(os.fsencode(path))} {path}{real}"
 
 
+def test_runs_that_were_asked_for_count_unless_the_tree_made_them(folder: Folder) -> None:
+    seen = folder.read("Q a get_run", "Q b search_runs", "z b", "Q - search_runs")
+    assert seen.asked == {("a", "get_run"), ("-", "search_runs")}
+
+
+def test_git_is_mentioned_unless_others_than_the_projects_own_code_started_it(folder: Folder) -> None:
+    assert not folder.read("v 1-5 rev-parse", "w 9-4 rev-parse", "v 2-5 init").partly
+    assert folder.read("v 3-5 rev-parse").partly == ("what git rev-parse read of a repository is not compared",)
+
+
 def test_the_earliest_opening_of_all_processes_counts(folder: Folder) -> None:
     folder.add(opened("/a", 30), file="1-1.shim")
     assert folder.read(opened("/a", 20), file="2-2.shim").read == {"/a": Opening(5, 6, 7, 8, 20)}
@@ -66,7 +79,7 @@ def test_a_link_that_the_tree_made_stands_for_what_it_leads_to(folder: Folder) -
 
 
 def test_a_folder_that_the_tree_made_holds_no_inputs(folder: Folder) -> None:
-    seen = folder.read("G 10 /new", opened("/new/sub/a", 20), "L 6 20 /new", "L 6 20 /old")
+    seen = folder.read("G 10 /new", opened("/new/sub/a", 20), "L 6 20 0 4 /new", "L 6 20 0 4 /old")
     assert not seen.read
     assert set(seen.listed) == {"/old"}
 
@@ -79,8 +92,8 @@ def test_a_renamed_file_is_an_input_where_it_was_there_before_the_tree_began(
 
 
 def test_listings_before_the_hook_of_python_is_there_are_the_import_systems(folder: Folder) -> None:
-    folder.add("L 6 10 /path", "D ", "L 6 20 /data", file="1-1.shim")
-    assert set(folder.read("L 6 10 /other", file="2-2.shim").listed) == {"/data", "/other"}
+    folder.add("L 6 10 0 5 /path", "D ", "L 6 20 0 5 /data", file="1-1.shim")
+    assert set(folder.read("L 6 10 0 6 /other", file="2-2.shim").listed) == {"/data", "/other"}
 
 
 def test_a_path_that_the_tree_made_later_was_not_missed(folder: Folder, tmp_path: Path) -> None:
@@ -111,7 +124,8 @@ def test_variables_say_whether_they_are_set_or_secret(folder: Folder) -> None:
 @pytest.mark.parametrize(
     ("way", "said", "coverage"),
     [
-        ("shim", [], "full"),
+        ("shim", [], "none"),
+        ("shim", [HELLO], "full"),
         ("shim", ["H full /usr", "H python /usr"], "python"),
         ("hook", ["H python /usr"], "python"),
         ("hook", [], "none"),
@@ -156,7 +170,7 @@ def test_a_path_that_is_no_text_keeps_its_bytes(folder: Folder) -> None:
 
 
 def test_a_million_files_are_cut_off_and_said(folder: Folder) -> None:
-    folder.add(*(opened(f"/{number}", 10) for number in range(MOST_FILES + 1)))
+    folder.add(HELLO, *(opened(f"/{number}", 10) for number in range(MOST_FILES + 1)))
     seen = folder.records.recording()
     assert len(seen.read) == MOST_FILES
     assert "more than 200,000 files" in seen.unseen[0]
@@ -166,3 +180,69 @@ def test_a_folder_that_is_gone_is_no_coverage(tmp_path: Path) -> None:
     seen = Records(tmp_path / "gone").recording()
     assert seen.coverage == "none"
     assert str(tmp_path / "gone") in seen.unseen[0]
+
+
+@pytest.mark.parametrize(
+    ("records", "unseen"),
+    [
+        ([HELLO, "e 7 20 /bin/sh", "h 0 7 1 30 /bin/sh"], ()),
+        ([HELLO, "e 7 20 /bin/sh"], ("what /bin/sh read was not seen: it did not load the library that records",)),
+        ([HELLO, "e 7 20 /bin/sh", "f 7 21 /bin/sh", "e 7 22 /bin/sh", "h 0 7 1 30 /bin/sh"], ()),
+        # A number that is used again: the word of the second process is not that of the first.
+        (
+            [HELLO, "e 9 20 sh", "e 9 40 cat", "h 0 9 1 50 /bin/cat"],
+            ("what sh read was not seen: it did not load the library that records",),
+        ),
+    ],
+)
+def test_a_program_that_was_started_and_says_nothing_is_named(
+    folder: Folder, records: list[str], unseen: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlflow_plugin.observation.reading._SECONDS_TO_BEGIN", 0.0)
+    assert folder.read(*records).unseen == unseen
+
+
+def test_a_program_that_could_not_record_everything_is_named_also_when_it_fails_later(folder: Folder) -> None:
+    assert folder.read(HELLO).unseen == ()
+    with open(folder.path / "1-1.shim", "r+b") as file:
+        file.seek(2)
+        file.write(b"1")
+    assert folder.read().unseen == ("not everything that cat read was seen: it could not write its records",)
+
+
+@pytest.mark.parametrize(
+    ("records", "peers"),
+    [
+        (["P 10.0.0.9 29500 ", "B 127.0.0.1 29500 "], {"10.0.0.9:29500"}),
+        (["P 127.0.0.1 29500 ", "B 0.0.0.0 29500 "], set()),
+        (["P 10.0.0.9 29500 ", "B :: 29500 "], {"10.0.0.9:29500"}),
+        (["P 127.0.0.2 29500 ", "B 127.0.0.2 29500 "], set()),
+        (["P 127.0.0.2 29500 ", "B 127.0.0.1 29500 "], {"127.0.0.2:29500"}),
+        (["P localhost 29500 ", "B 127.0.0.1 29500 "], set()),
+    ],
+)
+def test_a_port_that_the_tree_serves_hides_no_other_host(folder: Folder, records: list[str], peers: set[str]) -> None:
+    assert folder.read(HELLO, *records).peers == peers
+
+
+def test_a_socket_in_the_file_system_is_a_peer_unless_it_serves_the_machine_or_is_the_trees_own(folder: Folder) -> None:
+    paths = ["/srv/postgres/.s.PGSQL.5432", "/run/docker.sock", "/run/nscd/socket", "/dev/log", "/tmp/gone", "/srv/own"]
+    seen = folder.read(HELLO, "b /srv/own", *(f"u {path}" for path in paths))
+    assert seen.peers == {"socket /srv/postgres/.s.PGSQL.5432", "socket /run/docker.sock"}
+
+
+@pytest.mark.parametrize(
+    ("records", "is_asked"),
+    [
+        (["X static /p/launch", "x 9 20 /p/launch", "h 0 9 1 30 /usr/bin/python3"], False),
+        (["X static /p/launch", "x 9 20 /p/launch"], True),
+        (["X static /p/launch", "x 9 20 /p/launch", "h 0 9 1 30 /bin/sh", "x 11 40 /p/launch"], True),
+        (["X static /p/uv", "x 9 20 /p/uv", "h 0 10 9 30 /usr/bin/python3"], False),
+        (["X static /p/busybox", "x 9 20 /p/busybox", "h 0 10 9 30 /bin/sh"], True),
+    ],
+)
+def test_a_static_program_that_only_starts_another_is_mentioned_and_not_asked_about(
+    folder: Folder, records: list[str], is_asked: bool
+) -> None:
+    seen = folder.read(HELLO, *records)
+    assert (bool(seen.unseen), bool(seen.partly)) == (is_asked, not is_asked)

@@ -40,6 +40,9 @@ TRACE = st.builds(
     coverage=st.sampled_from(["full", "python", "none"]),
     files=st.lists(FILE, max_size=5).map(Files.of),
     absent=TEXTS,
+    there=TEXTS,
+    sizes=st.dictionaries(TEXT, st.integers(0, 2**63 - 1), max_size=3),
+    links=st.dictionaries(TEXT, TEXT, max_size=3),
     folders=st.lists(FOLDER, max_size=3).map(tuple),
     variables=st.dictionaries(TEXT, st.none() | TEXT, max_size=3),
     packages=st.dictionaries(TEXT, TEXT, max_size=3),
@@ -51,6 +54,8 @@ TRACE = st.builds(
     changed_while_read=TEXTS,
     uncompared=st.dictionaries(TEXT, TEXT, max_size=3),
     left_out=st.integers(0, 10**9),
+    looks_left_out=st.integers(0, 10**9),
+    partly=TEXTS,
     wrote=TEXTS,
 )
 
@@ -98,7 +103,19 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
     max_leaves=8,
 )
-KEYS = ["files", "folders", "absent", "hub", "variables", "packages", "left_out", "peers", "coverage", "uncompared"]
+KEYS = [
+    "files",
+    "folders",
+    "absent",
+    "hub",
+    "variables",
+    "packages",
+    "left_out",
+    "peers",
+    "coverage",
+    "uncompared",
+    "sizes",
+]
 
 
 @given(

@@ -1,4 +1,5 @@
 import os
+import shutil
 import sys
 import time
 
@@ -100,6 +101,90 @@ def test_a_file_that_the_run_removes_after_reading_it_may_be_gone(observed):
     assert observed.compare(trace) == Findings(compared=1)
     observed.write("queue/1.json", "another")
     assert observed.compare(trace).changed == ("queue/1.json, which has changed since",)
+
+
+def test_a_file_that_was_made_because_it_was_not_there_may_be_as_the_run_left_it_or_gone(observed):
+    file = observed.write("cache.csv")
+    trace = observed.mark("filled", "cache.csv").mark("written", "cache.csv").trace()
+    assert observed.compare(trace) == Findings(compared=1)
+    file.unlink()
+    assert observed.compare(trace) == Findings(compared=1)
+    observed.write("cache.csv", "99")
+    assert observed.compare(trace).changed == ("cache.csv, which has changed since",)
+
+
+def test_a_log_of_a_database_that_was_not_there_may_be_empty(observed):
+    trace = observed.mark("filled", "rows.db-wal").mark("written", "rows.db-wal").mark("absent", "more.db-wal").trace()
+    for content, changed in (("", 0), ("1", 2)):
+        observed.write("rows.db-wal", content)
+        observed.write("more.db-wal", content)
+        assert len(observed.compare(trace).changed) == changed
+
+
+def test_the_shared_memory_of_a_database_does_not_count(observed):
+    for name in ("rows.db", "rows.db-shm", "other-shm"):
+        observed.write(name)
+    assert names_of(observed.read("rows.db", "rows.db-shm", "other-shm").trace()) == ["other-shm", "rows.db"]
+
+
+def test_an_input_that_the_run_removes_may_be_gone_and_no_other_may_be_there(observed, tmp_path):
+    for name, began_ns in (("queue/1.json", 0), (tmp_path / "scratch" / "1.json", time.time_ns() + SECOND)):
+        observed.seen.clear()
+        file = observed.write(name)
+        observed.read(name).mark("removed", name)
+        file.unlink()
+        trace = observed.trace(began_ns=began_ns)
+        assert observed.compare(trace) == Findings(compared=1)
+        observed.write(name, "another")
+        assert len(observed.compare(trace).changed) == 1
+
+
+def test_a_folder_that_the_run_empties_may_stay_empty(observed):
+    for name in ("queue/1.json", "queue/kept.json"):
+        observed.write(name)
+        observed.read(name)
+    observed.listed("queue").mark("removed", "queue/1.json")
+    (observed.folder / "queue/1.json").unlink()
+    os.utime(observed.folder / "queue", (1, 1))
+    trace = observed.trace()
+    assert observed.compare(trace) == Findings(compared=2)
+    observed.write("queue/2.json")
+    assert observed.compare(trace).changed == ("queue, where 2.json is new",)
+
+
+def test_a_folder_that_the_run_moves_away_may_be_gone_or_hold_what_it_held(observed):
+    observed.write("inbox/a")
+    observed.read("inbox/a").listed("inbox")
+    (observed.folder / "inbox").rename(observed.folder / "work")
+    moved = {str(observed.folder / "inbox"): str(observed.folder / "work")}
+    trace = observed.trace(moved=moved, folders={str(observed.folder / "work")})
+    assert observed.compare(trace) == Findings(compared=1)
+    observed.write("inbox/a")
+    assert observed.compare(trace) == Findings(compared=1)
+    observed.write("inbox/a", "2")
+    assert observed.compare(trace).changed == ("inbox/a, which has changed since",)
+    observed.write("inbox/a")
+    observed.write("inbox/b")
+    assert observed.compare(trace).changed == ("inbox, where b is new",)
+
+
+def test_a_link_that_a_path_went_up_behind_counts_by_where_it_leads(observed):
+    link = observed.folder / "now"
+    link.symlink_to("v1/x")
+    trace = observed.trace(links={str(link): "v1/x"})
+    assert observed.compare(trace) == Findings()
+    link.unlink()
+    link.symlink_to("v2/x")
+    assert observed.compare(trace).changed == ("now, which leads elsewhere now",)
+
+
+def test_a_link_that_leads_nowhere_is_not_there(observed):
+    (observed.folder / "local.yaml").symlink_to("elsewhere.yaml")
+    trace = observed.mark("absent", "local.yaml").trace()
+    assert trace.absent == ("local.yaml",)
+    assert observed.compare(trace) == Findings()
+    observed.write("elsewhere.yaml")
+    assert observed.compare(trace).changed == ("local.yaml, which was not there then",)
 
 
 def test_a_file_that_another_process_removes_was_changed_while_read(observed):
@@ -278,9 +363,42 @@ def test_entries_that_the_run_made_in_a_listed_folder_do_not_count(observed):
     assert observed.compare(trace).changed == ("data, where 2.csv is new",)
 
 
-def test_a_folder_that_the_run_made_does_not_count(observed):
-    observed.write("out/result.txt")
-    assert observed.listed("out").mark("written", "out/result.txt").trace().folders == ()
+def test_a_folder_that_holds_the_runs_own_files_alone_counts_without_them(observed):
+    observed.write("out/mine.txt")
+    observed.listed("out").mark("written", "out/mine.txt")
+    trace = observed.trace()
+    assert observed.compare(trace) == Findings()
+    (observed.folder / "out/mine.txt").unlink()
+    assert observed.compare(trace) == Findings()
+    observed.write("out/other.txt")
+    assert observed.compare(trace).changed == ("out, where other.txt is new",)
+
+
+def test_a_folder_of_many_own_files_may_be_gone(observed, monkeypatch):
+    monkeypatch.setattr("mlflow_plugin.observation.listings._MOST_ENTRIES", 2)
+    observed.write("data/1.csv")
+    observed.listed("data")
+    for number in range(9):
+        observed.write(f"data/own/{number}")
+        observed.mark("written", f"data/own/{number}")
+    trace = observed.trace()
+    shutil.rmtree(observed.folder / "data/own")
+    assert observed.compare(trace) == Findings()
+
+
+def test_a_folder_listed_through_a_link_counts_as_the_one_that_it_leads_to_then(observed):
+    observed.write("v1/a")
+    observed.write("v2/a")
+    observed.write("v2/b")
+    (observed.folder / "data").symlink_to("v1")
+    observed.listed("data").mark("written", "v1/own")
+    observed.write("v1/own")
+    trace = observed.trace()
+    assert trace.folders[0].own == ("own",)
+    assert observed.compare(trace) == Findings()
+    (observed.folder / "data").unlink()
+    (observed.folder / "data").symlink_to("v2")
+    assert observed.compare(trace).changed == ("data, where b is new",)
 
 
 def test_a_folder_in_which_another_process_made_a_file_was_changed_while_read(observed):
@@ -290,6 +408,20 @@ def test_a_folder_in_which_another_process_made_a_file_was_changed_while_read(ob
     os.utime(observed.folder / "data", (1, 1))
     trace = observed.trace()
     assert (trace.folders, trace.changed_while_read) == ((), ("data",))
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_swap_file_of_an_editor_beside_a_listed_file_changes_nothing(observed, stays):
+    observed.write("data/1.csv")
+    observed.listed("data")
+    swap = observed.write("data/.1.csv.swp")
+    if not stays:
+        swap.unlink()
+    os.utime(observed.folder / "data", (1, 1))
+    trace = observed.trace()
+    assert trace.folders[0].names == ("1.csv",)
+    swap.unlink(missing_ok=True)
+    assert observed.compare(trace) == Findings()
 
 
 def test_a_tracking_store_in_a_listed_folder_changes_nothing(observed):
@@ -318,3 +450,144 @@ def test_paths_are_recorded_in_their_plain_form(observed, tmp_path):
     paths = (f"{observed.folder}/./data//rows.csv", f"{observed.folder}/data/../data/rows.csv", f"{link}/data/rows.csv")
     observed.seen["read"] = dict.fromkeys(paths, opening)
     assert names_of(observed.trace()) == ["data/rows.csv"]
+
+
+def looked(observed, **sizes: int):
+    observed.seen.setdefault("looked", {}).update({str(observed.folder / name): size for name, size in sizes.items()})
+    return observed
+
+
+def test_the_size_of_a_file_that_was_only_looked_at_counts(observed):
+    observed.write("model", "12345")
+    trace = looked(observed, model=5).trace()
+    assert observed.compare(trace).changed == ()
+    observed.write("model", "54321")
+    assert observed.compare(trace).changed == ()
+    observed.write("model", "1")
+    assert observed.compare(trace).changed == ("model, which has another size now",)
+
+
+@pytest.mark.parametrize("name", ["flag", "folder"])
+def test_a_path_that_was_looked_for_and_found_counts_by_being_there(observed, name):
+    observed.write("flag", "1")
+    (observed.folder / "folder").mkdir()
+    trace = looked(observed, **{name: -1}).trace()
+    observed.write("flag", "another size")
+    assert observed.compare(trace).changed == ()
+    (observed.folder / "flag").unlink()
+    (observed.folder / "folder").rmdir()
+    assert observed.compare(trace).changed == (f"{name}, which is gone",)
+
+
+def test_looks_count_only_where_nothing_else_says_the_same(observed):
+    for name in ("read.csv", "made.csv", "grown.log", "listed/a", "out/kept", "module.py"):
+        observed.write(name, "1")
+    observed.read("read.csv").listed("listed").mark("written", "made.csv").mark("kept", "out")
+    names = ["read.csv", "made.csv", "listed/a", "listed", "out", "module.py", ""]
+    trace = looked(observed, **dict.fromkeys(names, -1), **{"grown.log": 9, "gone": 1}).trace()
+    # A file that grew meanwhile counts by being there alone, and comments are no change of a module.
+    assert (trace.there, dict(trace.sizes)) == (("grown.log", "module.py"), {})
+
+
+def test_looks_at_what_the_run_took_away_do_not_count(observed):
+    observed.seen["moved"] = {str(observed.folder / "inbox"): str(observed.folder / "work")}
+    observed.mark("removed", "flag", "old/a")
+    trace = looked(observed, flag=1, inbox=-1, old=-1, **{"old/a": 1}).trace()
+    assert (trace.there, dict(trace.sizes)) == ((), {})
+
+
+def test_a_link_that_a_path_went_up_behind_counts_also_where_it_leads_out_of_the_project(observed, tmp_path):
+    link = observed.folder / "data"
+    link.symlink_to(tmp_path)
+    (tmp_path / "rows").write_text("1")
+    observed.read("data/rows")
+    for kind in ("links", "asked_links"):
+        observed.seen[kind] = {str(link): str(tmp_path)}
+    assert observed.trace().links == {"data": str(tmp_path)}
+
+
+def test_a_folder_in_the_place_of_a_link_is_a_change(observed):
+    link = observed.folder / "current"
+    link.symlink_to("v1")
+    trace = observed.trace(links={str(link): "v1"})
+    link.unlink()
+    link.mkdir()
+    assert observed.compare(trace).changed == ("current, which leads elsewhere now",)
+
+
+def test_the_target_of_a_link_counts_where_it_was_asked_for(observed):
+    link = observed.folder / "current"
+    link.symlink_to("v1")
+    observed.seen["asked_links"] = {str(link): "v1"}
+    trace = observed.trace()
+    assert observed.compare(trace).changed == ()
+    link.unlink()
+    link.symlink_to("v2")
+    assert observed.compare(trace).changed == ("current, which leads elsewhere now",)
+
+
+@pytest.mark.parametrize(("opened", "counts"), [("data/rows", False), ("elsewhere/rows", True), (None, True)])
+def test_a_link_out_of_the_project_counts_unless_what_was_read_is_compared_by_its_way(
+    observed, tmp_path, opened, counts
+):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "rows").write_text("1")
+    (observed.folder / "data").symlink_to(elsewhere)
+    observed.seen["asked_links"] = {str(observed.folder / "data"): str(elsewhere)}
+    if opened:
+        observed.read(tmp_path / opened if opened.startswith("elsewhere") else opened)
+    assert dict(observed.trace().links) == ({"data": str(elsewhere)} if counts else {})
+
+
+def test_a_link_that_leads_nowhere_is_not_there_until_its_target_is(observed):
+    (observed.folder / "link").symlink_to("nowhere")
+    trace = observed.mark("absent", "link").trace()
+    assert (trace.absent, trace.changed_while_read) == (("link",), ())
+    assert observed.compare(trace).changed == ()
+    observed.write("nowhere")
+    assert observed.compare(trace).changed == ("link, which was not there then",)
+
+
+def test_a_link_that_appears_is_there_wherever_it_leads(observed):
+    trace = observed.mark("absent", "link").trace()
+    (observed.folder / "link").symlink_to("nowhere")
+    assert observed.compare(trace).changed == ("link, which was not there then",)
+
+
+def test_paths_outside_the_project_that_were_not_there_count_unless_programs_are_searched_there(
+    observed, tmp_path, monkeypatch
+):
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "bin").mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(elsewhere / "bin"))
+    trace = observed.mark("absent", elsewhere / "app.yaml", elsewhere / "bin" / "git").trace()
+    assert trace.absent == (str(elsewhere / "app.yaml"),)
+    (elsewhere / "app.yaml").write_text("1")
+    assert len(observed.compare(trace).changed) == 1
+    unasked = observed.compare(trace, trusted=False)
+    assert (unasked.changed, unasked.unclear, unasked.complete) == ((), (), False)
+
+
+def test_looks_beyond_the_limit_are_asked_about(observed, monkeypatch):
+    monkeypatch.setattr("mlflow_plugin.observation.tracing.MOST_ABSENT", 1)
+    trace = observed.mark("absent", "a.yaml", "b.yaml").trace()
+    assert observed.compare(trace).unclear == ("it looked for 1 path more than are compared",)
+
+
+@pytest.mark.parametrize(
+    ("text", "by_bytes"),
+    [("VALUE = 1\n", False), ('"""Text."""\nprint(__doc__)\n', True), ("import docopt\n", True)],
+)
+def test_a_module_loaded_at_run_time_counts_by_its_bytes_where_its_docstrings_are_read(observed, text, by_bytes):
+    observed.write("plugin.py", text)
+    trace = observed.read("plugin.py").mark("modules", "plugin.py").trace()
+    assert [file.python for file in trace.files] == [not by_bytes]
+
+
+def test_a_module_loaded_at_run_time_counts_by_its_bytes_where_other_code_reads_docstrings(observed):
+    observed.write("plugin.py", "VALUE = 1\n")
+    script = observed.write("main.py", "import importlib\nprint(importlib.import_module('plu' + 'gin').__doc__)\n")
+    observed.policy = Policy(code_files=frozenset([str(script)]))
+    trace = observed.read("plugin.py").mark("modules", "plugin.py").trace()
+    assert [file.python for file in trace.files] == [False]

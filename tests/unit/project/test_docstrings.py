@@ -43,6 +43,11 @@ EDITS = {
         ("import inspect\nprint(inspect.getdoc(helper.tool))", {"module", "class", "function"}),
         ("from inspect import getdoc\nprint(getdoc(helper.tool))", {"module", "class", "function"}),
         ("import pydoc\npydoc.render_doc(helper)", {"module", "class", "function"}),
+        ("import doctest\ndoctest.testmod(helper)", {"module", "class", "function"}),
+        ("print(getattr(helper.tool, '__doc__'))", {"module", "class", "function"}),
+        ("help(helper.tool)", {"module", "class", "function"}),
+        ("print(helper.Prompt.model_json_schema())", {"module", "class", "function"}),
+        ("help = 1\nprint(dict(help=help))", set()),
     ],
 )
 def test_docstrings_of_other_files_count_when_a_file_reads_them(digest, script, read, code):
@@ -70,6 +75,29 @@ def test_the_docstring_of_a_module_counts_where_the_module_reads_it(digest):
 def test_layout_and_comments_do_not_count_beside_docstrings_that_are_read(digest):
     script = "print(helper.Prompt.__doc__)"
     assert digest(script, f"# a comment\n{HELPER}\n\n") == digest(script)
+
+
+@pytest.mark.parametrize(
+    ("script", "counts"),
+    [
+        ("import inspect\nprint(inspect.getsource(helper.tool))", True),
+        ("import linecache\nprint(linecache.getline('helper.py', 1))", True),
+        ("import inspect\nprint(inspect.signature(helper.tool))", False),
+    ],
+)
+def test_comments_and_layout_count_where_the_text_of_code_is_read(digest, script, counts):
+    before = digest(script)
+    assert (digest(script, f"# a comment\n{HELPER}") != before) is counts
+    assert digest(script, HELPER.replace("\n", "\r\n")) == before
+
+
+@pytest.mark.parametrize("command", ["python -m doctest tools.py", "pytest --doctest-modules tools.py"])
+def test_a_command_that_runs_docstrings_makes_them_count(tmp_path, cache_folder, command):
+    def programs(text: str) -> str:
+        (tmp_path / "tools.py").write_text(f'def tool():\n    """{text}"""\n')
+        return code_digest(tmp_path, command, None).programs
+
+    assert programs(">>> 1") != programs(">>> 2")
 
 
 def test_a_docstring_that_moves_to_another_function_is_a_change(digest):
