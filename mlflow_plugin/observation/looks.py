@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Iterable
 
 from mlflow_plugin.observation.hub import is_in_hub
 from mlflow_plugin.observation.places import Places, folders_above
