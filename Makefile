@@ -12,8 +12,10 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 ENVIRONMENT := .venv/installed-$(shell { echo '$(CURDIR) $(EXTRAS)'; cat setup.cfg pyproject.toml projects/common/pyproject.toml constraints.txt; } | cksum | cut -d ' ' -f 1)
 
 # Which tests run and how; `make test TESTFLAGS="tests/unit/decision/test_rules.py -x"` replaces it.
-# In the order of `testpaths`, so that the short tests come last and no worker is left alone with a long file.
-XDIST := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# In the order of `testpaths`, so that the short tests come last and no worker is left alone with a long file. One worker
+# more than there are cores, up to four in all: tests of commands also wait.
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+XDIST := -n $(shell echo $$(( $(CORES) + 1 ))) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 TESTFLAGS ?= $(XDIST)
 # Further arguments of `mlflow run`, for example DEMOFLAGS="-P preset=gpt2".
 DEMOFLAGS ?=
