@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.heartbeat import Heartbeat
 from mlflow_plugin.execution.observer import Observer
 from mlflow_plugin.execution.outcome import Outcome
+from mlflow_plugin.execution.project_files import ProjectFiles
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.execution.resolution import Resolution, resolve_request
 from mlflow_plugin.machine.signals import Terminated
@@ -110,8 +112,10 @@ def _compute(records: Records, resolution: Resolution, settings: ExecutionSettin
         resolution.decision.inputs,
         resolution.resumed_from(),
     )
-    with Heartbeat(records, run_id, at_once=False) as heartbeat:
+    files = ProjectFiles.of(resolution.decision)
+    with Heartbeat(records, run_id, at_once=False) as heartbeat, ExitStack() as held:
         try:
+            held.enter_context(files.in_place(resolution.decision))
             exit_code = launch(resolution, settings, heartbeat, observer)
             run = phase_run(records.client.get_run(run_id))
             if exit_code is None:

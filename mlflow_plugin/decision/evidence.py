@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from mlflow_plugin.checkpoints.store import newest_complete
 from mlflow_plugin.decision.earlier import ask_above, deleted_sentences, interrupted_before_edit, replaced_run
 from mlflow_plugin.decision.estimate import Estimate
-from mlflow_plugin.decision.facts import Candidate, Evidence, Generations
+from mlflow_plugin.decision.facts import Candidate, Evidence, Generations, Handover
+from mlflow_plugin.decision.handed import handover
 from mlflow_plugin.decision.kept import with_kept_answer
 from mlflow_plugin.decision.lineage import good_downstream, mixed_generations
 from mlflow_plugin.decision.past import estimate_phase
@@ -99,6 +100,7 @@ class _Collector:
             edited=self._edited,
             deleted=self._deleted,
             generations=self._generations,
+            handover=self._handover,
             ask_above=ask_above(self.phase),
             following=self.request.following,
             beside=self._beside(),
@@ -223,6 +225,9 @@ class _Collector:
 
     def _generations(self) -> Generations:
         return mixed_generations(self.history, self.request.project, self.inputs)
+
+    def _handover(self) -> Handover:
+        return handover(self.history, self.request.project, self.inputs)
 
     def _stale(self) -> Sequence[Candidate]:
         if self.identity is None or not self.phase.needs:

@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 
 from mlflow_plugin.observation.files import join_name
 from mlflow_plugin.observation.places import Places
+from mlflow_plugin.project.outputs import is_declared
 from mlflow_plugin.project.own_code import is_below
 from mlflow_plugin.project.project import LOG_FILE
 from mlflow_plugin.project.vocabulary import EnvironmentPolicy, External, Observe
@@ -73,6 +74,8 @@ class Policy:
         skip: Absolute paths of files and folders that do not count: the tracking store, artifact roots, caches.
         code_files: Absolute paths of the files that count in the code digest already.
         known_peers: Peers, as `host:port`, that do not count: the tracking server, the artifact store.
+        outputs: The declared outputs of the phase and of those before it, relative to the project. They are compared
+            as outputs of runs.
     """
 
     observe: Observe = "all"
@@ -82,11 +85,19 @@ class Policy:
     skip: tuple[str, ...] = ()
     code_files: frozenset[str] = frozenset()
     known_peers: frozenset[str] = frozenset()
+    outputs: tuple[str, ...] = ()
 
     def ignores(self, name: str, path: str) -> bool:
-        """Return True for a file or folder that a pattern of `ignore_reads` matches, by its name or absolute path."""
+        """Return True for a declared output, and for what `ignore_reads` matches by name or absolute path."""
+        if self.outputs and is_declared(self.outputs, name):
+            return True
         pattern = self._ignored
         return pattern is not None and bool(pattern.fullmatch(name) or pattern.fullmatch(path))
+
+    @property
+    def ignores_files(self) -> bool:
+        """Whether there may be files that do not count."""
+        return bool(self.ignore_reads or self.outputs)
 
     @property
     def _ignored(self) -> re.Pattern[str] | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mlflow_plugin.checkout.source import inputs_cache
 from mlflow_plugin.checkpoints.resume import LoadedCheckpoint
 from mlflow_plugin.checkpoints.session import CheckpointSession
 from mlflow_plugin.errors import PhaseError, UsageError
@@ -29,11 +30,6 @@ from mlflow_plugin.store.run import PhaseRun
 _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-def inputs_cache() -> Path:
-    """Return the folder for outputs that were fetched from a remote store, by digest."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mlflow-phases" / "inputs"
 
 
 class ActivePhase:

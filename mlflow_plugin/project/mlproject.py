@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.naming import default_name
+from mlflow_plugin.project.outputs import checked_pattern, overlap
 from mlflow_plugin.project.parameters import Parameter
 from mlflow_plugin.project.phase_keys import ALLOWED, FILE_WIDE, ROOT_NAME, AskAboveKeys, PhaseKeys
 from mlflow_plugin.project.project import AskAbove, CheckpointPolicy, Gate, Phase, Pipeline, Project, Quality
@@ -191,7 +193,22 @@ class _Reader:
             not_paths=frozenset(keys.not_paths),
             environment=keys.environment,
             ask_above=self._ask_above(name, keys.ask_above),
+            outputs=self._outputs(name, keys.outputs),
         )
+
+    def _outputs(self, name: str, raw: list[str] | None) -> tuple[str, ...] | None:
+        if raw is None:
+            return None
+        patterns: list[str] = []
+        for text in raw:
+            try:
+                pattern = checked_pattern(text)
+            except ValueError as error:
+                raise self.fault(name, "phase.outputs", f"{text!r} {error}") from None
+            if other := next((one for one in patterns if overlap(one, pattern)), None):
+                raise self.fault(name, "phase.outputs", f"{text!r} and {other!r} may name the same file")
+            patterns.append(pattern)
+        return tuple(patterns)
 
     def _ask_above(self, name: str, raw: AskAboveKeys | float | None) -> AskAbove:
         if isinstance(raw, AskAboveKeys):
@@ -230,6 +247,7 @@ class _Reader:
                     raise self.fault(
                         phase.name, "phase.needs", f"{need!r} is not a phase of this file; phases: {phases}"
                     )
+        self._check_outputs(project)
         for pipeline in project.pipelines.values():
             for target in pipeline.targets:
                 if target not in project.phases:
@@ -246,6 +264,13 @@ class _Reader:
             ) from None
         for pipeline in project.pipelines.values():
             self._check_pipeline_parameters(project, pipeline)
+
+    def _check_outputs(self, project: Project) -> None:
+        declared = [(phase.name, pattern) for phase in project.phases.values() for pattern in phase.outputs or ()]
+        for (first, one), (second, other) in combinations(declared, 2):
+            if first != second and overlap(one, other):
+                problem = f"{other!r} and {one!r}, an output of {first}, may name the same file"
+                raise self.fault(second, "phase.outputs", problem)
 
     def _check_pipeline_parameters(self, project: Project, pipeline: Pipeline) -> None:
         allowed = project.pipeline_parameters(pipeline)

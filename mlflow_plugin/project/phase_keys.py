@@ -48,6 +48,7 @@ class PhaseKeys(BaseModel):
     not_paths: list[str] = []
     environment: EnvironmentPolicy = "mention"
     ask_above: AskAboveKeys | float | None = None
+    outputs: list[str] | None = None
 
 
 ALLOWED = {
@@ -67,6 +68,7 @@ ALLOWED = {
     "external": "mention, ask or ignore",
     "not_paths": "a list of this entry point's parameters",
     "environment": "ignore, mention, ask or count",
+    "outputs": "a list of files, folders and patterns of the project, such as data/processed or models/*.pkl",
     "ask_above": "{minutes: NUMBER, usd: NUMBER}, or 0 to ask always",
 }
 

@@ -16,6 +16,8 @@ PLUGIN_PARAMETERS = ("decide", "price_per_hour")
 """Parameters of the plugin itself. Every phase takes them, even if it does not declare them."""
 DECIDE_VALUES: tuple[Decide, ...] = get_args(Decide)
 LOG_FILE = "EXPERIMENT_LOG.md"
+OWN_FOLDER = ".mlflow-phases"
+"""The folder of a project into which files that were in the way are moved."""
 """The experiment log in a project's folder. It grows with every run, so it never counts as code or input."""
 _OPERATORS = ("<=", ">=", "==", "!=", "<", ">")
 
@@ -134,6 +136,7 @@ class Phase:
     not_paths: frozenset[str] = frozenset()
     environment: EnvironmentPolicy = "mention"
     ask_above: AskAbove = AskAbove()
+    outputs: tuple[str, ...] | None = None
 
     @property
     def steering_parameters(self) -> frozenset[str]:

@@ -11,6 +11,7 @@ from mlflow_plugin.project.command import OUTPUT_NAME, command_usage
 from mlflow_plugin.project.digests import path_digest, value_digest
 from mlflow_plugin.project.image import image_digest
 from mlflow_plugin.project.named import Named, path_of_value
+from mlflow_plugin.project.outputs import handed_over, is_output
 from mlflow_plugin.project.parameters import Parameter, local_path
 from mlflow_plugin.project.project import Phase, Project
 
@@ -97,16 +98,21 @@ def recipe_of(
     """
     literal, usage = command_usage(phase.command, phase.parameters)
     texts, paths = _texts_and_paths(project, phase, given, base or Path.cwd(), argv)
-    code = code_digest(project.directory, phase.command, phase.code, texts)
+    outputs = handed_over(project, phase)
+    code = code_digest(project.directory, phase.command, phase.code, texts, outputs)
     parameters, named, messages = {}, Named(), {}
     for parameter in phase.result_parameters:
         name, entry = parameter.name, named_of_parameter(parameter.name)
         path = paths.get(name)
+        if path and is_output(project.directory, outputs, path):
+            path = None  # Its content is that of an upstream run, which is compared as an input.
         canonical = f"sha256:{path_digest(path)}" if path else parameter.canonical(given.get(name))
         parameters[name] = (canonical, usage.get(name, ""))
         if path:
             named.paths[entry] = str(path)
-        elif value := _named_by(project, phase, parameter, texts[name], usage.get(name, ""), code):
+        elif (value := _named_by(project, phase, parameter, texts[name], usage.get(name, ""), code)) and not is_output(
+            project.directory, outputs, value
+        ):
             named.add(entry, value)
             messages[entry] = f"{name}={texts[name]}"
     uncompared = [*code.named.uncompared, *(messages[name] for name in named.uncompared)]

@@ -21,6 +21,7 @@ Kind = Literal[
     "unseen",
     "assumed",
     "generations",
+    "handover",
     "edited",
     "missing",
     "nothing",

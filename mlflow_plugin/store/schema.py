@@ -71,6 +71,8 @@ DECLARED_PROJECT = "mlflow.phase.declared_project."
 DECLARED_ENTRY_POINT = "mlflow.phase.declared_entry_point."
 
 OUTPUTS_FOLDER = "outputs"
+PROJECT_FILES = "project_files"
+"""The folder, among the outputs of a run, with the files that it left in its project."""
 CHECKPOINTS_FOLDER = "checkpoints"
 CODE_FILE = "provenance/code.json"
 READS_FILE = "provenance/reads.json"
