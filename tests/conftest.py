@@ -75,7 +75,7 @@ def terminal() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def empty_database() -> Path:
     """Return an sqlite tracking database without runs. Making one takes more than a second, copying it nothing."""
-    from mlflow_plugin.testing import empty_database
+    from mlflow_plugin.testing.store import empty_database
 
     return empty_database()
 

@@ -6,16 +6,17 @@
 
 from dataclasses import replace
 
-from benchmarks.change_rows import code, reads, worth
+from benchmarks.change_rows import code, named_files, readers, reads, worth
 from benchmarks.change_rows.row import Row
 
 ROWS: tuple[Row, ...] = (
     *reads.BY_PATH,
-    reads.LIBRARIES[0],
-    *(replace(each, other_reader=True) for each in reads.LIBRARIES[1:]),
-    *reads.PROCESSES,
+    readers.LIBRARIES[0],
+    *(replace(each, other_reader=True) for each in readers.LIBRARIES[1:]),
+    *readers.PROCESSES,
+    *reads.OUTSIDE,
     *reads.OWN_FILES,
-    *reads.NAMED,
+    *named_files.NAMED,
     *reads.NOT_FILES,
     *code.MODULES,
     *code.ENVIRONMENT,

@@ -34,8 +34,9 @@ def plan(entry_point: str, pairs: tuple[str, ...], as_json: bool, project: str) 
         return
     click.echo(plan_text(made))
     if question := next((verdict for verdict in made.verdicts if verdict.action == "ask"), None):
-        decisions = "|".join(option.decide for option in question.options)
-        click.echo(f"\nto decide: {made.command} -P decide={decisions}")
+        answers = [one for one in question.options if one.decide != "fail"]
+        commands = [f"  {one.letter}) {made.command} -P decide={one.decide}" for one in answers]
+        click.echo("\n".join(["\nto decide:", *commands]))
 
 
 @click.command()
@@ -47,7 +48,7 @@ def explain(phase: str, pairs: tuple[str, ...], as_json: bool, project: str) -> 
     """List everything that a verdict rests on.
 
     For PHASE it prints the verdict with its reasons, and then each parameter, code file, upstream run, observed file,
-    variable and package with its state: same, changed, ignored or not compared.
+    variable and package with its state: same, changed, missing, new, ignored or not compared.
     """
     from mlflow_plugin.cli.tables import explanation_text
     from mlflow_plugin.decision.explanation import explain_phase
@@ -72,10 +73,11 @@ def explain(phase: str, pairs: tuple[str, ...], as_json: bool, project: str) -> 
 )
 @project_options
 def status(as_json: bool, watch: bool, interval: float, project: str) -> None:
-    """Show the state of each phase.
+    """Show the state of each phase in the tracking store.
 
-    The table lists the state of each phase, the time of its result, its quality, the match with the phases upstream,
-    its duration and its cost. Below it stand the phases that need attention.
+    Code and files on this machine are not compared: `mlflow-phases plan` and `explain` do that. The table lists the
+    state of each phase, the time of its result, its quality, the match with the phases upstream, its duration and its
+    cost. Below it stand the phases that need attention.
     """
     from mlflow_plugin.cli.tables import status_table
     from mlflow_plugin.execution.records import Records

@@ -9,8 +9,9 @@ from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.identity import Identity
 from mlflow_plugin.project.parameters import unquoted
 from mlflow_plugin.project.project import AskAbove, Phase
-from mlflow_plugin.store.artifacts import absent_root, missing
+from mlflow_plugin.store.artifacts import absent_root
 from mlflow_plugin.store.history import History
+from mlflow_plugin.store.outputs import missing
 from mlflow_plugin.store.run import PhaseRun
 
 ASK_ABOVE_VARIABLE = "MLFLOW_PHASES_ASK_ABOVE"

@@ -27,8 +27,9 @@ from mlflow_plugin.observation.findings import Findings
 from mlflow_plugin.project.identity import Identity, recipe_of
 from mlflow_plugin.project.parameters import local_path
 from mlflow_plugin.project.project import Phase
-from mlflow_plugin.store.artifacts import absent_root, missing
+from mlflow_plugin.store.artifacts import absent_root
 from mlflow_plugin.store.history import History
+from mlflow_plugin.store.outputs import missing
 from mlflow_plugin.store.run import PhaseRun
 
 

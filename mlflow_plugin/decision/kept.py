@@ -5,7 +5,7 @@ from dataclasses import replace
 from mlflow_plugin.decision.request import Decision
 from mlflow_plugin.format import clock
 from mlflow_plugin.project.digests import value_digest
-from mlflow_plugin.store.artifacts import missing
+from mlflow_plugin.store.outputs import missing
 from mlflow_plugin.store.run_decoding import mapping, moment
 
 

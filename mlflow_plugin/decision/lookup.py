@@ -78,7 +78,7 @@ def plan(
         raise UsageError(f"{loaded.file}: there is no phase or pipeline {entry_point!r}. There are: {there}.")
     try:
         experiment = experiment_id or current_experiment(store)
-        asked_as = Invocation(loaded.directory, entry_point, given, experiment_id=experiment)
+        asked_as = Invocation(loaded.directory, entry_point, given, backend="phases", experiment_id=experiment)
         if pipeline is None:
             request = Request(loaded, loaded.phase(entry_point), given, store, experiment, asked_as=asked_as)
             return Plan(entry_point, (decide_phase(request).verdict,), asked_as.command())

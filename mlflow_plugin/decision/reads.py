@@ -77,7 +77,7 @@ class ReadsComparison:
                 unclear=(f"{remark}, and {', '.join(recipe.uncompared[:3])} is not compared",), complete=False
             )
         if recipe is None or recipe.has_code:
-            return Findings(mentions=(remark,))
+            return Findings(mentions=(remark,), complete=False)
         command = self._request.phase.command
         return Findings(
             unclear=(

@@ -4,7 +4,7 @@ The rules are the functions in `RULES`; the first that returns a verdict decides
 table.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from mlflow_plugin.decision.asking import (
@@ -16,6 +16,7 @@ from mlflow_plugin.decision.asking import (
     keep_option,
 )
 from mlflow_plugin.decision.facts import Candidate, Evidence, described, superseded_run, usable
+from mlflow_plugin.decision.outdated import read_and_changed
 from mlflow_plugin.decision.promotion import ask_promotion, promotion_reasons
 from mlflow_plugin.decision.quality import borderline_reasons, quality_of
 from mlflow_plugin.decision.superseding import is_costly, superseded_by_running, superseding_sentence
@@ -258,7 +259,9 @@ def _run(evidence: Evidence) -> Verdict:
 
 def _why_not_reused(evidence: Evidence) -> tuple[list[str], Findings | None]:
     """Say why no earlier run counts, with what one of them read that has changed."""
-    phase, reasons, observed = evidence.phase, [], None
+    phase, observed = evidence.phase, None
+    reasons: list[str | tuple[str, ...]] = []
+    outdated: dict[tuple[str, ...], list[PhaseRun]] = {}
     for candidate in evidence.same:
         if candidate.quarantine_reason:
             reasons.append(f"{described(phase, candidate.run)} is not reused: {candidate.quarantine_reason}")
@@ -268,18 +271,14 @@ def _why_not_reused(evidence: Evidence) -> tuple[list[str], Findings | None]:
             reasons.append(f"{described(phase, candidate.run)} is poor: the bound is {phase.quality.poor:g}")
         elif (findings := evidence.observed(candidate.run)).changed:
             observed = observed or findings
-            reasons.append(_read_and_changed(candidate.run, findings.changed))
+            if findings.changed not in outdated:
+                reasons.append(findings.changed)
+            outdated.setdefault(findings.changed, []).append(candidate.run)
         elif not candidate.run.complete:
             reasons.append(f"{described(phase, candidate.run)} did not finish and left no checkpoint")
     if not reasons:
         reasons.append(evidence.nearest() or f"{phase.name} has not been run yet")
-    return reasons[:3], observed
-
-
-def _read_and_changed(run: PhaseRun, changed: Sequence[str]) -> str:
-    """Name what a run read that is not as it was then."""
-    more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
-    return f"{run.phase} {run.short} read {'; '.join(changed[:3])}{more}"
+    return [one if isinstance(one, str) else read_and_changed(outdated[one], one) for one in reasons[:3]], observed
 
 
 RULES: tuple[Callable[[Evidence], Verdict | None], ...] = (

@@ -15,11 +15,10 @@ from mlflow_plugin.execution.records import Completion, Records, Work
 from mlflow_plugin.execution.run_description import completed
 from mlflow_plugin.format import describe_duration
 from mlflow_plugin.machine.prices import cost_usd
-from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store import schema
-from mlflow_plugin.store.artifacts import OutputFiles, digest_without_files, gather_outputs
 from mlflow_plugin.store.history import phase_run
 from mlflow_plugin.store.manifest import Manifest
+from mlflow_plugin.store.outputs import OutputFiles, digest_without_files, gather_outputs
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.values import kept_values, last_values
 
@@ -48,7 +47,7 @@ def complete_work(
     _check_owner(records, run_id)
     run = phase_run(records.client.get_run(run_id))
     _check_ended_well(records, run)
-    values = last_values(records.client, run_id, _metrics_that_count(phase))
+    values = last_values(records.client, run_id, phase.judged_metrics)
     run = replace(run, metrics={**run.metrics, **values})
     with tempfile.TemporaryDirectory() as folder:
         held, outputs = _published(records.client, run, work.request, staged, Path(folder))
@@ -57,7 +56,11 @@ def complete_work(
     digest = held.digest
     if not held.files:
         digest = digest_without_files(run)  # The result lies elsewhere, out of sight.
-        _logger.warning(f"{phase.name}: it left no outputs in the store; later phases compare how it was made")
+        if any(phase.name in other.needs for other in work.request.project.phases.values()):
+            _logger.warning(
+                f"{phase.name}: it left no outputs in the store. The phases that need it compare its parameters, code "
+                "and inputs instead."
+            )
     _check_owner(records, run_id)  # The upload may have taken long.
     description = completed(
         phase, work.request.values, run, work.inputs, duration_seconds, cost_usd(duration_seconds, price)
@@ -74,21 +77,6 @@ def _check_owner(records: Records, run_id: str) -> None:
     except TakenOverError:
         records.end(run_id, "KILLED")  # A script that ends its MLflow run itself may have called it finished.
         raise
-
-
-def _metrics_that_count(phase: Phase) -> set[str]:
-    """Return the names of the metrics that quality and gates read."""
-    terms = {term for gate in phase.gates for term in (gate.left, gate.right)}
-    quality = {phase.quality.metric} if phase.quality else set()
-    return quality | {term for term in terms if not _is_number(term)}
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_ended_well(records: Records, run: PhaseRun) -> None:

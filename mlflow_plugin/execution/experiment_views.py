@@ -55,9 +55,7 @@ def _order(phase: Phase) -> dict[str, object]:
 
 def _columns(phase: Phase) -> list[str]:
     """List quality and gates first, then time and money, then the parameters that change the result."""
-    metrics = [phase.quality.metric] if phase.quality else []
-    metrics += [term for gate in phase.gates for term in (gate.left, gate.right) if not _is_number(term)]
-    metrics += [schema.DURATION_SECONDS, schema.COST_USD, schema.SAVED_SECONDS]
+    metrics = [*phase.judged_metrics, schema.DURATION_SECONDS, schema.COST_USD, schema.SAVED_SECONDS]
     columns = [_column("tags", schema.VERDICT), *(_column("metrics", name) for name in metrics)]
     columns += [_column("params", parameter.name) for parameter in phase.result_parameters]
     return list(
@@ -67,11 +65,3 @@ def _columns(phase: Phase) -> list[str]:
 
 def _column(kind: str, name: str) -> str:
     return f"{kind}.`{name}`"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

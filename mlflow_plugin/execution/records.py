@@ -1,18 +1,15 @@
 """Everything that is written to the tracking store about a phase: how its runs start, ask, wait, end and are reused.
 
-Single entries on a run are written by the base class in `store.run_writer`.
+The base classes make runs (`run_creation`) and write single entries on them (`store.run_writer`).
 """
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.decision.kept import question_key
 from mlflow_plugin.decision.lineage import good_downstream
@@ -23,22 +20,20 @@ from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.execution.activity import lost_heartbeat
 from mlflow_plugin.execution.experiment_tags import declare, point
 from mlflow_plugin.execution.prompt import option_commands
+from mlflow_plugin.execution.run_creation import RunCreator
 from mlflow_plugin.execution.run_description import failed, pipeline_done, reused
-from mlflow_plugin.execution.tags import expected_metrics, git_commit, index, named, superseded_runs
+from mlflow_plugin.execution.tags import expected_metrics, index, named, superseded_runs
 from mlflow_plugin.machine.hardware import detect_hardware
 from mlflow_plugin.machine.liveness import new_heartbeat
 from mlflow_plugin.machine.prices import Price, cost_usd
-from mlflow_plugin.project.project import Project
 from mlflow_plugin.store import schema
-from mlflow_plugin.store.artifacts import OutputFiles
 from mlflow_plugin.store.history import History, phase_run
 from mlflow_plugin.store.lock import CHOOSING
+from mlflow_plugin.store.outputs import OutputFiles
 from mlflow_plugin.store.provenance import code_json, code_of, environment_json, keep
 from mlflow_plugin.store.run import PhaseRun
-from mlflow_plugin.store.run_encoding import NOTE, clipped, dumps, now, user
-from mlflow_plugin.store.run_writer import RunWriter
+from mlflow_plugin.store.run_encoding import NOTE, clipped, dumps, now
 
-_BATCH = 100
 _Found = TypeVar("_Found")
 
 
@@ -65,65 +60,10 @@ class Work:
     supersedes: tuple[str, ...] = ()
 
 
-class Records(RunWriter):
+class Records(RunCreator):
     """Writes what happens to the runs of phases. Every method leaves the store readable when it is the last one."""
 
-    def __init__(self, client: MlflowClient) -> None:
-        super().__init__(client)
-        self._pins: dict[str, dict[str, str]] = {}
-        """Of runs made here: parameters that choose an input. A logged parameter is final, so they wait for its run."""
-
-    # --- creating and starting ---
-
-    def create(self, request: Request, parent_run_id: str = "", backend: str = "") -> str:
-        """Make a RUNNING run with the request's parameters, as `mlflow run` makes one, and return its id."""
-        name, project = request.phase.name, request.project
-        run_id = self._create(project, name, request.experiment_id, backend, parent_run_id)
-        self._pins[run_id] = request.pins()
-        values = {**request.values, **request.given}
-        self.parameters(run_id, {name: value for name, value in values.items() if name not in self._pins[run_id]})
-        return run_id
-
-    def _log_pins(self, run_id: str, inputs: Mapping[str, str]) -> None:
-        """Log which run each parameter `NEED_run_id` stands for, in place of `latest`."""
-        pins = self._pins.pop(run_id, {})
-        resolved = {f"{need}_run_id": used for need, used in inputs.items()}
-        self.parameters(run_id, {name: resolved.get(name, given) for name, given in pins.items()})
-
-    def create_pipeline(
-        self,
-        project: Project,
-        name: str,
-        given: Mapping[str, object],
-        experiment_id: str,
-        backend: str,
-        parent_run_id: str = "",
-    ) -> str:
-        """Make a RUNNING run for a pipeline, under which the runs of its phases nest, and return its id."""
-        run_id = self._create(project, name, experiment_id, backend, parent_run_id)
-        declared = project.pipelines[name].parameters
-        self.parameters(
-            run_id, {**{key: one.default for key, one in declared.items() if one.default is not None}, **given}
-        )
-        return run_id
-
-    def _create(self, project: Project, entry_point: str, experiment_id: str, backend: str, parent_run_id: str) -> str:
-        tags = {
-            "mlflow.user": user(),
-            "mlflow.source.name": str(project.directory),
-            "mlflow.source.type": "PROJECT",
-            "mlflow.project.entryPoint": entry_point,
-            **({"mlflow.project.backend": backend} if backend else {}),
-            **({"mlflow.parentRunId": parent_run_id} if parent_run_id else {}),
-            **({"mlflow.source.git.commit": commit} if (commit := git_commit(project.directory)) else {}),
-        }
-        return str(self.client.create_run(experiment_id, tags=tags, run_name=entry_point).info.run_id)
-
-    def parameters(self, run_id: str, values: Mapping[str, object]) -> None:
-        """Log parameters in the form in which `mlflow run` logs them, so that both look alike in the UI."""
-        params = [Param(name, shlex.quote(str(value))) for name, value in values.items()]
-        for start in range(0, len(params), _BATCH):
-            self.client.log_batch(run_id, params=params[start : start + _BATCH])
+    # --- starting ---
 
     def write_lock_entry(self, run_id: str, decision: Decision, entry: str) -> None:
         """Write a run's entry for the lock on an identity in one request, so that it is seen whole or not at all."""
@@ -160,7 +100,7 @@ class Records(RunWriter):
             tags |= index(decision.identity, decision.inputs, decision.request.project.name)
         hardware = detect_hardware()
         tags |= {schema.HARDWARE: hardware.describe(), schema.HARDWARE_KEY: hardware.key}
-        self._log_pins(run_id, {need: used.run_id for need, used in decision.inputs.items()})
+        self.log_pins(run_id, {need: used.run_id for need, used in decision.inputs.items()})
         self._tag(run_id, tags, expected_metrics(verdict.estimate))
         declare(self.client, decision)
         if decision.identity:
@@ -236,19 +176,17 @@ class Records(RunWriter):
         The earlier run stays as it is, but for marks that no longer hold.
         """
         phase, verdict = decision.request.phase, decision.verdict
-        kept = {gate_metric for gate in phase.gates for gate_metric in (gate.left, gate.right)}
-        kept |= {phase.quality.metric} if phase.quality else set()
-        if verdict.kind == "downstream":
-            kept = set()  # It was made with other parameters than this run shows, so its figures would mislead here.
+        # Made with other parameters than this run shows, its figures would mislead here.
+        kept = [] if verdict.kind == "downstream" else sorted(phase.judged_metrics)
         self.metrics(
             run_id,
             {
-                **{name: source.metrics[name] for name in sorted(kept) if name in source.metrics},
+                **{name: source.metrics[name] for name in kept if name in source.metrics},
                 schema.SAVED_SECONDS: source.duration_seconds or 0.0,
                 schema.SAVED_USD: source.cost_usd or 0.0,
             },
         )
-        self._log_pins(run_id, source.inputs)
+        self.log_pins(run_id, source.inputs)
         lineage = sorted({source.run_id, *source.ancestors})
         if verdict.beside:
             self._tag(run_id, {schema.BESIDE: verdict.beside})
@@ -284,7 +222,7 @@ class Records(RunWriter):
 
     def fail(self, run_id: str, reason: str, decision: Decision | None = None, status: str = "FAILED") -> None:
         """End a run without a result. Nothing that it logged is removed."""
-        self._log_pins(run_id, {})
+        self.log_pins(run_id, {})
         tags = named(decision) if decision else {}
         note = tags.get(NOTE) or self.client.get_run(run_id).data.tags.get(NOTE, "")
         ended = {schema.ENDED: status, schema.REASON: clipped(reason)}

@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow_plugin.decision.evidence import decide_phase
 from mlflow_plugin.decision.question import Answer
 from mlflow_plugin.decision.request import Decision, Request
-from mlflow_plugin.decision.verdict import Option
+from mlflow_plugin.decision.verdict import Option, Verdict
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.execution.acquisition import Acquisition
 from mlflow_plugin.execution.activity import how_to_resume
@@ -36,12 +36,13 @@ from mlflow_plugin.execution.waiting import wait_for_duplicate
 from mlflow_plugin.format import approximately, describe_cost, short
 from mlflow_plugin.machine.liveness import Watch
 from mlflow_plugin.machine.signals import Terminated
-from mlflow_plugin.store.artifacts import missing, remedy
 from mlflow_plugin.store.http_retries import ask_again_when_cut
+from mlflow_plugin.store.outputs import missing, remedy
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_encoding import user
 
 _logger = logging.getLogger(__name__)
+_LONGEST_LINE = 200
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class _Resolver:
 
     def _reuse(self, decision: Decision) -> Resolution:
         verdict = decision.verdict
-        _logger.info(f"{self.phase}: reuse - {'; '.join(verdict.reasons)}")
+        _announce(verdict)
         reused = decision.history.run(verdict.run_id or "")
         assert reused is not None
         self.records.reuse(self.run_id, decision, reused)
@@ -264,7 +265,7 @@ class _Resolver:
         verdict = chosen.verdict
         if answer is not None:
             self._accept(answer)
-        _logger.info(f"{self.phase}: {verdict.action} - {'; '.join(verdict.reasons)}")
+        _announce(verdict)
         if expected := verdict.estimate:
             cost = f", {describe_cost(expected.cost_usd)}" if expected.cost_usd is not None else ""
             _logger.info(f"{self.phase}: expected to take {approximately(expected.seconds)}{cost}")
@@ -283,6 +284,13 @@ class _Resolver:
         if duplicate is not None and duplicate.complete:
             # It was computed anew while this run asked for that: once is enough.
             self.request = replace(self.request, force_allowed=False)
+
+
+def _announce(verdict: Verdict) -> None:
+    """Log a verdict with its reasons: in one line, or one line each when that would be too long to read."""
+    line = f"{verdict.phase}: {verdict.action} - {'; '.join(verdict.reasons)}"
+    lines = [f"{verdict.phase}: {verdict.action}", *verdict.reasons]
+    _logger.info(line if len(line) <= _LONGEST_LINE else "\n  ".join(lines))
 
 
 def _is_same(now: Decision, before: Decision) -> bool:

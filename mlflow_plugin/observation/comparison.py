@@ -9,11 +9,11 @@ from mlflow_plugin.observation.file_comparison import FileComparison
 from mlflow_plugin.observation.findings import Findings
 from mlflow_plugin.observation.hub import revision_here
 from mlflow_plugin.observation.places import Places
-from mlflow_plugin.observation.policy import Policy, counts_as_variable
+from mlflow_plugin.observation.policy import Policy
 from mlflow_plugin.observation.readable import listed, readable
 from mlflow_plugin.observation.report import Report
 from mlflow_plugin.observation.trace import Trace
-from mlflow_plugin.observation.variables import variable_digest
+from mlflow_plugin.observation.variables import counts_as_variable, variable_digest
 from mlflow_plugin.project.vocabulary import ReadKind
 
 NOT_RECORDED = "what it read was not recorded"
@@ -141,7 +141,7 @@ class _Comparison:
 
     def environment_files(self, places: Places) -> None:
         then = self.trace.environment_files
-        now = environment_files(places.project) if then else {}
+        now = environment_files(places.project)
         for name in sorted({*then, *now}):
             if then.get(name) == now.get(name):
                 self.report.row("environment file", name, "same")

@@ -231,7 +231,8 @@ class FileComparison:
             if place.path is None or (self._policy.observe == "project" and not place.own):
                 continue
             if _is_there(place.path) and not self._policy.ignores(name, place.path):
-                self._report.changed("absent", name, f"{readable(name)}, which was not there then", "there")
+                phrase = f"{readable(name)}, which was not there then"
+                self._report.changed("absent", name, phrase, "there", remark="it is there now")
             else:
                 self._report.row("absent", name, "same", remark="not there, as then")
 

@@ -110,6 +110,11 @@ class ListedFolder(NamedTuple):
     names: tuple[str, ...] | None = None
     own: tuple[str, ...] = ()
 
+    @property
+    def remark(self) -> str:
+        """What is kept of it, for lists."""
+        return f"its list of {self.number:,} name{'s' if self.number != 1 else ''}"
+
 
 def split_name(name: str) -> tuple[str, str]:
     """Return the name of the folder and the bare name.

@@ -46,7 +46,7 @@ class FolderComparison:
         )
         digest = value_digest(names)
         if digest == folder.digest:
-            self._report.row("folder", folder.name, "same", remark=f"its list of {folder.number:,} names")
+            self._report.row("folder", folder.name, "same", remark=folder.remark)
             return True
         phrase = f"{shown_folder(folder.name)}, {_difference(folder, names)}"
         self._report.changed("folder", folder.name, phrase, digest)

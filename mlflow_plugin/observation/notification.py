@@ -5,7 +5,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from mlflow_plugin.observation.shim import INJECTED
+from mlflow_plugin.observation.shim import INJECTED, run_briefly
 
 SCRIPT = INJECTED / "_mlflow_phases_notification.py"
 _SECONDS_TO_TRY = 30
@@ -15,14 +15,7 @@ _SECONDS_TO_TRY = 30
 def unavailable() -> str:
     """Return the reason why the kernel cannot tell here, empty where it can."""
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", str(SCRIPT), "try"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS_TO_TRY,
-        )
+        done = run_briefly([sys.executable, "-I", "-S", str(SCRIPT), "try"], _SECONDS_TO_TRY)
     except (OSError, subprocess.SubprocessError) as error:
         return f"notifications of the kernel could not be tried: {error}"
     message = (done.stderr.strip().splitlines() or ["they end with an error"])[-1].partition("Error: ")[2]

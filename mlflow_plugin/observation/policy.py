@@ -54,12 +54,6 @@ _TOOLS = (
     ".config/pip", ".config/uv", ".bashrc", ".bash_profile", ".bash_aliases", ".profile", ".zshrc", ".zshenv",
     ".inputrc", ".terminfo",
 )  # fmt: skip
-_LAUNCHERS = re.compile(
-    r"_?MLFLOW_.*|PHASE_.*|SLURM_.*|SBATCH_.*|PBS_.*|LSB_.*|SGE_.*|JOB_ID|OMPI_.*|PMI_.*|PMIX_.*|TORCHELASTIC_.*|"
-    r"RANK|LOCAL_RANK|GROUP_RANK|ROLE_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|MASTER_ADDR|MASTER_PORT|"
-    r"CUDA_VISIBLE_DEVICES|HIP_VISIBLE_DEVICES|RAY_.*|KUBERNETES_.*|HOSTNAME|PATH|HOME|PWD|OLDPWD|SHLVL|_|TERM|"
-    r"COLUMNS|LINES|TMPDIR|TEMP|TMP|SSH_.*|XDG_.*|PYTEST_.*|VIRTUAL_ENV|CONDA_.*|LD_PRELOAD"
-)
 
 
 @dataclass(frozen=True)
@@ -102,11 +96,6 @@ class Policy:
     @property
     def _ignored(self) -> re.Pattern[str] | None:
         return _ignored_pattern(self.ignore_reads) if self.ignore_reads else None
-
-
-def counts_as_variable(name: str, places: Places) -> bool:
-    """Return True for an environment variable that no launcher, scheduler, shell or named root accounts for."""
-    return not _LAUNCHERS.fullmatch(name) and name not in places.variables
 
 
 def counts_in_listing(name: str) -> bool:

@@ -63,7 +63,8 @@ class Reach:
             )
         for folder, number in self._missing_folders().items():
             files = f"{_files(number)} that it read there" if number else "its list of files"
-            self._report.unclear(f"{readable(folder)} is not here, so {files} cannot be compared", ["missing", folder])
+            missing = f"the folder of the {readable(folder[:-3])}" if folder.endswith(": .") else readable(folder)
+            self._report.unclear(f"{missing} is not here, so {files} cannot be compared", ["missing", folder])
         if self._untrusted:
             self._report.unclear(
                 f"{listed(self._untrusted)} outside the project cannot be compared unasked, since another user made "

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -82,6 +82,21 @@ def attach(library: Path, folder: Path) -> Callable[[], None] | None:
     return lead
 
 
+def run_briefly(
+    command: list[str], seconds: float, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program without input and return what it printed. Raises OSError, and SubprocessError after so long."""
+    return subprocess.run(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=seconds,
+    )
+
+
 def _digest() -> str:
     """Name what a built library depends on."""
     about = "\n".join([platform.machine(), *platform.libc_ver(), *_FLAGS])
@@ -111,15 +126,8 @@ def _build(compiler: str, into: Path) -> str:
     os.close(handle)
     fresh = Path(name)
     try:
-        done = subprocess.run(
-            [compiler, *_FLAGS, "-o", name, str(_SOURCE), "-ldl"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS_TO_BUILD,
-            env={**os.environ, "LC_ALL": "C"},
-        )
+        command = [compiler, *_FLAGS, "-o", name, str(_SOURCE), "-ldl"]
+        done = run_briefly(command, _SECONDS_TO_BUILD, {**os.environ, "LC_ALL": "C"})
         if done.returncode:
             return f"{compiler} could not build it: {(done.stderr.strip().splitlines() or ['no message'])[0]}"
         fresh.chmod(0o700)
@@ -137,15 +145,7 @@ def _fault(library: Path) -> str:
         return f"{library} has a space or a colon in its path, which LD_PRELOAD cannot hold"
     program = shutil.which("true") or "/bin/true"
     try:
-        done = subprocess.run(
-            [program],
-            env={"LD_PRELOAD": str(library)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=10,
-        )
+        done = run_briefly([program], 10, {"LD_PRELOAD": str(library)})
     except (OSError, subprocess.SubprocessError) as error:
         return f"{program} did not run with it: {error}"
     if done.returncode or done.stderr.strip():

@@ -160,9 +160,7 @@ class Trace:
         rows = [
             Row("module" if file.python else "file", readable(file.name), size=file.size or None) for file in self.files
         ]
-        rows += [
-            Row("folder", readable(folder.name), remark=f"its list of {folder.number} names") for folder in self.folders
-        ]
+        rows += [Row("folder", readable(folder.name), remark=folder.remark) for folder in self.folders]
         rows += [Row("absent", readable(name), remark="was not there") for name in self.absent]
         rows += [Row("file", readable(name), remark=readable(why)) for name, why in self.uncompared.items()]
         rows += [Row("variable", readable(name)) for name in self.variables]

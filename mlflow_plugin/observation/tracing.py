@@ -3,53 +3,34 @@
 import heapq
 import os
 import re
-import stat
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
-from typing import NamedTuple
 
-from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.observation.environment_files import environment_files
-from mlflow_plugin.observation.files import GONE, Files, ObservedFile
+from mlflow_plugin.observation.file_digests import Candidate, FileDigests
+from mlflow_plugin.observation.files import Files, ObservedFile
 from mlflow_plugin.observation.hub import HubFile, branch_of, hub_file, hub_reference, is_in_hub
 from mlflow_plugin.observation.listings import Listings
 from mlflow_plugin.observation.places import Places, plain_path
-from mlflow_plugin.observation.policy import Filter, Policy, counts_as_variable, is_temporary
+from mlflow_plugin.observation.policy import Filter, Policy, is_temporary
 from mlflow_plugin.observation.recording import Opening, Recording
 from mlflow_plugin.observation.trace import MOST_FILES, HubRevision, Trace
-from mlflow_plugin.progress import report_periodically
-from mlflow_plugin.project.digests import file_digest, known_digest
-from mlflow_plugin.project.file_code import file_code_digest
+from mlflow_plugin.observation.variables import counts_as_variable
 
 __all__ = ["Policy", "trace_of"]
 
 MOST_ABSENT = 2_000
 MOST_WROTE = 10_000
-_GRAIN = 10_000_000
-"""Nanoseconds within which two changes of a file may have one time: a tick of the kernel's clock, 4 to 10 ms."""
-_COARSE_GRAIN = 2_000_000_000
-"""The same for file systems that keep whole seconds."""
-_SECOND = 1_000_000_000
-_WORTH_A_REPORT = 100_000_000
 _PYC = re.compile(r"(.*?)(?:/__pycache__)?/([^/]+?)(?:\.[\w-]+-\d+(?:\.opt-\d)?)?\.py[co](?:\.\d+)?", re.DOTALL)
 
-
-# `pkgutil.extend_path` looks for `NAME.pkg` in each folder of `sys.path`, GitPython and MLflow look for these others in
-# the project when a model is logged, and torch for the last two, which it has made up.
 _LOOKED_FOR_BY_PACKAGES = {"HEAD", "commondir", "gitdir", "uv.lock", "_ops.py", "_classes.py"}
+"""Names that packages look for in the project on their own account: no result depends on them.
 
-
-class _Candidate(NamedTuple):
-    """A file that counts, before it is digested."""
-
-    name: str
-    path: str
-    opening: Opening | None
-    python: bool
-    rewritten: bool
+GitPython and MLflow look for the first four when a model is logged; torch gives the last two to modules in memory.
+`pkgutil.extend_path` looks for `NAME.pkg` besides. The caller cannot tell them from look-ups that count: python-dotenv,
+hydra and transformers look for optional files of the user. Nor is the caller known for nothing: `os.stat` raises no
+audit event, and a wrapper around it in Python adds a tenth to every call.
+"""
 
 
 def trace_of(
@@ -79,18 +60,17 @@ def trace_of(
 class _Tracer:
     def __init__(self, recording: Recording, policy: Policy, places: Places, started_ns: int | None) -> None:
         self._recording, self._policy, self._places = recording, policy, places
-        self._started_ns = started_ns
         self._filter = Filter(policy, places, seen=(*recording.read, *recording.modules))
         self._written = self._names(recording.written)
         self._listings = Listings(recording, self._filter)
-        self._changed: set[str] = set()
-        self._uncompared: dict[str, str] = {}
+        self._digests = FileDigests(self._filter, started_ns)
+        self._appeared: set[str] = set()
         self._hub: dict[str, HubRevision] = {}
 
     def trace(self, earlier: Trace | None) -> Trace:
         candidates = self._candidates()
         kept = heapq.nsmallest(MOST_FILES, candidates.values(), key=lambda one: (os.path.isabs(one.name), one.name))
-        files = self._digested(kept)
+        files = self._digests.observed_files(kept)
         if earlier:
             files += self._continued(earlier, candidates)
         folders = self._listings.folders()
@@ -112,17 +92,17 @@ class _Tracer:
             hub=dict(sorted(self._hub.items())),
             peers=tuple(sorted(recording.peers - self._policy.known_peers)),
             unseen=tuple(recording.unseen),
-            changed_while_read=tuple(sorted(self._changed | self._listings.changed)),
-            uncompared=dict(sorted(self._uncompared.items())),
+            changed_while_read=tuple(sorted(self._appeared | self._digests.changed | self._listings.changed)),
+            uncompared=dict(sorted(self._digests.uncompared.items())),
             left_out=len(candidates) - len(kept),
             wrote=tuple(heapq.nsmallest(MOST_WROTE, self._lasting(), key=_nearness)),
         )
 
     # --- files ---
 
-    def _candidates(self) -> dict[str, _Candidate]:
+    def _candidates(self) -> dict[str, Candidate]:
         """The files that count, by name. A file that was opened by several paths counts once."""
-        found: dict[str, _Candidate] = {}
+        found: dict[str, Candidate] = {}
         text = self._names(self._recording.text)
         code = self._names(map(plain_path, self._policy.code_files))
         for path, opening in self._openings():
@@ -136,7 +116,7 @@ class _Tracer:
             before = found.get(name)
             python = path.endswith(".py") and not as_text and (before is None or before.python)
             opening = before.opening if before and before.opening else opening
-            found[name] = _Candidate(name, path, opening, python, name in self._written)
+            found[name] = Candidate(name, path, opening, python, name in self._written)
         return found
 
     def _names(self, paths: Iterable[str]) -> set[str]:
@@ -166,87 +146,14 @@ class _Tracer:
             if path not in self._recording.read and _is_there(path):
                 yield path, None
 
-    def _digested(self, candidates: list[_Candidate]) -> list[ObservedFile]:
-        total = sum(one.opening.size for one in candidates if one.opening)
-        worth = total > _WORTH_A_REPORT or len(candidates) > 5_000
-        done = 0
-
-        def describe() -> str:
-            return f"digesting what was read: {done:,} of {len(candidates):,} files, {total / 1e9:.1f} GB in all"
-
-        files = []
-        with report_periodically(describe) if worth else nullcontext():
-            for candidate in candidates:
-                if file := self._observed(candidate):
-                    files.append(file)
-                done += 1
-        return files
-
-    def _continued(self, earlier: Trace, candidates: Mapping[str, _Candidate]) -> Iterator[ObservedFile]:
+    def _continued(self, earlier: Trace, candidates: Mapping[str, Candidate]) -> Iterator[ObservedFile]:
         """Files that an earlier segment read, and that this one changed without reading them."""
         for file in earlier.files:
             path = self._places.place_of(file.name).path
             if path and file.name in self._written and file.name not in candidates:
-                now = self._observed(_Candidate(file.name, path, None, file.python, rewritten=True))
+                now = self._digests.observed(Candidate(file.name, path, None, file.python, rewritten=True))
                 if now and now.digest != file.digest:
                     yield now._replace(also=tuple(sorted(file.accepted)))
-
-    def _observed(self, one: _Candidate) -> ObservedFile | None:
-        """One file with its digest, None where it has none: the reason is in the other columns."""
-        try:
-            before = os.stat(one.path)
-        except (FileNotFoundError, NotADirectoryError):
-            return self._gone(one)
-        except (OSError, ValueError) as error:
-            self._uncompared[one.name] = getattr(error, "strerror", None) or str(error)
-            return None
-        if not stat.S_ISREG(before.st_mode):
-            if not stat.S_ISDIR(before.st_mode):
-                self._uncompared[one.name] = "is not a regular file"
-            return None
-        # The memory of digests holds one state of a file: ask for the earlier one before the present one is digested.
-        then = self._digest_then(one)
-        try:
-            digest = file_code_digest(one.path) if one.python else file_digest(Path(one.path))
-            after = os.stat(one.path)
-        except (PhaseError, OSError):
-            self._uncompared[one.name] = "could not be read afterwards"
-            return None
-        if _state(after) != _state(before) or not self._is_what_was_read(one, before, digest, then):
-            self._changed.add(one.name)
-            return None
-        rewritten = one.rewritten and one.opening is not None and _state(before) != one.opening[:4]
-        return ObservedFile(one.name, before.st_size, digest, one.python, (then or digest,) if rewritten else ())
-
-    def _is_what_was_read(self, one: _Candidate, status: os.stat_result, digest: str, then: str | None) -> bool:
-        """True when the file is certainly as it was when it was opened, or was changed by the run itself."""
-        if one.rewritten:
-            return True
-        if one.opening is None:
-            newest = max(status.st_mtime_ns, status.st_ctime_ns)
-            return self._started_ns is None or newest < self._started_ns
-        # Otherwise it was touched, or replaced by equal bytes.
-        return not _is_racy(one.opening) if _state(status) == one.opening[:4] else then == digest
-
-    def _gone(self, one: _Candidate) -> ObservedFile | None:
-        """A file that is not there any more: its absence is what the run left, or another process removed it."""
-        temporary = is_temporary(one.path) and os.path.isabs(one.name)
-        if one.rewritten and not temporary:
-            then = self._digest_then(one)
-            return ObservedFile(one.name, one.opening.size if one.opening else 0, GONE, also=(then or GONE,))
-        archive = os.path.dirname(one.path)
-        while archive != os.path.dirname(archive) and not os.path.exists(archive):
-            archive = os.path.dirname(archive)
-        if os.path.isfile(archive) and (name := self._filter.counted_name(archive)):
-            # A module inside a zip archive.
-            return self._observed(_Candidate(name, archive, None, python=False, rewritten=one.rewritten))
-        if not temporary:
-            self._changed.add(one.name)
-        return None
-
-    def _digest_then(self, one: _Candidate) -> str | None:
-        """The digest that a file had at its opening, where the memory of digests knows it."""
-        return None if one.python or not one.opening else known_digest(Path(one.path), *one.opening[:4])
 
     def _lasting(self) -> list[str]:
         """The names of files that the run made, without temporary ones: no later segment reads these."""
@@ -267,7 +174,7 @@ class _Tracer:
             if not os.path.lexists(path):
                 names.add(name)
             elif not self._listings.was_made(path):
-                self._changed.add(name)
+                self._appeared.add(name)
         return tuple(sorted(heapq.nsmallest(MOST_ABSENT, names, key=_nearness)))
 
 
@@ -300,18 +207,6 @@ def _source_of(path: str) -> str | None:
     match = _PYC.fullmatch(path)
     source = f"{match[1]}/{match[2]}.py" if match else ""
     return source if os.path.isfile(source) else None
-
-
-def _state(status: os.stat_result) -> tuple[int, int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
-def _is_racy(opening: Opening) -> bool:
-    """True when the file was changed so shortly before its opening that a later change may have the same time."""
-    grain = _COARSE_GRAIN if opening.ctime_ns % _SECOND == 0 else _GRAIN
-    # A time of modification can be set at will, also in the future; then the time of change tells.
-    modified = opening.mtime_ns if opening.mtime_ns <= time.time_ns() else 0
-    return max(modified, opening.ctime_ns) > opening.opened_ns - grain
 
 
 def _nearness(name: str) -> tuple[bool, int, str]:

@@ -23,8 +23,8 @@ from mlflow_plugin.progress import Progress, progress
 from mlflow_plugin.project.parameters import Value
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store import schema
-from mlflow_plugin.store.artifacts import fetch_outputs
 from mlflow_plugin.store.manifest import safe_relative_path
+from mlflow_plugin.store.outputs import fetch_outputs
 from mlflow_plugin.store.run import PhaseRun
 
 _logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class ActivePhase:
         self._total: int | None = None
         self._counted = False
         quality = phase.quality
-        vital = {metric for gate in phase.gates for metric in (gate.left, gate.right)}
+        vital = {metric for gate in phase.gates for metric in gate.metrics}
         self._watch = MetricWatch(
             quality.metric if quality else None, quality.higher_is_better if quality else True, vital
         )

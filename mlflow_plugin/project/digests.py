@@ -10,23 +10,15 @@ import hashlib
 import json
 import os
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from mlflow_plugin.errors import PhaseError
-
-if TYPE_CHECKING:
-    import sqlite3
+from mlflow_plugin.project.digest_cache import DigestCache
 
 _RACY_NANOSECONDS = 2_000_000_000
 _COMPARISON = "comparison"
-_ROWS_KEPT = 100_000
-_PENDING_LIMIT = 10_000
-_SCHEMA = """CREATE TABLE IF NOT EXISTS remembered (
-    path TEXT NOT NULL, kind TEXT NOT NULL, signature TEXT NOT NULL, value TEXT NOT NULL, UNIQUE (path, kind))"""
 
 
 def file_digest(path: Path) -> str:
@@ -210,105 +202,13 @@ def _unreadable(path: Path, error: Exception) -> PhaseError:
     return PhaseError(f"{path} cannot be read: {why}. Check the path and its permissions.")
 
 
-def _cache_file() -> str:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "mlflow-phases", "digests.sqlite")
-
-
-class _Cache:
-    """The sqlite file behind `remembered`. Reads are immediate; writes are collected into one transaction."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._file: str | None = None
-        self._connection: sqlite3.Connection | None = None
-        self._pending: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def find(self, path: str, kind: str, signature: str) -> str | None:
-        with self._lock:
-            if self._pending.get((path, kind), ("", ""))[0] == signature:
-                return self._pending[path, kind][1]
-            query = "SELECT value FROM remembered WHERE path = ? AND kind = ? AND signature = ?"
-            row = self._row(query, path, kind, signature)
-            return row[0] if row and isinstance(row[0], str) else None
-
-    def last(self, path: str, kind: str) -> tuple[str, str] | None:
-        with self._lock:
-            if pending := self._pending.get((path, kind)):
-                return pending
-            row = self._row("SELECT signature, value FROM remembered WHERE path = ? AND kind = ?", path, kind)
-        return (str(row[0]), str(row[1])) if row else None
-
-    def keep(self, path: str, kind: str, signature: str, value: str) -> None:
-        with self._lock:
-            self._pending[path, kind] = (signature, value)
-            full = len(self._pending) >= _PENDING_LIMIT
-        if full:
-            self.flush()
-
-    def flush(self) -> None:
-        with self._lock:
-            pending, self._pending = self._pending, {}
-            connection = self._open() if pending else None
-            if connection is None:
-                return
-            try:
-                with connection:
-                    connection.executemany(
-                        "INSERT OR REPLACE INTO remembered (path, kind, signature, value) VALUES (?, ?, ?, ?)",
-                        [(path, kind, *kept) for (path, kind), kept in pending.items()],
-                    )
-                    # Replacing a row renews its rowid, so the smallest rowids are those written longest ago.
-                    connection.execute(
-                        "DELETE FROM remembered WHERE rowid <= (SELECT max(rowid) FROM remembered) - ?", (_ROWS_KEPT,)
-                    )
-            except Exception as error:  # As above.
-                self._give_up(error)
-
-    def _row(self, query: str, *values: str) -> "tuple[Any, ...] | None":
-        connection = self._open()
-        if connection is None:
-            return None
-        try:
-            row: tuple[Any, ...] | None = connection.execute(query, values).fetchone()
-        except Exception as error:  # Any error of sqlite makes the cache unusable, never the digest.
-            self._give_up(error)
-            return None
-        return row
-
-    def _open(self) -> "sqlite3.Connection | None":
-        file = _cache_file()
-        if file == self._file:
-            return self._connection
-        self._file, self._connection = file, None
-        try:
-            import sqlite3  # Here, since most commands digest no file.
-
-            os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
-            self._connection = sqlite3.connect(file, timeout=0.2, check_same_thread=False)
-            self._connection.execute(_SCHEMA)
-        except Exception as error:  # As above.
-            self._give_up(error)
-        return self._connection
-
-    def _give_up(self, error: Exception) -> None:
-        """Work without a cache from now on. A damaged file is removed, so that the next process creates a new one."""
-        self._connection = None
-        damaged = getattr(error, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT")
-        if damaged and self._file:
-            try:
-                os.unlink(self._file)
-            except OSError:
-                return
-
-
 def _forget_connection() -> None:
     """A sqlite connection must not cross a fork."""
     global _cache
-    _cache = _Cache()
+    _cache = DigestCache()
 
 
-_cache = _Cache()
+_cache = DigestCache()
 atexit.register(flush)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_connection)

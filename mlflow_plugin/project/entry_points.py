@@ -6,7 +6,7 @@ Home-made: `importlib.metadata` reads every installed package, and does not say 
 import os
 from functools import lru_cache
 
-from mlflow_plugin.project.import_roots import changed_at, editable_origin, site_folders, text_of
+from mlflow_plugin.project.import_roots import changed_at, editable_origin, installed_in, site_folders, text_of
 
 CONSOLE_SCRIPTS = "console_scripts"
 _SYSTEM_PROGRAMS = ("/bin", "/usr/bin")
@@ -51,16 +51,10 @@ def _of_project(project: str) -> list[tuple[str, str, str]]:
 @lru_cache(maxsize=4)
 def _of_editable(folders: tuple[tuple[str, int], ...]) -> tuple[tuple[str, str, str], ...]:
     found = []
-    for folder, _ in folders:
-        try:
-            names = sorted(os.listdir(folder))
-        except OSError:
-            continue
-        for name in names:
-            path = os.path.join(folder, name)
-            if name.endswith(".dist-info") and editable_origin(path):
-                for group, named in _parsed(text_of(os.path.join(path, "entry_points.txt"))).items():
-                    found += [(group, script, _module(value)) for script, value in named.items()]
+    for _, name, path in installed_in(folders):
+        if name.endswith(".dist-info") and editable_origin(path):
+            for group, named in _parsed(text_of(os.path.join(path, "entry_points.txt"))).items():
+                found += [(group, script, _module(value)) for script, value in named.items()]
     return tuple(found)
 
 

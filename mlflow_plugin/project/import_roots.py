@@ -11,7 +11,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -63,6 +63,21 @@ def site_folders() -> list[str]:
     return [folder for folder in dict.fromkeys(sys.path) if folder.endswith(_SITE_FOLDERS)]
 
 
+def installed_in(folders: Iterable[tuple[str, int]]) -> Iterator[tuple[str, str, str]]:
+    """List folders of installed packages that `site_folders` returned, with the times of `changed_at`.
+
+    Yields:
+        The folder, the name of an entry of it, and the entry's path.
+    """
+    for folder, _ in folders:
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError:
+            continue
+        for name in names:
+            yield folder, name, os.path.join(folder, name)
+
+
 def changed_at(folder: str) -> int:
     """Return the modification time of a folder in nanoseconds, 0 where there is none."""
     try:
@@ -75,19 +90,13 @@ def changed_at(folder: str) -> int:
 def _editable_roots(folders: tuple[tuple[str, int], ...]) -> tuple[Root, ...]:
     roots: list[Root] = []
     origins: list[str] = []
-    for folder, _ in folders:
-        try:
-            entries = sorted(os.listdir(folder))
-        except OSError:
-            continue
-        for entry in entries:
-            path = os.path.join(folder, entry)
-            if entry.endswith(".pth"):
-                roots += _folders_of_pth(path, folder)
-            elif entry.startswith("__editable__") and entry.endswith(".py"):
-                roots += _finder_roots(path)
-            elif entry.endswith(".dist-info"):
-                origins += editable_origin(path)
+    for folder, name, path in installed_in(folders):
+        if name.endswith(".pth"):
+            roots += _folders_of_pth(path, folder)
+        elif name.startswith("__editable__") and name.endswith(".py"):
+            roots += _finder_roots(path)
+        elif name.endswith(".dist-info"):
+            origins += editable_origin(path)
     for origin in origins:
         if not any(is_below(root.path, origin) for root in roots):
             roots += layout_roots(origin)

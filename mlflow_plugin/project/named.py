@@ -17,7 +17,7 @@ from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.digests import file_digest, value_digest, walk_files
 from mlflow_plugin.project.file_code import file_code_digest
 from mlflow_plugin.project.own_code import counts_in_folder, is_below, is_no_code
-from mlflow_plugin.project.parameters import local_text
+from mlflow_plugin.project.parameters import is_number, local_text
 
 FOLDER_LIMIT = 5000
 _LENGTH = 16
@@ -141,17 +141,9 @@ def path_of_value(text: str, project: str) -> str | None:
 
     None for a text that names nothing, for a number, and for what is no data (see `is_readable_data`).
     """
-    if not text or text != text.strip() or "\0" in text or _is_number(text):
+    if not text or text != text.strip() or "\0" in text or is_number(text):
         return None
     path = os.path.normpath(os.path.join(project, local_text(text)))
     if not is_readable_data(path, project) or not (os.path.isfile(path) or os.path.isdir(path)):
         return None
     return path
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -192,6 +192,15 @@ def without_defaults(given: Mapping[str, object], declared: Mapping[str, Paramet
     }
 
 
+def is_number(text: str) -> bool:
+    """Return True for a text that `float` takes, such as `1e-3` or `nan`."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def local_text(text: str) -> str:
     """Return a path without `file://`, and with the home folder in place of `~`.
 

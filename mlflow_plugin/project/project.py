@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from mlflow_plugin.errors import UsageError
-from mlflow_plugin.project.parameters import Parameter, Value
+from mlflow_plugin.project.parameters import Parameter, Value, is_number
 from mlflow_plugin.project.vocabulary import Decide, EnvironmentPolicy, External, Grade, Observe
 
 PLUGIN_PARAMETERS = ("decide", "price_per_hour")
@@ -92,6 +92,11 @@ class Gate:
                 return cls(text, left.strip(), operator, right.strip())
         raise ValueError(f"{text!r} is not a condition; write METRIC {' | '.join(_OPERATORS)} METRIC-OR-NUMBER")
 
+    @property
+    def metrics(self) -> list[str]:
+        """The names of the metrics that it compares, in order."""
+        return [term for term in (self.left, self.right) if not is_number(term)]
+
     def failure(self, metrics: Mapping[str, float]) -> str | None:
         """Return why the gate fails, None when it passes. A metric that was never logged makes it fail."""
         values = []
@@ -148,6 +153,12 @@ class Phase:
         """The parameters that change the result, sorted by name."""
         excluded = self.ignore | self.steering_parameters
         return [parameter for name, parameter in sorted(self.parameters.items()) if name not in excluded]
+
+    @property
+    def judged_metrics(self) -> list[str]:
+        """The names of the metrics that quality and gates read, the one of quality first."""
+        metrics = [self.quality.metric] if self.quality else []
+        return list(dict.fromkeys([*metrics, *(name for gate in self.gates for name in gate.metrics)]))
 
     def resolve(self, given: Mapping[str, object]) -> dict[str, Value]:
         """Return the typed value of every declared parameter.

@@ -69,8 +69,9 @@ def forget_active_experiment() -> None:
 def run_by_local_backend(start: Callable[[str, str, str, str], Any], *arguments: Any) -> Any:
     """Do what MLflow's local backend does, with a function of our own as its last step, which starts the process.
 
-    MLflow's own would take the environment of this process, which other threads use as well. The backend's code is
-    called with other globals; nothing is patched.
+    MLflow's own would take the environment of this process, which other threads use as well. A subclass has nothing to
+    override: docker, virtualenv, uv, conda and the tags are one method, which calls that step as a function of its
+    module. So the method's code is called with other globals; nothing is patched.
 
     Args:
         start: Called with the command, the project's folder, the experiment's id and the run's id.

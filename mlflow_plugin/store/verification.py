@@ -11,8 +11,9 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin.errors import NewerFormatError, PhaseError
 from mlflow_plugin.project.content import content_digest
 from mlflow_plugin.project.digests import file_digest
-from mlflow_plugin.store.artifacts import MODELS, OutputFiles, local_folder, manifest_fault, missing, read_manifest
+from mlflow_plugin.store.artifacts import local_folder
 from mlflow_plugin.store.manifest import FileEntry
+from mlflow_plugin.store.outputs import MODELS, OutputFiles, manifest_fault, missing, read_manifest
 from mlflow_plugin.store.run import PhaseRun
 
 

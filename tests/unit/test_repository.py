@@ -163,7 +163,7 @@ def test_the_environment_of_a_project_asks_for_what_its_extra_declares(file: str
 
 
 def test_the_root_of_the_package_holds_what_a_user_imports_and_what_every_folder_needs() -> None:
-    allowed = {"__init__", "__main__", "errors", "format", "markdown", "progress", "pipeline", "testing"}
+    allowed = {"__init__", "__main__", "errors", "format", "markdown", "progress", "pipeline"}
     assert {path.stem for path in PACKAGE.glob("*.py")} <= allowed
 
 

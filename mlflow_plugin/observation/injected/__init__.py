@@ -1,1 +1,4 @@
-"""What runs inside observed processes. Its folder stands on their PYTHONPATH; the package itself imports none of it."""
+"""What runs inside observed processes: its folder stands on their PYTHONPATH.
+
+The package itself imports of it the list of variables that do not count, and nothing else.
+"""

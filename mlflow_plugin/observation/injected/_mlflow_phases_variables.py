@@ -5,25 +5,30 @@ import sys
 
 # Set by MLflow, this plugin, a launcher, a scheduler or the session: no inputs of the computation.
 _OTHERS = (
-    "MLFLOW_ _MLFLOW_ PHASE_INPUT_ SLURM_ PMI_ PMIX_ OMPI_ MPI_ PBS_ LSB_ LSF_ SGE_ COBALT_ FLUX_ JSM_ TORCHELASTIC_"
-    " ACCELERATE_ KUBERNETES_ AWS_BATCH_ GROUP_ ROLE_ CONDA_ PYTHON LC_ XDG_ SSH_ DBUS_ LD_ DYLD_ PIP_ PYTEST_ GIT_"
-    " VSCODE_"
+    "MLFLOW_ _MLFLOW_ PHASE_ SLURM_ SBATCH_ PMI_ PMIX_ OMPI_ MPI_ PBS_ LSB_ LSF_ SGE_ COBALT_ FLUX_ JSM_ TORCHELASTIC_"
+    " ACCELERATE_ RAY_ KUBERNETES_ AWS_BATCH_ GROUP_ ROLE_ CONDA_ PYTHON LC_ XDG_ SSH_ DBUS_ LD_ DYLD_ PIP_"
+    " PYTEST_ GIT_ VSCODE_"
 )
 _SESSION = (
     "RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE NODE_RANK MASTER_ADDR MASTER_PORT CUDA_VISIBLE_DEVICES"
-    " NVIDIA_VISIBLE_DEVICES OMP_NUM_THREADS JOB_ID HOME PATH PWD OLDPWD USER LOGNAME USERNAME SHELL SHLVL TERM"
-    " COLORTERM COLUMNS LINES LANG LANGUAGE TMPDIR TEMP TMP HOSTNAME HOST DISPLAY EDITOR PAGER MAIL VIRTUAL_ENV"
-    " NO_COLOR FORCE_COLOR CI _"
+    " NVIDIA_VISIBLE_DEVICES HIP_VISIBLE_DEVICES OMP_NUM_THREADS JOB_ID HOME PATH PWD OLDPWD USER LOGNAME USERNAME"
+    " SHELL SHLVL TERM COLORTERM COLUMNS LINES LANG LANGUAGE TMPDIR TEMP TMP HOSTNAME HOST DISPLAY EDITOR PAGER MAIL"
+    " VIRTUAL_ENV NO_COLOR FORCE_COLOR CI _"
 )
 _SECRETS = (
     "KEY TOKEN SECRET PASSWORD PASSWD PASSPHRASE CREDENTIAL AUTH COOKIE PRIVATE SIGNATURE WEBHOOK SALT DSN"
     " CONNECTION_STRING"
 )
-SET_BY_OTHERS, OF_THE_SESSION, SECRET = tuple(_OTHERS.split()), frozenset(_SESSION.split()), _SECRETS.split()
+_SET_BY_OTHERS, _OF_THE_SESSION, SECRET = tuple(_OTHERS.split()), frozenset(_SESSION.split()), _SECRETS.split()
 # Letters with digits are a secret: in one long piece, or in several with more digits. `resnet50-large` is none.
 PIECE_LENGTH, SECRET_LENGTH, SECRET_DIGITS, SECRET_CHARACTERS = 16, 20, 4, 10
 
 _local_copies = {}
+
+
+def is_set_by_others(name: str) -> bool:
+    """Tell whether no code of a project sets this variable: MLflow, this plugin, a launcher or the session does."""
+    return name in _OF_THE_SESSION or name.startswith(_SET_BY_OTHERS)
 
 
 def digest_of(name, value):
@@ -111,7 +116,7 @@ def _note(observing, key, value):
             return
         name = os.fsdecode(key)
         value = None if value is None else os.fsdecode(value)
-        if name in OF_THE_SESSION or name.startswith(SET_BY_OTHERS):
+        if is_set_by_others(name):
             return
         if observing.is_own(frame.f_code.co_filename) or observing.is_own(
             observing.records.absolute(frame.f_code.co_filename)

@@ -67,9 +67,7 @@ def _findings(recorded: Mapping[str, Any]) -> models.Findings | None:
 
 def _metrics(phase: Phase, run: PhaseRun) -> dict[str, float | None]:
     """Return the metrics that the phase's quality and gates use."""
-    wanted = {term for gate in phase.gates for term in (gate.left, gate.right)}
-    wanted |= {phase.quality.metric} if phase.quality else set()
-    return {name: finite(run.metrics[name]) for name in sorted(wanted) if name in run.metrics}
+    return {name: finite(run.metrics[name]) for name in sorted(phase.judged_metrics) if name in run.metrics}
 
 
 def quality_model(phase: Phase, run: PhaseRun | None) -> models.Quality | None:

@@ -46,7 +46,8 @@ def test_a_plan_tells_what_would_happen_and_changes_nothing_in_the_store(four: P
     assert "phase1: ask" in changed.text
     assert "running phase1 would make 3 good downstream runs stale" in changed.text
     assert "start (1 -> 5)" in changed.text
-    assert "to decide: mlflow run . -e phase1 -P start=5 -P decide=reuse|rerun" in changed.text
+    command = "mlflow run . -e phase1 -b phases -P start=5 -P decide="
+    assert changed.text.endswith(f"to decide:\n  A) {command}reuse\n  B) {command}rerun\n  C) {command}beside\n")
 
     four.edit("helper.py", "x + 1", "x + 100")
     edited = printed_json(four, "plan", "main")

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from mlflow_plugin.testing import empty_database
+from mlflow_plugin.testing.store import empty_database
 from tests.nightly.faults import damage, outages
 from tests.nightly.faults.kills import Tally, kill_trial
 from tests.nightly.faults.training import Training, make_reference

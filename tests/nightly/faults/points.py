@@ -45,7 +45,14 @@ CALLS = (
 
 SAVING_CODE = tuple(
     str(Path(mlflow_plugin.__file__).parent / name)
-    for name in ("checkpoints", "phase/active.py", "execution/records.py", "store/run_writer.py", "store/manifest.py")
+    for name in (
+        "checkpoints",
+        "phase/active.py",
+        "execution/records.py",
+        "execution/run_creation.py",
+        "store/run_writer.py",
+        "store/manifest.py",
+    )
 )
 """Every line of these is a point."""
 

@@ -13,22 +13,16 @@ from typing import Any
 import pytest
 import torch
 from sentiment_steering.operators.pair import load_operators
-from sentiment_steering.settings import CollectSettings, InterveneSettings, ReversibilitySettings, TrainSettings
 from sentiment_steering.states.encoded import load_states
 from sentiment_steering.states.sentences import BUNDLED_OPENINGS, BUNDLED_PROMPTS
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.code import code_digest
 from mlflow_plugin.project.mlproject import load_project
+from tests.projects.sentiment_steering.conftest import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = {"phase1": "collect", "phase2": "train", "phase3": "intervene", "phase4": "reversibility"}
-SETTINGS = {
-    "phase1": CollectSettings,
-    "phase2": TrainSettings,
-    "phase3": InterveneSettings,
-    "phase4": ReversibilitySettings,
-}
 CHANGED: dict[str, dict[str, Any]] = {
     "phase1": {"preset": "tiny", "pairs": 24, "held_out": 12, "prompts": BUNDLED_PROMPTS},
     "phase2": {},

@@ -10,7 +10,8 @@ from mlflow.entities import LoggedModelOutput
 from mlflow_plugin.errors import EndedByScriptError
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.records import Work
-from mlflow_plugin.store.artifacts import fetch_outputs, local_folder, missing, read_manifest
+from mlflow_plugin.store.artifacts import local_folder
+from mlflow_plugin.store.outputs import fetch_outputs, missing, read_manifest
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.verification import output_faults
 
@@ -27,6 +28,15 @@ def test_what_left_no_outputs_is_known_by_how_it_was_made(demo, capsys):
     assert first == again != other
     assert len(first) == 64
     assert "collect: it left no outputs in the store" in capsys.readouterr().err
+
+
+def test_a_phase_that_no_other_needs_may_leave_no_outputs(demo, capsys):
+    demo.compute("collect")
+    demo.compute("train")
+    run_id, decision = demo.start("evaluate")
+    demo.finish(run_id, decision, {}, {}, 1.0)
+    assert demo.run(run_id).complete
+    assert "no outputs" not in capsys.readouterr().err
 
 
 def test_a_phase_after_one_without_outputs_is_stale_when_that_was_made_otherwise(demo, ask_always):

@@ -7,8 +7,9 @@ import pytest
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.execution.inputs import repair_command
-from mlflow_plugin.store.artifacts import local_folder, manifest_fault, read_manifest
+from mlflow_plugin.store.artifacts import local_folder
 from mlflow_plugin.store.manifest import Manifest
+from mlflow_plugin.store.outputs import manifest_fault, read_manifest
 from mlflow_plugin.store.verification import output_faults
 
 

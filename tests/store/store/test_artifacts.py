@@ -8,16 +8,9 @@ from mlflow.entities import LoggedModelOutput
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.records import Work
-from mlflow_plugin.store import artifacts
-from mlflow_plugin.store.artifacts import (
-    OutputFiles,
-    artifact_text,
-    fetch_outputs,
-    gather_outputs,
-    listing,
-    local_folder,
-    missing,
-)
+from mlflow_plugin.store import artifacts, outputs
+from mlflow_plugin.store.artifacts import artifact_text, listing, local_folder
+from mlflow_plugin.store.outputs import OutputFiles, fetch_outputs, gather_outputs, missing
 from mlflow_plugin.store.run import PhaseRun
 
 
@@ -25,7 +18,8 @@ from mlflow_plugin.store.run import PhaseRun
 def route(request, monkeypatch) -> str:
     """A local store is read in place; with this fixture once more as a remote one, through MLflow's repository."""
     if request.param != "in place":
-        monkeypatch.setattr(artifacts, "local_folder", lambda uri: None)
+        for module in (artifacts, outputs):
+            monkeypatch.setattr(module, "local_folder", lambda uri: None)
     return request.param
 
 
@@ -187,8 +181,8 @@ HOSTILE = ["../x", "/etc/cron.d", "a/../../x", "..", "C:/x", "a\\..\\..\\x", "a\
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_outputs_that_would_lie_outside_their_folder_are_refused(demo, run, name, tmp_path):
-    for outputs in ({"folder": name}, {"models": {name: "m-0"}}):
-        hostile = replace(run, outputs={**run.outputs, **outputs})
+    for listed in ({"folder": name}, {"models": {name: "m-0"}}):
+        hostile = replace(run, outputs={**run.outputs, **listed})
         with pytest.raises(PhaseError):
             OutputFiles.of(hostile)
         with pytest.raises(PhaseError):

@@ -1,13 +1,10 @@
 """Stores of the second version are still read: `fixtures/store_v2` was made by `fixtures/make_store.py`, once."""
 
 import json
-import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from make_store import ROOT_NAME, replace_everywhere
+from make_store import copied
 
 from mlflow_plugin.testing import SimulatedProject
 
@@ -17,16 +14,9 @@ STORED = Path(__file__).parents[2] / "fixtures" / "store_v2"
 @pytest.fixture
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedProject:
     """Return the project of the second version with a copy of its store, whose user this test is."""
-    from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine
-
     monkeypatch.setattr("getpass.getuser", lambda: "ada")
     folder = tmp_path / "store_v2"
-    shutil.copytree(STORED, folder)
-    with closing(sqlite3.connect(folder / "tracking.db")) as connection, connection:
-        replace_everywhere(connection, ROOT_NAME, str(folder))
-    uri = f"sqlite:///{folder / 'tracking.db'}"
-    _upgrade_db(create_sqlalchemy_engine(uri))
-    project = SimulatedProject(folder / "project", uri)
+    project = SimulatedProject(folder / "project", copied(STORED, folder))
     # The question that was answered was about an edit of this script.
     script = project.folder / "prepare.py"
     script.write_text(script.read_text().replace("print(1)\n", ""), encoding="utf-8")

@@ -1,16 +1,13 @@
 """Stores of the first version are still read: `fixtures/store_v1` was made by `fixtures/make_store.py`, once."""
 
-import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from make_store import ROOT_NAME, replace_everywhere
+from make_store import ROOT_NAME, copied
 from simulation import Simulation
 
 from mlflow_plugin.cli.comparison import compare_runs
-from mlflow_plugin.store.artifacts import fetch_outputs
+from mlflow_plugin.store.outputs import fetch_outputs
 
 STORED = Path(__file__).parents[2] / "fixtures" / "store_v1"
 
@@ -18,15 +15,8 @@ STORED = Path(__file__).parents[2] / "fixtures" / "store_v1"
 @pytest.fixture
 def old(tmp_path: Path) -> Simulation:
     """Return the project of the first version with a copy of its store, which may be written to."""
-    from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine
-
     folder = tmp_path / "store_v1"
-    shutil.copytree(STORED, folder)
-    with closing(sqlite3.connect(folder / "tracking.db")) as connection, connection:
-        replace_everywhere(connection, ROOT_NAME, str(folder))
-    uri = f"sqlite:///{folder / 'tracking.db'}"
-    _upgrade_db(create_sqlalchemy_engine(uri))  # as `mlflow db upgrade` does, for the MLflow of today
-    return Simulation(folder / "project", uri)
+    return Simulation(folder / "project", copied(STORED, folder))
 
 
 def test_the_stored_files_are_small_and_tell_nothing_of_the_machine_that_made_them():

@@ -3,15 +3,12 @@ from pathlib import Path
 import pytest
 
 from mlflow_plugin.observation.places import Places
-from mlflow_plugin.project import digests
 from tests.unit.observation.observing import Observed
 
 
 @pytest.fixture(autouse=True)
-def cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield tmp_path / "cache" / "mlflow-phases"
-    digests.flush()
+def own_cache(cache_folder) -> None:
+    """Let every test here begin with an empty cache."""
 
 
 @pytest.fixture
@@ -25,7 +22,7 @@ def project(tmp_path) -> Path:
 @pytest.fixture
 def observed(project, tmp_path, monkeypatch) -> Observed:
     # Elsewhere is not a folder for temporary files, as it is for people.
-    monkeypatch.setattr("mlflow_plugin.observation.tracing.is_temporary", lambda path: "/scratch" in path)
-    monkeypatch.setattr("mlflow_plugin.observation.listings.is_temporary", lambda path: "/scratch" in path)
+    for module in ("tracing", "file_digests", "listings"):
+        monkeypatch.setattr(f"mlflow_plugin.observation.{module}.is_temporary", lambda path: "/scratch" in path)
     (tmp_path / "data").mkdir()
     return Observed(project, Places(project, project.parent, {"data": tmp_path / "data"}))

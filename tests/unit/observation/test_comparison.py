@@ -207,6 +207,12 @@ def test_the_requirements_that_the_environment_file_includes_count(observed, dep
     assert observed.compare(trace).mentions == ("envs/requirements.txt differs",)
 
 
+def test_an_environment_file_that_was_added_since_counts(observed):
+    trace = observed.trace()
+    observed.write("python_env.yaml", "dependencies: [mlflow]\n")
+    assert observed.compare(trace).mentions == ("python_env.yaml is new",)
+
+
 def test_packages_of_another_environment_are_not_compared(observed):
     assert observed.compare(observed.trace(packages={"numpy": "2.1"})) == Findings()
 
@@ -281,7 +287,8 @@ def test_a_root_that_has_no_folder_here_is_asked_about(observed, tmp_path):
     trace = observed.read(observed.write(tmp_path / "data" / "rows.csv")).trace()
     assert [file.name for file in trace.files] == ["root data: rows.csv"]
     observed.places = replace(observed.places, roots={"data": tmp_path / "elsewhere"})
-    assert "root data: . is not here" in observed.compare(trace).unclear[0]
+    missing = "the folder of the root data is not here, so 1 file that it read there cannot be compared"
+    assert observed.compare(trace).unclear == (missing,)
     observed.places = replace(observed.places, roots={})
     assert observed.compare(trace).unclear[0].startswith("the root data has no folder here, so 1 file that it read")
     (tmp_path / "data").rename(tmp_path / "moved")

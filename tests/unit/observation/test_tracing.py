@@ -109,6 +109,11 @@ def test_a_file_that_another_process_removes_was_changed_while_read(observed):
     assert observed.trace().changed_while_read == ("rows.csv",)
 
 
+def test_a_name_that_packages_look_for_on_their_own_account_does_not_count(observed):
+    observed.mark("absent", "HEAD", "uv.lock", "space.pkg", "config.local.yaml", "conf/uv.lock.yaml")
+    assert observed.trace().absent == ("conf/uv.lock.yaml", "config.local.yaml")
+
+
 def test_a_file_that_appears_during_the_run_was_not_absent(observed):
     observed.mark("absent", "cache.bin", "beside.bin", "made", "config.local.yaml")
     observed.mark("written", "cache/cache.tmp", "cache.bin")

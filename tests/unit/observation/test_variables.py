@@ -1,10 +1,13 @@
-"""Environment variables: what is kept of their values."""
+"""Environment variables: which ones count, and what is kept of their values."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
+from mlflow_plugin.observation.places import Places
 from mlflow_plugin.observation.recorder import INJECTED, load
+from mlflow_plugin.observation.variables import counts_as_variable
 
 
 @pytest.mark.parametrize(
@@ -38,3 +41,12 @@ def test_a_variable_that_is_not_set_has_no_digest() -> None:
 def test_the_injected_folder_holds_nothing_that_a_program_may_import_by_accident() -> None:
     names = {path.stem for path in INJECTED.glob("*.py")} - {"__init__"}
     assert {name for name in names if not name.startswith("_mlflow_phases_")} == {"sitecustomize"}
+
+
+@pytest.mark.parametrize(
+    ("names", "counts"),
+    [("MLFLOW_RUN_ID RAY_ADDRESS LOCAL_RANK PHASE_INPUT_MODEL _ DATA", False), ("RATE RANKED MLFLOWS LEVEL", True)],
+)
+def test_what_a_launcher_or_a_root_accounts_for_does_not_count(names: str, counts: bool, tmp_path: Path) -> None:
+    places = Places(tmp_path, None, variables=frozenset({"DATA"}))
+    assert {counts_as_variable(name, places) for name in names.split()} == {counts}

@@ -15,12 +15,7 @@ from hypothesis import strategies as st
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project import digests
 
-
-@pytest.fixture(autouse=True)
-def cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield tmp_path / "cache" / "mlflow-phases"
-    digests.flush()
+pytestmark = pytest.mark.usefixtures("cache_folder")
 
 
 @pytest.fixture

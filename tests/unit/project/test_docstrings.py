@@ -12,9 +12,8 @@ Digest = Callable[..., str]
 
 
 @pytest.fixture
-def digest(tmp_path, monkeypatch) -> Digest:
+def digest(tmp_path, cache_folder) -> Digest:
     """Return a function that writes a script and a helper that it imports, and gives the digest of both."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     project = tmp_path / "project"
     project.mkdir()
 

@@ -52,8 +52,7 @@ FINGERPRINT = {
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def project(tmp_path, cache_folder) -> Path:
     folder = tmp_path / "project"
     (folder / "conf").mkdir(parents=True)
     (folder / "MLproject").write_text(MLPROJECT)

@@ -33,11 +33,7 @@ class Folder:
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    ordinary = [entry for entry in sys.path if not entry.endswith(("site-packages", "dist-packages"))]
-    monkeypatch.setattr(sys, "path", ordinary)
+def project(tmp_path, nothing_installed):
     (tmp_path / "project").mkdir()
     return Folder(tmp_path / "project")
 

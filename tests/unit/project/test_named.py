@@ -20,9 +20,8 @@ Make = Callable[..., Identity]
 
 
 @pytest.fixture
-def make(tmp_path, monkeypatch) -> Make:
+def make(tmp_path, monkeypatch, cache_folder) -> Make:
     """Return a function that writes a project of one phase and gives the phase's identity now."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     project = tmp_path / "project"
     project.mkdir()
@@ -99,8 +98,7 @@ def test_a_folder_or_a_pattern_in_the_command_counts_by_its_files(make, put, com
     assert not same(make(command), old)
 
 
-def test_signs_of_a_pattern_in_the_name_of_the_projects_folder_are_plain_text(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_signs_of_a_pattern_in_the_name_of_the_projects_folder_are_plain_text(tmp_path, cache_folder):
     project = tmp_path / "a[b]*?"
     (project / "data [1]").mkdir(parents=True)
     for name in ("data [1]/a.csv", "t.py"):

@@ -43,12 +43,7 @@ class Machine:
         return set(self.code(command, code).files)
 
 
-@pytest.fixture(autouse=True)
-def nothing_installed(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    ordinary = [entry for entry in sys.path if not entry.endswith(("site-packages", "dist-packages"))]
-    monkeypatch.setattr(sys, "path", ordinary)
+pytestmark = pytest.mark.usefixtures("nothing_installed")
 
 
 @pytest.fixture

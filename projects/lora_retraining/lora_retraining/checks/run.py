@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from projects_common.files import write_json_lines
 from projects_common.models.devices import choose_device
 from projects_common.models.headers import FLOAT_BYTES, TensorHeader, bytes_by_dtype, parameter_count, read_headers
 from projects_common.models.loading import ModelFiles, load_tokenizer
@@ -19,7 +20,7 @@ from lora_retraining.checks.base_precision import check_adapter, check_base_prec
 from lora_retraining.checks.checklist import CHECKS, Check
 from lora_retraining.checks.scripts import check_scripts
 from lora_retraining.checks.tokenizer import check_tokenizer, read_generation_config
-from lora_retraining.data.tasks import write_rows, write_tasks
+from lora_retraining.data.tasks import write_tasks
 from lora_retraining.settings import Settings
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.digests import value_digest
@@ -61,7 +62,7 @@ class Findings:
             raise PhaseError("without a model and data there is nothing to train, even with every check overridden.")
         facts = json.dumps(base_facts(files, self.headers), indent=2, sort_keys=True) + "\n"
         return {
-            "train.jsonl": lambda file: write_rows(data.rows, file),
+            "train.jsonl": lambda file: write_json_lines(data.rows, file, sort_keys=True),
             "train_tasks.jsonl": lambda file: write_tasks(data.train_tasks, file),
             "test_tasks.jsonl": lambda file: write_tasks(data.test_tasks, file),
             "base.json": lambda file: file.write_text(facts, encoding="utf-8"),

@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from projects_common.files import write_json_lines
 
 from mlflow_plugin.errors import PhaseError
 
@@ -62,17 +64,9 @@ def task_row(task: Task) -> dict[str, Any]:
     return {"id": task.id, "messages": messages}
 
 
-def write_rows(rows: Iterable[Mapping[str, Any]], file: Path) -> None:
-    """Write one JSON object a line, its keys in order."""
-    with open(file, "w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
-
-
 def write_tasks(tasks: Iterable[Task], file: Path) -> None:
     """Write one JSON object a line."""
-    with open(file, "w", encoding="utf-8") as stream:
-        for task in tasks:
-            stream.write(json.dumps(dataclasses.asdict(task), ensure_ascii=False) + "\n")
+    write_json_lines(map(dataclasses.asdict, tasks), file)
 
 
 def read_tasks(file: Path) -> list[Task]:

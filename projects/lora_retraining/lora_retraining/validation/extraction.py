@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from projects_common.files import write_json_lines
+
 from lora_retraining.base_model.digest import weights_digest
 from lora_retraining.base_model.loading import find_model
 from lora_retraining.data import failures
@@ -58,8 +60,7 @@ class Extraction:
 
     def save_rows(self, file: Path) -> None:
         """Write the rows to train on."""
-        rows = [failures.failure_row(attempt, self.summary["model"]) for attempt in self.kept]
-        file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        write_json_lines((failures.failure_row(attempt, self.summary["model"]) for attempt in self.kept), file)
 
     def save_summary(self, file: Path) -> None:
         """Write failures.json."""

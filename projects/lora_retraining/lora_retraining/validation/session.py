@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from projects_common.files import write_json_lines
 from projects_common.models.loading import ModelFiles
 
 from lora_retraining.base_model.digest import weights_digest
@@ -102,8 +103,7 @@ class Validation:
 
     def save_items(self, file: Path) -> None:
         """Write items.jsonl: the same bytes for the same answers."""
-        lines = "".join(json.dumps(item.row(), ensure_ascii=False) + "\n" for item in self.items)
-        file.write_text(lines, encoding="utf-8")
+        write_json_lines((item.row() for item in self.items), file)
 
     def save_summary(self, file: Path) -> None:
         """Write results.json."""

@@ -1,0 +1,74 @@
+"""Make runs of phases and pipelines in the form in which `mlflow run` makes them."""
+
+import shlex
+from collections.abc import Mapping
+
+from mlflow.entities import Param
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin.decision.request import Request
+from mlflow_plugin.execution.tags import git_commit
+from mlflow_plugin.project.project import Project
+from mlflow_plugin.store.run_encoding import user
+from mlflow_plugin.store.run_writer import RunWriter
+
+_BATCH = 100
+
+
+class RunCreator(RunWriter):
+    """Makes runs, and logs their parameters."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        super().__init__(client)
+        self._pins: dict[str, dict[str, str]] = {}
+        """Of runs made here: parameters that choose an input. A logged parameter is final, so they wait for its run."""
+
+    def create(self, request: Request, parent_run_id: str = "", backend: str = "") -> str:
+        """Make a RUNNING run with the request's parameters, as `mlflow run` makes one, and return its id."""
+        name, project = request.phase.name, request.project
+        run_id = self._create(project, name, request.experiment_id, backend, parent_run_id)
+        self._pins[run_id] = request.pins()
+        values = {**request.values, **request.given}
+        self.parameters(run_id, {name: value for name, value in values.items() if name not in self._pins[run_id]})
+        return run_id
+
+    def log_pins(self, run_id: str, inputs: Mapping[str, str]) -> None:
+        """Log which run each parameter `NEED_run_id` stands for, in place of `latest`."""
+        pins = self._pins.pop(run_id, {})
+        resolved = {f"{need}_run_id": used for need, used in inputs.items()}
+        self.parameters(run_id, {name: resolved.get(name, given) for name, given in pins.items()})
+
+    def create_pipeline(
+        self,
+        project: Project,
+        name: str,
+        given: Mapping[str, object],
+        experiment_id: str,
+        backend: str,
+        parent_run_id: str = "",
+    ) -> str:
+        """Make a RUNNING run for a pipeline, under which the runs of its phases nest, and return its id."""
+        run_id = self._create(project, name, experiment_id, backend, parent_run_id)
+        declared = project.pipelines[name].parameters
+        self.parameters(
+            run_id, {**{key: one.default for key, one in declared.items() if one.default is not None}, **given}
+        )
+        return run_id
+
+    def _create(self, project: Project, entry_point: str, experiment_id: str, backend: str, parent_run_id: str) -> str:
+        tags = {
+            "mlflow.user": user(),
+            "mlflow.source.name": str(project.directory),
+            "mlflow.source.type": "PROJECT",
+            "mlflow.project.entryPoint": entry_point,
+            **({"mlflow.project.backend": backend} if backend else {}),
+            **({"mlflow.parentRunId": parent_run_id} if parent_run_id else {}),
+            **({"mlflow.source.git.commit": commit} if (commit := git_commit(project.directory)) else {}),
+        }
+        return str(self.client.create_run(experiment_id, tags=tags, run_name=entry_point).info.run_id)
+
+    def parameters(self, run_id: str, values: Mapping[str, object]) -> None:
+        """Log parameters in the form in which `mlflow run` logs them, so that both look alike in the UI."""
+        params = [Param(name, shlex.quote(str(value))) for name, value in values.items()]
+        for start in range(0, len(params), _BATCH):
+            self.client.log_batch(run_id, params=params[start : start + _BATCH])
