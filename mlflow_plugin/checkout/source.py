@@ -1,6 +1,5 @@
 """Find the stored files of a run on this machine, verified."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,16 +8,12 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.digests import file_digest
 from mlflow_plugin.store import schema
-from mlflow_plugin.store.artifacts import OutputFiles, fetch_outputs, local_folder, remedy
+from mlflow_plugin.store.artifacts import local_folder
 from mlflow_plugin.store.manifest import FileEntry
+from mlflow_plugin.store.outputs import OutputFiles, fetch_outputs, inputs_cache, remedy
 from mlflow_plugin.store.run import PhaseRun
 
-__all__ = ["inputs_cache", "project_files_of"]
-
-
-def inputs_cache() -> Path:
-    """Return the folder for outputs that were fetched from a remote store, by digest."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mlflow-phases" / "inputs"
+__all__ = ["project_files_of"]
 
 
 def project_files_of(client: MlflowClient, run: PhaseRun, files: Mapping[str, FileEntry]) -> Path:

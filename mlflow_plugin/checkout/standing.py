@@ -9,8 +9,8 @@ from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.digests import file_digest
 from mlflow_plugin.project.outputs import declared_files, is_declared
 from mlflow_plugin.store import schema
-from mlflow_plugin.store.artifacts import read_manifest
 from mlflow_plugin.store.manifest import FileEntry
+from mlflow_plugin.store.outputs import read_manifest
 from mlflow_plugin.store.run import PhaseRun
 
 __all__ = ["Standing", "compare", "digests_of", "project_files"]

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from mlflow_plugin.checkout.putting_back import checkouts
 from mlflow_plugin.decision.facts import Handover
 from mlflow_plugin.project.project import Phase, Project
-from mlflow_plugin.store.artifacts import OutputFiles
 from mlflow_plugin.store.history import History
+from mlflow_plugin.store.outputs import OutputFiles
 from mlflow_plugin.store.run import PhaseRun
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlflow_plugin.checkout.source import inputs_cache
 from mlflow_plugin.checkpoints.resume import LoadedCheckpoint
 from mlflow_plugin.checkpoints.session import CheckpointSession
 from mlflow_plugin.errors import PhaseError, UsageError
@@ -24,7 +23,7 @@ from mlflow_plugin.project.parameters import Value
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.manifest import safe_relative_path
-from mlflow_plugin.store.outputs import fetch_outputs
+from mlflow_plugin.store.outputs import fetch_outputs, inputs_cache
 from mlflow_plugin.store.run import PhaseRun
 
 _logger = logging.getLogger(__name__)
