@@ -83,6 +83,15 @@ def test_a_gate_on_a_metric_that_was_never_logged_fails_and_says_so():
     assert gate.failure({"held_out": 1.0}) == "gate 'held_out > identity' failed: metric 'identity' was never logged"
 
 
+def test_a_phase_is_judged_by_the_metrics_of_quality_and_gates_and_by_no_number():
+    gates = (Gate.parse("held_out > 1e-3"), Gate.parse("q >= held_out"), Gate.parse("0.5 < share"))
+    assert Phase("train", "", {}, quality=Quality("q", 0.8, 0.5), gates=gates).judged_metrics == [
+        "q",
+        "held_out",
+        "share",
+    ]
+
+
 def test_a_good_run_whose_gate_fails_is_graded_gate_and_a_poor_one_stays_poor():
     phase = Phase("train", "", {}, quality=Quality("q", 0.8, 0.5), gates=(Gate.parse("held_out > 0"),))
     assert phase.grade({"q": 0.9, "held_out": 1}) == "good"
