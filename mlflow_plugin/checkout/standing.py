@@ -62,7 +62,7 @@ def compare(directory: Path, patterns: Sequence[str], files: Mapping[str, FileEn
     Raises:
         PhaseError: Something lies there that is neither a file nor a folder, or cannot be read.
     """
-    here = {name for name in declared_files(directory, patterns) if UNFINISHED not in name}
+    here = {name for name, path in declared_files(directory, patterns).items() if not path.name.startswith(UNFINISHED)}
     wanted = {name: entry for name, entry in files.items() if is_declared(patterns, name)}
     return Standing(
         missing=tuple(sorted(set(wanted) - here)),

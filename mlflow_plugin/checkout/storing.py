@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mlflow_plugin.checkout.placing import UNFINISHED
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.outputs import declared_files
 from mlflow_plugin.project.project import Phase, Project
@@ -21,7 +22,8 @@ def stage_project_files(project: Project, phase: Phase, folder: Path) -> None:
         PhaseError: A declared output is not there, or one of its files cannot be kept.
     """
     for pattern in phase.outputs or ():
-        found = declared_files(project.directory, [pattern])
+        every = declared_files(project.directory, [pattern])
+        found = {name: path for name, path in every.items() if not path.name.startswith(UNFINISHED)}
         if not found:
             raise PhaseError(
                 f"{phase.name} declares the output {pattern!r}, and left nothing there ({project.directory}). Correct "

@@ -12,7 +12,7 @@ from mlflow_plugin.observation.files import join_name
 from mlflow_plugin.observation.places import Places
 from mlflow_plugin.project.outputs import is_declared
 from mlflow_plugin.project.own_code import is_below
-from mlflow_plugin.project.project import LOG_FILE
+from mlflow_plugin.project.project import LOG_FILE, OWN_FOLDER
 from mlflow_plugin.project.vocabulary import EnvironmentPolicy, External, Observe
 
 _SYSTEM = (
@@ -32,7 +32,7 @@ _SYSTEM = (
 )
 _SYSTEM_MACOS = ("/System", "/Library", "/opt/homebrew", "/private/etc", "/private/var/db")
 _COMPANIONS = ("-wal", "-shm", "-journal")
-_NEVER = {".git", ".hg", ".svn", "__pycache__", "site-packages", "dist-packages", "node_modules", LOG_FILE}
+_NEVER = {".git", ".hg", ".svn", "__pycache__", "site-packages", "dist-packages", "node_modules", LOG_FILE, OWN_FOLDER}
 _NEVER_SUFFIXES = (".egg-info", ".dist-info", ".pyc", ".pyo")
 # In the project and its repository: environments and the stores that MLflow makes where it is started.
 _NEVER_OWN = {"venv", ".venv", "mlruns", "mlartifacts"}
