@@ -25,6 +25,7 @@ from mlflow_plugin.machine.process_tree import stop_process_tree
 from mlflow_plugin.machine.ranks import LAUNCHER_VARIABLES
 from mlflow_plugin.machine.signals import Terminated
 from mlflow_plugin.project.parameters import is_truncated, local_path
+from mlflow_plugin.store.input_artifacts import artifact_paths
 
 _logger = logging.getLogger(__name__)
 
@@ -101,13 +102,14 @@ def _parameters(resolution: Resolution) -> dict[str, object]:
     resolved = {f"{need}_run_id": run.run_id for need, run in resolution.decision.inputs.items()}
     given = {name: value for name, value in request.given.items() if name in declared}
     for name, parameter in declared.items():
-        if parameter.type != "path":
+        if parameter.type != "path" or name in request.phase.inputs:
             continue
         # The command runs in the project's folder; a path was typed in the caller's, a default means the project's.
         folder = request.base if name in given else request.project.directory
         if found := local_path(str(given.get(name, parameter.default or "")), folder, request.argv):
             given[name] = str(found)
-    return {**given, **{name: run_id for name, run_id in resolved.items() if name in declared}}
+    artifacts = artifact_paths(request.client, request.phase, resolution.decision.inputs)
+    return {**given, **{name: run_id for name, run_id in resolved.items() if name in declared}, **artifacts}
 
 
 def _variables(resolution: Resolution) -> dict[str, str | None]:

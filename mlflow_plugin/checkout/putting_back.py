@@ -16,12 +16,13 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.checkout.lock import own_folder
-from mlflow_plugin.checkout.placing import place
+from mlflow_plugin.checkout.placing import UNFINISHED, place
 from mlflow_plugin.checkout.source import project_files_of
 from mlflow_plugin.checkout.standing import Standing, compare, project_files
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.progress import progress
 from mlflow_plugin.project.digests import file_digest
+from mlflow_plugin.project.outputs import declared_files
 from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.manifest import FileEntry
@@ -115,6 +116,7 @@ def put_back(client: MlflowClient, project: Project, checkout: Checkout) -> None
     source = project_files_of(client, checkout.run, {name: checkout.files[name] for name in wanted})
     _require_space(directory, sum(checkout.files[name].size for name in wanted))
     try:
+        _remove_unfinished(directory, checkout.phase)
         move_aside(directory, checkout.by_hand)
         for name in set(standing.extra) - set(checkout.by_hand):
             (directory / name).unlink(missing_ok=True)
@@ -166,6 +168,13 @@ def move_aside(directory: Path, names: Iterable[str]) -> None:
         os.replace(directory / name, target)
     some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     _logger.warning(f"{some}: made or edited by hand, moved to {folder}")
+
+
+def _remove_unfinished(directory: Path, phase: Phase) -> None:
+    """Remove what a process left behind that was killed while it put files back. The lock keeps others from writing."""
+    for path in declared_files(directory, phase.outputs or ()).values():
+        if path.name.startswith(UNFINISHED):
+            path.unlink(missing_ok=True)
 
 
 def _remove_empty_folders(directory: Path, names: Iterable[str]) -> None:

@@ -29,6 +29,7 @@ from mlflow_plugin.project.parameters import local_path
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store.artifacts import absent_root
 from mlflow_plugin.store.history import History
+from mlflow_plugin.store.input_artifacts import refuse_artifacts_by_hand
 from mlflow_plugin.store.outputs import missing
 from mlflow_plugin.store.run import PhaseRun
 
@@ -78,6 +79,7 @@ class _Collector:
         self._findings: dict[str, Findings] = {}
 
     def evidence(self) -> Evidence:
+        refuse_artifacts_by_hand(self.request.client, self.phase, {**self.request.values, **self.request.given})
         self._resolve_inputs()
         recipe = recipe_of(self.request.project, self.phase, self.request.given, self.request.base, self.request.argv)
         same: list[Candidate] = []

@@ -40,6 +40,7 @@ from mlflow_plugin.progress import attach_terminal_handler
 from mlflow_plugin.reports.experiment_log import log_ended
 from mlflow_plugin.store.history import phase_run
 from mlflow_plugin.store.http_retries import ask_again_when_cut
+from mlflow_plugin.store.input_artifacts import artifact_paths
 from mlflow_plugin.store.random_isolation import reserve_random_state
 from mlflow_plugin.store.run import PhaseRun
 
@@ -109,9 +110,9 @@ def _computing(
         staging = Path(folder)
         checkpoints = CheckpointSession(records, run, request.phase, resumed_from, termination, observer.keep)
         observer.observe_this_process()
-        active = ActivePhase(
-            records, run.run_id, request.phase, request.values, work.inputs, staging, heartbeat, checkpoints
-        )
+        with unobserved():
+            values = {**request.values, **artifact_paths(records.client, request.phase, work.inputs)}
+        active = ActivePhase(records, run.run_id, request.phase, values, work.inputs, staging, heartbeat, checkpoints)
         ended: SystemExit | None = None
         try:
             with unobserved():

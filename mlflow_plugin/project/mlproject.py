@@ -16,7 +16,16 @@ from mlflow_plugin.project.naming import default_name
 from mlflow_plugin.project.outputs import checked_pattern, overlap
 from mlflow_plugin.project.parameters import Parameter
 from mlflow_plugin.project.phase_keys import ALLOWED, FILE_WIDE, ROOT_NAME, AskAboveKeys, PhaseKeys
-from mlflow_plugin.project.project import AskAbove, CheckpointPolicy, Gate, Phase, Pipeline, Project, Quality
+from mlflow_plugin.project.project import (
+    AskAbove,
+    CheckpointPolicy,
+    Gate,
+    InputArtifact,
+    Phase,
+    Pipeline,
+    Project,
+    Quality,
+)
 
 # The C loader is ten times faster. It is missing when PyYAML was built without libyaml.
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -174,11 +183,12 @@ class _Reader:
                 raise self.fault(name, f"phase.{key}", f"{unknown[0]!r} is not a parameter of this entry point")
         if duplicates := sorted(need for need in set(keys.needs) if keys.needs.count(need) > 1):
             raise self.fault(name, "phase.needs", f"{duplicates[0]!r} is listed twice")
+        inputs = self._inputs(name, parameters, keys.inputs)
         return Phase(
             name=name,
             command=command,
             parameters={**parameters, **{path: replace(parameters[path], type="path") for path in keys.paths}},
-            needs=tuple(keys.needs),
+            needs=tuple(dict.fromkeys([*keys.needs, *(artifact.need for artifact in inputs.values())])),
             ignore=frozenset(keys.ignore),
             quality=quality,
             gates=self._gates(name, keys.gates),
@@ -194,7 +204,22 @@ class _Reader:
             environment=keys.environment,
             ask_above=self._ask_above(name, keys.ask_above),
             outputs=self._outputs(name, keys.outputs),
+            inputs=inputs,
         )
+
+    def _inputs(
+        self, name: str, parameters: Mapping[str, Parameter], raw: Mapping[str, str]
+    ) -> dict[str, InputArtifact]:
+        inputs = {}
+        for parameter, text in raw.items():
+            if parameter not in parameters:
+                raise self.fault(name, "phase.inputs", f"{parameter!r} is not a parameter of this entry point")
+            need, _, path = text.partition("/")
+            parts = path.split("/")
+            if not need or not all(parts) or ".." in parts or "\\" in path:
+                raise self.fault(name, "phase.inputs", f"{text!r} names no artifact of a phase")
+            inputs[parameter] = InputArtifact(need, path)
+        return inputs
 
     def _outputs(self, name: str, raw: list[str] | None) -> tuple[str, ...] | None:
         if raw is None:

@@ -49,6 +49,7 @@ class PhaseKeys(BaseModel):
     environment: EnvironmentPolicy = "mention"
     ask_above: AskAboveKeys | float | None = None
     outputs: list[str] | None = None
+    inputs: dict[str, str] = {}
 
 
 ALLOWED = {
@@ -69,6 +70,7 @@ ALLOWED = {
     "not_paths": "a list of this entry point's parameters",
     "environment": "ignore, mention, ask or count",
     "outputs": "a list of files, folders and patterns of the project, such as data/processed or models/*.pkl",
+    "inputs": "{PARAMETER: PHASE/PATH}, such as {table: prepare/table.parquet}",
     "ask_above": "{minutes: NUMBER, usd: NUMBER}, or 0 to ask always",
 }
 

@@ -120,6 +120,14 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class InputArtifact:
+    """An artifact of an upstream phase that a parameter stands for; `path` is relative to that phase's outputs."""
+
+    need: str
+    path: str
+
+
+@dataclass(frozen=True)
 class Phase:
     """An entry point that declares `phase:`. The fields are the keys that `docs/mlproject_keys.md` explains."""
 
@@ -142,11 +150,14 @@ class Phase:
     environment: EnvironmentPolicy = "mention"
     ask_above: AskAbove = AskAbove()
     outputs: tuple[str, ...] | None = None
+    inputs: Mapping[str, InputArtifact] = field(default_factory=dict)
 
     @property
     def steering_parameters(self) -> frozenset[str]:
-        """Names of the parameters that control the plugin and never change a result."""
-        return frozenset({*PLUGIN_PARAMETERS, *(f"{need}_run_id" for need in self.needs)})
+        """Names of the parameters that control the plugin, and of those that the inputs stand for: they never change a
+        result by themselves.
+        """
+        return frozenset({*PLUGIN_PARAMETERS, *(f"{need}_run_id" for need in self.needs), *self.inputs})
 
     @property
     def result_parameters(self) -> list[Parameter]:
@@ -167,7 +178,7 @@ class Phase:
             given: Name -> value or text, as on the command line.
 
         Raises:
-            UsageError: A parameter is unknown, missing or of the wrong type.
+            UsageError: A parameter is unknown, missing or of the wrong type, or is an artifact of another phase.
         """
         known = {*self.parameters, *self.steering_parameters}
         if unknown := sorted(set(given) - known):
@@ -177,7 +188,14 @@ class Phase:
         decide = str(given.get("decide", "ask"))
         if decide not in DECIDE_VALUES:
             raise UsageError(f"decide={decide!r} is not one of {', '.join(DECIDE_VALUES)}.")
-        return {name: parameter.value(given.get(name)) for name, parameter in self.parameters.items()}
+        for name, artifact in self.inputs.items():
+            if given.get(name, "latest") not in ("", "latest", self.parameters[name].default):
+                raise UsageError(
+                    f"{self.name}: {name} is the artifact {artifact.path!r} of {artifact.need}, and cannot be given. "
+                    f"Choose another run with -P {artifact.need}_run_id=RUN, or remove {name} from `inputs:`."
+                )
+        declared = {name: one for name, one in self.parameters.items() if name not in self.inputs}
+        return {name: parameter.value(given.get(name)) for name, parameter in declared.items()}
 
     def grade(self, metrics: Mapping[str, float]) -> Grade:
         """Return the grade of a run by its metrics; `gate` when the quality is good and a gate fails."""

@@ -77,6 +77,19 @@ class ByDisk:
         """Run with `-b phases` in this process."""
         mlflow.projects.run(str(self.folder), entry_point, parameters=parameters, backend="phases", env_manager="local")
 
+    def run_plainly(self, entry_point: str, **parameters: object) -> None:
+        """Run with MLflow's own backend, as a user does."""
+        given = [part for name, value in parameters.items() for part in ("-P", f"{name}={value}")]
+        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+        words = [sys.executable, "-m", "mlflow", "run", str(self.folder), "-e", entry_point, "--env-manager", "local"]
+        done = subprocess.run([*words, *given], env={**os.environ, "PATH": path}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    def started(self, *words: str) -> "subprocess.Popen[bytes]":
+        """Start `mlflow-phases` in the project's folder."""
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen([sys.executable, "-m", "mlflow_plugin", *words], cwd=self.folder, **quiet)
+
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run `mlflow-phases` in the project's folder."""
         return subprocess.run(
