@@ -52,7 +52,8 @@ def _project(folder: str) -> Finding:
 def _environment(folder: str) -> Finding:
     from mlflow.projects.utils import load_project
 
-    from mlflow_plugin.backends.environments import choose_env_manager, unmet_requirements
+    from mlflow_plugin.backends.environments import choose_env_manager
+    from mlflow_plugin.machine.requirements import unmet_requirements
 
     project = load_project(folder)
     manager = choose_env_manager(project, None)

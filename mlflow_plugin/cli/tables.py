@@ -53,7 +53,7 @@ def explanation_text(explanation: "Explanation") -> str:
         parts.append(f"compared with {run.phase} {run.short} of {clock(run.when)}:")
     rows = [(item.section, item.name, item.state, item.remark) for item in explanation.items]
     if rows:
-        parts.append(aligned(("what", "name", "state", ""), rows))
+        parts.append(aligned(("what", "name", "state", "detail"), rows))
     return "\n\n".join(parts)
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.machine.requirements import unmet_requirements
 from mlflow_plugin.observation.comparison import NOT_RECORDED, compare
+from mlflow_plugin.observation.environment_files import environment_file
 from mlflow_plugin.observation.findings import Findings, Row
 from mlflow_plugin.observation.packages import installed_version
 from mlflow_plugin.observation.places import Places, places_of
@@ -20,6 +22,10 @@ from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.traces import is_own_trace, trace_of_run
 
 
+def _same_packages(trace: Trace) -> bool:
+    return all(installed_version(name) == version for name, version in trace.packages.items())
+
+
 class ReadsComparison:
     """Compares traces of runs with the files, variables and packages that a request would meet now."""
 
@@ -29,6 +35,19 @@ class ReadsComparison:
     @cached_property
     def _places(self) -> Places:
         return places_of(self._request.project)
+
+    @cached_property
+    def _runs_here(self) -> bool:
+        """False when MLflow builds an environment for the phase. Its packages are then not those of this process."""
+        if self._request.invocation.typed_elsewhere:
+            return True  # MLflow has started this process in the phase's environment.
+        if manager := self._request.invocation.env_manager:
+            return manager == "local"
+        file = environment_file(self._request.project.directory)
+        try:
+            return file is None or not unmet_requirements(file)
+        except PhaseError:
+            return True
 
     @cached_property
     def _policy(self) -> Policy:
@@ -60,7 +79,7 @@ class ReadsComparison:
             self._places,
             trusted=is_own_trace(run),
             resolve_reference=lambda uri: resolved_version(self._request.client, uri),
-            packages_here=installed_version,
+            packages_here=installed_version if _same_packages(trace) or self._runs_here else None,
             rows=rows,
         )
 

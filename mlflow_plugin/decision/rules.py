@@ -262,6 +262,7 @@ def _why_not_reused(evidence: Evidence) -> tuple[list[str], Findings | None]:
     phase, observed = evidence.phase, None
     reasons: list[str | tuple[str, ...]] = []
     outdated: dict[tuple[str, ...], list[PhaseRun]] = {}
+    unfinished: PhaseRun | None = None
     for candidate in evidence.same:
         if candidate.quarantine_reason:
             reasons.append(f"{described(phase, candidate.run)} is not reused: {candidate.quarantine_reason}")
@@ -274,7 +275,8 @@ def _why_not_reused(evidence: Evidence) -> tuple[list[str], Findings | None]:
             if findings.changed not in outdated:
                 reasons.append(findings.changed)
             outdated.setdefault(findings.changed, []).append(candidate.run)
-        elif not candidate.run.complete:
+        elif not candidate.run.complete and unfinished is None:
+            unfinished = candidate.run
             reasons.append(f"{described(phase, candidate.run)} did not finish and left no checkpoint")
     if not reasons:
         reasons.append(evidence.nearest() or f"{phase.name} has not been run yet")

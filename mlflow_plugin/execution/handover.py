@@ -91,6 +91,8 @@ def handed_request(
         project.directory,
         name,
         without_defaults(given, phase.parameters),
+        # MLflow's local backend would hand an undeclared `decide` to the script, which may not know that option.
+        backend="" if "decide" in phase.parameters else "phases",
         experiment_id=experiment_id,
         env_manager=env_manager_of(tags),
         typed_elsewhere=True,

@@ -42,7 +42,7 @@ from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_encoding import user
 
 _logger = logging.getLogger(__name__)
-_LONGEST_LINE = 200
+_LONGEST_LINE = 160
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,12 @@ def environment_files(project: Path) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def environment_file(project: Path) -> Path | None:
+    """Return the file that MLflow builds the project's environment from, None without one."""
+    files = (project / name for name in _named(os.path.abspath(project)) or _DEFAULTS)
+    return next((file for file in files if file.is_file()), None)
+
+
 def _named(folder: str) -> list[str]:
     """The file that the MLproject file names."""
     try:

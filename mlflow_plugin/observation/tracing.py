@@ -31,6 +31,8 @@ GitPython and MLflow look for the first four when a model is logged; torch gives
 hydra and transformers look for optional files of the user. Nor is the caller known for nothing: `os.stat` raises no
 audit event, and a wrapper around it in Python adds a tenth to every call.
 """
+_URI = re.compile(r"[\w+.-]+:/")
+"""Libraries ask if a URI such as `runs:/...` or `s3://...` is a file."""
 
 
 def trace_of(
@@ -167,7 +169,7 @@ class _Tracer:
             if path.endswith(".pkg") or os.path.basename(path) in _LOOKED_FOR_BY_PACKAGES:
                 continue
             name = None if is_in_hub(path) else self._filter.counted_name(path)
-            if name is None or name in files or name in self._written:
+            if name is None or name in files or name in self._written or _URI.match(name):
                 continue
             if os.path.isabs(name) and is_temporary(path):
                 continue

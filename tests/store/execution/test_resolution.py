@@ -242,6 +242,16 @@ def test_a_run_that_was_taken_over_is_not_completed_and_leaves_the_pointer_where
     assert demo.latest("collect") == successor.run_id
 
 
+def test_reasons_that_do_not_fit_into_a_line_are_logged_one_a_line(demo, capsys):
+    kept = demo.compute("collect")
+    assert demo.settle("collect").reused.run_id == kept
+    run_id = demo.settle("collect", decide="rerun").run_id
+    said = capsys.readouterr().err
+    assert f"[phases] collect: reuse - collect {kept[:8]} of " in said
+    assert f"[phases] collect: run\n  re-run because decide=rerun was given\n  supersedes collect {kept[:8]}, " in said
+    assert demo.tags(run_id)["phase.reason"].startswith("re-run because decide=rerun was given; supersedes collect ")
+
+
 def test_two_that_were_forced_at_once_wait_for_each_other(demo, monkeypatch):
     monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
     old = demo.compute("collect")

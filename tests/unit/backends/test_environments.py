@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 from mlflow.projects import env_type
 
-from mlflow_plugin.backends.environments import choose_env_manager, unmet_requirements
+from mlflow_plugin.backends.environments import choose_env_manager
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.machine.requirements import unmet_requirements
 
 HERE = ".".join(map(str, sys.version_info[:3]))
 MINOR = ".".join(map(str, sys.version_info[:2]))

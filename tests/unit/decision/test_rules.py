@@ -303,6 +303,13 @@ def test_running_again_says_why_the_earlier_run_does_not_count(state, why):
     assert why in verdict.reasons[0]
 
 
+def test_of_several_starts_that_did_not_finish_the_newest_is_named():
+    reasons = decide(evidence(("died early", "died early", "poor"))).reasons
+    assert [reason.split(" of ")[0] for reason in reasons] == [
+        f"train {candidate(state, number).run.short}" for number, state in ((0, "died early"), (2, "poor"))
+    ]
+
+
 def test_a_first_run_says_that_there_is_none_yet_and_a_changed_one_what_changed():
     assert decide(evidence()).reasons == ("train has not been run yet",)
     changed = replace(evidence(), nearest=lambda: "train c0ffee12 differs in epochs (10 -> 20)")

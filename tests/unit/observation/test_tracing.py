@@ -109,6 +109,11 @@ def test_a_file_that_another_process_removes_was_changed_while_read(observed):
     assert observed.trace().changed_while_read == ("rows.csv",)
 
 
+def test_a_uri_that_a_library_takes_for_a_path_is_no_absent_file(observed):
+    observed.mark("absent", "runs:/0ddba11/data", "s3:/bucket/rows.csv", "config.local.yaml")
+    assert observed.trace().absent == ("config.local.yaml",)
+
+
 def test_a_name_that_packages_look_for_on_their_own_account_does_not_count(observed):
     observed.mark("absent", "HEAD", "uv.lock", "space.pkg", "config.local.yaml", "conf/uv.lock.yaml")
     assert observed.trace().absent == ("conf/uv.lock.yaml", "config.local.yaml")
