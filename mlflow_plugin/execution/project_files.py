@@ -53,8 +53,10 @@ class ProjectFiles:
                 if verdict.action != "resume":
                     clear(self.history, self.project, phase)
             yield
-        if verdict.beside and phase.outputs and (latest := self.history.latest(phase)):
-            self.restore(phase, latest)
+        if verdict.beside and phase.outputs:
+            now = ProjectFiles.of(decision)  # The run that has just ended explains what lies there.
+            if latest := now.history.latest(phase):
+                now.restore(phase, latest)
 
     def _hold(self, held: ExitStack, checkout: Checkout) -> None:
         directory, phase = self.project.directory, checkout.phase

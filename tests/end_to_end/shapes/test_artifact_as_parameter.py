@@ -91,10 +91,10 @@ def test_an_artifact_is_handed_down_as_a_path_and_another_run_of_its_phase_is_se
         multistep.run("etl_data", ratings_csv=str(multistep.folder))
     path = f"{load.info.artifact_uri}/ratings-csv-dir"
     file = multistep.folder / "MLproject"
-    file.write_text(file.read_text().replace("inputs: {ratings_csv: load_raw_data/ratings-csv-dir}", "quality: null"))
-    with pytest.raises(
-        UsageError, match=r"an artifact of load_raw_data .* Write `inputs: {ratings_csv: load_raw_data/"
-    ):
+    file.write_text(
+        file.read_text().replace("inputs: {ratings_csv: load_raw_data/ratings-csv-dir}", "needs: [load_raw_data]")
+    )
+    with pytest.raises(UsageError, match=r"an artifact of load_raw_data .* Write `inputs: {ratings_csv: load_"):
         multistep.run("etl_data", ratings_csv=path)
 
 
