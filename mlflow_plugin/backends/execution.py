@@ -39,6 +39,8 @@ class ExecutionSettings:
         parent_run_id: The run below which the run of this execution nests: that of the pipeline, or the one that is
             active in the calling thread; empty for none.
         accepted_run_ids: Runs that a person has agreed to supersede.
+        side_by_side: Other phases are computed at the same time, so its output is shown with its name.
+        gpus: The GPUs of its own, by the names that CUDA_VISIBLE_DEVICES takes; None leaves them as they are.
         ready: Raises PhaseError where a request cannot be computed here; called before a run is made that would fail.
     """
 
@@ -46,6 +48,8 @@ class ExecutionSettings:
     backend_name: str = "phases"
     parent_run_id: str = ""
     accepted_run_ids: frozenset[str] = frozenset()
+    side_by_side: bool = False
+    gpus: tuple[str, ...] | None = None
     ready: Callable[[Request], None] = lambda request: None
 
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.backends.execution import ExecutionSettings, Launcher, execute_phase
+from mlflow_plugin.backends.side_by_side import run_side_by_side
 from mlflow_plugin.decision.quality import borderline_reasons, quality_cell
 from mlflow_plugin.decision.request import Request
-from mlflow_plugin.errors import NeedsAnswer, PhaseError
+from mlflow_plugin.errors import NeedsAnswer, PhaseError, UsageError
 from mlflow_plugin.execution.outcome import Outcome
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.project.invocation import Invocation
@@ -61,22 +62,33 @@ def run_pipeline(
         Request(project, *one, client, experiment_id, asked_as=invocation, force_allowed=False) for one in handed
     ]
     _check_requests(requests, pipeline)
+    jobs = _jobs(settings, pipeline)
     records, place = Records(client), (experiment_id, settings.backend_name, settings.parent_run_id)
     parent = run_id or records.create_pipeline(project, pipeline.name, given, *place)
     outcomes: dict[str, Outcome] = {}
     done: dict[str, str] = {}
-    began, settings = time.monotonic(), replace(settings, parent_run_id=parent)
+    began, settings = time.monotonic(), replace(settings, parent_run_id=parent, side_by_side=jobs > 1)
     with kept_reports(project, client, experiment_id, parent, phases, done):
+
+        def execute(phase: Phase, gpus: tuple[str, ...] | None = None) -> Outcome:
+            number = phases.index(phase)
+            _logger.info(f"{phase.name} ({number + 1} of {len(phases)})")
+            inputs = {need: outcomes[need].result.run_id for need in phase.needs}
+            accepted = frozenset(run for outcome in [*outcomes.values()] for run in outcome.accepted_run_ids)
+            following = tuple(later.name for later in phases[number + 1 :])
+            request = replace(requests[number], inputs=inputs, following=following)
+            return execute_phase(request, replace(settings, accepted_run_ids=accepted, gpus=gpus), launch)
+
+        def ended(phase: Phase, outcome: Outcome) -> None:
+            outcomes[phase.name], done[phase.name] = outcome, outcome.run_id
+            _check_usable(phase, outcome, phases[phases.index(phase) + 1 :], pipeline, invocation)
+
         try:
-            for number, request in enumerate(requests, 1):
-                phase = request.phase
-                _logger.info(f"{phase.name} ({number} of {len(phases)})")
-                inputs = {need: outcomes[need].result.run_id for need in phase.needs}
-                accepted = frozenset(run for outcome in outcomes.values() for run in outcome.accepted_run_ids)
-                request = replace(request, inputs=inputs, following=tuple(later.name for later in phases[number:]))
-                outcome = execute_phase(request, replace(settings, accepted_run_ids=accepted), launch)
-                outcomes[phase.name], done[phase.name] = outcome, outcome.run_id
-                _check_usable(phase, outcome, phases[number:], pipeline, invocation)
+            if jobs > 1:
+                run_side_by_side(phases, jobs, keep_going=pipeline.keep_going, execute=execute, ended=ended)
+            else:
+                for phase in phases:
+                    ended(phase, execute(phase))
         except BaseException as error:
             reason = str(error) or "interrupted from the keyboard"
             records.fail(parent, reason, status="FAILED" if isinstance(error, Exception) else "KILLED")
@@ -85,6 +97,14 @@ def run_pipeline(
             _log_outcomes(project, client, outcomes, time.monotonic() - began)
         records.end_pipeline(parent, done.values())
     return parent
+
+
+def _jobs(settings: ExecutionSettings, pipeline: Pipeline) -> int:
+    """Return how many phases may be computed side by side. The configuration of the call comes before the file."""
+    given = settings.backend_config.get("jobs", pipeline.jobs)
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise UsageError(f"--backend-config: `jobs` is {given!r}. Allowed: a whole number from 1.")
+    return given
 
 
 def _check_requests(requests: Iterable[Request], pipeline: Pipeline) -> None:

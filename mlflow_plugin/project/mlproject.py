@@ -15,7 +15,7 @@ from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.naming import default_name
 from mlflow_plugin.project.outputs import checked_pattern, overlap
 from mlflow_plugin.project.parameters import Parameter
-from mlflow_plugin.project.phase_keys import ALLOWED, FILE_WIDE, ROOT_NAME, AskAboveKeys, PhaseKeys
+from mlflow_plugin.project.phase_keys import ALLOWED, FILE_WIDE, ROOT_NAME, AskAboveKeys, PhaseKeys, PipelineKeys
 from mlflow_plugin.project.project import (
     AskAbove,
     CheckpointPolicy,
@@ -25,6 +25,7 @@ from mlflow_plugin.project.project import (
     Pipeline,
     Project,
     Quality,
+    Resources,
 )
 
 # The C loader is ten times faster. It is missing when PyYAML was built without libyaml.
@@ -78,7 +79,9 @@ class _Reader:
             if "phase" in entry:
                 phases[name] = self._phase(name, command, parameters, self._with_defaults(content, entry["phase"]))
             elif "pipeline" in entry:
-                pipelines[name] = Pipeline(name, command, parameters, self._targets(name, entry["pipeline"]))
+                jobs, keep_going = self._side_by_side(name, entry)
+                targets = self._targets(name, entry["pipeline"])
+                pipelines[name] = Pipeline(name, command, parameters, targets, jobs, keep_going)
             else:
                 others.add(str(name))
         directory = self.file.parent
@@ -205,7 +208,14 @@ class _Reader:
             ask_above=self._ask_above(name, keys.ask_above),
             outputs=self._outputs(name, keys.outputs),
             inputs=inputs,
+            resources=Resources(keys.resources.cpus, keys.resources.gpus, self._memory(name, keys.resources.memory)),
         )
+
+    def _memory(self, name: str, raw: str | int) -> int:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(raw).strip(), re.IGNORECASE)
+        if not match:
+            raise self.fault(name, "phase.resources", f"`memory` {raw!r} is no size")
+        return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
 
     def _inputs(
         self, name: str, parameters: Mapping[str, Parameter], raw: Mapping[str, str]
@@ -263,6 +273,18 @@ class _Reader:
                 "Allowed: a list such as [phase4]."
             )
         return tuple(raw)
+
+    def _side_by_side(self, name: str, entry: Mapping[str, Any]) -> tuple[int, bool]:
+        given = {key: entry[key] for key in ("jobs", "keep_going") if key in entry}
+        try:
+            keys = PipelineKeys.model_validate(given)
+        except ValidationError as error:
+            key = str(error.errors()[0]["loc"][0])
+            raise UsageError(
+                f"{self.file}: entry point {name!r}, key `{key}`: got {given[key]!r}. "
+                f"Allowed: {'a whole number from 1' if key == 'jobs' else 'true or false'}."
+            ) from None
+        return keys.jobs, keys.keep_going
 
     def _check_graph(self, project: Project) -> None:
         for phase in project.phases.values():

@@ -120,6 +120,15 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a phase needs of the machine, when others are computed beside it: cores, GPUs, and bytes of memory."""
+
+    cpus: float = 0.0
+    gpus: int = 0
+    memory: int = 0
+
+
+@dataclass(frozen=True)
 class InputArtifact:
     """An artifact of an upstream phase that a parameter stands for; `path` is relative to that phase's outputs."""
 
@@ -151,6 +160,7 @@ class Phase:
     ask_above: AskAbove = AskAbove()
     outputs: tuple[str, ...] | None = None
     inputs: Mapping[str, InputArtifact] = field(default_factory=dict)
+    resources: Resources = Resources()
 
     @property
     def steering_parameters(self) -> frozenset[str]:
@@ -209,12 +219,19 @@ class Phase:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """An entry point that runs phases and all phases that they need, in order: `pipeline: [phase4]`."""
+    """An entry point that runs phases and all phases that they need, in order: `pipeline: [phase4]`.
+
+    Attributes:
+        jobs: How many of its phases are computed side by side at most.
+        keep_going: When one has failed, those that do not need it are still started.
+    """
 
     name: str
     command: str
     parameters: Mapping[str, Parameter]
     targets: tuple[str, ...]
+    jobs: int = 1
+    keep_going: bool = False
 
 
 @dataclass(frozen=True)
