@@ -10,9 +10,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from mlflow_plugin.checkpoints.store import newest_complete
-from mlflow_plugin.decision.earlier import ask_above, deleted_sentences, interrupted_before_edit, replaced_run
+from mlflow_plugin.decision.earlier import (
+    ask_above,
+    deleted_sentences,
+    interrupted_before_edit,
+    replaced_run,
+    shorter_run,
+)
 from mlflow_plugin.decision.estimate import Estimate
-from mlflow_plugin.decision.facts import Candidate, Evidence, Generations, Handover
+from mlflow_plugin.decision.facts import Candidate, Evidence, Generations, Handover, Shorter
 from mlflow_plugin.decision.handed import handover
 from mlflow_plugin.decision.kept import with_kept_answer
 from mlflow_plugin.decision.lineage import good_downstream, mixed_generations
@@ -104,6 +110,7 @@ class _Collector:
             deleted=self._deleted,
             generations=self._generations,
             handover=self._handover,
+            shorter=self._shorter,
             ask_above=ask_above(self.phase),
             following=self.request.following,
             beside=self._beside(),
@@ -228,6 +235,10 @@ class _Collector:
 
     def _generations(self) -> Generations:
         return mixed_generations(self.history, self.request.project, self.inputs)
+
+    def _shorter(self) -> Shorter | None:
+        found = shorter_run(self.request, self.identity, self.history) if self.identity else None
+        return None if found is None or self.observed(found.run).changed else found
 
     def _handover(self) -> Handover:
         return handover(self.history, self.request.project, self.inputs)

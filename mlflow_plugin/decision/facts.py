@@ -62,6 +62,19 @@ class Handover:
 
 
 @dataclass(frozen=True)
+class Shorter:
+    """A complete run that the request continues.
+
+    Attributes:
+        run: The run.
+        grown: The parameters that are larger now, as `epochs 10 -> 12`.
+    """
+
+    run: PhaseRun
+    grown: str
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything that a verdict rests on. The callables are asked only when the rules before them have not decided.
 
@@ -72,6 +85,7 @@ class Evidence:
         deleted: One sentence for each deleted run of this identity that can be restored.
         generations: Inputs that do not belong together.
         handover: The files that earlier phases left in the project.
+        shorter: The complete run that the request continues, for a phase with `extend`.
         ask_above: The price above which superseding good runs is asked about.
         following: The phases that the same call computes after this one; empty for a single phase.
         beside: Why a new run would leave `latest` as it is; empty when it would not.
@@ -95,6 +109,7 @@ class Evidence:
     deleted: Callable[[], Sequence[str]] = tuple
     generations: Callable[[], Generations] = Generations
     handover: Callable[[], Handover] = Handover
+    shorter: Callable[[], Shorter | None] = lambda: None
     ask_above: AskAbove = field(default_factory=AskAbove)
     following: Sequence[str] = ()
     beside: str = ""

@@ -15,6 +15,7 @@ from mlflow_plugin.decision.asking import (
     beside_option,
     keep_option,
 )
+from mlflow_plugin.decision.extension import extended
 from mlflow_plugin.decision.facts import Candidate, Evidence, described, superseded_run, usable
 from mlflow_plugin.decision.outdated import read_and_changed
 from mlflow_plugin.decision.promotion import ask_promotion, promotion_reasons
@@ -33,7 +34,7 @@ __all__ = ["RULES", "Candidate", "Evidence", "decide", "force", "run_beside", "s
 def decide(evidence: Evidence) -> Verdict:
     """Return the verdict of the first rule that applies, or the question that comes before it."""
     decided = next((verdict for rule in RULES if (verdict := rule(evidence))), None)
-    return handover(evidence, decided or _run(evidence))
+    return handover(evidence, extended(evidence, decided or _run(evidence)))
 
 
 def force(evidence: Evidence) -> Verdict:

@@ -217,6 +217,7 @@ class _Resolver:
         chosen = replace(
             verdict,
             action="resume" if option.action == "resume" else "run",
+            run_id=option.run_id if option.action == "resume" else verdict.run_id,
             reasons=(*verdict.reasons, f"chosen by {answer.by}"),
             invalidates=() if option.decide == "beside" else verdict.invalidates,
             beside=beside,

@@ -199,6 +199,7 @@ class _Reader:
             code=None if keys.code is None else tuple(keys.code),
             timeout_minutes=keys.timeout_minutes,
             size=tuple(keys.size),
+            extend=tuple(keys.extend),
             checkpoints=CheckpointPolicy(**keys.checkpoints.model_dump()),
             observe=keys.observe,
             ignore_reads=tuple(keys.ignore_reads),
@@ -329,7 +330,7 @@ class _Reader:
 
 
 def _listed_parameters(keys: PhaseKeys) -> list[tuple[str, list[str]]]:
-    return [(key, getattr(keys, key)) for key in ("ignore", "paths", "not_paths", "size")]
+    return [(key, getattr(keys, key)) for key in ("ignore", "paths", "not_paths", "size", "extend")]
 
 
 def project_of(content: Mapping[str, Any], file: Path) -> Project:

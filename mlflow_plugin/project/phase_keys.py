@@ -64,6 +64,7 @@ class PhaseKeys(BaseModel):
     outputs: list[str] | None = None
     inputs: dict[str, str] = {}
     resources: ResourceKeys = ResourceKeys()
+    extend: list[str] = []
 
 
 ALLOWED = {
@@ -86,6 +87,7 @@ ALLOWED = {
     "outputs": "a list of files, folders and patterns of the project, such as data/processed or models/*.pkl",
     "inputs": "{PARAMETER: PHASE/PATH}, such as {table: prepare/table.parquet}",
     "resources": "{cpus: NUMBER, gpus: COUNT, memory: SIZE}, a size such as 8G or 500M",
+    "extend": "a list of this entry point's numeric parameters",
     "ask_above": "{minutes: NUMBER, usd: NUMBER}, or 0 to ask always",
 }
 

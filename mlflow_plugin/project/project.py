@@ -161,6 +161,7 @@ class Phase:
     outputs: tuple[str, ...] | None = None
     inputs: Mapping[str, InputArtifact] = field(default_factory=dict)
     resources: Resources = Resources()
+    extend: tuple[str, ...] = ()
 
     @property
     def steering_parameters(self) -> frozenset[str]:

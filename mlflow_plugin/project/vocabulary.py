@@ -23,6 +23,7 @@ Kind = Literal[
     "generations",
     "handover",
     "edited",
+    "extended",
     "missing",
     "nothing",
     "forced",
