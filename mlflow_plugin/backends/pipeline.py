@@ -65,38 +65,65 @@ def run_pipeline(
     jobs = _jobs(settings, pipeline)
     records, place = Records(client), (experiment_id, settings.backend_name, settings.parent_run_id)
     parent = run_id or records.create_pipeline(project, pipeline.name, given, *place)
-    outcomes: dict[str, Outcome] = {}
-    done: dict[str, str] = {}
     began, settings = time.monotonic(), replace(settings, parent_run_id=parent, side_by_side=jobs > 1)
-    with kept_reports(project, client, experiment_id, parent, phases, done):
-
-        def execute(phase: Phase, gpus: tuple[str, ...] | None = None) -> Outcome:
-            number = phases.index(phase)
-            _logger.info(f"{phase.name} ({number + 1} of {len(phases)})")
-            inputs = {need: outcomes[need].result.run_id for need in phase.needs}
-            accepted = frozenset(run for outcome in [*outcomes.values()] for run in outcome.accepted_run_ids)
-            following = tuple(later.name for later in phases[number + 1 :])
-            request = replace(requests[number], inputs=inputs, following=following)
-            return execute_phase(request, replace(settings, accepted_run_ids=accepted, gpus=gpus), launch)
-
-        def ended(phase: Phase, outcome: Outcome) -> None:
-            outcomes[phase.name], done[phase.name] = outcome, outcome.run_id
-            _check_usable(phase, outcome, phases[phases.index(phase) + 1 :], pipeline, invocation)
-
+    progress = _Progress(pipeline, requests, settings, launch, invocation)
+    with kept_reports(project, client, experiment_id, parent, phases, progress.done):
         try:
-            if jobs > 1:
-                run_side_by_side(phases, jobs, keep_going=pipeline.keep_going, execute=execute, ended=ended)
-            else:
-                for phase in phases:
-                    ended(phase, execute(phase))
+            progress.run(jobs)
         except BaseException as error:
             reason = str(error) or "interrupted from the keyboard"
             records.fail(parent, reason, status="FAILED" if isinstance(error, Exception) else "KILLED")
             raise
         finally:
-            _log_outcomes(project, client, outcomes, time.monotonic() - began)
-        records.end_pipeline(parent, done.values())
+            _log_outcomes(project, client, progress.outcomes, time.monotonic() - began)
+        records.end_pipeline(parent, progress.done.values())
     return parent
+
+
+class _Progress:
+    """The phases of a pipeline on their way.
+
+    Attributes:
+        outcomes: How each phase has ended so far.
+        done: The runs that were recorded for them.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        requests: Sequence[Request],
+        settings: ExecutionSettings,
+        launch: Launcher,
+        invocation: Invocation,
+    ) -> None:
+        self._pipeline, self._requests, self._settings = pipeline, requests, settings
+        self._launch, self._invocation = launch, invocation
+        self._phases = [request.phase for request in requests]
+        self.outcomes: dict[str, Outcome] = {}
+        self.done: dict[str, str] = {}
+
+    def run(self, jobs: int) -> None:
+        """Execute the phases, so many of them side by side at most."""
+        if jobs == 1:
+            for phase in self._phases:
+                self._ended(phase, self._execute(phase))
+            return
+        keep_going = self._pipeline.keep_going
+        run_side_by_side(self._phases, jobs, keep_going=keep_going, execute=self._execute, ended=self._ended)
+
+    def _execute(self, phase: Phase, gpus: tuple[str, ...] | None = None) -> Outcome:
+        number = self._phases.index(phase)
+        _logger.info(f"{phase.name} ({number + 1} of {len(self._phases)})")
+        inputs = {need: self.outcomes[need].result.run_id for need in phase.needs}
+        accepted = frozenset(run for outcome in [*self.outcomes.values()] for run in outcome.accepted_run_ids)
+        following = tuple(later.name for later in self._phases[number + 1 :])
+        request = replace(self._requests[number], inputs=inputs, following=following)
+        return execute_phase(request, replace(self._settings, accepted_run_ids=accepted, gpus=gpus), self._launch)
+
+    def _ended(self, phase: Phase, outcome: Outcome) -> None:
+        self.outcomes[phase.name], self.done[phase.name] = outcome, outcome.run_id
+        later = self._phases[self._phases.index(phase) + 1 :]
+        _check_usable(phase, outcome, later, self._pipeline, self._invocation)
 
 
 def _jobs(settings: ExecutionSettings, pipeline: Pipeline) -> int:

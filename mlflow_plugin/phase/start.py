@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -66,17 +67,17 @@ def start_phase() -> Iterator[ActivePhase]:
     with _logged_when_ended(Path.cwd()), orderly_termination() as termination:
         try:
             with unobserved():
-                records, work, run, resumed_from, files = _resolve()
+                task = _resolve()
         except PhaseError as error:
             _leave(error)
         except MlflowException as error:
             _leave(store_trouble(error))
         except KeyboardInterrupt:
             _leave(PhaseError("interrupted from the keyboard before anything was computed."))
-        phase = work.request.phase
+        phase = task.work.request.phase
         limit = f"stopped after timeout_minutes = {phase.timeout_minutes or 0:g}"
-        with named_inputs(work.inputs), termination.after((phase.timeout_minutes or 0) * 60, limit):
-            yield from _computing(records, work, run, resumed_from, files, termination)
+        with named_inputs(task.work.inputs), termination.after((phase.timeout_minutes or 0) * 60, limit):
+            yield from _computing(task, termination)
 
 
 @contextmanager
@@ -91,17 +92,22 @@ def _logged_when_ended(project: Path) -> Iterator[None]:
             log_ended(project, run_id)
 
 
-def _computing(
-    records: Records,
-    work: Work,
-    run: PhaseRun,
-    resumed_from: PhaseRun | None,
-    files: AbstractContextManager[None],
-    termination: Termination,
-) -> Iterator[ActivePhase]:
+@dataclass(frozen=True)
+class _Task:
+    """What this process is to compute, the run that it resumes, and what keeps the files in the project in place."""
+
+    records: Records
+    work: Work
+    run: PhaseRun
+    resumed_from: PhaseRun | None
+    files: AbstractContextManager[None]
+
+
+def _computing(task: _Task, termination: Termination) -> Iterator[ActivePhase]:
     """Run the block of `start_phase` and record on the run however it ends."""
     import mlflow
 
+    records, work, run, resumed_from = task.records, task.work, task.run, task.resumed_from
     ask_again_when_cut()
     reserve_random_state(run.artifact_uri, *(used.artifact_uri for used in work.inputs.values()))
     request = work.request
@@ -110,13 +116,14 @@ def _computing(
         staging = Path(folder)
         checkpoints = CheckpointSession(records, run, request.phase, resumed_from, termination, observer.keep)
         observer.observe_this_process()
-        with unobserved():
-            values = {**request.values, **artifact_paths(records.client, request.phase, work.inputs)}
-        active = ActivePhase(records, run.run_id, request.phase, values, work.inputs, staging, heartbeat, checkpoints)
+        active = ActivePhase(
+            records, run.run_id, request.phase, request.values, work.inputs, staging, heartbeat, checkpoints
+        )
         ended: SystemExit | None = None
         try:
             with unobserved():
-                held.enter_context(files)
+                held.enter_context(task.files)
+                active.parameters |= artifact_paths(records.client, request.phase, work.inputs)
             with mlflow.start_run(run_id=run.run_id):
                 try:
                     yield active
@@ -217,10 +224,10 @@ def _leave(error: PhaseError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
-def _resolve() -> tuple[Records, Work, PhaseRun, PhaseRun | None, AbstractContextManager[None]]:
-    """Return the work of this process, and what keeps the files in the project in place meanwhile.
+def _resolve() -> _Task:
+    """Return the work of this process; end the process when there is none.
 
-    It ends the process when there is no work. A process that has decided already keeps the files in place itself.
+    A process that has decided already keeps the files in the project in place itself.
     """
     client, run_id = named_run()
     records = Records(client)
@@ -236,7 +243,7 @@ def _resolve() -> tuple[Records, Work, PhaseRun, PhaseRun | None, AbstractContex
         if os.environ.get(INTERPRETER, sys.prefix) != sys.prefix:
             records.environment(run_id, environment_facts())  # The command has chosen another than its starter knew.
         inputs, superseded, resumed_from = decided_before(client, run, request, found.data.tags)
-        return records, Work(request, inputs, superseded), run, resumed_from, nullcontext()
+        return _Task(records, Work(request, inputs, superseded), run, resumed_from, nullcontext())
     resolution = resolve_request(request, records, lambda: run_id)
     if resolution.reused is not None:
         _logger.info(
@@ -245,4 +252,4 @@ def _resolve() -> tuple[Records, Work, PhaseRun, PhaseRun | None, AbstractContex
         sys.exit(0)
     records.environment(run_id, environment_facts())
     files = ProjectFiles.of(resolution.decision).in_place(resolution.decision)
-    return records, resolution.work(), phase_run(client.get_run(run_id)), resolution.resumed_from(), files
+    return _Task(records, resolution.work(), phase_run(client.get_run(run_id)), resolution.resumed_from(), files)

@@ -98,21 +98,16 @@ def recipe_of(
     """
     literal, usage = command_usage(phase.command, phase.parameters)
     texts, paths = _texts_and_paths(project, phase, given, base or Path.cwd(), argv)
-    outputs = handed_over(project, phase)
-    code = code_digest(project.directory, phase.command, phase.code, texts, outputs)
+    code = code_digest(project.directory, phase.command, phase.code, texts, handed_over(project, phase))
     parameters, named, messages = {}, Named(), {}
     for parameter in phase.result_parameters:
         name, entry = parameter.name, named_of_parameter(parameter.name)
         path = paths.get(name)
-        if path and is_output(project.directory, outputs, path):
-            path = None  # Its content is that of an upstream run, which is compared as an input.
         canonical = f"sha256:{path_digest(path)}" if path else parameter.canonical(given.get(name))
         parameters[name] = (canonical, usage.get(name, ""))
         if path:
             named.paths[entry] = str(path)
-        elif (value := _named_by(project, phase, parameter, texts[name], usage.get(name, ""), code)) and not is_output(
-            project.directory, outputs, value
-        ):
+        elif value := _named_by(project, phase, parameter, texts[name], usage.get(name, ""), code):
             named.add(entry, value)
             messages[entry] = f"{name}={texts[name]}"
     uncompared = [*code.named.uncompared, *(messages[name] for name in named.uncompared)]
@@ -157,7 +152,9 @@ def _texts_and_paths(
         texts[name] = parameter.text(given.get(name))
         if parameter.type == "path":
             own = project.directory if texts[name] == str(parameter.default) else folder
-            if path := local_path(texts[name], own, argv):
+            path = local_path(texts[name], own, argv)
+            # The content of an output is that of an upstream run, which is compared as an input.
+            if path and not is_output(project.directory, handed_over(project, phase), path):
                 paths[name], texts[name] = path, str(path)
     return texts, paths
 
@@ -176,6 +173,8 @@ def _named_by(
     directory = str(project.directory)
     path = path_of_value(text, directory)
     if path is None or os.path.relpath(path, directory).replace(os.sep, "/") in code.files:
+        return None
+    if is_output(directory, handed_over(project, phase), path):
         return None
     return path
 

@@ -16,7 +16,7 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 TRAIN = Phase("train", "python train.py", {}, extend=("epochs",))
 SHORT = PhaseRun("5407700000", "train", completed_at=NOON, checkpoint="step-000010")
 SHORTER = Shorter(SHORT, "epochs 10 -> 12")
-LATER = PhaseRun("1a7e000000", "steer", completed_at=NOON, duration_seconds=900.0)
+LATER = PhaseRun("1a7e000000", "steer", completed_at=NOON, metrics={"phase.duration_seconds": 900.0})
 SLOW = Estimate(660.0, 600.0, 700.0, 3, True, 0.43)
 
 
