@@ -65,6 +65,8 @@ def checkouts(history: History, project: Project, inputs: Mapping[str, PhaseRun]
     These are the inputs and all that they were made from, as far as their phases declare outputs. Where two runs of one
     phase are among them, the one that is nearer counts.
     """
+    if not any(phase.outputs for phase in project.phases.values()):
+        return []
     nearest: dict[str, PhaseRun] = {}
     pending = list(inputs.values())
     while pending:
