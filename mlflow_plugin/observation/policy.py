@@ -33,7 +33,7 @@ _SYSTEM = (
 _SYSTEM_MACOS = ("/System", "/Library", "/opt/homebrew", "/private/etc", "/private/var/db")
 _COMPANIONS = ("-wal", "-shm", "-journal")
 _NEVER = {".git", ".hg", ".svn", "__pycache__", "site-packages", "dist-packages", "node_modules", LOG_FILE, OWN_FOLDER}
-_NEVER_SUFFIXES = (".egg-info", ".dist-info", ".pyc", ".pyo")
+_NEVER_SUFFIXES = (".egg-info", ".dist-info")
 # In the project and its repository: environments and the stores that MLflow makes where it is started.
 _NEVER_OWN = {"venv", ".venv", "mlruns", "mlartifacts"}
 _STORE = "mlflow.db"
@@ -122,7 +122,7 @@ class Policy:
 def counts_in_listing(name: str) -> bool:
     """Return True for a bare name that counts among the names of a listed folder."""
     never = name in _NEVER or name in _NEVER_OWN or name.startswith(_STORE) or _SWAP_FILE.fullmatch(name)
-    return not never and not name.endswith(_NEVER_SUFFIXES)
+    return not never and not name.endswith((*_NEVER_SUFFIXES, ".pyc", ".pyo"))
 
 
 class Filter:

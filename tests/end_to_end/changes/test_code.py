@@ -1,5 +1,6 @@
 """A change of code that the phase runs makes it run again, by whatever way the code was reached."""
 
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,18 @@ def test_a_module_that_is_loaded_at_run_time(changing, runs_after, load):
     changing.script(load)
     changing.write("plugins/one.py", "VALUE = 1\n")
     assert "plugins/one.py" in runs_after(lambda: changing.write("plugins/one.py", "VALUE = 2\n"))
+
+
+def test_a_compiled_module_without_its_source(changing, runs_after):
+    changing.script("import solver")
+
+    def compile_it(value):
+        source = changing.write("solver.py", f"VALUE = {value}\n")
+        py_compile.compile(str(source), str(source.with_suffix(".pyc")))
+        source.unlink()
+
+    compile_it(1)
+    assert "solver.pyc" in runs_after(lambda: compile_it(2))
 
 
 def test_a_module_on_the_pythonpath_of_the_environment(changing, runs_after):
