@@ -1,5 +1,6 @@
 """A project whose phases hand over by files on the disk."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -120,7 +121,8 @@ class ByDisk:
             for where, _, names in os.walk(self.folder / folder):
                 for name in names:
                     path = Path(where, name)
-                    found[str(path.relative_to(self.folder))] = path.read_text()
+                    with contextlib.suppress(FileNotFoundError):  # A file that was just put into its place.
+                        found[str(path.relative_to(self.folder))] = path.read_text()
         return found
 
     def aside(self) -> list[str]:
