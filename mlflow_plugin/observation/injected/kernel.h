@@ -10,7 +10,6 @@ static void evades(const char *how) {
 }
 
 #ifdef WATCHES_SYSCALL
-#define SYS_IO_URING_SETUP 425
 #define SYS_OPENAT2 437
 long watched_syscall(long number, ...) __asm__("syscall");
 PUBLIC long watched_syscall(long number, ...) {
@@ -25,8 +24,10 @@ PUBLIC long watched_syscall(long number, ...) {
     if (number == SYS_execveat) return execveat(a[0], second, (char *const *)a[2], (char *const *)a[3], a[4]);
     if (number == SYS_renameat2) return renameat2(a[0], second, a[2], (const char *)a[3], a[4]);
     if (number == SYS_statx) return statx(a[0], second, a[2], a[3], (struct statx *)a[4]);
-    if (number == SYS_IO_URING_SETUP) evades("uring ");
+    if (number == SYS_IO_URING_ENTER && active && !is_without_files(a[0])) evades("uring ");
     result = kernel(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    if (number == SYS_IO_URING_SETUP && active && result >= 0 && !keep_ring(result, (const unsigned *)a[1]))
+        evades("uring ");
     if (number == SYS_openat) after_open(result, a[0], second, a[2]);
     else if (number == SYS_OPENAT2) after_open(result, a[0], second, a[2] ? (int)*(const uint64_t *)a[2] : 0);
 #ifdef SYS_open

@@ -11,6 +11,7 @@
 #include "looking.h"
 #include "network.h"
 #include "children.h"
+#include "rings.h"
 #include "kernel.h"
 #include "attach.h"
 #include "started.h"

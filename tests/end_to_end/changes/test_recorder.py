@@ -1,5 +1,6 @@
 """What one observed Python process tells, with the shim, by the kernel's notification and by the hook alone."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -664,9 +665,8 @@ def test_what_make_compares_by_its_time_counts_by_its_content(observed: Observed
         "library.syscall(437, -100, b'data', struct.pack('QQQ', 0, 0, 0), 24)",
         "library.glob(b'list*/*', 0, None, ctypes.create_string_buffer(256))",
         "library.nftw(b'listed', ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 0), 5, 0)",
-        "library.syscall(425, 0, None)",
     ],
-    ids=["open", "openat", "openat2", "glob", "nftw", "io_uring"],
+    ids=["open", "openat", "openat2", "glob", "nftw"],
 )
 def test_what_native_code_reads_past_the_usual_functions_is_seen_or_named(observed: Observed, reading: str) -> None:
     (observed.project / "data").write_text("1")
@@ -674,6 +674,27 @@ def test_what_native_code_reads_past_the_usual_functions_is_seen_or_named(observ
     seen = observed(f"import ctypes, os, struct\nlibrary = ctypes.CDLL(None)\n{reading}\n")
     is_seen = observed.path("data") in seen.read or observed.path("listed") in seen.listed
     assert is_seen or [sentence for sentence in seen.unseen if "python" in sentence] or observed.way != "shim"
+
+
+@pytest.mark.parametrize(("request_code", "named"), [(22, True), (28, True), (29, False), (9, False)])
+def test_io_uring_is_named_where_it_reads_files_and_not_where_it_waits_for_a_network(
+    observed: Observed, request_code: int, named: bool
+) -> None:
+    if observed.way != "shim":
+        pytest.skip("io_uring hides from the shim alone")
+    ring = ctypes.CDLL(None).syscall(425, 4, ctypes.create_string_buffer(120))
+    if ring < 0:
+        pytest.skip("no io_uring here")
+    os.close(ring)
+    seen = observed(
+        "import ctypes, mmap\n"
+        "library = ctypes.CDLL(None)\n"
+        "ring = library.syscall(425, 4, ctypes.create_string_buffer(120))\n"
+        "entries = mmap.mmap(ring, 4 * 64, offset=0x10000000)\n"
+        f"entries[64] = {request_code}\n"
+        "library.syscall(426, ring, 0, 0, 0, None, 0)\n"
+    )
+    assert bool([sentence for sentence in seen.unseen if "io_uring" in sentence]) is named
 
 
 def test_a_program_of_go_is_named_since_it_calls_the_kernel_itself(observed: Observed) -> None:
