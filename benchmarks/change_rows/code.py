@@ -12,12 +12,13 @@ SCRIPT = f"WIDTH = 8\n{WITNESS}{RESULT}"
 
 def distribution(name: str, version: str) -> dict[str, str]:
     """The files that an installer leaves for a package with one module."""
+    about = f"{name}-{version}.dist-info"
     return {
         f"<site>/{name}.py": f'__version__ = "{version}"\n',
-        f"<site>/{name}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"<site>/{name}.dist-info/RECORD": f"{name}.py,,\n{name}.dist-info/METADATA,,\n{name}.dist-info/RECORD,,\n",
-        f"<site>/{name}.dist-info/top_level.txt": f"{name}\n",
-        f"<site>/{name}.dist-info/INSTALLER": "pip\n",
+        f"<site>/{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"<site>/{about}/RECORD": f"{name}.py,,\n{about}/METADATA,,\n{about}/RECORD,,\n",
+        f"<site>/{about}/top_level.txt": f"{name}\n",
+        f"<site>/{about}/INSTALLER": "pip\n",
     }
 
 

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterable
 
 from mlflow_plugin.observation.files import ListedFolder
+from mlflow_plugin.observation.places import folders_above
 from mlflow_plugin.observation.policy import Filter, counts_in_listing, is_temporary
 from mlflow_plugin.observation.recording import Listing, Recording
 from mlflow_plugin.project.digests import value_digest
@@ -26,7 +27,7 @@ class Listings:
         self._recording, self._filter = recording, paths
         self._written = recording.written
         self._made_folders = recording.folders
-        self._above = _folders_above((*recording.written, *recording.folders))
+        self._above = folders_above((*recording.written, *recording.folders))
         self._beside = {os.path.dirname(path) for path in recording.written}
         self._made: dict[str, bool] = {}
         self._removed: dict[str, set[str]] = {}
@@ -126,14 +127,3 @@ class Listings:
 
 def _sum_of_names(names: Iterable[str]) -> int:
     return sum(zlib.crc32(os.fsencode(name)) for name in names) % 2**64
-
-
-def _folders_above(paths: Iterable[str]) -> set[str]:
-    """All folders that lie above any of these paths."""
-    above: set[str] = set()
-    for path in paths:
-        folder = os.path.dirname(path)
-        while folder not in above and folder not in ("", os.sep):
-            above.add(folder)
-            folder = os.path.dirname(folder)
-    return above

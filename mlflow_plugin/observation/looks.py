@@ -2,10 +2,9 @@
 
 import os
 import stat
-from collections.abc import Iterable
 
 from mlflow_plugin.observation.hub import is_in_hub
-from mlflow_plugin.observation.places import Places
+from mlflow_plugin.observation.places import Places, folders_above
 from mlflow_plugin.observation.policy import Filter
 from mlflow_plugin.observation.recording import Recording
 
@@ -92,14 +91,3 @@ def target_of(path: str, places: Places) -> str | None:
 def target_name(target: str, places: Places) -> str:
     """Return the target of a link, as a name where it is an absolute path."""
     return places.name_of(target) if os.path.isabs(target) else target
-
-
-def folders_above(paths: Iterable[str]) -> set[str]:
-    """Return all folders that lie above any of these paths."""
-    above: set[str] = set()
-    for path in paths:
-        folder = os.path.dirname(path)
-        while folder not in above and folder not in ("", os.sep):
-            above.add(folder)
-            folder = os.path.dirname(folder)
-    return above

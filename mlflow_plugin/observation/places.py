@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -149,3 +149,14 @@ def plain_path(path: str) -> str:
     if base == "..":
         return os.path.realpath(path)
     return os.path.normpath(os.path.join(os.path.realpath(folder), base))
+
+
+def folders_above(paths: Iterable[str]) -> set[str]:
+    """Return all folders that lie above any of these paths."""
+    above: set[str] = set()
+    for path in paths:
+        folder = os.path.dirname(path)
+        while folder not in above and folder not in ("", os.sep):
+            above.add(folder)
+            folder = os.path.dirname(folder)
+    return above
