@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import IO
 
 from mlflow.projects.utils import MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG, PROJECT_ENV_MANAGER, PROJECT_SYNCHRONOUS
 from mlflow.tracking import get_tracking_uri
@@ -59,6 +60,7 @@ def start_command(
     config: Mapping[str, object],
     observer: Observer,
     variables: Mapping[str, str | None],
+    output: IO[bytes] | None = None,
 ) -> StartedCommand:
     """Start the command of an entry point as MLflow's local backend does, environment manager and container included.
 
@@ -72,6 +74,7 @@ def start_command(
         config: The configuration that `mlflow run` hands to a backend.
         observer: Records what the command reads.
         variables: Variables that the command gets beside those of this process; None removes one.
+        output: The file that it prints to, in place of this process's output and errors.
     """
 
     def start(command: str, folder: str, experiment: str, run: str) -> StartedCommand:
@@ -82,7 +85,9 @@ def start_command(
         given = {name: value for name, value in environment.items() if value is not None}
         given |= observer.variables(given)
         words = observer.command(words, command)
-        return StartedCommand(subprocess.Popen(words, close_fds=True, cwd=folder, env=given), command)
+        errors = None if output is None else subprocess.STDOUT
+        process = subprocess.Popen(words, close_fds=True, cwd=folder, env=given, stdout=output, stderr=errors)
+        return StartedCommand(process, command)
 
     settings = {
         **_NO_DOCKER,

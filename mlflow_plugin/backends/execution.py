@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.heartbeat import Heartbeat
 from mlflow_plugin.execution.observer import Observer
 from mlflow_plugin.execution.outcome import Outcome
+from mlflow_plugin.execution.project_files import ProjectFiles
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.execution.resolution import Resolution, resolve_request
 from mlflow_plugin.machine.signals import Terminated
@@ -37,6 +39,8 @@ class ExecutionSettings:
         parent_run_id: The run below which the run of this execution nests: that of the pipeline, or the one that is
             active in the calling thread; empty for none.
         accepted_run_ids: Runs that a person has agreed to supersede.
+        side_by_side: Other phases are computed at the same time, so its output is shown with its name.
+        gpus: The GPUs of its own, by the names that CUDA_VISIBLE_DEVICES takes; None leaves them as they are.
         ready: Raises PhaseError where a request cannot be computed here; called before a run is made that would fail.
     """
 
@@ -44,6 +48,8 @@ class ExecutionSettings:
     backend_name: str = "phases"
     parent_run_id: str = ""
     accepted_run_ids: frozenset[str] = frozenset()
+    side_by_side: bool = False
+    gpus: tuple[str, ...] | None = None
     ready: Callable[[Request], None] = lambda request: None
 
 
@@ -110,8 +116,10 @@ def _compute(records: Records, resolution: Resolution, settings: ExecutionSettin
         resolution.decision.inputs,
         resolution.resumed_from(),
     )
-    with Heartbeat(records, run_id, at_once=False) as heartbeat:
+    files = ProjectFiles.of(resolution.decision)
+    with Heartbeat(records, run_id, at_once=False) as heartbeat, ExitStack() as held:
         try:
+            held.enter_context(files.in_place(resolution.decision))
             exit_code = launch(resolution, settings, heartbeat, observer)
             run = phase_run(records.client.get_run(run_id))
             if exit_code is None:

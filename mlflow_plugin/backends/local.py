@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 from mlflow.projects.utils import PROJECT_ENV_MANAGER, load_project
 
 from mlflow_plugin.backends.command import StartedCommand, start_command
 from mlflow_plugin.backends.environments import choose_env_manager, facts_of_environment
 from mlflow_plugin.backends.execution import ExecutionSettings
+from mlflow_plugin.backends.output import Output
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.execution.handover import DECIDED, INTERPRETER, LONG_VALUES, own_input_variables
 from mlflow_plugin.execution.heartbeat import Heartbeat
@@ -21,10 +23,13 @@ from mlflow_plugin.execution.observer import Observer
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.execution.resolution import Resolution
 from mlflow_plugin.format import short
+from mlflow_plugin.machine.hardware import VISIBLE_GPUS
+from mlflow_plugin.machine.pausing import pause
 from mlflow_plugin.machine.process_tree import stop_process_tree
 from mlflow_plugin.machine.ranks import LAUNCHER_VARIABLES
 from mlflow_plugin.machine.signals import Terminated
 from mlflow_plugin.project.parameters import is_truncated, local_path
+from mlflow_plugin.store.input_artifacts import artifact_paths
 
 _logger = logging.getLogger(__name__)
 
@@ -45,10 +50,21 @@ def launch_locally(
         PhaseError: The process could not be started.
     """
     phase = resolution.decision.request.phase
-    try:
-        started, manager = _start(resolution, settings, observer)
-    except Exception as error:
-        raise PhaseError(f"{phase.name}: its process could not be started: {error}") from error
+    with ExitStack() as ending:
+        output = None
+        if settings.side_by_side:
+            output = Output(phase.name)
+            ending.callback(output.keep, heartbeat.records.client, resolution.run_id)
+        try:
+            started, manager = _start(resolution, settings, observer, output)
+        except Exception as error:
+            raise PhaseError(f"{phase.name}: its process could not be started: {error}") from error
+        return _waited_for(started, manager, resolution, heartbeat)
+
+
+def _waited_for(started: StartedCommand, manager: str, resolution: Resolution, heartbeat: Heartbeat) -> int | None:
+    """Return the exit code of a command; None when it was stopped after `timeout_minutes`."""
+    phase = resolution.decision.request.phase
     process = started.process
     heartbeat.pid = process.pid
     arguments = (heartbeat.records, resolution.run_id, manager, started.text)
@@ -75,7 +91,9 @@ def _keep_environment(records: Records, run_id: str, manager: str, command: str)
         _logger.warning(f"run {short(run_id)}: its environment is not recorded: {error}")
 
 
-def _start(resolution: Resolution, settings: ExecutionSettings, observer: Observer) -> tuple[StartedCommand, str]:
+def _start(
+    resolution: Resolution, settings: ExecutionSettings, observer: Observer, output: Output | None
+) -> tuple[StartedCommand, str]:
     """Start the command and return it with the name of its environment manager."""
     request = resolution.decision.request
     directory = str(request.project.directory)
@@ -89,7 +107,8 @@ def _start(resolution: Resolution, settings: ExecutionSettings, observer: Observ
         manager=manager,
         config=settings.backend_config,
         observer=observer,
-        variables={**_variables(resolution), **(_this_environment() if manager == "local" else {})},
+        variables={**_variables(resolution, settings), **(_this_environment() if manager == "local" else {})},
+        output=output.file if output else None,
     )
     return started, manager
 
@@ -101,16 +120,17 @@ def _parameters(resolution: Resolution) -> dict[str, object]:
     resolved = {f"{need}_run_id": run.run_id for need, run in resolution.decision.inputs.items()}
     given = {name: value for name, value in request.given.items() if name in declared}
     for name, parameter in declared.items():
-        if parameter.type != "path":
+        if parameter.type != "path" or name in request.phase.inputs:
             continue
         # The command runs in the project's folder; a path was typed in the caller's, a default means the project's.
         folder = request.base if name in given else request.project.directory
         if found := local_path(str(given.get(name, parameter.default or "")), folder, request.argv):
             given[name] = str(found)
-    return {**given, **{name: run_id for name, run_id in resolved.items() if name in declared}}
+    artifacts = artifact_paths(request.client, request.phase, resolution.decision.inputs)
+    return {**given, **{name: run_id for name, run_id in resolved.items() if name in declared}, **artifacts}
 
 
-def _variables(resolution: Resolution) -> dict[str, str | None]:
+def _variables(resolution: Resolution, settings: ExecutionSettings) -> dict[str, str | None]:
     request = resolution.decision.request
     # On the run stands which run a pin was resolved to. The command that a message prints has it as it was typed.
     as_given = {name: str(value) for name, value in request.given.items() if is_truncated(value)} | request.pins()
@@ -123,6 +143,7 @@ def _variables(resolution: Resolution) -> dict[str, str | None]:
         "MLFLOW_EXPERIMENT_NAME": None,
         # A launcher that started this process several times did not start the phase so.
         **dict.fromkeys(LAUNCHER_VARIABLES),
+        **({} if settings.gpus is None else {VISIBLE_GPUS: ",".join(settings.gpus)}),
     }
 
 
@@ -144,4 +165,4 @@ def _wait(child: "subprocess.Popen[bytes]", timeout_minutes: float | None) -> in
             stop_process_tree(child.pid, _TIMEOUT_END_SECONDS)
             child.wait()
             return None
-        time.sleep(0.02 if deadline is None or deadline - time.monotonic() < 1 else 0.1)
+        pause(0.02 if deadline is None or deadline - time.monotonic() < 1 else 0.1)

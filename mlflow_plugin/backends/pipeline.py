@@ -8,9 +8,10 @@ from dataclasses import replace
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.backends.execution import ExecutionSettings, Launcher, execute_phase
+from mlflow_plugin.backends.side_by_side import run_side_by_side
 from mlflow_plugin.decision.quality import borderline_reasons, quality_cell
 from mlflow_plugin.decision.request import Request
-from mlflow_plugin.errors import NeedsAnswer, PhaseError
+from mlflow_plugin.errors import NeedsAnswer, PhaseError, UsageError
 from mlflow_plugin.execution.outcome import Outcome
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.project.invocation import Invocation
@@ -61,30 +62,76 @@ def run_pipeline(
         Request(project, *one, client, experiment_id, asked_as=invocation, force_allowed=False) for one in handed
     ]
     _check_requests(requests, pipeline)
+    jobs = _jobs(settings, pipeline)
     records, place = Records(client), (experiment_id, settings.backend_name, settings.parent_run_id)
     parent = run_id or records.create_pipeline(project, pipeline.name, given, *place)
-    outcomes: dict[str, Outcome] = {}
-    done: dict[str, str] = {}
-    began, settings = time.monotonic(), replace(settings, parent_run_id=parent)
-    with kept_reports(project, client, experiment_id, parent, phases, done):
+    began, settings = time.monotonic(), replace(settings, parent_run_id=parent, side_by_side=jobs > 1)
+    progress = _Progress(pipeline, requests, settings, launch, invocation)
+    with kept_reports(project, client, experiment_id, parent, phases, progress.done):
         try:
-            for number, request in enumerate(requests, 1):
-                phase = request.phase
-                _logger.info(f"{phase.name} ({number} of {len(phases)})")
-                inputs = {need: outcomes[need].result.run_id for need in phase.needs}
-                accepted = frozenset(run for outcome in outcomes.values() for run in outcome.accepted_run_ids)
-                request = replace(request, inputs=inputs, following=tuple(later.name for later in phases[number:]))
-                outcome = execute_phase(request, replace(settings, accepted_run_ids=accepted), launch)
-                outcomes[phase.name], done[phase.name] = outcome, outcome.run_id
-                _check_usable(phase, outcome, phases[number:], pipeline, invocation)
+            progress.run(jobs)
         except BaseException as error:
             reason = str(error) or "interrupted from the keyboard"
             records.fail(parent, reason, status="FAILED" if isinstance(error, Exception) else "KILLED")
             raise
         finally:
-            _log_outcomes(project, client, outcomes, time.monotonic() - began)
-        records.end_pipeline(parent, done.values())
+            _log_outcomes(project, client, progress.outcomes, time.monotonic() - began)
+        records.end_pipeline(parent, progress.done.values())
     return parent
+
+
+class _Progress:
+    """The phases of a pipeline on their way.
+
+    Attributes:
+        outcomes: How each phase has ended so far.
+        done: The runs that were recorded for them.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        requests: Sequence[Request],
+        settings: ExecutionSettings,
+        launch: Launcher,
+        invocation: Invocation,
+    ) -> None:
+        self._pipeline, self._requests, self._settings = pipeline, requests, settings
+        self._launch, self._invocation = launch, invocation
+        self._phases = [request.phase for request in requests]
+        self.outcomes: dict[str, Outcome] = {}
+        self.done: dict[str, str] = {}
+
+    def run(self, jobs: int) -> None:
+        """Execute the phases, so many of them side by side at most."""
+        if jobs == 1:
+            for phase in self._phases:
+                self._ended(phase, self._execute(phase))
+            return
+        keep_going = self._pipeline.keep_going
+        run_side_by_side(self._phases, jobs, keep_going=keep_going, execute=self._execute, ended=self._ended)
+
+    def _execute(self, phase: Phase, gpus: tuple[str, ...] | None = None) -> Outcome:
+        number = self._phases.index(phase)
+        _logger.info(f"{phase.name} ({number + 1} of {len(self._phases)})")
+        inputs = {need: self.outcomes[need].result.run_id for need in phase.needs}
+        accepted = frozenset(run for outcome in [*self.outcomes.values()] for run in outcome.accepted_run_ids)
+        following = tuple(later.name for later in self._phases[number + 1 :])
+        request = replace(self._requests[number], inputs=inputs, following=following)
+        return execute_phase(request, replace(self._settings, accepted_run_ids=accepted, gpus=gpus), self._launch)
+
+    def _ended(self, phase: Phase, outcome: Outcome) -> None:
+        self.outcomes[phase.name], self.done[phase.name] = outcome, outcome.run_id
+        later = self._phases[self._phases.index(phase) + 1 :]
+        _check_usable(phase, outcome, later, self._pipeline, self._invocation)
+
+
+def _jobs(settings: ExecutionSettings, pipeline: Pipeline) -> int:
+    """Return how many phases may be computed side by side. The configuration of the call comes before the file."""
+    given = settings.backend_config.get("jobs", pipeline.jobs)
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise UsageError(f"--backend-config: `jobs` is {given!r}. Allowed: a whole number from 1.")
+    return given
 
 
 def _check_requests(requests: Iterable[Request], pipeline: Pipeline) -> None:

@@ -170,7 +170,9 @@ class CheckpointSession:
         if self._termination.pending:
             return True
         every = self._phase.checkpoints.every if every is None else every
-        if (every is None and self._writer.busy) or (total is not None and done >= total):
+        if total is not None and done >= total:
+            return bool(self._phase.extend)  # A longer run begins where this one ends.
+        if every is None and self._writer.busy:
             return False
         now = time.monotonic()
         steps = max(1, done - self._first_step)

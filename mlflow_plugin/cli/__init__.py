@@ -6,6 +6,7 @@ from mlflow_plugin.cli.decisions import answer, quarantine, rollback
 from mlflow_plugin.cli.garbage_collection import gc
 from mlflow_plugin.cli.group import PhasesGroup
 from mlflow_plugin.cli.inspection import compare, doctor, explain, plan, status
+from mlflow_plugin.cli.project_files import checkout
 from mlflow_plugin.cli.reports import log, report, state
 
 
@@ -20,5 +21,6 @@ def main() -> None:
     """
 
 
-for _command in (plan, explain, status, compare, answer, quarantine, rollback, log, state, report, gc, doctor):
+_LOOKING = (plan, explain, status, compare, log, state, report, doctor)
+for _command in (*_LOOKING, answer, quarantine, rollback, checkout, gc):
     main.add_command(_command)

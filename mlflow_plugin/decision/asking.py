@@ -91,14 +91,19 @@ def again_option(evidence: Evidence, superseded: Sequence[SupersededRun], title:
 def beside_option(evidence: Evidence, latest: PhaseRun) -> Option:
     """Return the option that computes the phase and leaves `latest` as it is."""
     title = f"Run {evidence.phase.name} beside: {described(evidence.phase, latest)} stays the latest"
-    price = _price([evidence.estimate()])
+    price = price_of(evidence)
     return Option("", "beside", title, (), (), (evidence.phase.name,), *price, action="run")
 
 
 def inputs_option(evidence: Evidence) -> Option:
     """Return the option that computes the phase on inputs that were asked about."""
     title = f"Use the inputs as they are and run {evidence.phase.name}"
-    return Option("", "reuse", title, (), (), (evidence.phase.name,), *_price([evidence.estimate()]), action="run")
+    return Option("", "reuse", title, (), (), (evidence.phase.name,), *price_of(evidence), action="run")
+
+
+def price_of(evidence: Evidence) -> tuple[float | None, float | None]:
+    """Return the seconds and US dollars that the phase is expected to take, None where that is not known."""
+    return _price([evidence.estimate()])
 
 
 def _price(estimates: Sequence[Estimate | None]) -> tuple[float | None, float | None]:

@@ -3,7 +3,11 @@
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
+from mlflow_plugin.checkpoints.store import checkpoint_step, newest_complete
+from mlflow_plugin.decision.extension import grows
+from mlflow_plugin.decision.facts import Shorter
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.identity import Identity
@@ -84,6 +88,22 @@ def interrupted_before_edit(request: Request, identity: Identity, history: Histo
         if (run.checkpoint or run.first_checkpoint) and not run.successor:
             return run
     return None
+
+
+def shorter_run(request: Request, identity: Identity, history: History) -> Shorter | None:
+    """Return the longest good run that differs in nothing but smaller values of `extend`, and has its checkpoint."""
+    found: list[tuple[int, Shorter]] = []
+    for run in history.computed(request.phase.name, _FIRST):
+        other = identity.other_parameters(run.fingerprint, run.parameters)
+        if not run.complete or not other or not other <= set(request.phase.extend) or history.quarantine_reason(run):
+            continue
+        grown = grows(other, request.values, run.parameters)
+        same = all(said.split(" (")[0] in other for said in identity.differences(run.fingerprint, run.parameters))
+        if grown and same and request.phase.grade(run.metrics) != "poor":
+            checkpoint = newest_complete(run.artifact_uri)
+            if checkpoint:
+                found.append((checkpoint_step(checkpoint) or 0, Shorter(replace(run, checkpoint=checkpoint), grown)))
+    return max(found, key=lambda one: one[0])[1] if found else None
 
 
 def deleted_sentences(phase: Phase, identity: Identity, history: History) -> list[str]:

@@ -10,9 +10,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from mlflow_plugin.checkpoints.store import newest_complete
-from mlflow_plugin.decision.earlier import ask_above, deleted_sentences, interrupted_before_edit, replaced_run
+from mlflow_plugin.decision.earlier import (
+    ask_above,
+    deleted_sentences,
+    interrupted_before_edit,
+    replaced_run,
+    shorter_run,
+)
 from mlflow_plugin.decision.estimate import Estimate
-from mlflow_plugin.decision.facts import Candidate, Evidence, Generations
+from mlflow_plugin.decision.facts import Candidate, Evidence, Generations, Handover, Shorter
+from mlflow_plugin.decision.handed import handover
 from mlflow_plugin.decision.kept import with_kept_answer
 from mlflow_plugin.decision.lineage import good_downstream, mixed_generations
 from mlflow_plugin.decision.past import estimate_phase
@@ -28,6 +35,7 @@ from mlflow_plugin.project.parameters import local_path
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store.artifacts import absent_root
 from mlflow_plugin.store.history import History
+from mlflow_plugin.store.input_artifacts import refuse_artifacts_by_hand
 from mlflow_plugin.store.outputs import missing
 from mlflow_plugin.store.run import PhaseRun
 
@@ -77,6 +85,7 @@ class _Collector:
         self._findings: dict[str, Findings] = {}
 
     def evidence(self) -> Evidence:
+        refuse_artifacts_by_hand(self.request.client, self.phase, {**self.request.values, **self.request.given})
         self._resolve_inputs()
         recipe = recipe_of(self.request.project, self.phase, self.request.given, self.request.base, self.request.argv)
         same: list[Candidate] = []
@@ -100,6 +109,8 @@ class _Collector:
             edited=self._edited,
             deleted=self._deleted,
             generations=self._generations,
+            handover=self._handover,
+            shorter=self._shorter,
             ask_above=ask_above(self.phase),
             following=self.request.following,
             beside=self._beside(),
@@ -224,6 +235,13 @@ class _Collector:
 
     def _generations(self) -> Generations:
         return mixed_generations(self.history, self.request.project, self.inputs)
+
+    def _shorter(self) -> Shorter | None:
+        found = shorter_run(self.request, self.identity, self.history) if self.identity else None
+        return None if found is None or self.observed(found.run).changed else found
+
+    def _handover(self) -> Handover:
+        return handover(self.history, self.request.project, self.inputs)
 
     def _stale(self) -> Sequence[Candidate]:
         if self.identity is None or not self.phase.needs:

@@ -49,6 +49,32 @@ class Generations:
 
 
 @dataclass(frozen=True)
+class Handover:
+    """What stands between the inputs' files in the project and the phase that is to read them, one sentence each.
+
+    Attributes:
+        unknown: Inputs of which nothing is stored, so that the phase would read whatever lies in the project.
+        by_hand: Files that would have to be moved aside.
+    """
+
+    unknown: tuple[str, ...] = ()
+    by_hand: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shorter:
+    """A complete run that the request continues.
+
+    Attributes:
+        run: The run.
+        grown: The parameters that are larger now, as `epochs 10 -> 12`.
+    """
+
+    run: PhaseRun
+    grown: str
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything that a verdict rests on. The callables are asked only when the rules before them have not decided.
 
@@ -58,6 +84,8 @@ class Evidence:
         edited: The newest interrupted run with the same parameters and inputs, and other code.
         deleted: One sentence for each deleted run of this identity that can be restored.
         generations: Inputs that do not belong together.
+        handover: The files that earlier phases left in the project.
+        shorter: The complete run that the request continues, for a phase with `extend`.
         ask_above: The price above which superseding good runs is asked about.
         following: The phases that the same call computes after this one; empty for a single phase.
         beside: Why a new run would leave `latest` as it is; empty when it would not.
@@ -80,6 +108,8 @@ class Evidence:
     edited: Callable[[], Candidate | None] = lambda: None
     deleted: Callable[[], Sequence[str]] = tuple
     generations: Callable[[], Generations] = Generations
+    handover: Callable[[], Handover] = Handover
+    shorter: Callable[[], Shorter | None] = lambda: None
     ask_above: AskAbove = field(default_factory=AskAbove)
     following: Sequence[str] = ()
     beside: str = ""

@@ -51,7 +51,7 @@ class ReadsComparison:
 
     @cached_property
     def _policy(self) -> Policy:
-        return policy_of(self._request.phase, self._request.client)
+        return policy_of(self._request.project, self._request.phase, self._request.client)
 
     def findings(self, run: PhaseRun, *, rows: bool = False) -> Findings:
         """Return what became of everything that a run read. A trace that cannot be read makes the verdict ask.

@@ -15,12 +15,13 @@ from mlflow_plugin.decision.asking import (
     beside_option,
     keep_option,
 )
+from mlflow_plugin.decision.extension import extended
 from mlflow_plugin.decision.facts import Candidate, Evidence, described, superseded_run, usable
 from mlflow_plugin.decision.outdated import read_and_changed
 from mlflow_plugin.decision.promotion import ask_promotion, promotion_reasons
 from mlflow_plugin.decision.quality import borderline_reasons, quality_of
 from mlflow_plugin.decision.superseding import is_costly, superseded_by_running, superseding_sentence
-from mlflow_plugin.decision.unclear import ask_old, assumed, edited, generations, old, old_inputs, unreachable
+from mlflow_plugin.decision.unclear import ask_old, assumed, edited, generations, handover, old, old_inputs, unreachable
 from mlflow_plugin.decision.verdict import SupersededRun, Verdict
 from mlflow_plugin.format import clock, short
 from mlflow_plugin.observation.findings import Findings
@@ -31,11 +32,9 @@ __all__ = ["RULES", "Candidate", "Evidence", "decide", "force", "run_beside", "s
 
 
 def decide(evidence: Evidence) -> Verdict:
-    """Return the verdict of the first rule that applies."""
-    for rule in RULES:
-        if verdict := rule(evidence):
-            return verdict
-    return _run(evidence)
+    """Return the verdict of the first rule that applies, or the question that comes before it."""
+    decided = next((verdict for rule in RULES if (verdict := rule(evidence))), None)
+    return handover(evidence, extended(evidence, decided or _run(evidence)))
 
 
 def force(evidence: Evidence) -> Verdict:

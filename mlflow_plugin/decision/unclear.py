@@ -2,7 +2,15 @@
 
 from dataclasses import replace
 
-from mlflow_plugin.decision.asking import again_option, ask, ask_to_keep, ask_to_resume, inputs_option, keep_option
+from mlflow_plugin.decision.asking import (
+    again_option,
+    ask,
+    ask_to_keep,
+    ask_to_resume,
+    inputs_option,
+    keep_option,
+    price_of,
+)
 from mlflow_plugin.decision.facts import Evidence, described, superseded_run, usable
 from mlflow_plugin.decision.superseding import superseded_by_running
 from mlflow_plugin.decision.verdict import Option, Verdict
@@ -71,6 +79,22 @@ def generations(evidence: Evidence) -> Verdict | None:
         Option("", "fail", f"Stop, and update {' and '.join(mixed.outdated)} first", renews=mixed.outdated),
     )
     return ask(evidence, "generations", None, mixed.sentences, options, superseded)
+
+
+def handover(evidence: Evidence, verdict: Verdict) -> Verdict:
+    """Ask before a phase computes on files in the project that are not known to be those of its inputs."""
+    if verdict.action not in ("run", "resume") or verdict.kind in ("forced", "missing"):
+        return verdict
+    found = evidence.handover()
+    if not found.unknown and not found.by_hand:
+        return verdict
+    phase = evidence.phase.name
+    first = "Move aside what was made by hand" if found.by_hand else "Use what lies in the project"
+    title = f"{first} and {verdict.action} {phase}"
+    run = Option("", "reuse", title, (), verdict.invalidates, (phase,), *price_of(evidence), action=verdict.action)
+    reasons = (*found.unknown, *found.by_hand, *verdict.reasons)
+    question = ask(evidence, "handover", None, reasons, (run,), verdict.invalidates)
+    return replace(question, run_id=verdict.run_id, observed=verdict.observed, beside=verdict.beside)
 
 
 def old(evidence: Evidence) -> Verdict | None:

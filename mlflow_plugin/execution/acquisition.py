@@ -9,6 +9,7 @@ from mlflow_plugin.decision.request import Decision
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.execution.waiting import POLL_SECONDS
 from mlflow_plugin.machine.liveness import Watch
+from mlflow_plugin.machine.pausing import pause
 from mlflow_plugin.store.lock import WITHDRAWN, LockEntry, acquire, lock_number
 from mlflow_plugin.store.run import PhaseRun
 
@@ -31,7 +32,7 @@ class Acquisition:
     def holder(self) -> str:
         """Compete, and return the id of the run that holds the lock: this run's own when it may compute."""
         competition, began = acquire(self._run_id), time.monotonic()
-        entry, pause, reported = next(competition), 0.02, False
+        entry, seconds, reported = next(competition), 0.02, False
         while True:
             if entry is not None:
                 self._records.write_lock_entry(self._run_id, self._decision, entry)
@@ -44,8 +45,8 @@ class Acquisition:
                     reported = True
                     phase = self._decision.request.phase.name
                     _logger.info(f"{phase}: another run starts the same work now; finding out which of them computes")
-                time.sleep(pause)
-                pause = min(2 * pause, POLL_SECONDS)
+                pause(seconds)
+                seconds = min(2 * seconds, POLL_SECONDS)
             entry = following
 
     def withdraw(self) -> None:

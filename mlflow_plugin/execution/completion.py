@@ -7,7 +7,9 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
+from mlflow_plugin.checkout.storing import stage_project_files
 from mlflow_plugin.decision.quality import borderline_reasons
+from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import EndedByScriptError, PhaseError, TakenOverError
 from mlflow_plugin.execution.records import Completion, Records, Work
 from mlflow_plugin.execution.run_description import completed
@@ -48,7 +50,7 @@ def complete_work(
     values = last_values(records.client, run_id, phase.judged_metrics)
     run = replace(run, metrics={**run.metrics, **values})
     with tempfile.TemporaryDirectory() as folder:
-        held, outputs = _published(records.client, run, staged, Path(folder))
+        held, outputs = _published(records.client, run, work.request, staged, Path(folder))
     price = work.request.price()
     grade = phase.grade(run.metrics)
     digest = held.digest
@@ -90,19 +92,25 @@ def _check_ended_well(records: Records, run: PhaseRun) -> None:
         raise EndedByScriptError(reason)
 
 
-def _published(client: MlflowClient, run: PhaseRun, staged: Path | None, folder: Path) -> tuple[Manifest, OutputFiles]:
+def _published(
+    client: MlflowClient, run: PhaseRun, request: Request, staged: Path | None, folder: Path
+) -> tuple[Manifest, OutputFiles]:
     """Upload the declared outputs, read back everything that counts as output, and log its manifest last."""
-    sent = Manifest.of(staged) if staged is not None else None
-    if staged is None or sent is None or not sent.files:
-        held, outputs = gather_outputs(client, run, "", folder)
-    else:
-        client.log_artifacts(run.run_id, str(staged), schema.OUTPUTS_FOLDER)
-        held, outputs = gather_outputs(client, run, schema.OUTPUTS_FOLDER, folder)
-        if faults := [path for path in sent.files if held.files.get(path) != sent.files[path]]:
-            raise PhaseError(
-                f"{run.phase} {run.short}: the artifact store does not hold {faults[0]} as it was sent "
-                f"({run.artifact_uri}). The run is not complete; run it again."
-            )
+    within = schema.OUTPUTS_FOLDER if staged is not None and any(staged.iterdir()) else ""
+    with tempfile.TemporaryDirectory() as temporary:
+        sending = Path(temporary)
+        stage_project_files(request.project, request.phase, sending / schema.PROJECT_FILES)
+        folders = [sending, *([staged] if staged is not None and within else [])]
+        sent = {path: entry for one in folders for path, entry in Manifest.of(one).files.items()}
+        for one in folders:
+            if any(one.iterdir()):
+                client.log_artifacts(run.run_id, str(one), within or None)
+    held, outputs = gather_outputs(client, run, within, folder)
+    if faults := [path for path in sent if held.files.get(path) != sent[path]]:
+        raise PhaseError(
+            f"{run.phase} {run.short}: the artifact store does not hold {faults[0]} as it was sent "
+            f"({run.artifact_uri}). The run is not complete; run it again."
+        )
     client.log_text(run.run_id, held.to_json(), f"{schema.OUTPUTS_FOLDER}/{schema.MANIFEST_FILE}")
     return held, outputs
 

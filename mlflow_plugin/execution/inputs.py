@@ -7,6 +7,7 @@ from mlflow_plugin.decision.request import Decision, Request
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.parameters import TRUNCATED_AT, unquoted, without_defaults
 from mlflow_plugin.store.artifacts import absent_root
+from mlflow_plugin.store.input_artifacts import check_artifacts
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.verification import output_faults
 
@@ -15,7 +16,7 @@ def check_inputs(decision: Decision) -> None:
     """Raise before anything is computed on inputs that are missing, damaged or replaced.
 
     Raises:
-        UsageError: An upstream phase has no usable run.
+        UsageError: An upstream phase has no usable run, or its run lacks an artifact that a parameter stands for.
         PhaseError: An upstream run's files are not those that it has made. The message has the command that makes them
             again. Or the price that was given is none, which would be found out when the work is done.
     """
@@ -23,6 +24,7 @@ def check_inputs(decision: Decision) -> None:
     request.price()
     if absent := [need for need in request.phase.needs if need not in decision.inputs]:
         raise required(request.phase, absent)
+    check_artifacts(request.phase, decision.inputs)
     for need, used in decision.inputs.items():
         if faults := output_faults(request.client, used):
             if root := absent_root(used):

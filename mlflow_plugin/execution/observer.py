@@ -138,7 +138,7 @@ class Observer:
         # Other files than programs are not left to the code digest: the run may have written to them.
         programs = [name for name in recipe.files if name not in recipe.named]
         code = [recipe.elsewhere.get(name, directory / name) for name in programs]
-        policy = policy_of(request.phase, request.client, self._runs, code)
+        policy = policy_of(request.project, request.phase, request.client, self._runs, code)
         earlier = None
         try:
             earlier = trace_of_run(self._resumed_from) if self._resumed_from else None

@@ -6,6 +6,7 @@ Besides the log handler the one place outside `cli/` that writes to the terminal
 import logging
 import select
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -15,10 +16,13 @@ from mlflow_plugin.decision.request import Request
 from mlflow_plugin.decision.verdict import Option, Verdict
 from mlflow_plugin.errors import NeedsAnswer, PhaseError
 from mlflow_plugin.format import short
+from mlflow_plugin.machine.pausing import pause
 
 _logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
+_terminal = threading.Lock()
+"""Phases that are computed side by side ask one after another."""
 _SAY_EVERY_SECONDS = 30.0
 
 
@@ -113,7 +117,12 @@ def _ask_somebody(
     if request.decide == "wait":
         return _wait(verdict, run_id, text, read_answer)
     if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
-        return _prompt(request, verdict, run_id, text, read_answer, user)
+        while not _terminal.acquire(timeout=POLL_SECONDS):
+            pause(0)  # Another phase asks; this one may be told to end meanwhile.
+        try:
+            return _prompt(request, verdict, run_id, text, read_answer, user)
+        finally:
+            _terminal.release()
     raise NeedsAnswer(f"{text}\n\n{commands_text(request, verdict, run_id)}")
 
 
@@ -130,6 +139,7 @@ def _prompt(
     while True:
         print(f"Which one? [{'/'.join(letters)}] ", end="", file=sys.stderr, flush=True)
         while not _typed(POLL_SECONDS):
+            pause(0)
             if answer := _elsewhere(verdict, read_answer):
                 print(f"\n{answer.option.letter} was answered by {answer.by}", file=sys.stderr, flush=True)
                 return answer
@@ -177,4 +187,4 @@ def _wait(verdict: Verdict, run_id: str, text: str, read_answer: Callable[[], An
         if time.monotonic() - reported > _SAY_EVERY_SECONDS:
             reported = time.monotonic()
             _logger.info(f"{verdict.phase}: still waiting for an answer ({reported - began:.0f} s)")
-        time.sleep(POLL_SECONDS)
+        pause(POLL_SECONDS)

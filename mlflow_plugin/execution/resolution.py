@@ -28,6 +28,7 @@ from mlflow_plugin.execution.activity import how_to_resume
 from mlflow_plugin.execution.answers import AnswerReader
 from mlflow_plugin.execution.heartbeat import Heartbeat
 from mlflow_plugin.execution.inputs import check_inputs
+from mlflow_plugin.execution.project_files import ProjectFiles
 from mlflow_plugin.execution.prompt import check_not_stopped, obtain_answer
 from mlflow_plugin.execution.records import Records, Work
 from mlflow_plugin.execution.tags import superseded_runs
@@ -159,7 +160,18 @@ class _Resolver:
         reused = decision.history.run(verdict.run_id or "")
         assert reused is not None
         self.records.reuse(self.run_id, decision, reused)
+        self._restore(decision, reused)
         return Resolution(self.run_id, decision, reused)
+
+    def _restore(self, decision: Decision, run: PhaseRun) -> None:
+        """Put the files of a reused run back into the project. Where that fails, the reuse is recorded all the same."""
+        phase = self.request.phase
+        if not phase.outputs:
+            return
+        try:
+            ProjectFiles.of(decision).restore(phase, run)
+        except PhaseError as error:
+            _logger.warning(f"{self.phase}: {error}")
 
     # --- ask ---
 
@@ -205,6 +217,7 @@ class _Resolver:
         chosen = replace(
             verdict,
             action="resume" if option.action == "resume" else "run",
+            run_id=option.run_id if option.action == "resume" else verdict.run_id,
             reasons=(*verdict.reasons, f"chosen by {answer.by}"),
             invalidates=() if option.decide == "beside" else verdict.invalidates,
             beside=beside,
@@ -225,6 +238,7 @@ class _Resolver:
         reasons = (*verdict.reasons, f"kept by {answer.by}")
         keeping = replace(decision, verdict=replace(verdict, reasons=reasons, beside=beside))
         self.records.reuse(self.run_id, keeping, kept, option)
+        self._restore(keeping, kept)
         return Resolution(self.run_id, keeping, kept, option)
 
     # --- acquire, start ---

@@ -8,7 +8,8 @@ from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.execution.tags import git_commit
-from mlflow_plugin.project.project import Project
+from mlflow_plugin.project.project import Phase, Project
+from mlflow_plugin.store.input_artifacts import artifact_uris
 from mlflow_plugin.store.run_encoding import user
 from mlflow_plugin.store.run_writer import RunWriter
 
@@ -22,21 +23,27 @@ class RunCreator(RunWriter):
         super().__init__(client)
         self._pins: dict[str, dict[str, str]] = {}
         """Of runs made here: parameters that choose an input. A logged parameter is final, so they wait for its run."""
+        self._artifacts: dict[str, Phase] = {}
+        """Of runs made here: the phase, whose parameters under `inputs` wait as well."""
 
     def create(self, request: Request, parent_run_id: str = "", backend: str = "") -> str:
         """Make a RUNNING run with the request's parameters, as `mlflow run` makes one, and return its id."""
         name, project = request.phase.name, request.project
         run_id = self._create(project, name, request.experiment_id, backend, parent_run_id)
         self._pins[run_id] = request.pins()
+        self._artifacts[run_id] = request.phase
         values = {**request.values, **request.given}
-        self.parameters(run_id, {name: value for name, value in values.items() if name not in self._pins[run_id]})
+        later = {*self._pins[run_id], *request.phase.inputs}
+        self.parameters(run_id, {name: value for name, value in values.items() if name not in later})
         return run_id
 
     def log_pins(self, run_id: str, inputs: Mapping[str, str]) -> None:
         """Log which run each parameter `NEED_run_id` stands for, in place of `latest`."""
         pins = self._pins.pop(run_id, {})
         resolved = {f"{need}_run_id": used for need, used in inputs.items()}
-        self.parameters(run_id, {name: resolved.get(name, given) for name, given in pins.items()})
+        phase = self._artifacts.pop(run_id, None)
+        artifacts = artifact_uris(phase, inputs) if phase else {}
+        self.parameters(run_id, {**{name: resolved.get(name, given) for name, given in pins.items()}, **artifacts})
 
     def create_pipeline(
         self,

@@ -6,6 +6,7 @@ import time
 from mlflow_plugin.decision.evidence import is_computing
 from mlflow_plugin.format import describe_duration
 from mlflow_plugin.machine.liveness import HEARTBEAT_SECONDS, Watch
+from mlflow_plugin.machine.pausing import pause
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.patience import REPORT_EVERY_SECONDS, StoreAway, StorePatience
 from mlflow_plugin.store.run import PhaseRun
@@ -24,7 +25,7 @@ def wait_for_duplicate(history: History, watch: Watch, run_id: str, phase: str) 
         try:
             duplicate = patience.read(lambda: _read(history, run_id))
         except StoreAway:
-            time.sleep(POLL_SECONDS)
+            pause(POLL_SECONDS)
             continue
         if duplicate is None or not is_computing(duplicate, watch):
             return _read(history, run_id)  # It may have completed after its tags were read, before its process ended.
@@ -40,7 +41,7 @@ def wait_for_duplicate(history: History, watch: Watch, run_id: str, phase: str) 
             reported = now
             waited = describe_duration(now - began)
             _logger.info(f"{phase}: still waiting for {duplicate.short}{_progress(duplicate)} ({waited})")
-        time.sleep(POLL_SECONDS)
+        pause(POLL_SECONDS)
 
 
 def _read(history: History, run_id: str) -> PhaseRun | None:

@@ -93,6 +93,13 @@ def detect_hardware() -> Hardware:
     return _detect(os.environ.get(VISIBLE_GPUS))
 
 
+def visible_gpus() -> tuple[str, ...]:
+    """Return the GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    count = len(detect_hardware().gpus)
+    named = [name.strip() for name in os.environ.get(VISIBLE_GPUS, "").split(",") if name.strip()]
+    return tuple(named[:count] if named else map(str, range(count)))
+
+
 def usage() -> dict[str, float]:
     """Measure how busy the machine is, without blocking, for heartbeats. Never raises.
 

@@ -80,7 +80,7 @@ class FileComparison:
             if not (place.own and place.path) and not self._is_reached(place, name, bases):
                 continue
             group = _Group(name, str(place.path), range(first, position), bases)
-            groups.append(self._without_ignored(group) if self._policy.ignore_reads else group)
+            groups.append(self._without_ignored(group) if self._policy.ignores_files else group)
         return groups
 
     def _is_reached(self, place: Place, folder: str, bases: Sequence[str]) -> bool:
@@ -161,7 +161,9 @@ class FileComparison:
         places = self._places
         roots = [[name, str(folder)] for name, folder in places.roots.items()]
         where = [str(places.project), str(places.repository), roots, self._reach.trusted]
-        return value_digest([part, self._trace.digest, where, self._policy.observe, self._policy.ignore_reads])
+        policy = self._policy
+        counted = [policy.observe, policy.ignore_reads, *([policy.outputs] if policy.outputs else [])]
+        return value_digest([part, self._trace.digest, where, *counted])
 
     def _file_is_same(self, file: ObservedFile, path: str) -> bool:
         kind: ReadKind = "module" if file.python else "file"

@@ -10,8 +10,9 @@ from functools import cached_property, lru_cache
 
 from mlflow_plugin.observation.files import join_name
 from mlflow_plugin.observation.places import Places
+from mlflow_plugin.project.outputs import is_declared
 from mlflow_plugin.project.own_code import is_below
-from mlflow_plugin.project.project import LOG_FILE
+from mlflow_plugin.project.project import LOG_FILE, OWN_FOLDER
 from mlflow_plugin.project.vocabulary import EnvironmentPolicy, External, Observe
 
 _SYSTEM = (
@@ -31,7 +32,7 @@ _SYSTEM = (
 )
 _SYSTEM_MACOS = ("/System", "/Library", "/opt/homebrew", "/private/etc", "/private/var/db")
 _COMPANIONS = ("-wal", "-shm", "-journal")
-_NEVER = {".git", ".hg", ".svn", "__pycache__", "site-packages", "dist-packages", "node_modules", LOG_FILE}
+_NEVER = {".git", ".hg", ".svn", "__pycache__", "site-packages", "dist-packages", "node_modules", LOG_FILE, OWN_FOLDER}
 _NEVER_SUFFIXES = (".egg-info", ".dist-info")
 # In the project and its repository: environments and the stores that MLflow makes where it is started.
 _NEVER_OWN = {"venv", ".venv", "mlruns", "mlartifacts"}
@@ -88,6 +89,8 @@ class Policy:
         skip: Absolute paths of files and folders that do not count: the tracking store, artifact roots, caches.
         code_files: Absolute paths of the files that count in the code digest already.
         known_peers: Peers, as `host:port`, that do not count: the tracking server, the artifact store.
+        outputs: The declared outputs of the phase and of those before it, relative to the project. They are compared
+            as outputs of runs.
     """
 
     observe: Observe = "all"
@@ -97,11 +100,19 @@ class Policy:
     skip: tuple[str, ...] = ()
     code_files: frozenset[str] = frozenset()
     known_peers: frozenset[str] = frozenset()
+    outputs: tuple[str, ...] = ()
 
     def ignores(self, name: str, path: str) -> bool:
-        """Return True for a file or folder that a pattern of `ignore_reads` matches, by its name or absolute path."""
+        """Return True for a declared output, and for what `ignore_reads` matches by name or absolute path."""
+        if self.outputs and is_declared(self.outputs, name):
+            return True
         pattern = self._ignored
         return pattern is not None and bool(pattern.fullmatch(name) or pattern.fullmatch(path))
+
+    @property
+    def ignores_files(self) -> bool:
+        """Whether there may be files that do not count."""
+        return bool(self.ignore_reads or self.outputs)
 
     @property
     def _ignored(self) -> re.Pattern[str] | None:

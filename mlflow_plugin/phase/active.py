@@ -23,17 +23,12 @@ from mlflow_plugin.project.parameters import Value
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.manifest import safe_relative_path
-from mlflow_plugin.store.outputs import fetch_outputs
+from mlflow_plugin.store.outputs import fetch_outputs, inputs_cache
 from mlflow_plugin.store.run import PhaseRun
 
 _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-def inputs_cache() -> Path:
-    """Return the folder for outputs that were fetched from a remote store, by digest."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mlflow-phases" / "inputs"
 
 
 class ActivePhase:

@@ -7,7 +7,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +28,7 @@ from mlflow_plugin.execution.handover import (
 )
 from mlflow_plugin.execution.heartbeat import Heartbeat
 from mlflow_plugin.execution.observer import Observer
+from mlflow_plugin.execution.project_files import ProjectFiles
 from mlflow_plugin.execution.records import Records, Work
 from mlflow_plugin.execution.resolution import resolve_request
 from mlflow_plugin.machine.environment_facts import environment_facts
@@ -39,6 +41,7 @@ from mlflow_plugin.progress import attach_terminal_handler
 from mlflow_plugin.reports.experiment_log import log_ended
 from mlflow_plugin.store.history import phase_run
 from mlflow_plugin.store.http_retries import ask_again_when_cut
+from mlflow_plugin.store.input_artifacts import artifact_paths
 from mlflow_plugin.store.random_isolation import reserve_random_state
 from mlflow_plugin.store.run import PhaseRun
 
@@ -64,17 +67,17 @@ def start_phase() -> Iterator[ActivePhase]:
     with _logged_when_ended(Path.cwd()), orderly_termination() as termination:
         try:
             with unobserved():
-                records, work, run, resumed_from = _resolve()
+                task = _resolve()
         except PhaseError as error:
             _leave(error)
         except MlflowException as error:
             _leave(store_trouble(error))
         except KeyboardInterrupt:
             _leave(PhaseError("interrupted from the keyboard before anything was computed."))
-        phase = work.request.phase
+        phase = task.work.request.phase
         limit = f"stopped after timeout_minutes = {phase.timeout_minutes or 0:g}"
-        with named_inputs(work.inputs), termination.after((phase.timeout_minutes or 0) * 60, limit):
-            yield from _computing(records, work, run, resumed_from, termination)
+        with named_inputs(task.work.inputs), termination.after((phase.timeout_minutes or 0) * 60, limit):
+            yield from _computing(task, termination)
 
 
 @contextmanager
@@ -89,17 +92,27 @@ def _logged_when_ended(project: Path) -> Iterator[None]:
             log_ended(project, run_id)
 
 
-def _computing(
-    records: Records, work: Work, run: PhaseRun, resumed_from: PhaseRun | None, termination: Termination
-) -> Iterator[ActivePhase]:
+@dataclass(frozen=True)
+class _Task:
+    """What this process is to compute, the run that it resumes, and what keeps the files in the project in place."""
+
+    records: Records
+    work: Work
+    run: PhaseRun
+    resumed_from: PhaseRun | None
+    files: AbstractContextManager[None]
+
+
+def _computing(task: _Task, termination: Termination) -> Iterator[ActivePhase]:
     """Run the block of `start_phase` and record on the run however it ends."""
     import mlflow
 
+    records, work, run, resumed_from = task.records, task.work, task.run, task.resumed_from
     ask_again_when_cut()
     reserve_random_state(run.artifact_uri, *(used.artifact_uri for used in work.inputs.values()))
     request = work.request
     observer = Observer(request, run, work.inputs, resumed_from)
-    with tempfile.TemporaryDirectory() as folder, _heartbeat(records, run.run_id) as heartbeat:
+    with tempfile.TemporaryDirectory() as folder, _heartbeat(records, run.run_id) as heartbeat, ExitStack() as held:
         staging = Path(folder)
         checkpoints = CheckpointSession(records, run, request.phase, resumed_from, termination, observer.keep)
         observer.observe_this_process()
@@ -108,6 +121,9 @@ def _computing(
         )
         ended: SystemExit | None = None
         try:
+            with unobserved():
+                held.enter_context(task.files)
+                active.parameters |= artifact_paths(records.client, request.phase, work.inputs)
             with mlflow.start_run(run_id=run.run_id):
                 try:
                     yield active
@@ -208,8 +224,11 @@ def _leave(error: PhaseError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
-def _resolve() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
-    """Return the work of this process; end the process when there is none."""
+def _resolve() -> _Task:
+    """Return the work of this process; end the process when there is none.
+
+    A process that has decided already keeps the files in the project in place itself.
+    """
     client, run_id = named_run()
     records = Records(client)
     found = client.get_run(run_id)
@@ -224,7 +243,7 @@ def _resolve() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
         if os.environ.get(INTERPRETER, sys.prefix) != sys.prefix:
             records.environment(run_id, environment_facts())  # The command has chosen another than its starter knew.
         inputs, superseded, resumed_from = decided_before(client, run, request, found.data.tags)
-        return records, Work(request, inputs, superseded), run, resumed_from
+        return _Task(records, Work(request, inputs, superseded), run, resumed_from, nullcontext())
     resolution = resolve_request(request, records, lambda: run_id)
     if resolution.reused is not None:
         _logger.info(
@@ -232,4 +251,5 @@ def _resolve() -> tuple[Records, Work, PhaseRun, PhaseRun | None]:
         )
         sys.exit(0)
     records.environment(run_id, environment_facts())
-    return records, resolution.work(), phase_run(client.get_run(run_id)), resolution.resumed_from()
+    files = ProjectFiles.of(resolution.decision).in_place(resolution.decision)
+    return _Task(records, resolution.work(), phase_run(client.get_run(run_id)), resolution.resumed_from(), files)

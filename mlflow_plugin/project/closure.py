@@ -30,6 +30,7 @@ from mlflow_plugin.project.file_code import (
 from mlflow_plugin.project.launchers import COPIERS, LAUNCHERS, WRITERS, program_place
 from mlflow_plugin.project.module_finder import ModuleFinder
 from mlflow_plugin.project.named import Named, is_readable_data
+from mlflow_plugin.project.outputs import is_output
 from mlflow_plugin.project.own_code import OwnCode, is_below
 from mlflow_plugin.project.parameters import local_text
 from mlflow_plugin.project.syntax import Import, imports_of_text
@@ -48,6 +49,10 @@ def _documents(word: Word) -> bool:
 class Closure:
     """The files of the user's own that a command reaches.
 
+    Args:
+        own: Tells them from others.
+        outputs: Declared outputs, relative to the project. They are compared as outputs of runs.
+
     Attributes:
         programs: Absolute path -> digest of each file that is run: scripts, modules, build files.
         literal: Absolute path -> digest of other files of the user's own that the command names word for word. In the
@@ -56,8 +61,8 @@ class Closure:
         inline: The command holds Python code itself, after `-c`.
     """
 
-    def __init__(self, own: OwnCode) -> None:
-        self._own = own
+    def __init__(self, own: OwnCode, outputs: Sequence[str] = ()) -> None:
+        self._own, self._outputs = own, tuple(outputs)
         self._project = own.project
         self._finder = ModuleFinder(own)
         self._begin()
@@ -176,7 +181,7 @@ class Closure:
 
         Outside the user's own folders its name is the text of the command, the same on every machine.
         """
-        if is_below(self._project, path):
+        if is_below(self._project, path) or is_output(self._project, self._outputs, path):
             return
         if self._own.counts(path):
             name = self._own.name_of(path)

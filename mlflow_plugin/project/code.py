@@ -44,7 +44,11 @@ class CodeDigest:
 
 
 def code_digest(
-    project_dir: Path, command: str, code: Sequence[str] | None, values: Mapping[str, str] | None = None
+    project_dir: Path,
+    command: str,
+    code: Sequence[str] | None,
+    values: Mapping[str, str] | None = None,
+    outputs: Sequence[str] = (),
 ) -> CodeDigest:
     """Digest the code that `command` runs, or the files and folders listed in `code`.
 
@@ -58,12 +62,13 @@ def code_digest(
         command: The command as declared.
         code: The files and folders that count instead.
         values: The text of each parameter, to find the files whose names they are part of.
+        outputs: Declared outputs of phases. They are left out, unless `code` lists them.
 
     Raises:
         PhaseError: A listed path is missing or lies outside the repository, or a file cannot be read.
     """
     own = OwnCode(os.path.abspath(project_dir))
-    closure = Closure(own)
+    closure = Closure(own, outputs)
     if code is None:
         closure.follow(command, values or {})
         files = {**closure.programs, **closure.literal}

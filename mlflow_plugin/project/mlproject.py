@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,20 @@ from pydantic import ValidationError
 
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.naming import default_name
+from mlflow_plugin.project.outputs import checked_pattern, overlap
 from mlflow_plugin.project.parameters import Parameter
-from mlflow_plugin.project.phase_keys import ALLOWED, FILE_WIDE, ROOT_NAME, AskAboveKeys, PhaseKeys
-from mlflow_plugin.project.project import AskAbove, CheckpointPolicy, Gate, Phase, Pipeline, Project, Quality
+from mlflow_plugin.project.phase_keys import ALLOWED, FILE_WIDE, ROOT_NAME, AskAboveKeys, PhaseKeys, PipelineKeys
+from mlflow_plugin.project.project import (
+    AskAbove,
+    CheckpointPolicy,
+    Gate,
+    InputArtifact,
+    Phase,
+    Pipeline,
+    Project,
+    Quality,
+    Resources,
+)
 
 # The C loader is ten times faster. It is missing when PyYAML was built without libyaml.
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -67,7 +79,9 @@ class _Reader:
             if "phase" in entry:
                 phases[name] = self._phase(name, command, parameters, self._with_defaults(content, entry["phase"]))
             elif "pipeline" in entry:
-                pipelines[name] = Pipeline(name, command, parameters, self._targets(name, entry["pipeline"]))
+                jobs, keep_going = self._side_by_side(name, entry)
+                targets = self._targets(name, entry["pipeline"])
+                pipelines[name] = Pipeline(name, command, parameters, targets, jobs, keep_going)
             else:
                 others.add(str(name))
         directory = self.file.parent
@@ -172,11 +186,12 @@ class _Reader:
                 raise self.fault(name, f"phase.{key}", f"{unknown[0]!r} is not a parameter of this entry point")
         if duplicates := sorted(need for need in set(keys.needs) if keys.needs.count(need) > 1):
             raise self.fault(name, "phase.needs", f"{duplicates[0]!r} is listed twice")
+        inputs = self._inputs(name, parameters, keys.inputs)
         return Phase(
             name=name,
             command=command,
             parameters={**parameters, **{path: replace(parameters[path], type="path") for path in keys.paths}},
-            needs=tuple(keys.needs),
+            needs=tuple(dict.fromkeys([*keys.needs, *(artifact.need for artifact in inputs.values())])),
             ignore=frozenset(keys.ignore),
             quality=quality,
             gates=self._gates(name, keys.gates),
@@ -184,6 +199,7 @@ class _Reader:
             code=None if keys.code is None else tuple(keys.code),
             timeout_minutes=keys.timeout_minutes,
             size=tuple(keys.size),
+            extend=tuple(keys.extend),
             checkpoints=CheckpointPolicy(**keys.checkpoints.model_dump()),
             observe=keys.observe,
             ignore_reads=tuple(keys.ignore_reads),
@@ -191,7 +207,44 @@ class _Reader:
             not_paths=frozenset(keys.not_paths),
             environment=keys.environment,
             ask_above=self._ask_above(name, keys.ask_above),
+            outputs=self._outputs(name, keys.outputs),
+            inputs=inputs,
+            resources=Resources(keys.resources.cpus, keys.resources.gpus, self._memory(name, keys.resources.memory)),
         )
+
+    def _memory(self, name: str, raw: str | int) -> int:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(raw).strip(), re.IGNORECASE)
+        if not match:
+            raise self.fault(name, "phase.resources", f"`memory` {raw!r} is no size")
+        return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
+
+    def _inputs(
+        self, name: str, parameters: Mapping[str, Parameter], raw: Mapping[str, str]
+    ) -> dict[str, InputArtifact]:
+        inputs = {}
+        for parameter, text in raw.items():
+            if parameter not in parameters:
+                raise self.fault(name, "phase.inputs", f"{parameter!r} is not a parameter of this entry point")
+            need, _, path = text.partition("/")
+            parts = path.split("/")
+            if not need or not all(parts) or ".." in parts or "\\" in path:
+                raise self.fault(name, "phase.inputs", f"{text!r} names no artifact of a phase")
+            inputs[parameter] = InputArtifact(need, path)
+        return inputs
+
+    def _outputs(self, name: str, raw: list[str] | None) -> tuple[str, ...] | None:
+        if raw is None:
+            return None
+        patterns: list[str] = []
+        for text in raw:
+            try:
+                pattern = checked_pattern(text)
+            except ValueError as error:
+                raise self.fault(name, "phase.outputs", f"{text!r} {error}") from None
+            if other := next((one for one in patterns if overlap(one, pattern)), None):
+                raise self.fault(name, "phase.outputs", f"{text!r} and {other!r} may name the same file")
+            patterns.append(pattern)
+        return tuple(patterns)
 
     def _ask_above(self, name: str, raw: AskAboveKeys | float | None) -> AskAbove:
         if isinstance(raw, AskAboveKeys):
@@ -222,6 +275,18 @@ class _Reader:
             )
         return tuple(raw)
 
+    def _side_by_side(self, name: str, entry: Mapping[str, Any]) -> tuple[int, bool]:
+        given = {key: entry[key] for key in ("jobs", "keep_going") if key in entry}
+        try:
+            keys = PipelineKeys.model_validate(given)
+        except ValidationError as error:
+            key = str(error.errors()[0]["loc"][0])
+            raise UsageError(
+                f"{self.file}: entry point {name!r}, key `{key}`: got {given[key]!r}. "
+                f"Allowed: {'a whole number from 1' if key == 'jobs' else 'true or false'}."
+            ) from None
+        return keys.jobs, keys.keep_going
+
     def _check_graph(self, project: Project) -> None:
         for phase in project.phases.values():
             for need in phase.needs:
@@ -230,6 +295,7 @@ class _Reader:
                     raise self.fault(
                         phase.name, "phase.needs", f"{need!r} is not a phase of this file; phases: {phases}"
                     )
+        self._check_outputs(project)
         for pipeline in project.pipelines.values():
             for target in pipeline.targets:
                 if target not in project.phases:
@@ -247,6 +313,13 @@ class _Reader:
         for pipeline in project.pipelines.values():
             self._check_pipeline_parameters(project, pipeline)
 
+    def _check_outputs(self, project: Project) -> None:
+        declared = [(phase.name, pattern) for phase in project.phases.values() for pattern in phase.outputs or ()]
+        for (first, one), (second, other) in combinations(declared, 2):
+            if first != second and overlap(one, other):
+                problem = f"{other!r} and {one!r}, an output of {first}, may name the same file"
+                raise self.fault(second, "phase.outputs", problem)
+
     def _check_pipeline_parameters(self, project: Project, pipeline: Pipeline) -> None:
         allowed = project.pipeline_parameters(pipeline)
         if unknown := sorted(set(pipeline.parameters) - allowed):
@@ -257,7 +330,7 @@ class _Reader:
 
 
 def _listed_parameters(keys: PhaseKeys) -> list[tuple[str, list[str]]]:
-    return [(key, getattr(keys, key)) for key in ("ignore", "paths", "not_paths", "size")]
+    return [(key, getattr(keys, key)) for key in ("ignore", "paths", "not_paths", "size", "extend")]
 
 
 def project_of(content: Mapping[str, Any], file: Path) -> Project:

@@ -30,6 +30,19 @@ class AskAboveKeys(BaseModel):
     usd: float = Field(default=AskAbove.usd, ge=0, allow_inf_nan=False)
 
 
+class ResourceKeys(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    cpus: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    gpus: int = Field(default=0, ge=0)
+    memory: str | int = 0
+
+
+class PipelineKeys(BaseModel):
+    model_config = ConfigDict(strict=True)
+    jobs: int = Field(default=1, ge=1)
+    keep_going: bool = False
+
+
 class PhaseKeys(BaseModel):
     model_config = ConfigDict(extra="forbid")
     needs: list[str] = []
@@ -48,6 +61,10 @@ class PhaseKeys(BaseModel):
     not_paths: list[str] = []
     environment: EnvironmentPolicy = "mention"
     ask_above: AskAboveKeys | float | None = None
+    outputs: list[str] | None = None
+    inputs: dict[str, str] = {}
+    resources: ResourceKeys = ResourceKeys()
+    extend: list[str] = []
 
 
 ALLOWED = {
@@ -67,6 +84,10 @@ ALLOWED = {
     "external": "mention, ask or ignore",
     "not_paths": "a list of this entry point's parameters",
     "environment": "ignore, mention, ask or count",
+    "outputs": "a list of files, folders and patterns of the project, such as data/processed or models/*.pkl",
+    "inputs": "{PARAMETER: PHASE/PATH}, such as {table: prepare/table.parquet}",
+    "resources": "{cpus: NUMBER, gpus: COUNT, memory: SIZE}, a size such as 8G or 500M",
+    "extend": "a list of this entry point's numeric parameters",
     "ask_above": "{minutes: NUMBER, usd: NUMBER}, or 0 to ask always",
 }
 

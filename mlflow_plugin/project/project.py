@@ -16,6 +16,8 @@ PLUGIN_PARAMETERS = ("decide", "price_per_hour")
 """Parameters of the plugin itself. Every phase takes them, even if it does not declare them."""
 DECIDE_VALUES: tuple[Decide, ...] = get_args(Decide)
 LOG_FILE = "EXPERIMENT_LOG.md"
+OWN_FOLDER = ".mlflow-phases"
+"""The folder of a project into which files that were in the way are moved."""
 """The experiment log in a project's folder. It grows with every run, so it never counts as code or input."""
 _OPERATORS = ("<=", ">=", "==", "!=", "<", ">")
 
@@ -118,6 +120,23 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a phase needs of the machine, when others are computed beside it: cores, GPUs, and bytes of memory."""
+
+    cpus: float = 0.0
+    gpus: int = 0
+    memory: int = 0
+
+
+@dataclass(frozen=True)
+class InputArtifact:
+    """An artifact of an upstream phase that a parameter stands for; `path` is relative to that phase's outputs."""
+
+    need: str
+    path: str
+
+
+@dataclass(frozen=True)
 class Phase:
     """An entry point that declares `phase:`. The fields are the keys that `docs/mlproject_keys.md` explains."""
 
@@ -139,11 +158,17 @@ class Phase:
     not_paths: frozenset[str] = frozenset()
     environment: EnvironmentPolicy = "mention"
     ask_above: AskAbove = AskAbove()
+    outputs: tuple[str, ...] | None = None
+    inputs: Mapping[str, InputArtifact] = field(default_factory=dict)
+    resources: Resources = Resources()
+    extend: tuple[str, ...] = ()
 
     @property
     def steering_parameters(self) -> frozenset[str]:
-        """Names of the parameters that control the plugin and never change a result."""
-        return frozenset({*PLUGIN_PARAMETERS, *(f"{need}_run_id" for need in self.needs)})
+        """Names of the parameters that control the plugin, and of those that the inputs stand for: they never change a
+        result by themselves.
+        """
+        return frozenset({*PLUGIN_PARAMETERS, *(f"{need}_run_id" for need in self.needs), *self.inputs})
 
     @property
     def result_parameters(self) -> list[Parameter]:
@@ -164,7 +189,7 @@ class Phase:
             given: Name -> value or text, as on the command line.
 
         Raises:
-            UsageError: A parameter is unknown, missing or of the wrong type.
+            UsageError: A parameter is unknown, missing or of the wrong type, or is an artifact of another phase.
         """
         known = {*self.parameters, *self.steering_parameters}
         if unknown := sorted(set(given) - known):
@@ -174,7 +199,14 @@ class Phase:
         decide = str(given.get("decide", "ask"))
         if decide not in DECIDE_VALUES:
             raise UsageError(f"decide={decide!r} is not one of {', '.join(DECIDE_VALUES)}.")
-        return {name: parameter.value(given.get(name)) for name, parameter in self.parameters.items()}
+        for name, artifact in self.inputs.items():
+            if given.get(name, "latest") not in ("", "latest", self.parameters[name].default):
+                raise UsageError(
+                    f"{self.name}: {name} is the artifact {artifact.path!r} of {artifact.need}, and cannot be given. "
+                    f"Choose another run with -P {artifact.need}_run_id=RUN, or remove {name} from `inputs:`."
+                )
+        declared = {name: one for name, one in self.parameters.items() if name not in self.inputs}
+        return {name: parameter.value(given.get(name)) for name, parameter in declared.items()}
 
     def grade(self, metrics: Mapping[str, float]) -> Grade:
         """Return the grade of a run by its metrics; `gate` when the quality is good and a gate fails."""
@@ -188,12 +220,19 @@ class Phase:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """An entry point that runs phases and all phases that they need, in order: `pipeline: [phase4]`."""
+    """An entry point that runs phases and all phases that they need, in order: `pipeline: [phase4]`.
+
+    Attributes:
+        jobs: How many of its phases are computed side by side at most.
+        keep_going: When one has failed, those that do not need it are still started.
+    """
 
     name: str
     command: str
     parameters: Mapping[str, Parameter]
     targets: tuple[str, ...]
+    jobs: int = 1
+    keep_going: bool = False
 
 
 @dataclass(frozen=True)

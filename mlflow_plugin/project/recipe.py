@@ -11,6 +11,7 @@ from mlflow_plugin.project.command import OUTPUT_NAME, command_usage
 from mlflow_plugin.project.digests import path_digest, value_digest
 from mlflow_plugin.project.image import image_digest
 from mlflow_plugin.project.named import Named, path_of_value
+from mlflow_plugin.project.outputs import handed_over, is_output
 from mlflow_plugin.project.parameters import Parameter, local_path
 from mlflow_plugin.project.project import Phase, Project
 
@@ -97,7 +98,7 @@ def recipe_of(
     """
     literal, usage = command_usage(phase.command, phase.parameters)
     texts, paths = _texts_and_paths(project, phase, given, base or Path.cwd(), argv)
-    code = code_digest(project.directory, phase.command, phase.code, texts)
+    code = code_digest(project.directory, phase.command, phase.code, texts, handed_over(project, phase))
     parameters, named, messages = {}, Named(), {}
     for parameter in phase.result_parameters:
         name, entry = parameter.name, named_of_parameter(parameter.name)
@@ -151,7 +152,9 @@ def _texts_and_paths(
         texts[name] = parameter.text(given.get(name))
         if parameter.type == "path":
             own = project.directory if texts[name] == str(parameter.default) else folder
-            if path := local_path(texts[name], own, argv):
+            path = local_path(texts[name], own, argv)
+            # The content of an output is that of an upstream run, which is compared as an input.
+            if path and not is_output(project.directory, handed_over(project, phase), path):
                 paths[name], texts[name] = path, str(path)
     return texts, paths
 
@@ -170,6 +173,8 @@ def _named_by(
     directory = str(project.directory)
     path = path_of_value(text, directory)
     if path is None or os.path.relpath(path, directory).replace(os.sep, "/") in code.files:
+        return None
+    if is_output(directory, handed_over(project, phase), path):
         return None
     return path
 

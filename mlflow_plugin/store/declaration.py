@@ -67,6 +67,7 @@ def _phase_entry(phase: Phase) -> dict[str, Any]:
         "max_age": None if age is None else f"{age / 60:f}m",
         "timeout_minutes": phase.timeout_minutes,
         "size": list(phase.size),
+        "inputs": {name: f"{one.need}/{one.path}" for name, one in phase.inputs.items()} or None,
     }
     # Which files its code is, and what of it stays, matters only to those who have the folder.
     declared = {key: value for key, value in keys.items() if value not in (None, [])}
@@ -88,7 +89,8 @@ def _fitting(entry: dict[str, Any]) -> str:
         return text
     short = {**entry, "command": "...", "parameters": {}}
     if "phase" in entry:
-        short["phase"] = {key: value for key, value in entry["phase"].items() if key not in ("ignore", "size")}
+        long = {"ignore", "size", "inputs"}
+        short["phase"] = {key: value for key, value in entry["phase"].items() if key not in long}
     return _dumps(short)
 
 

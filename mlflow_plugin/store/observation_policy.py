@@ -10,7 +10,8 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from mlflow_plugin.observation.policy import Policy
-from mlflow_plugin.project.project import Phase
+from mlflow_plugin.project.outputs import handed_over
+from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.store.artifacts import local_folder
 from mlflow_plugin.store.run import PhaseRun
 
@@ -20,11 +21,16 @@ _SQLITE_COMPANIONS = ("", "-wal", "-shm", "-journal")
 
 
 def policy_of(
-    phase: Phase, client: MlflowClient, runs: Iterable[PhaseRun] = (), code_files: Iterable[Path] = ()
+    project: Project,
+    phase: Phase,
+    client: MlflowClient,
+    runs: Iterable[PhaseRun] = (),
+    code_files: Iterable[Path] = (),
 ) -> Policy:
     """Return the policy for a phase.
 
     Args:
+        project: The project, with the outputs that its phases declare.
         phase: The phase, with its keys.
         client: The tracking store. Its files do not count.
         runs: Runs whose artifacts do not count: the run itself and its inputs.
@@ -39,6 +45,7 @@ def policy_of(
         skip=tuple(sorted({*store_places(client), *artifact_places(runs), *_caches()})),
         code_files=frozenset(str(file) for file in code_files),
         known_peers=frozenset(store_servers(client, runs)),
+        outputs=handed_over(project, phase),
     )
 
 

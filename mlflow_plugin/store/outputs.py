@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -173,6 +174,11 @@ def read_manifest(run: PhaseRun) -> Manifest:
         what = " ".join(str(error).split())
         raise PhaseError(f"{run.phase} {run.short}: {path} cannot be read: {what}. {remedy(run)}") from None
     return Manifest.from_json(text)
+
+
+def inputs_cache() -> Path:
+    """Return the folder for outputs that were fetched from a remote store, by digest."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mlflow-phases" / "inputs"
 
 
 def fetch_outputs(client: MlflowClient, run: PhaseRun, cache: Path) -> Path:

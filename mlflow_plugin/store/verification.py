@@ -37,11 +37,11 @@ def output_faults(client: MlflowClient, run: PhaseRun) -> list[str]:
         return [str(error)]
     if fault := manifest_fault(run, manifest):
         return [fault]
-    folders = _local_folders(client, run)
+    folders = local_folders(client, run)
     return [fault for name, entry in manifest.files.items() if (fault := _fault(name, entry, folders))]
 
 
-def _local_folders(client: MlflowClient, run: PhaseRun) -> dict[str, Path]:
+def local_folders(client: MlflowClient, run: PhaseRun) -> dict[str, Path]:
     """Return the folders of a run's files by the beginning of their names, as far as they lie on a local store."""
     where = OutputFiles.of(run)
     local = local_folder(run.artifact_uri)

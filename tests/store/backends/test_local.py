@@ -70,7 +70,7 @@ entry_points:
     parameters:
       seed: int
     command: "echo {seed} >> collected"
-    phase: {}
+    phase: {outputs: []}
   train:
     parameters:
       number: int

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_plugin.decision.estimate import Estimate
-from mlflow_plugin.decision.facts import Candidate, Evidence, Generations, superseded_run
+from mlflow_plugin.decision.facts import Candidate, Evidence, Generations, Handover, superseded_run
 from mlflow_plugin.decision.rules import decide, force
 from mlflow_plugin.decision.superseding import is_costly
 from mlflow_plugin.decision.verdict import SupersededRun, Verdict
@@ -450,6 +450,28 @@ def test_inputs_of_two_generations_are_asked_about_and_the_outdated_one_is_named
     assert (stop.title, stop.decide, stop.renews) == ("Stop, and update c first", "fail", ("c",))
 
 
+HANDED = Handover(("collect 1 logged nothing",), ("data.csv was made by hand",))
+
+
+@pytest.mark.parametrize(("state", "action"), [("", "run"), ("interrupted", "resume"), ("poor", "run")])
+def test_before_it_computes_on_files_that_are_not_known_to_be_its_inputs_it_asks(state: str, action: str):
+    before = decide(evidence((state,) if state else (), cheap=True))
+    verdict = decide(replace(evidence((state,) if state else (), cheap=True), handover=lambda: HANDED))
+    assert (before.action, verdict.action, verdict.kind, verdict.run_id) == (action, "ask", "handover", before.run_id)
+    assert verdict.reasons == (*HANDED.unknown, *HANDED.by_hand, *before.reasons)
+    go_on, cancel = verdict.options
+    assert (go_on.decide, go_on.action, cancel.decide) == ("reuse", action, "fail")
+    assert go_on.title == f"Move aside what was made by hand and {action} train"
+    assert verdict.invalidates == go_on.supersedes == before.invalidates
+
+
+def test_a_reuse_a_forced_run_and_another_question_stand_as_they_are():
+    for state in ("good", "live", "borderline"):
+        given_now = evidence((state,))
+        assert decide(replace(given_now, handover=lambda: HANDED)) == decide(given_now)
+    assert force(replace(evidence(), handover=lambda: HANDED)).action == "run"
+
+
 def test_deleted_runs_are_named_when_the_phase_is_run():
     verdict = decide(replace(evidence(), deleted=lambda: ["train 1 was deleted; `mlflow runs restore --run-id 1`"]))
     assert verdict.reasons[-1].endswith("`mlflow runs restore --run-id 1`")
@@ -521,7 +543,19 @@ def test_slow_questions_are_not_put_to_the_store_when_the_verdict_is_clear():
         raise AssertionError("a finished phase needs no look at what came after it")
 
     asked = dict.fromkeys(
-        ("stale", "current", "downstream", "estimate", "nearest", "replaced", "edited", "deleted", "generations"), never
+        (
+            "stale",
+            "current",
+            "downstream",
+            "estimate",
+            "nearest",
+            "replaced",
+            "edited",
+            "deleted",
+            "generations",
+            "handover",
+        ),
+        never,
     )
     settled = replace(evidence(("good",)), **asked)
     assert decide(settled).action == "reuse"

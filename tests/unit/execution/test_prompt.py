@@ -214,7 +214,8 @@ def test_waiting_ends_with_the_answer_that_somebody_recorded(monkeypatch, capsys
         ]
     )
     pauses = []
-    monkeypatch.setattr(questions, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=pauses.append))
+    monkeypatch.setattr(questions, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(questions, "pause", pauses.append)
     assert ask(decide="wait", read_answer=lambda: next(answers)) == Answer(
         AGAIN, "grace", "2026-11-20T08:00:00.000+00:00"
     )
@@ -225,6 +226,7 @@ def test_waiting_ends_with_the_answer_that_somebody_recorded(monkeypatch, capsys
 def test_waiting_says_now_and_then_that_it_still_waits(monkeypatch, capsys):
     clock = itertools.count(0.0, 20.0)
     answers = iter([None] * 6 + [Answer(Option("A", "reuse", ""), "unknown")])
-    monkeypatch.setattr(questions, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda s: None))
+    monkeypatch.setattr(questions, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(questions, "pause", lambda seconds: None)
     assert ask(decide="wait", read_answer=lambda: next(answers)).by == "unknown"
     assert "train: still waiting for an answer (" in capsys.readouterr().err

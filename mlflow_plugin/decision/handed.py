@@ -1,0 +1,45 @@
+"""Collect what is known of the files that earlier phases left in the project."""
+
+from collections.abc import Mapping
+
+from mlflow_plugin.checkout.putting_back import checkouts
+from mlflow_plugin.decision.facts import Handover
+from mlflow_plugin.project.project import Phase, Project
+from mlflow_plugin.store.history import History
+from mlflow_plugin.store.outputs import OutputFiles
+from mlflow_plugin.store.run import PhaseRun
+
+
+def handover(history: History, project: Project, inputs: Mapping[str, PhaseRun]) -> Handover:
+    """Return the inputs that left nothing in the store, and the files by hand that are in the way of the others'.
+
+    Raises:
+        PhaseError: A manifest or a file of the project cannot be read.
+    """
+    unknown = [said for need, run in inputs.items() if (said := _unknown(project.phases[need], run))]
+    by_hand = []
+    for checkout in checkouts(history, project, inputs):
+        if not checkout.files:
+            unknown.append(
+                f"{checkout.run.phase} {checkout.run.short} left no files for its `outputs:`; it was computed before "
+                "they were declared"
+            )
+        elif checkout.by_hand:
+            some = ", ".join(checkout.by_hand[:3]) + (" and others" if len(checkout.by_hand) > 3 else "")
+            by_hand.append(
+                f"{some} was made or edited by hand, in the place of files of {checkout.run.phase} {checkout.run.short}"
+            )
+    return Handover(tuple(unknown), tuple(by_hand))
+
+
+def _unknown(phase: Phase, run: PhaseRun) -> str:
+    """Say that an input left nothing that could be compared; empty when it did, or declares that it leaves nothing."""
+    if phase.outputs is not None or not run.outputs:
+        return ""
+    left = OutputFiles.of(run)
+    if left.sizes != {} or left.models:
+        return ""
+    return (
+        f"{run.phase} {run.short} logged nothing and declares no `outputs:`, so later phases read whatever lies in the "
+        "project"
+    )

@@ -1,0 +1,99 @@
+"""Put the files that earlier phases left in the project in place, and keep them so while a phase computes."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin.checkout.lock import reading, writing
+from mlflow_plugin.checkout.putting_back import Checkout, checkouts, clear, look, put_back
+from mlflow_plugin.decision.request import Decision
+from mlflow_plugin.project.project import Phase, Project
+from mlflow_plugin.store.history import History
+from mlflow_plugin.store.run import PhaseRun
+
+__all__ = ["ProjectFiles"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ProjectFiles:
+    """The files that phases leave in one checkout of a project."""
+
+    client: MlflowClient
+    history: History
+    project: Project
+
+    @classmethod
+    def of(cls, decision: Decision) -> "ProjectFiles":
+        """Return those of the project of a decision, as the store is now."""
+        request = decision.request
+        history = History(request.client, request.experiment_id, request.project)
+        return cls(request.client, history, request.project)
+
+    @contextmanager
+    def in_place(self, decision: Decision) -> Iterator[None]:
+        """Put the files of all inputs in place, and hold them and the phase's own outputs inside the block.
+
+        Files that earlier runs of the phase left under its outputs are removed, unless it resumes.
+
+        Raises:
+            PhaseError: A stored file is damaged, or the project cannot be written.
+        """
+        phase, verdict = decision.request.phase, decision.verdict
+        with ExitStack() as held:
+            for checkout in checkouts(self.history, self.project, decision.inputs):
+                if checkout.files:
+                    self._hold(held, checkout)
+            if phase.outputs:
+                held.enter_context(writing(self.project.directory, phase.name))
+                if verdict.action != "resume":
+                    clear(self.history, self.project, phase)
+            yield
+        if verdict.beside and phase.outputs:
+            now = ProjectFiles.of(decision)  # The run that has just ended explains what lies there.
+            if latest := now.history.latest(phase):
+                now.restore(phase, latest)
+
+    def _hold(self, held: ExitStack, checkout: Checkout) -> None:
+        directory, phase = self.project.directory, checkout.phase
+        while True:
+            with ExitStack() as attempt:
+                attempt.enter_context(reading(directory, phase.name))
+                if look(self.history, self.project, phase, checkout.run).standing.is_right:
+                    held.push(attempt.pop_all())
+                    return
+            self._put_back(phase, checkout.run)
+
+    def _put_back(self, phase: Phase, run: PhaseRun) -> None:
+        with writing(self.project.directory, phase.name):
+            now = look(self.history, self.project, phase, run)
+            if not now.standing.is_right:
+                put_back(self.client, self.project, now)
+
+    def restore(self, phase: Phase, run: PhaseRun, *, force: bool = False) -> bool:
+        """Put the files of a run in place, unless files that were made by hand are in the way; return True when done.
+
+        Args:
+            phase: The phase, which declares outputs.
+            run: Its run.
+            force: Move aside what was made by hand.
+
+        Raises:
+            PhaseError: A stored file is damaged, or the project cannot be written.
+        """
+        found = look(self.history, self.project, phase, run)
+        if not found.files or found.standing.is_right:
+            return True
+        if found.by_hand and not force:
+            some = ", ".join(found.by_hand[:3]) + (" and others" if len(found.by_hand) > 3 else "")
+            _logger.warning(
+                f"{phase.name}: {some} was made or edited by hand, so the files of {phase.name} {run.short} were not "
+                f"put back. `mlflow-phases checkout {phase.name} --force` moves it aside and puts them back"
+            )
+            return False
+        self._put_back(phase, run)
+        return True

@@ -1,0 +1,152 @@
+"""The files and folders that a phase leaves in its project, as `outputs:` declares them."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.project.project import OWN_FOLDER, Phase, Project
+
+__all__ = ["checked_pattern", "declared_files", "handed_over", "is_declared", "is_output", "overlap"]
+
+_SIGNS = "*?["
+
+
+def checked_pattern(text: str) -> str:
+    """Return a pattern of `outputs:` in its plain form, such as `data/processed`.
+
+    Raises:
+        ValueError: It does not name something below the project's folder. The message says why.
+    """
+    if text.startswith(("/", "~", "$")) or "\\" in text or "\0" in text:
+        raise ValueError("must be a path relative to the project's folder")
+    parts = [part for part in PurePosixPath(text).parts if part != "."]
+    if ".." in parts:
+        raise ValueError("leads out of the project's folder")
+    if not parts:
+        raise ValueError("is the project's folder itself")
+    if "**" in text:
+        raise ValueError("has `**`: name the folder, all of which counts")
+    if parts[0] in (".git", OWN_FOLDER, "mlruns", "mlartifacts"):
+        raise ValueError(f"lies in {parts[0]}, which is no output")
+    return "/".join(parts)
+
+
+def overlap(first: str, second: str) -> bool:
+    """Return whether one file may belong to two patterns."""
+    pairs = zip(first.split("/"), second.split("/"), strict=False)
+    return all(_may_be_equal(one, other) for one, other in pairs)
+
+
+def _may_be_equal(one: str, other: str) -> bool:
+    if not _is_pattern(other):
+        return fnmatchcase(other, one)
+    if not _is_pattern(one):
+        return fnmatchcase(one, other)
+    starts, ends = _ends(one), _ends(other)
+    begin = starts[0].startswith(ends[0]) or ends[0].startswith(starts[0])
+    return begin and (starts[1].endswith(ends[1]) or ends[1].endswith(starts[1]))
+
+
+def _ends(pattern: str) -> tuple[str, str]:
+    """Return the plain text before the first sign of a pattern and after the last one."""
+    places = [number for number, sign in enumerate(pattern) if sign in (*_SIGNS, "]")]
+    return pattern[: places[0]], pattern[places[-1] + 1 :]
+
+
+def _is_pattern(part: str) -> bool:
+    return any(sign in part for sign in _SIGNS)
+
+
+def is_declared(patterns: Iterable[str], name: str) -> bool:
+    """Return whether a name relative to the project's folder belongs to one of the patterns, or lies below one."""
+    parts = name.split("/")
+    for pattern in patterns:
+        wanted = pattern.split("/")
+        if len(wanted) <= len(parts) and all(map(fnmatchcase, parts, wanted)):
+            return True
+    return False
+
+
+def is_output(directory: Path | str, patterns: Sequence[str], path: Path | str) -> bool:
+    """Return whether an absolute path belongs to one of the patterns of a project, or lies below one."""
+    if not patterns:
+        return False
+    name = os.path.relpath(os.path.normpath(path), directory).replace(os.sep, "/")
+    return is_declared(patterns, name)
+
+
+def handed_over(project: Project, phase: Phase) -> tuple[str, ...]:
+    """Return the outputs that a phase and all phases before it declare: they are compared as outputs, not as reads."""
+    every = project.order([phase.name]) if phase.name in project.phases else [phase]
+    return tuple(pattern for one in every for pattern in one.outputs or ())
+
+
+def declared_files(directory: Path, patterns: Sequence[str]) -> dict[str, Path]:
+    """Return the files of a project that belong to some patterns: name relative to `directory` -> path, sorted.
+
+    Raises:
+        PhaseError: One of them is a link, or neither a file nor a folder, or cannot be read.
+    """
+    found: dict[str, Path] = {}
+    for pattern in patterns:
+        for name in _matches(directory, pattern):
+            for file in _files(directory, name):
+                found[file] = directory / file
+    return dict(sorted(found.items()))
+
+
+def _matches(directory: Path, pattern: str) -> Iterator[str]:
+    """Yield the names that match a pattern, without following links."""
+    names = [""]
+    for part in pattern.split("/"):
+        below: list[str] = []
+        for name in names:
+            if _is_pattern(part):
+                below += [_join(name, entry) for entry in _entries(directory / name) if fnmatchcase(entry, part)]
+            elif os.path.lexists(directory / name / part):
+                below.append(_join(name, part))
+        names = below
+    yield from sorted(names)
+
+
+def _files(directory: Path, name: str) -> Iterator[str]:
+    pending = [name]
+    while pending:
+        current = pending.pop()
+        path = directory / current
+        mode = _mode(path)
+        if stat.S_ISDIR(mode):
+            pending += [_join(current, entry) for entry in _entries(path)]
+        elif stat.S_ISREG(mode):
+            yield current
+        else:
+            kind = "a link" if stat.S_ISLNK(mode) else "neither a file nor a folder"
+            raise PhaseError(
+                f"{path} is {kind}, and cannot be kept as an output. Write a file in its place, or name what counts "
+                "under `outputs:` more narrowly."
+            )
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.lstat().st_mode
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder) if folder.is_dir() and not folder.is_symlink() else []
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> PhaseError:
+    return PhaseError(f"{path} cannot be read: {error.strerror}. Check its permissions.")
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
