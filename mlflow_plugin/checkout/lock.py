@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +40,21 @@ def own_folder(directory: Path) -> Path:
     return folder
 
 
-@contextmanager
-def reading(directory: Path, phase: str) -> Iterator[None]:
+def reading(directory: Path, phase: str) -> AbstractContextManager[None]:
     """Hold the files that a phase left in a checkout as they are inside the block. Others may read them too."""
     lock = _lock(directory, phase)
-    _acquire(lock.acquire_read, f"{phase}: its files in {directory} are being written by another phase")
-    try:
-        yield
-    finally:
-        lock.release()
+    return _held(lock, lock.acquire_read, f"{phase}: its files in {directory} are being written by another phase")
+
+
+def writing(directory: Path, phase: str) -> AbstractContextManager[None]:
+    """Be the only one that reads or writes the files of a phase in a checkout inside the block."""
+    lock = _lock(directory, phase)
+    return _held(lock, lock.acquire_write, f"{phase}: its files in {directory} are in use by another phase")
 
 
 @contextmanager
-def writing(directory: Path, phase: str) -> Iterator[None]:
-    """Be the only one that reads or writes the files of a phase in a checkout inside the block."""
-    lock = _lock(directory, phase)
-    _acquire(lock.acquire_write, f"{phase}: its files in {directory} are in use by another phase")
+def _held(lock: ReadWriteLock, acquire: Callable[..., Any], waiting_for: str) -> Iterator[None]:
+    _acquire(acquire, waiting_for)
     try:
         yield
     finally:

@@ -34,7 +34,7 @@ class Standing:
 
     @property
     def is_right(self) -> bool:
-        """Whether exactly the files of the run are there."""
+        """Return True when exactly the files of the run are there."""
         return not (self.missing or self.changed or self.extra)
 
 

@@ -111,7 +111,7 @@ class Policy:
 
     @property
     def ignores_files(self) -> bool:
-        """Whether there may be files that do not count."""
+        """Return True where there may be files that do not count."""
         return bool(self.ignore_reads or self.outputs)
 
     @property
