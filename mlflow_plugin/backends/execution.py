@@ -16,7 +16,7 @@ from mlflow.projects.submitted_run import SubmittedRun
 from mlflow.tracking import get_tracking_uri, set_tracking_uri
 
 from mlflow_plugin.decision.request import Request
-from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.errors import NeedsAnswer, PhaseError
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.heartbeat import Heartbeat
 from mlflow_plugin.execution.observer import Observer
@@ -41,6 +41,7 @@ class ExecutionSettings:
         accepted_run_ids: Runs that a person has agreed to supersede.
         side_by_side: Other phases are computed at the same time, so its output is shown with its name.
         gpus: The GPUs of its own, by the names that CUDA_VISIBLE_DEVICES takes; None leaves them as they are.
+        ended: Called with each phase that has ended well.
         ready: Raises PhaseError where a request cannot be computed here; called before a run is made that would fail.
     """
 
@@ -50,6 +51,7 @@ class ExecutionSettings:
     accepted_run_ids: frozenset[str] = frozenset()
     side_by_side: bool = False
     gpus: tuple[str, ...] | None = None
+    ended: Callable[[Outcome], None] = lambda outcome: None
     ready: Callable[[Request], None] = lambda request: None
 
 
@@ -100,11 +102,15 @@ def execute_phase(request: Request, settings: ExecutionSettings, launch: Launche
             settings.ready,
         )
         if resolution.reused is not None:
-            return Outcome(resolution.decision.verdict, resolution.run_id, resolution.reused)
+            outcome = Outcome(resolution.decision.verdict, resolution.run_id, resolution.reused)
+            settings.ended(outcome)
+            return outcome
         _compute(records, resolution, settings, launch)
         run = phase_run(request.client.get_run(resolution.run_id))
         superseded = frozenset(one.run_id for one in resolution.decision.verdict.invalidates)
-        return Outcome(resolution.decision.verdict, resolution.run_id, run, superseded)
+        outcome = Outcome(resolution.decision.verdict, resolution.run_id, run, superseded)
+        settings.ended(outcome)
+        return outcome
 
 
 def _compute(records: Records, resolution: Resolution, settings: ExecutionSettings, launch: Launcher) -> None:
@@ -126,6 +132,12 @@ def _compute(records: Records, resolution: Resolution, settings: ExecutionSettin
                 message = f"{phase.name}: stopped after timeout_minutes = {phase.timeout_minutes:g}"
                 records.fail(run_id, message, status="KILLED")
                 raise PhaseError(f"{message}; what it logged is kept in run {run_id}.")
+            if exit_code == NeedsAnswer.exit_code and observer.open_question():
+                command = resolution.decision.request.invocation.command()
+                raise NeedsAnswer(
+                    f"{phase.name}: a step that it called needs an answer, see above. Answer it, then run {phase.name} "
+                    f"again: {command}"
+                )
             if exit_code != 0:
                 raise PhaseError(
                     f"{phase.name}: {command_failure(exit_code)}; what it logged is kept in run {run_id}. "

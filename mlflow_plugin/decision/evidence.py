@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from mlflow_plugin.checkpoints.store import newest_complete
+from mlflow_plugin.decision.calls import given_by_program
 from mlflow_plugin.decision.earlier import (
     ask_above,
     deleted_sentences,
@@ -85,7 +86,8 @@ class _Collector:
         self._findings: dict[str, Findings] = {}
 
     def evidence(self) -> Evidence:
-        refuse_artifacts_by_hand(self.request.client, self.phase, {**self.request.values, **self.request.given})
+        if not given_by_program.get():
+            refuse_artifacts_by_hand(self.request.client, self.phase, {**self.request.values, **self.request.given})
         self._resolve_inputs()
         recipe = recipe_of(self.request.project, self.phase, self.request.given, self.request.base, self.request.argv)
         same: list[Candidate] = []
@@ -156,7 +158,7 @@ class _Collector:
     def observed(self, run: PhaseRun) -> Findings:
         """Compare what a run read with what lies here now, once for each run."""
         if self._reads is None:
-            self._reads = ReadsComparison(self.request, self.identity)
+            self._reads = ReadsComparison(self.request, self.identity, decide_phase)
         if run.run_id not in self._findings:
             self._findings[run.run_id] = self._reads.findings(run)
         return self._findings[run.run_id]

@@ -145,9 +145,16 @@ class Observer:
         except PhaseError as error:
             _logger.warning(str(error))
         recording = self._beginning.completed(recording, request.phase.command, code)
-        recording = with_asked_runs(recording, {run.run_id for run in self._runs})
+        steps = {result.run_id for call in recording.calls for result in call.results.values()}
+        recording = with_asked_runs(recording, {*steps, *(run.run_id for run in self._runs)})
         trace = trace_of(recording, policy, places_of(request.project), earlier=earlier)
         return earlier.merged(trace) if earlier else trace
+
+    def open_question(self) -> str:
+        """Return the message of the question of a step that it started and that is not answered; empty for none."""
+        calls = self._recorder.recording().calls if self._recorder else ()
+        last = max(calls, key=lambda call: call.at, default=None)
+        return last.question if last else ""
 
     def _nothing_seen(self) -> Recording:
         return Recording("none", unseen=(IN_CONTAINER,) if self._contained else ())

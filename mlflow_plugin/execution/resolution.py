@@ -31,6 +31,7 @@ from mlflow_plugin.execution.inputs import check_inputs
 from mlflow_plugin.execution.project_files import ProjectFiles
 from mlflow_plugin.execution.prompt import check_not_stopped, obtain_answer
 from mlflow_plugin.execution.records import Records, Work
+from mlflow_plugin.execution.steps import current_step
 from mlflow_plugin.execution.tags import superseded_runs
 from mlflow_plugin.execution.waiting import wait_for_duplicate
 from mlflow_plugin.format import approximately, describe_cost, short
@@ -277,6 +278,12 @@ class _Resolver:
 
     def _wait(self, decision: Decision, duplicate_id: str) -> None:
         """Wait until the duplicate run has completed, ended or died."""
+        step = current_step.get()
+        if step and duplicate_id in step.caller.run_ids:
+            raise PhaseError(
+                f"{self.phase} calls itself with the same parameters: {self.phase} {short(duplicate_id)} is one of its "
+                "callers. Let it call another entry point, or give it other parameters."
+            )
         _logger.info(f"{self.phase}: wait - {self.phase} {short(duplicate_id)} computes the same thing; waiting for it")
         reason = f"waiting for {self.phase} {short(duplicate_id)}, which computes the same thing now, to reuse it"
         verdict = replace(decision.verdict, action="wait", run_id=duplicate_id, reasons=(reason,))

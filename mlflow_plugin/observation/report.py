@@ -8,6 +8,7 @@ from mlflow_plugin.project.digests import value_digest
 from mlflow_plugin.project.vocabulary import ReadKind, ReadState
 
 _ORDER: tuple[ReadKind, ...] = (
+    "step",
     "file",
     "folder",
     "absent",

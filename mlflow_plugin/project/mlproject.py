@@ -338,6 +338,17 @@ def project_of(content: Mapping[str, Any], file: Path) -> Project:
     return _Reader(file).project(content)
 
 
+def has_keys(directory: Path, entry_point: str) -> bool:
+    """Return whether an entry point declares `phase:` or `pipeline:`. False for a file that is no MLproject file."""
+    try:
+        file = next((one for one in sorted(directory.iterdir()) if one.name.lower() == "mlproject"), None)
+        content: Any = yaml.load(file.read_text(encoding="utf-8"), Loader=_SafeLoader) if file else None
+        entry = content["entry_points"][entry_point]
+        return isinstance(entry, dict) and not {"phase", "pipeline"}.isdisjoint(entry)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, TypeError, KeyError):
+        return False
+
+
 def load_project(directory: str | Path) -> Project:
     """Read and validate the MLproject file of a folder.
 
