@@ -32,7 +32,6 @@ class StepsComparison:
         request: The request that started them, or would.
         places: The folders of the user.
         decide: The decision function.
-        trusted: The run with the calls is of the same user: steps elsewhere are asked for as well.
     """
 
     def __init__(
@@ -40,13 +39,16 @@ class StepsComparison:
         request: Request,
         places: Places,
         decide: Callable[[Request, History | None], Decision],
-        *,
-        trusted: bool,
     ) -> None:
-        self._request, self._places, self._decide, self._trusted = request, places, decide, trusted
+        self._request, self._places, self._decide = request, places, decide
+        self._verdicts: dict[str, tuple[Verdict, ...]] = {}
 
-    def answer(self, call: Call) -> CallAnswer:
+    def answer(self, call: Call, *, trusted: bool) -> CallAnswer:
         """Return the answer to one step.
+
+        Args:
+            call: The step.
+            trusted: The run that started it is of the same user: a step outside the project is asked for as well.
 
         Raises:
             MlflowException: The store does not answer.
@@ -54,7 +56,7 @@ class StepsComparison:
         place = self._places.place_of(call.project)
         if place.path is None:
             return CallAnswer(unclear=f"the root {readable(place.root)} has no folder here")
-        if not place.own and not self._trusted:
+        if not place.own and not trusted:
             return CallAnswer(unclear=f"{readable(place.path)} lies outside the project, and another user named it")
         key = f"{place.path}\0{call.entry_point}\0{call.key}"
         asked = _asked.get()
@@ -66,7 +68,7 @@ class StepsComparison:
         except NewerFormatError as error:
             return CallAnswer(unclear=str(error))
         except PhaseError as error:
-            return CallAnswer(reason=f"which cannot be asked for now: {readable(str(error))}")
+            return CallAnswer(reason=f"cannot be asked for now: {readable(str(error))}")
         finally:
             _asked.reset(tokens[0])
             given_by_program.reset(tokens[1])
@@ -77,13 +79,15 @@ class StepsComparison:
         given.pop("decide", None)
         base = Path(self._places.place_of(call.base).path or folder)
         client, experiment = self._request.client, call.experiment or self._request.experiment_id
-        verdicts = planned(
-            self._decide, base, load_project(folder), call.entry_point, given, client, experiment
-        ).verdicts
+        if call.key not in self._verdicts:  # Several runs may have started the same step.
+            project = load_project(folder)
+            made = planned(self._decide, base, project, call.entry_point, given, client, experiment)
+            self._verdicts[call.key] = made.verdicts
+        verdicts = self._verdicts[call.key]
         for verdict in verdicts:
             if verdict.action != "reuse":
                 why = f": {readable(verdict.reasons[0])}" if verdict.reasons else ""
-                return CallAnswer(reason=f"which {_WORDS[verdict.action]}{why}")
+                return CallAnswer(reason=f"{_WORDS[verdict.action]}{why}")
         return CallAnswer({verdict.phase: self._result(call, verdict) for verdict in verdicts})
 
     def _result(self, call: Call, verdict: Verdict) -> Result:

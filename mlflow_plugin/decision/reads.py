@@ -48,6 +48,10 @@ class ReadsComparison:
         return places_of(self._request.project)
 
     @cached_property
+    def _steps(self) -> StepsComparison:
+        return StepsComparison(self._request, self._places, self._decide)
+
+    @cached_property
     def _runs_here(self) -> bool:
         """False when MLflow builds an environment for the phase. Its packages are then not those of this process."""
         if self._request.invocation.typed_elsewhere:
@@ -91,7 +95,7 @@ class ReadsComparison:
             self._places,
             trusted=trusted,
             resolve_reference=lambda uri: resolved_version(self._request.client, uri),
-            ask_step=StepsComparison(self._request, self._places, self._decide, trusted=trusted).answer,
+            ask_step=lambda call: self._steps.answer(call, trusted=trusted),
             packages_here=installed_version if _same_packages(trace) or self._runs_here else None,
             rows=rows,
         )

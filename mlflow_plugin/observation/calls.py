@@ -109,7 +109,7 @@ class CallAnswer:
 
     Attributes:
         results: Phase -> the run that would be reused.
-        reason: Why something would not be reused, in words that follow the step's name; empty when everything would be.
+        reason: Why something would not be reused, such as `would run now: ...`; empty when everything would be.
         unclear: Why it cannot be asked for; empty when it can.
     """
 

@@ -97,17 +97,18 @@ class _Comparison:
         for call in self.trace.calls:
             answer = ask(call) if ask else CallAnswer(unclear="it cannot be asked for here")
             name, then = readable(call.name), _runs(call.results)
+            self.report.step(f"{name}: {answer.unclear or answer.reason or _runs(answer.results)}")
             if answer.unclear:
                 self.report.unclear(f"the step {name} is not compared: {answer.unclear}", ["step", call.key])
                 self.report.row("step", call.name, "not compared", remark=call.remark())
             elif answer.reason:
-                phrase = f"the result of the step {name}, {answer.reason}"
+                phrase = f"the result of the step {name}, which {answer.reason}"
                 self.report.changed("step", call.name, phrase, answer.reason, remark=answer.reason)
             elif same_result(call.results, answer.results):
                 self.report.row("step", call.name, "same", remark=call.remark())
             else:
                 now = _runs(answer.results)
-                phrase = f"the result of the step {name}, which was run {then} and is run {now} now"
+                phrase = f"the result of the step {name}, which was {then} and is {now} now"
                 self.report.changed("step", call.name, phrase, now, remark=f"{then} -> {now}")
 
     def references(self, resolve: Callable[[str], str | None] | None) -> None:
@@ -214,7 +215,7 @@ class _Comparison:
 
 def _runs(results: Mapping[str, Result]) -> str:
     """Name the runs of a step, in short."""
-    return ", ".join(readable(result.run_id[:8]) for result in results.values()) or "none"
+    return ", ".join(f"run {readable(result.run_id[:8])}" for result in results.values()) or "no run"
 
 
 def _meant(value: str) -> str:

@@ -1,6 +1,6 @@
 """One run of a phase as plain data, as the tracking store has it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,7 @@ class PhaseRun:
     files that the verdict on this run compared; `experiments` are those of its ancestors; `successor` is the run
     that took over its work; `bad_checkpoints` maps a checkpoint's name to what is wrong with it; `lock_entry` is its
     entry for the lock on its identity; `presumed_dead` is the time at which its heartbeat was found to be lost.
+    `steps` maps each step that it started by `mlflow.run` to the runs that count for it.
     `beside` says why it left `latest` as it is; `kept` maps the digest of a question to the JSON of the answer by which
     a person kept this run.
     `computing` is True once it has begun to compute, which a reuse or a question never does. `name` and `note` are its
@@ -49,6 +50,7 @@ class PhaseRun:
     outputs: Mapping[str, Any] | None = None
     reads: Mapping[str, Any] = field(default_factory=dict)
     findings: Mapping[str, Any] = field(default_factory=dict)
+    steps: Mapping[str, Sequence[str]] = field(default_factory=dict)
     quarantined: str = ""
     quarantined_at: datetime | None = None
     quarantined_by: str = ""

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mlflow_plugin.decision import reads
+from mlflow_plugin.decision.evidence import decide_phase
 from mlflow_plugin.decision.reads import ReadsComparison
 from mlflow_plugin.observation.environment_files import environment_files
 from mlflow_plugin.observation.trace import Trace
@@ -44,6 +45,7 @@ def test_packages_are_not_compared_with_this_environment_where_mlflow_builds_ano
     trace = Trace("full", packages={"mlflow": "0.1"}, environment_files=files)
     monkeypatch.setattr(reads, "trace_of_run", lambda run: trace)
     request = replace(decision.request, phase=phase, asked_as=invocation)
-    found = ReadsComparison(request, decision.identity, decide_phase).findings(demo.run(decision.verdict.run_id)).changed
+    run = demo.run(decision.verdict.run_id)
+    found = ReadsComparison(request, decision.identity, decide_phase).findings(run).changed
     assert len(found) == len(changed)
     assert all(one.startswith(start) for one, start in zip(found, changed, strict=True))
