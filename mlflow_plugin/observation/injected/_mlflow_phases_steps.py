@@ -4,10 +4,10 @@ import functools
 import importlib
 import os
 import sys
+import warnings
 
 VARIABLE = "MLFLOW_PHASES_OBSERVE"
 PROJECTS = "mlflow.projects"
-_told = set()
 
 
 def wrap(module, observing):
@@ -51,12 +51,9 @@ def _prepared(run, arguments, options):
     try:
         steps = importlib.import_module("mlflow_plugin.backends.steps")
     except ImportError as error:
-        _say(f"steps that mlflow.run starts are not decided on: {error}. Add mlflow-phases to this environment.")
+        warnings.warn(
+            f"steps that mlflow.run starts are not decided on: {error}. Add mlflow-phases to this environment.",
+            stacklevel=4,
+        )
         return None
     return steps.prepared(run, arguments, options)
-
-
-def _say(message):
-    if message not in _told:
-        _told.add(message)
-        sys.stderr.write(f"mlflow-phases: {message}\n")
