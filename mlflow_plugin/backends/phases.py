@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient, get_tracking_uri
 from mlflow_plugin.backends.container import require_container
 from mlflow_plugin.backends.execution import ExecutionSettings, FinishedRun, absolute_tracking_uri, execute_phase
 from mlflow_plugin.backends.local import launch_locally
-from mlflow_plugin.decision.request import Request
+from mlflow_plugin.decision.request import request_for
 from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.execution.steps import current_step
@@ -111,7 +111,7 @@ def _run(
             f"{project.file}: entry point {entry_point!r} declares neither `phase:` nor `pipeline:`. "
             "Add one, or run it without `-b phases`."
         )
-    request = Request(project, project.phase(entry_point), given, client, experiment_id, asked_as=invocation)
+    request = request_for(project, entry_point, given, client, experiment_id, asked_as=invocation)
     if step:
         request = replace(request, own_run_id=step.run_id, force_allowed=step.caller.decide != "rerun")
         if step.run_id:

@@ -265,19 +265,26 @@ class _Collector:
 
     def _downstream(self) -> Sequence[SupersededRun]:
         """Return the good runs that were built on the phase's newest run and would become stale."""
-        current = self.history.latest(self.phase)
-        return good_downstream(self.history, current) if current else ()
+        history = self._of_graph()
+        current = history.latest(self.request.shown)
+        return good_downstream(history, current) if current else ()
+
+    def _of_graph(self) -> History:
+        """Return the runs of all phases that may be built on this one: of another file's, those that ask for it."""
+        graph = self.request.graph
+        return History(self.request.client, self.request.experiment_id, graph) if graph else self.history
 
     def _estimate(self, phase: Phase) -> Estimate | None:
         return estimate_phase(self.history, phase, self.request.values, self.request.price())
 
     def _downstream_estimates(self) -> Sequence[tuple[str, Estimate | None]]:
         """Return the later phases that were run before, and so would have to be run again, with their estimates."""
-        later = self.request.project.downstream(self.phase.name)
+        history = self._of_graph()
+        later = history.project.downstream(self.request.shown.name)
         return [
-            (phase.name, estimate_phase(self.history, phase, {}, self.request.price()))
+            (phase.name, estimate_phase(history, phase, {}, self.request.price()))
             for phase in later
-            if self.history.latest(phase) is not None
+            if history.latest(phase) is not None
         ]
 
     def _nearest(self) -> str:
@@ -303,10 +310,12 @@ def is_computing(run: PhaseRun, watch: Watch | None = None) -> bool:
     return watch.is_alive(run.run_id, run.heartbeat) if watch else is_alive(run.heartbeat, time.time())
 
 
-def required(phase: Phase, missing_inputs: Sequence[str]) -> UsageError:
+def required(request: Request, missing_inputs: Sequence[str]) -> UsageError:
     """Return the error for a phase that is to be computed while an upstream phase has no usable run."""
     need = missing_inputs[0]
+    elsewhere = request.graph or request.project.phases[need].origin
+    command = request.command_for(need) if elsewhere else f"mlflow run . -e {need}"
     return UsageError(
-        f"{phase.name} needs {need}, which has no run in this experiment that is complete, good enough and not "
-        f"quarantined. Run `mlflow run . -e {need}` first, or choose a run with -P {need}_run_id=RUN."
+        f"{request.phase.name} needs {need}, which has no run in this experiment that is complete, good enough and not "
+        f"quarantined. Run `{command}` first, or choose a run with -P {need}_run_id=RUN."
     )

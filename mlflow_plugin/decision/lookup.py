@@ -4,6 +4,7 @@ writes.
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException
@@ -11,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.decision.evidence import decide_phase
 from mlflow_plugin.decision.planning import planned
-from mlflow_plugin.decision.request import Request
+from mlflow_plugin.decision.request import request_for
 from mlflow_plugin.decision.verdict import Plan, Verdict
 from mlflow_plugin.errors import store_trouble
 from mlflow_plugin.project.mlproject import load_project
@@ -47,10 +48,9 @@ def find_reusable(
     loaded = project if isinstance(project, Project) else load_project(project)
     store = client or MlflowClient()
     try:
-        request = Request(
-            loaded, loaded.phase(phase), dict(parameters or {}), store, experiment_id or current_experiment(store)
-        )
-        return decide_phase(request).verdict
+        experiment = experiment_id or current_experiment(store)
+        request = request_for(loaded, phase, dict(parameters or {}), store, experiment)
+        return replace(decide_phase(request).verdict, phase=phase)
     except MlflowException as error:
         raise store_trouble(error) from None
 

@@ -1,12 +1,13 @@
 """Decide on everything that an entry point would do, phase by phase. Reads, never writes."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.decision.past import estimate_phase
-from mlflow_plugin.decision.request import Decision, Request
+from mlflow_plugin.decision.request import Decision, Request, request_for
 from mlflow_plugin.decision.verdict import Plan, Verdict
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.invocation import Invocation
@@ -45,32 +46,33 @@ def planned(
         raise UsageError(f"{loaded.file}: there is no phase or pipeline {entry_point!r}. There are: {there}.")
     asked_as = Invocation(loaded.directory, entry_point, given, backend="phases", experiment_id=experiment)
     if pipeline is None:
-        request = Request(loaded, loaded.phase(entry_point), given, store, experiment, base, asked_as=asked_as)
-        return Plan(entry_point, (decide(request, None).verdict,), asked_as.command())
+        request = request_for(loaded, entry_point, given, store, experiment, base=base, asked_as=asked_as)
+        return Plan(entry_point, (replace(decide(request, None).verdict, phase=entry_point),), asked_as.command())
     check_parameters(loaded, pipeline, given)
     verdicts: dict[str, Verdict] = {}
     history, phases = History(store, experiment, loaded), loaded.order(pipeline.targets)
     history.read_ahead(phase.name for phase in phases)
     for number, phase in enumerate(phases, 1):
-        request = Request(
+        request = request_for(
             loaded,
-            phase,
+            phase.name,
             parameters_for_phase(pipeline, phase, given),
             store,
             experiment,
-            base,
+            base=base,
             inputs={need: verdicts[need].run_id or "" for need in phase.needs if verdicts[need].action == "reuse"},
             asked_as=asked_as,
             force_allowed=False,
             following=tuple(later.name for later in phases[number:]),
         )
-        verdict = decide(request, history).verdict
+        own = None if request.graph else history
+        verdict = replace(decide(request, own).verdict, phase=phase.name)
         verdicts[phase.name] = _in_sequence(request, verdict, verdicts, history)
     return Plan(entry_point, tuple(verdicts.values()), asked_as.command())
 
 
 def _in_sequence(request: Request, verdict: Verdict, before: Mapping[str, Verdict], history: History) -> Verdict:
-    phase = request.phase
+    phase = request.shown
     changing = [need for need in phase.needs if before[need].action != "reuse"]
     if not changing:
         return verdict

@@ -102,7 +102,7 @@ def _remedy(request: Request, verdict: Verdict, option: Option) -> str:
     if verdict.kind == "unseen":
         return f"Then: {request.invocation.command()}"
     force = {"decide": "rerun"} if verdict.kind == "old" else {}
-    commands = [request.invocation.command(need, **force) for need in option.renews]
+    commands = [request.command_for(need, **force) for need in option.renews]
     return f"For that: {'; '.join(commands) or 'update the files that it reads'}"
 
 

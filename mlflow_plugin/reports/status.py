@@ -138,7 +138,8 @@ def end_dead(records: Records, project: Project, states: Sequence[PhaseState]) -
         for run in state.dead:
             given = {name: unquoted(value) for name, value in run.parameters.items()}
             typed = without_defaults(given, state.phase.parameters)
-            invocation = Invocation(project.directory, run.phase, typed, experiment_id=run.experiment_id)
+            folder = project.directory_of(state.phase)
+            invocation = Invocation(folder, state.phase.own_name, typed, experiment_id=run.experiment_id)
             with suppress(MlflowException):
                 records.presume_dead(run, how_to_resume(run, invocation))
 

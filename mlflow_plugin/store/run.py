@@ -19,6 +19,7 @@ class PhaseRun:
     files that the verdict on this run compared; `experiments` are those of its ancestors; `successor` is the run
     that took over its work; `bad_checkpoints` maps a checkpoint's name to what is wrong with it; `lock_entry` is its
     entry for the lock on its identity; `presumed_dead` is the time at which its heartbeat was found to be lost.
+    `stored_phase` is the name of the phase in the store, where the project that reads it calls the phase by another.
     `steps` maps each step that it started by `mlflow.run` to the runs that count for it.
     `beside` says why it left `latest` as it is; `kept` maps the digest of a question to the JSON of the answer by which
     a person kept this run.
@@ -73,6 +74,12 @@ class PhaseRun:
     parent_run_id: str = ""
     name: str = ""
     note: str = ""
+    stored_phase: str = ""
+
+    @property
+    def own_phase(self) -> str:
+        """The name of the phase in its own MLproject file."""
+        return self.stored_phase or self.phase
 
     @property
     def complete(self) -> bool:
