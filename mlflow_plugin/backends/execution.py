@@ -115,6 +115,7 @@ def execute_phase(request: Request, settings: ExecutionSettings, launch: Launche
 
 def _compute(records: Records, resolution: Resolution, settings: ExecutionSettings, launch: Launcher) -> None:
     run_id, phase = resolution.run_id, resolution.decision.request.phase
+    name = resolution.decision.request.label
     began = time.monotonic()
     observer = Observer(
         resolution.decision.request,
@@ -129,18 +130,18 @@ def _compute(records: Records, resolution: Resolution, settings: ExecutionSettin
             exit_code = launch(resolution, settings, heartbeat, observer)
             run = phase_run(records.client.get_run(run_id))
             if exit_code is None:
-                message = f"{phase.name}: stopped after timeout_minutes = {phase.timeout_minutes:g}"
+                message = f"{name}: stopped after timeout_minutes = {phase.timeout_minutes:g}"
                 records.fail(run_id, message, status="KILLED")
                 raise PhaseError(f"{message}; what it logged is kept in run {run_id}.")
             if exit_code == NeedsAnswer.exit_code and observer.open_question():
                 command = resolution.decision.request.invocation.command()
                 raise NeedsAnswer(
-                    f"{phase.name}: a step that it called needs an answer, see above. Answer it, then run {phase.name} "
+                    f"{name}: a step that it called needs an answer, see above. Answer it, then run {name} "
                     f"again: {command}"
                 )
             if exit_code != 0:
                 raise PhaseError(
-                    f"{phase.name}: {command_failure(exit_code)}; what it logged is kept in run {run_id}. "
+                    f"{name}: {command_failure(exit_code)}; what it logged is kept in run {run_id}. "
                     "Fix the cause and run it again."
                 )
             if not run.complete:
@@ -150,7 +151,7 @@ def _compute(records: Records, resolution: Resolution, settings: ExecutionSettin
         except (KeyboardInterrupt, Terminated) as error:
             # The process may have recorded in more detail how it ended and what it saved.
             reason = str(error) or "interrupted from the keyboard"
-            records.end_unfinished(phase_run(records.client.get_run(run_id)), f"{phase.name}: {reason}", "KILLED")
+            records.end_unfinished(phase_run(records.client.get_run(run_id)), f"{name}: {reason}", "KILLED")
             raise
         except PhaseError as error:
             # The process may have recorded in more detail what went wrong.
@@ -158,7 +159,7 @@ def _compute(records: Records, resolution: Resolution, settings: ExecutionSettin
             raise
         except Exception as error:
             # For example a full disk, or an error of the store: the run must not look alive.
-            message = f"{phase.name}: its result could not be recorded: {type(error).__name__}: {error}"
+            message = f"{name}: its result could not be recorded: {type(error).__name__}: {error}"
             records.fail(run_id, message)
             raise PhaseError(f"{message}. What it logged is kept in run {run_id}.") from error
         finally:

@@ -113,7 +113,10 @@ def _run(
         )
     request = request_for(project, entry_point, given, client, experiment_id, asked_as=invocation)
     if step:
-        request = replace(request, own_run_id=step.run_id, force_allowed=step.caller.decide != "rerun")
+        label = entry_point if entry_point != "main" else project.directory.name
+        request = replace(
+            request, own_run_id=step.run_id, force_allowed=step.caller.decide != "rerun", called=request.called or label
+        )
         if step.run_id:
             Records(client).adopt(request, parent, settings.backend_name)
     return FinishedRun(execute_phase(request, settings, launch_locally).run_id)

@@ -37,7 +37,7 @@ class Request:
         asked_as: The command that was typed, for messages.
         following: The phases that a pipeline computes after this one; empty for a single phase.
         graph: The project that asks for a phase of another MLproject file; None for one of its own.
-        called: The name of the phase in that project.
+        called: The name of the phase in that project, and of a step for its caller; empty for its own name.
         force_allowed: False in a pipeline: `decide=rerun` then answers questions and leaves good runs alone.
     """
 
@@ -55,6 +55,11 @@ class Request:
     following: tuple[str, ...] = ()
     graph: Project | None = None
     called: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name of the phase in messages: several files may each have a phase `main`."""
+        return self.called or self.phase.name
 
     @property
     def shown(self) -> Phase:

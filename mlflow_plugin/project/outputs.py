@@ -85,12 +85,15 @@ def handed_over(project: Project, phase: Phase) -> tuple[str, ...]:
 
 
 def _from_here(project: Project, phase: Phase) -> list[str]:
-    """Return the outputs of a phase relative to a project's folder, which is another than its own where a need is."""
+    """Return the outputs of a phase relative to a project's folder; those of another file's phase as paths as well.
+
+    What was read outside the project and its repository has an absolute name.
+    """
     directory = project.directory_of(phase)
     if directory == project.directory:
         return list(phase.outputs or ())
     way = os.path.relpath(directory, project.directory).replace(os.sep, "/")
-    return [f"{way}/{pattern}" for pattern in phase.outputs or ()]
+    return [f"{folder}/{pattern}" for folder in (way, str(directory)) for pattern in phase.outputs or ()]
 
 
 def declared_files(directory: Path, patterns: Sequence[str]) -> dict[str, Path]:
