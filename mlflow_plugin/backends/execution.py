@@ -41,7 +41,7 @@ class ExecutionSettings:
         accepted_run_ids: Runs that a person has agreed to supersede.
         side_by_side: Other phases are computed at the same time, so its output is shown with its name.
         gpus: The GPUs of its own, by the names that CUDA_VISIBLE_DEVICES takes; None leaves them as they are.
-        ended: Called with each phase that has ended well.
+        ended: Called with each phase that has ended well, by the name that the project has for it which asks.
         ready: Raises PhaseError where a request cannot be computed here; called before a run is made that would fail.
     """
 
@@ -51,7 +51,7 @@ class ExecutionSettings:
     accepted_run_ids: frozenset[str] = frozenset()
     side_by_side: bool = False
     gpus: tuple[str, ...] | None = None
-    ended: Callable[[Outcome], None] = lambda outcome: None
+    ended: Callable[[str, Outcome], None] = lambda phase, outcome: None
     ready: Callable[[Request], None] = lambda request: None
 
 
@@ -103,13 +103,13 @@ def execute_phase(request: Request, settings: ExecutionSettings, launch: Launche
         )
         if resolution.reused is not None:
             outcome = Outcome(resolution.decision.verdict, resolution.run_id, resolution.reused)
-            settings.ended(outcome)
+            settings.ended(request.shown.name, outcome)
             return outcome
         _compute(records, resolution, settings, launch)
         run = phase_run(request.client.get_run(resolution.run_id))
         superseded = frozenset(one.run_id for one in resolution.decision.verdict.invalidates)
         outcome = Outcome(resolution.decision.verdict, resolution.run_id, run, superseded)
-        settings.ended(outcome)
+        settings.ended(request.shown.name, outcome)
         return outcome
 
 

@@ -87,7 +87,7 @@ def _run(
     parent = active.info.run_id if active else step.caller.run_ids[-1] if step else ""
     settings = ExecutionSettings(config, parent_run_id=parent, ready=require_container)
     if step:
-        settings = replace(settings, ended=lambda outcome: step.take(outcome.result))
+        settings = replace(settings, ended=lambda phase, outcome: step.take(phase, outcome.result))
     named = str(config.get(PROJECT_ENV_MANAGER) or "")
     invocation = Invocation(project.directory, entry_point, given, "phases", experiment_id, named)
     if entry_point in project.pipelines:

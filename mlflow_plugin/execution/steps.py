@@ -67,9 +67,9 @@ class Step:
     run_id: str = ""
     results: dict[str, PhaseRun] = field(default_factory=dict)
 
-    def take(self, result: PhaseRun) -> None:
+    def take(self, phase: str, result: PhaseRun) -> None:
         """Take the run whose outputs count for a phase that has ended."""
-        self.results[result.phase] = result
+        self.results[phase] = result
 
 
 current_step: ContextVar[Step | None] = ContextVar("current_step", default=None)
