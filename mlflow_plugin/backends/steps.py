@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def _executed(run: Run, given: dict[str, Any], folder: Path, entry_point: str) -
     caller = Caller.of_this_process(MlflowClient())
     if len(caller.run_ids) > MOST_CALLERS:
         raise ExecutionException(f"{folder}: {len(caller.run_ids)} phases call each other, one inside the other.")
-    step = Step(caller, str(given.pop("run_id", None) or ""))
+    step, began = Step(caller, str(given.pop("run_id", None) or "")), time.monotonic()
     manager = given.get("env_manager") or caller.env_manager or None
     if not given.get("env_manager") and manager == "local":
         _tell_environment(folder)
@@ -118,7 +119,7 @@ def _executed(run: Run, given: dict[str, Any], folder: Path, entry_point: str) -
     try:
         submitted = run(**call)
     except NeedsAnswer as question:
-        _record(given, folder, entry_point, step, str(question))
+        _record(given, folder, entry_point, step, question=str(question))
         _logger.error(str(question))
         sys.exit(question.exit_code)
     except PhaseError as error:
@@ -126,7 +127,7 @@ def _executed(run: Run, given: dict[str, Any], folder: Path, entry_point: str) -
     finally:
         current_step.reset(tokens[0])
         given_by_program.reset(tokens[1])
-    _record(given, folder, entry_point, step)
+    _record(given, folder, entry_point, step, time.monotonic() - began)
     result = step.results.get(entry_point)
     # What a reused step has logged is in the run that counts; the new run only names that.
     return submitted if step.run_id or result is None else FinishedRun(result.run_id)
@@ -154,7 +155,9 @@ def _tell_environment(folder: Path) -> None:
         )
 
 
-def _record(given: Mapping[str, Any], folder: Path, entry_point: str, step: Step, question: str = "") -> None:
+def _record(
+    given: Mapping[str, Any], folder: Path, entry_point: str, step: Step, seconds: float = 0.0, question: str = ""
+) -> None:
     experiments = {run.experiment_id for run in step.results.values()} - {os.environ.get("MLFLOW_EXPERIMENT_ID", "0")}
     RecordedCall(
         project=str(folder),
@@ -164,4 +167,5 @@ def _record(given: Mapping[str, Any], folder: Path, entry_point: str, step: Step
         experiment=experiments.pop() if experiments else "",
         results={phase: Result(run.run_id, run.output_digest) for phase, run in step.results.items()},
         question=question,
+        seconds=seconds,
     ).tell()

@@ -121,6 +121,8 @@ class Observer:
                 trace = self._trace()
                 if trace == self._kept:
                     return
+                if trace.calls:
+                    self._keep_steps()
                 keep_trace(self._request.client, self._run.run_id, trace)
             except MlflowException as error:
                 what = " ".join(str(error).split())[:300]
@@ -128,6 +130,12 @@ class Observer:
                     f"{self._run.phase} {short(self._run.run_id)}: what it read could not be recorded: {what}"
                 ) from None
             self._kept = trace
+
+    def _keep_steps(self) -> None:
+        """Note the time that was spent in steps, which a new run of their caller does not spend again."""
+        calls = self._recorder.recording().calls if self._recorder else ()
+        if seconds := sum(call.seconds for call in calls):
+            self._request.client.log_metric(self._run.run_id, schema.STEPS_SECONDS, seconds)
 
     def _trace(self) -> Trace:
         recording = self._recorder.recording() if self._recorder else self._nothing_seen()

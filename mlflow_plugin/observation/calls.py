@@ -35,6 +35,7 @@ class RecordedCall:
         results: Phase -> its result: one for a phase, several for a pipeline. Empty where the step did not end well.
         question: The message of the step's question that stayed open, empty for none.
         at: The time, in nanoseconds since 1970.
+        seconds: How long the step took.
     """
 
     project: str
@@ -45,6 +46,7 @@ class RecordedCall:
     results: Mapping[str, Result] = field(default_factory=dict)
     question: str = ""
     at: int = 0
+    seconds: float = 0.0
 
     def tell(self) -> None:
         """Record the call, where this process is observed."""

@@ -1,5 +1,6 @@
 """One run of a phase as plain data, as the tracking store has it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -107,6 +108,12 @@ class PhaseRun:
     @property
     def duration_seconds(self) -> float | None:
         return self.metrics.get("phase.duration_seconds")
+
+    @property
+    def own_share(self) -> float:
+        """The share of its duration that was not spent in steps that it started: these are reused by themselves."""
+        duration, steps = self.duration_seconds or 0.0, self.metrics.get("phase.steps_seconds", 0.0)
+        return max(0.0, 1 - steps / duration) if duration > 0 and 0 < steps < math.inf else 1.0
 
     @property
     def cost_usd(self) -> float | None:
