@@ -21,7 +21,7 @@ from mlflow_plugin.decision.calls import given_by_program
 from mlflow_plugin.errors import NeedsAnswer, PhaseError
 from mlflow_plugin.execution.steps import MOST_CALLERS, Caller, Step, current_step
 from mlflow_plugin.machine.requirements import unmet_requirements
-from mlflow_plugin.observation.calls import RecordedCall, Result, step_name
+from mlflow_plugin.observation.calls import RecordedCall, Result
 from mlflow_plugin.observation.environment_files import environment_file
 from mlflow_plugin.observation.recorder import unobserved
 from mlflow_plugin.progress import attach_terminal_handler
@@ -114,7 +114,7 @@ def _executed(run: Run, given: dict[str, Any], folder: Path, entry_point: str) -
     if "decide" not in parameters and caller.decide != "ask":
         parameters["decide"] = caller.decide
     call = {**given, "parameters": parameters, "backend": "phases", "env_manager": manager}
-    _logger.info(f"step {step_name(os.path.relpath(folder), entry_point)}")
+    _logger.info(f"step {entry_point} of {folder}")
     tokens = current_step.set(step), given_by_program.set(True)
     try:
         submitted = run(**call)

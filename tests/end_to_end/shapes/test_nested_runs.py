@@ -6,6 +6,7 @@ import mlflow
 import pytest
 
 from tests.end_to_end.project_folder import LOCAL, ProjectFolder, recording
+from tests.servers.process import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.end_to_end
 
@@ -207,6 +208,22 @@ def test_a_step_that_asks_ends_the_caller_with_exit_code_3_and_an_answer_counts(
     assert steps(housing)["train"] == "reuse"
     assert housing.run("main").exit_code == 0
     assert housing.executed() == []
+
+
+def test_a_step_may_wait_for_an_answer_from_elsewhere(housing: ProjectFolder) -> None:
+    housing.edit("src/train/MLproject", "phase: {", "phase: {ask_above: 0, ")
+    housing.edit("src/train/run.py", " rows", " lines")
+    process = housing.start("mlflow", "run", ".", "-b", "phases", "-P", "decide=wait")
+
+    def waiting() -> list[str]:
+        return [run.info.run_id for run in housing.runs() if run.data.tags.get("phase.verdict") == "ask"]
+
+    wait_until(lambda: bool(waiting()), "the step asks")
+    assert housing.cli("answer", waiting()[0], "B").exit_code == 0
+    told, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, told
+    assert housing.executed() == ["main", "train"]
+    assert model(housing) == "2 lines"
 
 
 def test_a_script_that_holds_its_phase_reaches_the_same_verdicts_with_mlflows_own_backend(
