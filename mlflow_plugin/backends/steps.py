@@ -58,7 +58,8 @@ def prepared(run: Run, arguments: tuple[Any, ...], options: Mapping[str, Any]) -
     if why := _why_not(given, folder):
         _tell_not_decided(given["uri"], entry_point, why)
         return None
-    return lambda: _unobserved(run, given, folder, entry_point)
+    caller = Caller.of_this_process(MlflowClient())
+    return (lambda: _unobserved(run, given, folder, entry_point, caller)) if caller else None
 
 
 def _local_folder(uri: object) -> Path | None:
@@ -96,15 +97,14 @@ def _tell_not_decided(uri: object, entry_point: str, why: str) -> None:
         _logger.warning(message)
 
 
-def _unobserved(run: Run, given: dict[str, Any], folder: Path, entry_point: str) -> SubmittedRun:
+def _unobserved(run: Run, given: dict[str, Any], folder: Path, entry_point: str, caller: Caller) -> SubmittedRun:
     with unobserved():  # What a step reads is in a trace of its own.
-        return _executed(run, given, folder, entry_point)
+        return _executed(run, given, folder, entry_point, caller)
 
 
-def _executed(run: Run, given: dict[str, Any], folder: Path, entry_point: str) -> SubmittedRun:
+def _executed(run: Run, given: dict[str, Any], folder: Path, entry_point: str, caller: Caller) -> SubmittedRun:
     """Execute a step with the backend `phases`, and record the call for the trace of its caller."""
     parameters = {name: value if isinstance(value, _PLAIN) else str(value) for name, value in _parameters(given)}
-    caller = Caller.of_this_process(MlflowClient())
     if len(caller.run_ids) > MOST_CALLERS:
         raise ExecutionException(f"{folder}: {len(caller.run_ids)} phases call each other, one inside the other.")
     step, began = Step(caller, str(given.pop("run_id", None) or "")), time.monotonic()

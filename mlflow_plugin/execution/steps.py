@@ -7,6 +7,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+import mlflow
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.project.invocation import env_manager_of
@@ -37,17 +38,22 @@ class Caller:
     decide: str = "ask"
 
     @classmethod
-    def of_this_process(cls, client: MlflowClient) -> "Caller":
-        """Return the caller as its environment, or else its run, tells of it.
+    def of_this_process(cls, client: MlflowClient) -> "Caller | None":
+        """Return the caller as its environment, or else its run, tells of it; None in a process of no run.
 
         Raises:
             MlflowException: The store does not answer.
         """
+        # `mlflow.start_run` removes the variable.
         run_id = os.environ.get("MLFLOW_RUN_ID", "")
         handed = _handed()
         if handed is not None:
-            known = handed.run_ids if run_id in handed.run_ids else (*handed.run_ids, run_id)
+            known = handed.run_ids if run_id in ("", *handed.run_ids) else (*handed.run_ids, run_id)
             return cls(known, handed.env_manager, handed.decide)
+        active = mlflow.active_run()
+        run_id = run_id or (active.info.run_id if active else "")
+        if not run_id:
+            return None
         data = client.get_run(run_id).data
         decide = unquoted(data.params.get("decide", "ask"))
         return cls((run_id,), env_manager_of(data.tags), decide if decide in DECIDE_VALUES else "ask")

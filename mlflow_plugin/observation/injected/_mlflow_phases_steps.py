@@ -16,7 +16,7 @@ def wrap(module, observing):
 
     @functools.wraps(run)
     def run_step(*arguments, **options):
-        if observing.is_paused() or not _is_in_phase() or _is_of_mlflow(sys._getframe(1)):
+        if observing.is_paused() or os.environ.get(VARIABLE, "off") == "off" or _is_of_mlflow(sys._getframe(1)):
             return run(*arguments, **options)
         observing.pause()
         try:
@@ -35,10 +35,6 @@ def wrap(module, observing):
     mlflow = sys.modules.get("mlflow")
     if getattr(mlflow, "run", None) is run:
         mlflow.run = run_step
-
-
-def _is_in_phase():
-    return os.environ.get(VARIABLE, "off") != "off" and bool(os.environ.get("MLFLOW_RUN_ID"))
 
 
 def _is_of_mlflow(frame):

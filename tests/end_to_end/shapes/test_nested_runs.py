@@ -31,9 +31,12 @@ def go(steps):
     )
     if "check" in steps:
         mlflow.run(os.path.join(ROOT, "src", "check"), parameters={"input": cleaned})
-    trained = mlflow.projects.run(
-        os.path.join(ROOT, "src", "train"), "main", parameters={"input": cleaned, "depth": config["training"]["depth"]}
-    )
+    with mlflow.start_run():
+        trained = mlflow.projects.run(
+            os.path.join(ROOT, "src", "train"),
+            "main",
+            parameters={"input": cleaned, "depth": config["training"]["depth"]},
+        )
     return mlflow.MlflowClient().get_run(trained.run_id).data.tags["phase.verdict"]
 
 
