@@ -27,7 +27,7 @@ def declaration(project: Project) -> dict[str, str]:
 
 def declared_projects(tags: Mapping[str, str]) -> dict[str, Project]:
     """Return the projects that an experiment's tags declare, by name. They have no folder; unreadable ones are left
-    out.
+    out. A project whose phases another one needs comes after those that show the whole graph.
     """
     projects = {}
     for key in sorted(tags):
@@ -41,7 +41,9 @@ def declared_projects(tags: Mapping[str, str]) -> dict[str, Project]:
             projects[name] = _with_origins(project, entries)
         except (UsageError, TypeError, AttributeError, ValueError):
             continue
-    return projects
+    phases = [phase for project in projects.values() for phase in project.phases.values()]
+    needed = {phase.origin.project.name for phase in phases if phase.origin}
+    return dict(sorted(projects.items(), key=lambda one: one[0] in needed))
 
 
 def _project_tag(project: str) -> str:

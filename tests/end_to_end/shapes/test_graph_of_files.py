@@ -161,6 +161,7 @@ def test_status_state_and_the_page_show_one_pipeline(flats: ProjectFolder) -> No
     assert all("up to date" in line for line in lines[2:5])
     declared = declared_projects(flats.client.get_experiment("0").tags)
     assert set(declared) == {"flats", "basic_cleaning", "get_data"}
+    assert next(iter(declared)) == "flats"
     assert list(declared["flats"].phases) == ["get_data", "basic_cleaning", "train"]
     assert declared["flats"].stored_as("basic_cleaning") == ("basic_cleaning", "main")
     # A server knows no more than these tags.
