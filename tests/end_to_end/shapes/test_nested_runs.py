@@ -232,7 +232,9 @@ def test_a_step_may_wait_for_an_answer_from_elsewhere(housing: ProjectFolder) ->
 def test_a_script_that_holds_its_phase_reaches_the_same_verdicts_with_mlflows_own_backend(
     housing: ProjectFolder,
 ) -> None:
+    # In the block of `start_phase` a run is active already.
     body = MAIN.replace('    print("train', '    with start_phase():\n        print("train')
+    body = body.replace("with mlflow.start_run():", "if True:")
     housing.write({"main.py": recording("main") + "from mlflow_plugin import start_phase\n" + body})
     housing.edit("src/train/run.py", " rows", " lines")
     assert housing.run("main", LOCAL).exit_code == 0
