@@ -74,8 +74,8 @@ class Request:
 
     def command_for(self, need: str, **parameters: object) -> str:
         """Return the command that runs an upstream phase, in the folder of its own MLproject file."""
-        phase = self.project.phases[need]
-        if phase.origin is None and self.graph is None:
+        phase = self.project.phases.get(need)
+        if phase is None or (phase.origin is None and self.graph is None):
             return self.invocation.command(need, **parameters)
         there = replace(self.invocation, project=self.project.directory_of(phase), parameters={})
         return there.command(phase.own_name, **parameters)
