@@ -12,6 +12,7 @@ from mlflow_plugin.observation.calls import Call, CallAnswer, Result
 from mlflow_plugin.observation.places import Places
 from mlflow_plugin.observation.readable import readable
 from mlflow_plugin.project.mlproject import load_project
+from mlflow_plugin.project.parameters import unquoted
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run_decoding import phase_run
 
@@ -76,6 +77,7 @@ class StepsComparison:
     def _asked_again(self, call: Call, folder: Path) -> CallAnswer:
         given: dict[str, object] = dict(call.parameters)
         given |= {name: self._places.place_of(text).path or text for name, text in call.paths.items()}
+        given |= self._hidden(call)
         given.pop("decide", None)
         base = Path(self._places.place_of(call.base).path or folder)
         client, experiment = self._request.client, call.experiment or self._request.experiment_id
@@ -89,6 +91,14 @@ class StepsComparison:
                 why = f": {readable(verdict.reasons[0])}" if verdict.reasons else ""
                 return CallAnswer(reason=f"{_WORDS[verdict.action]}{why}")
         return CallAnswer({verdict.phase: self._result(call, verdict) for verdict in verdicts})
+
+    def _hidden(self, call: Call) -> dict[str, object]:
+        """Return the parameters that may be secrets, as the runs of the step have them. Raises PhaseError."""
+        runs = [self._request.client.get_run(result.run_id) for result in call.results.values()] if call.hidden else []
+        known = {name: unquoted(text) for run in runs for name, text in run.data.params.items()}
+        if unknown := [name for name in call.hidden if name not in known]:
+            raise PhaseError(f"no run shows the value of {unknown[0]}.")
+        return {name: known[name] for name in call.hidden}
 
     def _result(self, call: Call, verdict: Verdict) -> Result:
         """Return the run that would be reused. Of the same run as then nothing is read."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from mlflow_plugin.observation.injected._mlflow_phases_variables import digest_of
 from mlflow_plugin.observation.places import Places
 from mlflow_plugin.observation.readable import readable
 
@@ -73,6 +74,7 @@ class Call:
         base: The folder that relative paths among the parameters start from.
         experiment: The experiment, empty for that of the caller.
         results: Phase -> its result.
+        hidden: Names of parameters whose value may be a secret. The runs have these values.
     """
 
     project: str
@@ -82,6 +84,7 @@ class Call:
     base: str = "."
     experiment: str = ""
     results: Mapping[str, Result] = field(default_factory=dict)
+    hidden: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -95,7 +98,8 @@ class Call:
 
     def remark(self) -> str:
         """Say with which parameters the step was started, and which runs it gave."""
-        given = [f"{name}={value}" for name, value in sorted({**self.parameters, **self.paths}.items())]
+        hidden = dict.fromkeys(self.hidden, "(hidden)")
+        given = [f"{name}={value}" for name, value in sorted({**self.parameters, **self.paths, **hidden}.items())]
         runs = [result.run_id[:8] for result in self.results.values()]
         return readable(f"{' '.join([*given, '->', *runs])}")
 
@@ -137,15 +141,17 @@ def calls_of(recorded: Iterable[RecordedCall], places: Places) -> tuple[Call, ..
     for one in sorted(recorded, key=lambda one: one.at):
         if not one.results:
             continue
+        hidden = tuple(name for name, text in one.parameters.items() if digest_of(name, text) == "-")
         own = {name: text for name, text in one.parameters.items() if os.path.isabs(text) and places.is_own(text)}
         call = Call(
             places.name_of(one.project),
             one.entry_point,
-            {name: text for name, text in one.parameters.items() if name not in own},
+            {name: text for name, text in one.parameters.items() if name not in (*own, *hidden)},
             {name: places.name_of(text) for name, text in own.items()},
             places.name_of(one.base),
             one.experiment,
             one.results,
+            tuple(name for name in hidden if name not in own),
         )
         found.pop(call.key, None)
         found[call.key] = call

@@ -127,7 +127,8 @@ def _call(entry: object) -> Call:
         for key in ("parameters", "paths")
     )
     runs = {phase: Result(*result) for phase, result in results.items()}
-    return Call(project, entry_point, parameters, paths, base, experiment, runs)
+    hidden = tuple(_texts(entry.get("hidden", []), "calls"))
+    return Call(project, entry_point, parameters, paths, base, experiment, runs, hidden)
 
 
 def count(value: object, name: str) -> int:

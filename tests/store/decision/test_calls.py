@@ -59,6 +59,17 @@ def test_another_run_of_a_step_counts_only_if_its_bytes_differ(demo, called):
     assert f"the step train, which was run {trained[:8]} and is run {again[:8]} now" in findings
 
 
+def test_a_parameter_that_may_be_a_secret_is_taken_from_the_run_of_the_step(demo):
+    demo.compute("collect")
+    trained = demo.compute("train", epochs=12)
+    evaluated = demo.compute("evaluate")
+    call = Call(".", "train", results={"train": result_of(demo, trained)}, hidden=("epochs",))
+    keep_trace(demo.client, evaluated, Trace("full", calls=(call,)))
+    assert demo.decide("evaluate").verdict.action == "reuse"
+    keep_trace(demo.client, evaluated, Trace("full", calls=(replace(call, hidden=("token",)),)))
+    assert "no run shows the value of token" in demo.decide("evaluate").verdict.reasons[0]
+
+
 def test_each_phase_of_a_pipeline_that_was_called_is_asked_for(demo):
     collected, trained = demo.compute("collect"), demo.compute("train")
     evaluated = demo.compute("evaluate")

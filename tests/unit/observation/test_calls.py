@@ -24,6 +24,16 @@ def test_a_call_keeps_folders_and_paths_as_names_so_that_another_checkout_finds_
     assert call.paths == {"input": "root data: raw.csv"}
 
 
+def test_what_may_be_a_secret_stays_out_of_the_trace(tmp_path):
+    given = {"api_key": "abc", "database": "postgresql://ada:pass@db/x", "depth": "3"}
+    results = {"main": Result("a" * 32)}
+    (call,) = calls_of([RecordedCall(str(tmp_path), "main", given, str(tmp_path), "", results)], Places(tmp_path))
+    assert call.parameters == {"depth": "3"}
+    assert call.hidden == ("api_key", "database")
+    assert b"pass" not in Trace("full", calls=(call,)).to_json()
+    assert "api_key=(hidden)" in call.remark()
+
+
 def test_the_last_of_equal_calls_counts_and_those_without_a_result_do_not(tmp_path):
     places = Places(tmp_path)
 

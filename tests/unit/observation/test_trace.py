@@ -45,6 +45,7 @@ CALL = st.builds(
     base=TEXT.filter(bool),
     experiment=TEXT,
     results=st.dictionaries(TEXT, st.builds(Result, TEXT, TEXT), max_size=2),
+    hidden=TEXTS,
 )
 TRACE = st.builds(
     Trace,
