@@ -22,6 +22,7 @@ from mlflow_plugin.execution.heartbeat import Heartbeat
 from mlflow_plugin.execution.observer import Observer
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.execution.resolution import Resolution
+from mlflow_plugin.execution.steps import caller_variable
 from mlflow_plugin.format import short
 from mlflow_plugin.machine.hardware import VISIBLE_GPUS
 from mlflow_plugin.machine.pausing import pause
@@ -138,6 +139,9 @@ def _variables(resolution: Resolution, settings: ExecutionSettings) -> dict[str,
         **own_input_variables(resolution.decision.inputs),
         DECIDED: resolution.run_id,
         LONG_VALUES: json.dumps(as_given),
+        **caller_variable(
+            resolution.run_id, str(settings.backend_config.get(PROJECT_ENV_MANAGER) or ""), request.decide
+        ),
         "PYTHONUNBUFFERED": "1",
         # Beside the experiment id that MLflow hands down, a name is an error.
         "MLFLOW_EXPERIMENT_NAME": None,

@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin.backends.execution import ExecutionSettings, Launcher, execute_phase
 from mlflow_plugin.backends.side_by_side import run_side_by_side
 from mlflow_plugin.decision.quality import borderline_reasons, quality_cell
-from mlflow_plugin.decision.request import Request
+from mlflow_plugin.decision.request import Request, request_for
 from mlflow_plugin.errors import NeedsAnswer, PhaseError, UsageError
 from mlflow_plugin.execution.outcome import Outcome
 from mlflow_plugin.execution.records import Records
@@ -57,9 +57,9 @@ def run_pipeline(
     check_parameters(project, pipeline, given)
     phases = project.order(pipeline.targets)
     # In a pipeline `decide=rerun` answers questions and forces nothing.
-    handed = [(phase, parameters_for_phase(pipeline, phase, given)) for phase in phases]
+    handed = [(phase.name, parameters_for_phase(pipeline, phase, given)) for phase in phases]
     requests = [
-        Request(project, *one, client, experiment_id, asked_as=invocation, force_allowed=False) for one in handed
+        request_for(project, *one, client, experiment_id, asked_as=invocation, force_allowed=False) for one in handed
     ]
     _check_requests(requests, pipeline)
     jobs = _jobs(settings, pipeline)
@@ -98,7 +98,7 @@ class _Progress:
     ) -> None:
         self._pipeline, self._requests, self._settings = pipeline, requests, settings
         self._launch, self._invocation = launch, invocation
-        self._phases = [request.phase for request in requests]
+        self._phases = [request.shown for request in requests]
         self.outcomes: dict[str, Outcome] = {}
         self.done: dict[str, str] = {}
 
@@ -117,7 +117,7 @@ class _Progress:
         inputs = {need: self.outcomes[need].result.run_id for need in phase.needs}
         accepted = frozenset(run for outcome in [*self.outcomes.values()] for run in outcome.accepted_run_ids)
         following = tuple(later.name for later in self._phases[number + 1 :])
-        request = replace(self._requests[number], inputs=inputs, following=following)
+        request = self._requests[number].made_from(inputs, following)
         return execute_phase(request, replace(self._settings, accepted_run_ids=accepted, gpus=gpus), self._launch)
 
     def _ended(self, phase: Phase, outcome: Outcome) -> None:
@@ -137,7 +137,8 @@ def _jobs(settings: ExecutionSettings, pipeline: Pipeline) -> int:
 def _check_requests(requests: Iterable[Request], pipeline: Pipeline) -> None:
     """Raise, naming the phase, for a price or a chosen input that a later phase would refuse. Types are checked."""
     for request in requests:
-        phase, history = request.phase, History(request.client, request.experiment_id, request.project)
+        phase, name = request.phase, request.shown.name
+        history = History(request.client, request.experiment_id, request.project)
         try:
             request.price()
             for need in phase.needs:
@@ -145,7 +146,7 @@ def _check_requests(requests: Iterable[Request], pipeline: Pipeline) -> None:
                 if chosen not in ("", "latest"):
                     history.pinned(request.project.phases[need], chosen)
         except PhaseError as error:
-            raise type(error)(f"{phase.name}, a phase of {pipeline.name}: {error} Nothing was started.") from None
+            raise type(error)(f"{name}, a phase of {pipeline.name}: {error} Nothing was started.") from None
 
 
 def _log_outcomes(project: Project, client: MlflowClient, outcomes: Mapping[str, Outcome], seconds: float) -> None:

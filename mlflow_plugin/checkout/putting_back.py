@@ -87,14 +87,14 @@ def look(history: History, project: Project, phase: Phase, run: PhaseRun) -> Che
     files = project_files(run)
     if not files:
         return Checkout(phase, run, files, Standing())
-    standing = compare(project.directory, phase.outputs or (), files)
+    standing = compare(project.directory_of(phase), phase.outputs or (), files)
     in_the_way = [*standing.changed, *standing.extra]
     return Checkout(phase, run, files, standing, _made_by_hand(history, project, phase, in_the_way))
 
 
 def _made_by_hand(history: History, project: Project, phase: Phase, names: Sequence[str]) -> tuple[str, ...]:
     """Return those of some files whose content no run of the phase has stored."""
-    unexplained = {name: file_digest(project.directory / name) for name in names}
+    unexplained = {name: file_digest(project.directory_of(phase) / name) for name in names}
     for run in history.computed(phase.name) if unexplained else ():
         if not run.complete:
             continue
@@ -113,7 +113,7 @@ def put_back(client: MlflowClient, project: Project, checkout: Checkout) -> None
         PhaseError: The stored files are damaged or away, the disk is full, or a file cannot be written. What was not
             reached yet is as it was.
     """
-    standing, directory = checkout.standing, project.directory
+    standing, directory = checkout.standing, project.directory_of(checkout.phase)
     wanted = [*standing.missing, *standing.changed]
     source = project_files_of(client, checkout.run, {name: checkout.files[name] for name in wanted})
     _require_space(directory, sum(checkout.files[name].size for name in wanted))

@@ -52,11 +52,10 @@ def explain(phase: str, pairs: tuple[str, ...], as_json: bool, project: str) -> 
     """
     from mlflow_plugin.cli.tables import explanation_text
     from mlflow_plugin.decision.explanation import explain_phase
-    from mlflow_plugin.decision.request import Request
+    from mlflow_plugin.decision.request import request_for
 
     history = history_of(project)
-    declared = history.project.phase(phase)
-    request = Request(history.project, declared, parameters_of(pairs), history.client, history.experiment_id)
+    request = request_for(history.project, phase, parameters_of(pairs), history.client, history.experiment_id)
     explanation = explain_phase(request)
     click.echo(json.dumps(explanation.to_dict(), indent=2) if as_json else explanation_text(explanation))
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from mlflow_plugin.checkpoints.store import newest_complete
+from mlflow_plugin.decision.calls import given_by_program
 from mlflow_plugin.decision.earlier import (
     ask_above,
     deleted_sentences,
@@ -85,7 +86,8 @@ class _Collector:
         self._findings: dict[str, Findings] = {}
 
     def evidence(self) -> Evidence:
-        refuse_artifacts_by_hand(self.request.client, self.phase, {**self.request.values, **self.request.given})
+        if not given_by_program.get():
+            refuse_artifacts_by_hand(self.request.client, self.phase, {**self.request.values, **self.request.given})
         self._resolve_inputs()
         recipe = recipe_of(self.request.project, self.phase, self.request.given, self.request.base, self.request.argv)
         same: list[Candidate] = []
@@ -156,7 +158,7 @@ class _Collector:
     def observed(self, run: PhaseRun) -> Findings:
         """Compare what a run read with what lies here now, once for each run."""
         if self._reads is None:
-            self._reads = ReadsComparison(self.request, self.identity)
+            self._reads = ReadsComparison(self.request, self.identity, decide_phase)
         if run.run_id not in self._findings:
             self._findings[run.run_id] = self._reads.findings(run)
         return self._findings[run.run_id]
@@ -263,19 +265,26 @@ class _Collector:
 
     def _downstream(self) -> Sequence[SupersededRun]:
         """Return the good runs that were built on the phase's newest run and would become stale."""
-        current = self.history.latest(self.phase)
-        return good_downstream(self.history, current) if current else ()
+        history = self._of_graph()
+        current = history.latest(self.request.shown)
+        return good_downstream(history, current) if current else ()
+
+    def _of_graph(self) -> History:
+        """Return the runs of all phases that may be built on this one: of another file's, those that ask for it."""
+        graph = self.request.graph
+        return History(self.request.client, self.request.experiment_id, graph) if graph else self.history
 
     def _estimate(self, phase: Phase) -> Estimate | None:
         return estimate_phase(self.history, phase, self.request.values, self.request.price())
 
     def _downstream_estimates(self) -> Sequence[tuple[str, Estimate | None]]:
         """Return the later phases that were run before, and so would have to be run again, with their estimates."""
-        later = self.request.project.downstream(self.phase.name)
+        history = self._of_graph()
+        later = history.project.downstream(self.request.shown.name)
         return [
-            (phase.name, estimate_phase(self.history, phase, {}, self.request.price()))
+            (phase.name, estimate_phase(history, phase, {}, self.request.price()))
             for phase in later
-            if self.history.latest(phase) is not None
+            if history.latest(phase) is not None
         ]
 
     def _nearest(self) -> str:
@@ -301,10 +310,12 @@ def is_computing(run: PhaseRun, watch: Watch | None = None) -> bool:
     return watch.is_alive(run.run_id, run.heartbeat) if watch else is_alive(run.heartbeat, time.time())
 
 
-def required(phase: Phase, missing_inputs: Sequence[str]) -> UsageError:
+def required(request: Request, missing_inputs: Sequence[str]) -> UsageError:
     """Return the error for a phase that is to be computed while an upstream phase has no usable run."""
     need = missing_inputs[0]
+    elsewhere = request.graph or request.project.phases[need].origin
+    command = request.command_for(need) if elsewhere else f"mlflow run . -e {need}"
     return UsageError(
-        f"{phase.name} needs {need}, which has no run in this experiment that is complete, good enough and not "
-        f"quarantined. Run `mlflow run . -e {need}` first, or choose a run with -P {need}_run_id=RUN."
+        f"{request.phase.name} needs {need}, which has no run in this experiment that is complete, good enough and not "
+        f"quarantined. Run `{command}` first, or choose a run with -P {need}_run_id=RUN."
     )

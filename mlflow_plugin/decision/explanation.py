@@ -60,7 +60,7 @@ def explain_phase(request: Request) -> Explanation:
     items = [*_parameters(decision, run), *_code(decision, run), *_image(decision, run), *_named(decision, run)]
     items += _inputs(decision, run)
     if run is not None:
-        rows = ReadsComparison(request, decision.identity).rows(run)
+        rows = ReadsComparison(request, decision.identity, decide_phase).rows(run)
         items += [Item(row.kind, row.name, row.state or "", row.remark) for row in rows]
     return Explanation(decision.verdict, run, tuple(items))
 

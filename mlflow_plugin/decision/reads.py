@@ -1,10 +1,12 @@
 """Compare what an earlier run read with what lies here now, for one request."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from mlflow_plugin.decision.request import Request
+from mlflow_plugin.decision.calls import StepsComparison
+from mlflow_plugin.decision.request import Decision, Request
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.machine.requirements import unmet_requirements
 from mlflow_plugin.observation.comparison import NOT_RECORDED, compare
@@ -16,6 +18,7 @@ from mlflow_plugin.observation.policy import Policy
 from mlflow_plugin.observation.trace import Trace
 from mlflow_plugin.project.identity import Identity, run_image
 from mlflow_plugin.project.named_files import named_files
+from mlflow_plugin.store.history import History
 from mlflow_plugin.store.observation_policy import policy_of
 from mlflow_plugin.store.references import resolved_version
 from mlflow_plugin.store.run import PhaseRun
@@ -27,14 +30,26 @@ def _same_packages(trace: Trace) -> bool:
 
 
 class ReadsComparison:
-    """Compares traces of runs with the files, variables and packages that a request would meet now."""
+    """Compares traces of runs with the files, variables and packages that a request would meet now.
 
-    def __init__(self, request: Request, identity: Identity | None) -> None:
-        self._request, self._identity = request, identity
+    Args:
+        request: The request.
+        identity: Its identity.
+        decide: The decision function, for the steps that a run had started.
+    """
+
+    def __init__(
+        self, request: Request, identity: Identity | None, decide: Callable[[Request, History | None], Decision]
+    ) -> None:
+        self._request, self._identity, self._decide = request, identity, decide
 
     @cached_property
     def _places(self) -> Places:
         return places_of(self._request.project)
+
+    @cached_property
+    def _steps(self) -> StepsComparison:
+        return StepsComparison(self._request, self._places, self._decide)
 
     @cached_property
     def _runs_here(self) -> bool:
@@ -73,12 +88,14 @@ class ReadsComparison:
             return Findings(unclear=(str(error),), complete=False)
         if trace is None or trace.coverage == "none":
             return self._without_trace(trace)
+        trusted = is_own_trace(run)
         return compare(
             trace,
             self._policy,
             self._places,
-            trusted=is_own_trace(run),
+            trusted=trusted,
             resolve_reference=lambda uri: resolved_version(self._request.client, uri),
+            ask_step=lambda call: self._steps.answer(call, trusted=trusted),
             packages_here=installed_version if _same_packages(trace) or self._runs_here else None,
             rows=rows,
         )

@@ -1,10 +1,10 @@
 """A request for a phase, and the decision on it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from mlflow.tracking import MlflowClient
 
@@ -36,6 +36,8 @@ class Request:
         inputs: Upstream runs by need, from a pipeline that has just made them.
         asked_as: The command that was typed, for messages.
         following: The phases that a pipeline computes after this one; empty for a single phase.
+        graph: The project that asks for a phase of another MLproject file; None for one of its own.
+        called: The name of the phase in that project, and of a step for its caller; empty for its own name.
         force_allowed: False in a pipeline: `decide=rerun` then answers questions and leaves good runs alone.
     """
 
@@ -51,6 +53,32 @@ class Request:
     asked_as: Invocation | None = None
     force_allowed: bool = True
     following: tuple[str, ...] = ()
+    graph: Project | None = None
+    called: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name of the phase in messages: several files may each have a phase `main`."""
+        return self.called or self.phase.name
+
+    @property
+    def shown(self) -> Phase:
+        """The phase as the project calls it that asks for it."""
+        return self.graph.phases[self.called] if self.graph else self.phase
+
+    def made_from(self, inputs: Mapping[str, str], following: tuple[str, ...]) -> "Request":
+        """Return the request in a pipeline that has made these inputs, by the names of the project that asks."""
+        origin = self.shown.origin
+        theirs = {there: inputs[here] for there, here in origin.needs.items()} if origin else inputs
+        return replace(self, inputs=theirs, following=following)
+
+    def command_for(self, need: str, **parameters: object) -> str:
+        """Return the command that runs an upstream phase, in the folder of its own MLproject file."""
+        phase = self.project.phases.get(need)
+        if phase is None or (phase.origin is None and self.graph is None):
+            return self.invocation.command(need, **parameters)
+        there = replace(self.invocation, project=self.project.directory_of(phase), parameters={})
+        return there.command(phase.own_name, **parameters)
 
     @cached_property
     def values(self) -> dict[str, Value]:
@@ -75,6 +103,38 @@ class Request:
     @property
     def invocation(self) -> Invocation:
         return self.asked_as or Invocation(self.project.directory, self.phase.name, self.given)
+
+
+def request_for(
+    project: Project,
+    name: str,
+    given: Mapping[str, object],
+    client: MlflowClient,
+    experiment_id: str,
+    **more: Any,
+) -> Request:
+    """Return the request for a phase of a project, or for a phase of another file that it needs.
+
+    Args:
+        project: The project that asks.
+        name: Its name of the phase.
+        given: Parameters as the caller wrote them, with this project's names in `NEED_run_id`.
+        client: The tracking store.
+        experiment_id: The experiment.
+        **more: Further attributes of the request.
+
+    Raises:
+        UsageError: There is no such phase.
+    """
+    owner, phase = project.native(name)
+    origin = project.phases[name].origin
+    if origin is None:
+        return Request(project, phase, given, client, experiment_id, **more)
+    renamed = {f"{here}_run_id": f"{there}_run_id" for there, here in origin.needs.items()}
+    theirs = {renamed.get(key, key): value for key, value in given.items()}
+    inputs = more.pop("inputs", {})
+    more["inputs"] = {there: inputs[here] for there, here in origin.needs.items() if here in inputs}
+    return Request(owner, phase, theirs, client, experiment_id, **more, graph=project, called=name)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ def declare(client: MlflowClient, decision: Decision) -> None:
     """
     request = decision.request
     known = decision.history.experiment_tags()
-    tags = {**page_tags(request.project, known), **declaration(request.project)}
+    # Of a phase of another file the project that asks shows the graph.
+    projects = [request.project, *([request.graph] if request.graph else [])]
+    tags = {key: text for one in projects for key, text in {**page_tags(one, known), **declaration(one)}.items()}
     try:
         for key, value in sorted(tags.items(), key=lambda tag: len(tag[1])):
             if known.get(key) != value:

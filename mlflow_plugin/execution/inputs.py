@@ -23,7 +23,7 @@ def check_inputs(decision: Decision) -> None:
     request = decision.request
     request.price()
     if absent := [need for need in request.phase.needs if need not in decision.inputs]:
-        raise required(request.phase, absent)
+        raise required(request, absent)
     check_artifacts(request.phase, decision.inputs)
     for need, used in decision.inputs.items():
         if faults := output_faults(request.client, used):
@@ -49,4 +49,4 @@ def repair_command(request: Request, need: str, run: PhaseRun) -> str:
     # MLflow's own backend would hand a parameter that is not declared to the script.
     backend = invocation.backend or ("" if "decide" in declared else "phases")
     given = {**without_defaults(used, declared), "decide": "rerun"}
-    return replace(invocation, backend=backend).command(need, **given)
+    return replace(request, asked_as=replace(invocation, backend=backend)).command_for(need, **given)

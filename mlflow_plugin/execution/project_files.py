@@ -59,17 +59,17 @@ class ProjectFiles:
                 now.restore(phase, latest)
 
     def _hold(self, held: ExitStack, checkout: Checkout) -> None:
-        directory, phase = self.project.directory, checkout.phase
+        directory, phase = self.project.directory_of(checkout.phase), checkout.phase
         while True:
             with ExitStack() as attempt:
-                attempt.enter_context(reading(directory, phase.name))
+                attempt.enter_context(reading(directory, phase.own_name))
                 if look(self.history, self.project, phase, checkout.run).standing.is_right:
                     held.push(attempt.pop_all())
                     return
             self._put_back(phase, checkout.run)
 
     def _put_back(self, phase: Phase, run: PhaseRun) -> None:
-        with writing(self.project.directory, phase.name):
+        with writing(self.project.directory_of(phase), phase.own_name):
             now = look(self.history, self.project, phase, run)
             if not now.standing.is_right:
                 put_back(self.client, self.project, now)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from mlflow_plugin.decision.asking import CANCEL
 from mlflow_plugin.decision.question import Answer
@@ -76,7 +77,7 @@ def obtain_answer(
         NeedsAnswer: Nobody is there to answer.
         PhaseError: For `decide=fail`.
     """
-    text = question_text(verdict)
+    text = question_text(replace(verdict, phase=request.label))
     if request.decide == "fail":
         raise PhaseError(f"{text}\n\ndecide=fail: stopped before running or superseding anything.")
     if request.decide in ("reuse", "rerun", "beside"):
@@ -102,7 +103,7 @@ def _remedy(request: Request, verdict: Verdict, option: Option) -> str:
     if verdict.kind == "unseen":
         return f"Then: {request.invocation.command()}"
     force = {"decide": "rerun"} if verdict.kind == "old" else {}
-    commands = [request.invocation.command(need, **force) for need in option.renews]
+    commands = [request.command_for(need, **force) for need in option.renews]
     return f"For that: {'; '.join(commands) or 'update the files that it reads'}"
 
 

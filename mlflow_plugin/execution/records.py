@@ -143,10 +143,10 @@ class Records(RunCreator):
         """Record the result of a computed phase. The completion marker comes last, so that half a result is never
         found.
         """
-        phase = work.request.phase
+        request = work.request
         # Hours may have passed since the verdict: the store's present content counts.
-        history = History(self.client, work.request.experiment_id, work.request.project)
-        before = _readable(lambda: history.latest(phase))
+        history = History(self.client, request.experiment_id, request.graph or request.project)
+        before = _readable(lambda: history.latest(request.shown))
         self.metrics(
             run_id,
             {

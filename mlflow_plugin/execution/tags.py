@@ -58,7 +58,8 @@ def index(identity: Identity, inputs: Mapping[str, PhaseRun], project: str) -> d
     for need, run in inputs.items():
         tags[schema.INPUT_PREFIX + need] = run.run_id
         tags[schema.INPUT_INDEX + run.run_id] = "1"
-        tags[schema.INPUT_BYTES_INDEX + schema.output_key(project, run.phase, run.output_digest)] = "1"
+        key = schema.output_key(run.project or project, run.own_phase, run.output_digest)
+        tags[schema.INPUT_BYTES_INDEX + key] = "1"
     return tags
 
 

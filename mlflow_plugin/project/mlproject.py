@@ -1,5 +1,6 @@
 """Read an MLproject file into a Project. Errors name the file, the entry point, the key and the allowed values."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.naming import default_name
+from mlflow_plugin.project.other_files import joined
 from mlflow_plugin.project.outputs import checked_pattern, overlap
 from mlflow_plugin.project.parameters import Parameter
 from mlflow_plugin.project.phase_keys import ALLOWED, FILE_WIDE, ROOT_NAME, AskAboveKeys, PhaseKeys, PipelineKeys
@@ -52,8 +54,10 @@ def _typed(value: object) -> str:
 class _Reader:
     """Read one MLproject file into a Project."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, readers: tuple[Path, ...] = ()) -> None:
         self.file = file
+        self.readers = readers
+        """The files that name this one in their needs, from the outermost."""
 
     def fault(self, entry_point: str, key: str, problem: str) -> UsageError:
         allowed = ALLOWED.get(key.split(".")[1] if "." in key else "", f"the keys {', '.join(ALLOWED)}")
@@ -95,8 +99,27 @@ class _Reader:
             self._roots(content.get("roots")),
             self._image(content.get("docker_env")),
         )
+        project = joined(project, self._other, self._elsewhere_fault)
         self._check_graph(project)
         return project
+
+    def _elsewhere_fault(self, entry_point: str, key: str, problem: str) -> UsageError:
+        return UsageError(
+            f"{self.file}: entry point {entry_point!r}, key `{key}`: {problem}. Allowed: FOLDER#PHASE, with a folder "
+            "relative to this file; without #PHASE it is the phase main."
+        )
+
+    def _other(self, folder: Path) -> Project:
+        """Return the project of another folder, which a need names."""
+        directory = Path(os.path.abspath(folder))
+        file = mlproject_file(directory)
+        if file is None:
+            raise UsageError(f"there is no MLproject file in {directory}")
+        chain = [*self.readers, self.file]
+        if file in chain:
+            named = " -> ".join(str(one) for one in [*chain[chain.index(file) :], file])
+            raise UsageError(f"the MLproject files need each other in a cycle: {named}")
+        return _Reader(file, tuple(chain)).read()
 
     def _with_defaults(self, content: Mapping[str, Any], raw: object) -> object:
         """Return the keys of a phase over the defaults that `phases:` gives for the whole file."""
@@ -314,7 +337,8 @@ class _Reader:
             self._check_pipeline_parameters(project, pipeline)
 
     def _check_outputs(self, project: Project) -> None:
-        declared = [(phase.name, pattern) for phase in project.phases.values() for pattern in phase.outputs or ()]
+        own = [phase for phase in project.phases.values() if phase.origin is None]
+        declared = [(phase.name, pattern) for phase in own for pattern in phase.outputs or ()]
         for (first, one), (second, other) in combinations(declared, 2):
             if first != second and overlap(one, other):
                 problem = f"{other!r} and {one!r}, an output of {first}, may name the same file"
@@ -338,6 +362,23 @@ def project_of(content: Mapping[str, Any], file: Path) -> Project:
     return _Reader(file).project(content)
 
 
+def mlproject_file(directory: Path) -> Path | None:
+    """Return the MLproject file of a folder, None where there is none."""
+    names = sorted(directory.iterdir()) if directory.is_dir() else []
+    return next((file for file in names if file.name.lower() == "mlproject"), None)
+
+
+def has_keys(directory: Path, entry_point: str) -> bool:
+    """Return whether an entry point declares `phase:` or `pipeline:`. False for a file that is no MLproject file."""
+    try:
+        file = mlproject_file(directory)
+        content: Any = yaml.load(file.read_text(encoding="utf-8"), Loader=_SafeLoader) if file else None
+        entry = content["entry_points"][entry_point]
+        return isinstance(entry, dict) and not {"phase", "pipeline"}.isdisjoint(entry)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, TypeError, KeyError):
+        return False
+
+
 def load_project(directory: str | Path) -> Project:
     """Read and validate the MLproject file of a folder.
 
@@ -347,9 +388,8 @@ def load_project(directory: str | Path) -> Project:
     folder = Path(directory).expanduser().resolve()
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder. Give the folder that holds the MLproject file.")
-    for file in sorted(folder.iterdir()):
-        if file.name.lower() == "mlproject":
-            return _Reader(file).read()
+    if file := mlproject_file(folder):
+        return _Reader(file).read()
     raise UsageError(
         f"{folder}: there is no MLproject file. Run this in the project's folder, or name it with --project."
     )

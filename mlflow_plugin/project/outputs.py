@@ -81,7 +81,19 @@ def is_output(directory: Path | str, patterns: Sequence[str], path: Path | str) 
 def handed_over(project: Project, phase: Phase) -> tuple[str, ...]:
     """Return the outputs that a phase and all phases before it declare: they are compared as outputs, not as reads."""
     every = project.order([phase.name]) if phase.name in project.phases else [phase]
-    return tuple(pattern for one in every for pattern in one.outputs or ())
+    return tuple(pattern for one in every for pattern in _from_here(project, one))
+
+
+def _from_here(project: Project, phase: Phase) -> list[str]:
+    """Return the outputs of a phase relative to a project's folder; those of another file's phase as paths as well.
+
+    What was read outside the project and its repository has an absolute name.
+    """
+    directory = project.directory_of(phase)
+    if directory == project.directory:
+        return list(phase.outputs or ())
+    way = os.path.relpath(directory, project.directory).replace(os.sep, "/")
+    return [f"{folder}/{pattern}" for folder in (way, str(directory)) for pattern in phase.outputs or ()]
 
 
 def declared_files(directory: Path, patterns: Sequence[str]) -> dict[str, Path]:

@@ -68,7 +68,7 @@ class PhaseKeys(BaseModel):
 
 
 ALLOWED = {
-    "needs": "a list of phase names",
+    "needs": "a list of phase names, and of FOLDER#PHASE for phases of other MLproject files",
     "ignore": "a list of this entry point's parameters",
     "quality": "{metric: NAME, good: NUMBER, poor: NUMBER, higher_is_better: true | false}",
     "gates": "a list of conditions such as 'held_out_fidelity > 0.5'",

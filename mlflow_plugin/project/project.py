@@ -137,6 +137,21 @@ class InputArtifact:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The place of a phase that another MLproject file declares.
+
+    Attributes:
+        project: The project of that file.
+        phase: The name of the phase there.
+        needs: The names of its needs there -> their names here.
+    """
+
+    project: "Project"
+    phase: str
+    needs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Phase:
     """An entry point that declares `phase:`. The fields are the keys that `docs/mlproject_keys.md` explains."""
 
@@ -162,6 +177,13 @@ class Phase:
     inputs: Mapping[str, InputArtifact] = field(default_factory=dict)
     resources: Resources = Resources()
     extend: tuple[str, ...] = ()
+    origin: Origin | None = None
+    """The place of a phase of another file; `name` and `needs` are those by which this project calls it."""
+
+    @property
+    def own_name(self) -> str:
+        """The name of the phase in its own MLproject file."""
+        return self.origin.phase if self.origin else self.name
 
     @property
     def steering_parameters(self) -> frozenset[str]:
@@ -258,6 +280,27 @@ class Project:
             return self.phases[name]
         names = ", ".join(self.phases) or "none: add a `phase:` mapping to an entry point"
         raise UsageError(f"{self.file}: there is no phase {name!r}. Phases: {names}.")
+
+    def native(self, name: str) -> tuple["Project", Phase]:
+        """Return a phase as its own MLproject file declares it, and the project of that file. Raises UsageError."""
+        phase = self.phase(name)
+        if phase.origin is None:
+            return self, phase
+        return phase.origin.project, phase.origin.project.phases[phase.origin.phase]
+
+    def directory_of(self, phase: Phase) -> Path:
+        """Return the folder of the MLproject file that declares a phase."""
+        return phase.origin.project.directory if phase.origin else self.directory
+
+    def stored_as(self, name: str) -> tuple[str, str]:
+        """Return the names of project and phase by which the runs of a phase are recorded."""
+        phase = self.phases.get(name)
+        return (phase.origin.project.name, phase.origin.phase) if phase and phase.origin else (self.name, name)
+
+    @cached_property
+    def called_here(self) -> Mapping[tuple[str, str], Phase]:
+        """The phases of other files by the names of project and phase under which their runs are recorded."""
+        return {self.stored_as(phase.name): phase for phase in self.phases.values() if phase.origin}
 
     def order(self, targets: Iterable[str]) -> list[Phase]:
         """Return the targets and all phases that they need, each after its needs."""

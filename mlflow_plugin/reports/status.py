@@ -90,6 +90,12 @@ class PhaseState:
         matches = {edge.matches for edge in self.edges}
         return "no" if False in matches else "yes" if True in matches else ""
 
+    @property
+    def steps(self) -> list[str]:
+        """The steps that the run started by `mlflow.run`, each with the runs that count for it."""
+        steps = self.run.steps if self.run else {}
+        return [f"{name} ({', '.join(map(short, runs))})" for name, runs in steps.items()]
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: seconds, US dollars, ISO 8601 UTC."""
         run = self.run
@@ -103,6 +109,7 @@ class PhaseState:
             duration_seconds=run.duration_seconds if run else None,
             cost_usd=run.cost_usd if run else None,
             remarks=list(self.remarks),
+            steps=self.steps,
         )
         return status.to_json()
 
@@ -131,7 +138,8 @@ def end_dead(records: Records, project: Project, states: Sequence[PhaseState]) -
         for run in state.dead:
             given = {name: unquoted(value) for name, value in run.parameters.items()}
             typed = without_defaults(given, state.phase.parameters)
-            invocation = Invocation(project.directory, run.phase, typed, experiment_id=run.experiment_id)
+            folder = project.directory_of(state.phase)
+            invocation = Invocation(folder, state.phase.own_name, typed, experiment_id=run.experiment_id)
             with suppress(MlflowException):
                 records.presume_dead(run, how_to_resume(run, invocation))
 

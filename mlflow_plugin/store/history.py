@@ -36,7 +36,7 @@ class History(RunReader):
 
     def pointer(self, phase: str) -> dict[str, Any]:
         """Return the experiment's record of a phase's newest usable run: `run_id`, `output_digest`, `grade`."""
-        return mapping(self.experiment_tags().get(schema.LATEST + schema.phase_key(self.project.name, phase)))
+        return mapping(self.experiment_tags().get(schema.LATEST + schema.phase_key(*self.project.stored_as(phase))))
 
     def latest(self, phase: Phase) -> PhaseRun | None:
         """Return the newest complete run of a phase that is good enough and not quarantined, or None.
@@ -103,7 +103,7 @@ class History(RunReader):
         if run.phase != phase.name:
             what = f"a run of {run.phase}" if run.phase else "no phase run"
             raise UsageError(f"{phase.name}_run_id={run_id}: that is {what}, not of {phase.name}.")
-        if run.project != self.project.name:
+        if (run.project, run.own_phase) != self.project.stored_as(phase.name):
             raise UsageError(f"{phase.name}_run_id={run_id}: that is a run of the project {run.project!r}.")
         if run.reused_run_id:
             run = self.pinned(phase, run.reused_run_id)
@@ -152,7 +152,7 @@ class History(RunReader):
             return []
         where = f"tags.`{schema.IDENTITY_INDEX}{identity.digests()[0]}` = '1'"
         found = self.client.search_runs([self.experiment_id], where, ViewType.DELETED_ONLY, AT_MOST)
-        runs = [run for run in map(phase_run, found) if run.complete and not run.quarantined]
+        runs = [run for run in map(self._read, found) if run.complete and not run.quarantined]
         return [run for run in runs if not identity.differences(run.fingerprint, run.parameters)]
 
     # --- lineage ---
@@ -195,7 +195,7 @@ class History(RunReader):
         experiments = self.client.search_experiments(ViewType.ALL, max_results=_ALL)
         places = [experiment.experiment_id for experiment in experiments]
         runs = self.client.search_runs(places, filter_string, ViewType.ALL, AT_MOST)
-        return [phase_run(one) for one in runs]
+        return [self._read(one) for one in runs]
 
     def downstream(self, run: PhaseRun, at_most: int = 100) -> list[PhaseRun]:
         """Return the runs that were made from a run's output bytes, directly or not, newest first, without reuses.
@@ -218,7 +218,7 @@ class History(RunReader):
         return sorted(downstream.values(), key=lambda run: run.when, reverse=True)
 
     def _made_from_bytes(self, phase: str, output_digest: str, at_most: int) -> list[PhaseRun]:
-        key = schema.output_key(self.project.name, phase, output_digest)
+        key = schema.output_key(*self.project.stored_as(phase), output_digest)
         if self._newest is not None:
             inputs = [
                 (run, run.fingerprint.get("inputs")) for run in self._newest if self.is_own(run) and run.computing

@@ -80,6 +80,7 @@ def phase_run(run: Run) -> PhaseRun:
         outputs=outputs if isinstance(outputs, dict) else None,
         reads=mapping(tags.get(schema.READS)),
         findings=mapping(tags.get(schema.FINDINGS)),
+        steps=_steps(tags.get(schema.STEPS)),
         quarantined=tags.get(schema.QUARANTINED, ""),
         quarantined_at=moment(quarantine.get("at")),
         quarantined_by=str(quarantine.get("by") or ""),
@@ -103,6 +104,10 @@ def phase_run(run: Run) -> PhaseRun:
         name=info.run_name or "",
         note=tags.get("mlflow.note.content", ""),
     )
+
+
+def _steps(text: str | None) -> dict[str, list[str]]:
+    return {name: [str(run) for run in runs] for name, runs in mapping(text).items() if isinstance(runs, list)}
 
 
 def _status(run: Run) -> str:
