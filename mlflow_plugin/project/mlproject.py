@@ -12,8 +12,10 @@ import yaml
 from pydantic import ValidationError
 
 from mlflow_plugin.errors import UsageError
+from mlflow_plugin.project.matrix import Matrix
+from mlflow_plugin.project.matrix_keys import KeyProblem, declared_matrix, several_artifacts, with_matrix_needs
 from mlflow_plugin.project.naming import default_name
-from mlflow_plugin.project.outputs import checked_pattern, overlap
+from mlflow_plugin.project.outputs import any_outputs, checked_pattern, overlap
 from mlflow_plugin.project.parameters import Parameter
 from mlflow_plugin.project.phase_keys import ALLOWED, FILE_WIDE, ROOT_NAME, AskAboveKeys, PhaseKeys, PipelineKeys
 from mlflow_plugin.project.project import (
@@ -84,6 +86,7 @@ class _Reader:
                 pipelines[name] = Pipeline(name, command, parameters, targets, jobs, keep_going)
             else:
                 others.add(str(name))
+        phases = with_matrix_needs(phases)
         directory = self.file.parent
         project = Project(
             str(content.get("name") or default_name(directory)),
@@ -210,7 +213,14 @@ class _Reader:
             outputs=self._outputs(name, keys.outputs),
             inputs=inputs,
             resources=Resources(keys.resources.cpus, keys.resources.gpus, self._memory(name, keys.resources.memory)),
+            matrix=self._matrix(name, parameters, keys),
         )
+
+    def _matrix(self, name: str, parameters: Mapping[str, Parameter], keys: PhaseKeys) -> Matrix | None:
+        try:
+            return declared_matrix(keys, parameters)
+        except KeyProblem as problem:
+            raise self.fault(name, f"phase.{problem.key}", str(problem)) from None
 
     def _memory(self, name: str, raw: str | int) -> int:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(raw).strip(), re.IGNORECASE)
@@ -296,6 +306,7 @@ class _Reader:
                         phase.name, "phase.needs", f"{need!r} is not a phase of this file; phases: {phases}"
                     )
         self._check_outputs(project)
+        self._check_matrices(project)
         for pipeline in project.pipelines.values():
             for target in pipeline.targets:
                 if target not in project.phases:
@@ -313,8 +324,13 @@ class _Reader:
         for pipeline in project.pipelines.values():
             self._check_pipeline_parameters(project, pipeline)
 
+    def _check_matrices(self, project: Project) -> None:
+        for phase in project.phases.values():
+            if problem := several_artifacts(phase):
+                raise self.fault(phase.name, "phase.inputs", problem)
+
     def _check_outputs(self, project: Project) -> None:
-        declared = [(phase.name, pattern) for phase in project.phases.values() for pattern in phase.outputs or ()]
+        declared = [(phase.name, pattern) for phase in project.phases.values() for pattern in any_outputs(phase)]
         for (first, one), (second, other) in combinations(declared, 2):
             if first != second and overlap(one, other):
                 problem = f"{other!r} and {one!r}, an output of {first}, may name the same file"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from mlflow_plugin.errors import UsageError
+from mlflow_plugin.project.matrix import Matrix
 from mlflow_plugin.project.parameters import Parameter, Value, is_number
 from mlflow_plugin.project.vocabulary import Decide, EnvironmentPolicy, External, Grade, Observe
 
@@ -162,13 +163,19 @@ class Phase:
     inputs: Mapping[str, InputArtifact] = field(default_factory=dict)
     resources: Resources = Resources()
     extend: tuple[str, ...] = ()
+    matrix: Matrix | None = None
+    member: Mapping[str, str] = field(default_factory=dict)
+    """The values of one run of a matrix, by parameter; empty for a phase without one, and for the whole matrix."""
+    matrix_needs: frozenset[str] = frozenset()
+    """The needs that have a matrix."""
 
     @property
     def steering_parameters(self) -> frozenset[str]:
         """Names of the parameters that control the plugin, and of those that the inputs stand for: they never change a
         result by themselves.
         """
-        return frozenset({*PLUGIN_PARAMETERS, *(f"{need}_run_id" for need in self.needs), *self.inputs})
+        lists = (f"{need}_run_ids" for need in self.matrix_needs)
+        return frozenset({*PLUGIN_PARAMETERS, *(f"{need}_run_id" for need in self.needs), *lists, *self.inputs})
 
     @property
     def result_parameters(self) -> list[Parameter]:
@@ -183,7 +190,7 @@ class Phase:
         return list(dict.fromkeys([*metrics, *(name for gate in self.gates for name in gate.metrics)]))
 
     def resolve(self, given: Mapping[str, object]) -> dict[str, Value]:
-        """Return the typed value of every declared parameter.
+        """Return the typed value of every declared parameter; of a matrix, those of its first run.
 
         Args:
             given: Name -> value or text, as on the command line.
@@ -191,6 +198,8 @@ class Phase:
         Raises:
             UsageError: A parameter is unknown, missing or of the wrong type, or is an artifact of another phase.
         """
+        if self.matrix is not None:
+            given = {**given, **self.matrix.with_values(given).combinations(1)[0]}
         known = {*self.parameters, *self.steering_parameters}
         if unknown := sorted(set(given) - known):
             raise UsageError(
@@ -204,6 +213,12 @@ class Phase:
                 raise UsageError(
                     f"{self.name}: {name} is the artifact {artifact.path!r} of {artifact.need}, and cannot be given. "
                     f"Choose another run with -P {artifact.need}_run_id=RUN, or remove {name} from `inputs:`."
+                )
+        for need in sorted(self.matrix_needs):
+            if given.get(f"{need}_run_ids", "latest") not in ("", "latest"):
+                raise UsageError(
+                    f"{self.name}: {need}_run_ids holds the runs of {need}, and cannot be given. Choose another set of "
+                    f"them with -P {need}_run_id=RUN."
                 )
         declared = {name: one for name, one in self.parameters.items() if name not in self.inputs}
         return {name: parameter.value(given.get(name)) for name, parameter in declared.items()}
