@@ -53,7 +53,7 @@ def launch_locally(
     with ExitStack() as ending:
         output = None
         if settings.side_by_side:
-            output = Output(phase.name)
+            output = Output(phase.full_name)
             ending.callback(output.keep, heartbeat.records.client, resolution.run_id)
         try:
             started, manager = _start(resolution, settings, observer, output)
@@ -117,7 +117,9 @@ def _parameters(resolution: Resolution) -> dict[str, object]:
     """Return the parameters of the command; a declared pin (`<need>_run_id`) holds the resolved run id."""
     request = resolution.decision.request
     declared = request.phase.parameters
-    resolved = {f"{need}_run_id": run.run_id for need, run in resolution.decision.inputs.items()}
+    inputs = resolution.decision.inputs
+    resolved = {f"{need}_run_id": run.run_id for need, run in inputs.items()}
+    resolved |= {f"{need}_run_ids": ",".join(run.members) for need, run in inputs.items() if run.members}
     given = {name: value for name, value in request.given.items() if name in declared}
     for name, parameter in declared.items():
         if parameter.type != "path" or name in request.phase.inputs:

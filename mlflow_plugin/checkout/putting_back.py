@@ -27,6 +27,7 @@ from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.manifest import FileEntry
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.sets import phases_of, with_members
 
 __all__ = ["Checkout", "checkouts", "clear", "look", "put_back"]
 
@@ -72,10 +73,11 @@ def checkouts(history: History, project: Project, inputs: Mapping[str, PhaseRun]
     while pending:
         for run in pending:
             nearest.setdefault(run.phase, run)
-        found = history.runs([used for run in pending for used in run.inputs.values()])
+        found = history.runs([used for run in pending for used in (*run.inputs.values(), *run.members)])
         pending = [run for run in found.values() if run.phase not in nearest]
     order = [phase for phase in project.order(project.phases) if phase.name in nearest and phase.outputs]
-    return [look(history, project, phase, nearest[phase.name]) for phase in order]
+    runs = [pair for phase in order for pair in phases_of(phase, with_members(history, nearest[phase.name]))]
+    return [look(history, project, phase, run) for phase, run in runs]
 
 
 def look(history: History, project: Project, phase: Phase, run: PhaseRun) -> Checkout:

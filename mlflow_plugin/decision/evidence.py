@@ -38,6 +38,7 @@ from mlflow_plugin.store.history import History
 from mlflow_plugin.store.input_artifacts import refuse_artifacts_by_hand
 from mlflow_plugin.store.outputs import missing
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.sets import newest_by_pointer
 
 
 def decide_phase(request: Request, history: History | None = None, watch: Watch | None = None) -> Decision:
@@ -130,7 +131,7 @@ class _Collector:
         The phase's newest run is at hand already: when it has this identity and is good, no search is needed.
         """
         assert self.identity is not None
-        newest = self.history.pointed_at(self.phase.name)
+        newest = newest_by_pointer(self.history, self.phase)
         if newest is not None and not self.identity.differences(newest.fingerprint, newest.parameters):
             candidates = self._candidates([newest])
             if any(self._settles(candidate) for candidate in candidates):
@@ -254,7 +255,8 @@ class _Collector:
         if self.phase.max_age_seconds is None:
             return {}
         now = datetime.now(UTC)
-        ages = {f"{need} {run.short}": (now - run.when).total_seconds() for need, run in self.inputs.items()}
+        each = [(need, run) for need, of_need in self.inputs.items() for run in of_need.each]
+        ages = {f"{need} {run.short}": (now - run.when).total_seconds() for need, run in each}
         for parameter in self.phase.result_parameters:
             value = self.request.values[parameter.name]
             if parameter.type == "path" and (path := local_path(str(value), self.request.base, self.request.argv)):

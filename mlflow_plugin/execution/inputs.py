@@ -25,7 +25,7 @@ def check_inputs(decision: Decision) -> None:
     if absent := [need for need in request.phase.needs if need not in decision.inputs]:
         raise required(request.phase, absent)
     check_artifacts(request.phase, decision.inputs)
-    for need, used in decision.inputs.items():
+    for need, used in [(need, run) for need, of_need in decision.inputs.items() for run in of_need.each]:
         if faults := output_faults(request.client, used):
             if root := absent_root(used):
                 raise PhaseError(
@@ -33,9 +33,11 @@ def check_inputs(decision: Decision) -> None:
                     "Mount it or move it back; nothing was computed."
                 )
             more = f" ({len(faults) - 1} more)" if len(faults) > 1 else ""
+            of_set = decision.inputs[need].members
+            then = f", and then `{request.invocation.command(need)}` makes a new set with it" if of_set else ""
             raise PhaseError(
                 f"{used.phase} {used.short} lost its outputs: {faults[0]}{more}. Nothing was computed on them. "
-                f"`{repair_command(request, need, used)}` makes them again; or choose another run with "
+                f"`{repair_command(request, need, used)}` makes them again{then}; or choose another run with "
                 f"-P {need}_run_id=RUN."
             )
 
@@ -48,5 +50,6 @@ def repair_command(request: Request, need: str, run: PhaseRun) -> str:
     used = {name: value for name, value in values.items() if name in declared and name not in phase.steering_parameters}
     # MLflow's own backend would hand a parameter that is not declared to the script.
     backend = invocation.backend or ("" if "decide" in declared else "phases")
-    given = {**without_defaults(used, declared), "decide": "rerun"}
+    of_matrix = {name: used[name] for name in (phase.matrix.values if phase.matrix else ()) if name in used}
+    given = {**of_matrix, **without_defaults(used, declared), "decide": "rerun"}
     return replace(invocation, backend=backend).command(need, **given)

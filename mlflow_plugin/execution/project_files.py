@@ -13,6 +13,7 @@ from mlflow_plugin.decision.request import Decision
 from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.sets import phases_of, with_members
 
 __all__ = ["ProjectFiles"]
 
@@ -49,7 +50,7 @@ class ProjectFiles:
                 if checkout.files:
                     self._hold(held, checkout)
             if phase.outputs:
-                held.enter_context(writing(self.project.directory, phase.name))
+                held.enter_context(writing(self.project.directory, phase.full_name))
                 if verdict.action != "resume":
                     clear(self.history, self.project, phase)
             yield
@@ -62,14 +63,14 @@ class ProjectFiles:
         directory, phase = self.project.directory, checkout.phase
         while True:
             with ExitStack() as attempt:
-                attempt.enter_context(reading(directory, phase.name))
+                attempt.enter_context(reading(directory, phase.full_name))
                 if look(self.history, self.project, phase, checkout.run).standing.is_right:
                     held.push(attempt.pop_all())
                     return
             self._put_back(phase, checkout.run)
 
     def _put_back(self, phase: Phase, run: PhaseRun) -> None:
-        with writing(self.project.directory, phase.name):
+        with writing(self.project.directory, phase.full_name):
             now = look(self.history, self.project, phase, run)
             if not now.standing.is_right:
                 put_back(self.client, self.project, now)
@@ -85,6 +86,9 @@ class ProjectFiles:
         Raises:
             PhaseError: A stored file is damaged, or the project cannot be written.
         """
+        if phase.matrix is not None:
+            each = phases_of(phase, with_members(self.history, run))
+            return all([self.restore(one, its_run, force=force) for one, its_run in each])
         found = look(self.history, self.project, phase, run)
         if not found.files or found.standing.is_right:
             return True

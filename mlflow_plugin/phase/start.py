@@ -109,7 +109,8 @@ def _computing(task: _Task, termination: Termination) -> Iterator[ActivePhase]:
 
     records, work, run, resumed_from = task.records, task.work, task.run, task.resumed_from
     ask_again_when_cut()
-    reserve_random_state(run.artifact_uri, *(used.artifact_uri for used in work.inputs.values()))
+    each = [used for of_need in work.inputs.values() for used in of_need.each]
+    reserve_random_state(run.artifact_uri, *(used.artifact_uri for used in each))
     request = work.request
     observer = Observer(request, run, work.inputs, resumed_from)
     with tempfile.TemporaryDirectory() as folder, _heartbeat(records, run.run_id) as heartbeat, ExitStack() as held:

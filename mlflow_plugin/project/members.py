@@ -9,7 +9,7 @@ from mlflow_plugin.project.matrix import label, one_of_each
 from mlflow_plugin.project.outputs import checked_pattern
 from mlflow_plugin.project.project import Phase
 
-__all__ = ["Member", "member_of", "members_of"]
+__all__ = ["Member", "member_of", "member_with", "members_of"]
 
 _UNSAFE = re.compile(r"[/\\*?\[\]]|^\.+$")
 
@@ -44,7 +44,7 @@ def member_of(phase: Phase, given: Mapping[str, object]) -> Phase:
     if phase.matrix is None or not one_of_each(tuple(phase.matrix.values), given):
         return phase
     (combination,) = phase.matrix.with_values(given).combinations()
-    return _member(phase, combination).phase
+    return member_with(phase, combination).phase
 
 
 def members_of(phase: Phase, given: Mapping[str, object]) -> list[Member]:
@@ -66,10 +66,11 @@ def members_of(phase: Phase, given: Mapping[str, object]) -> list[Member]:
             f"without a word. Nothing was started. Write `at_most: {count}` under `phase:` of {phase.name} to start "
             "them all, or leave combinations out with `exclude:`."
         )
-    return [_member(phase, combination) for combination in matrix.combinations()]
+    return [member_with(phase, combination) for combination in matrix.combinations()]
 
 
-def _member(phase: Phase, combination: Mapping[str, str]) -> Member:
+def member_with(phase: Phase, combination: Mapping[str, str]) -> Member:
+    """Return the run of a phase with these values, which need not stand in its matrix any more."""
     outputs = None if phase.outputs is None else tuple(_filled(phase, one, combination) for one in phase.outputs)
     return Member(replace(phase, matrix=None, member=combination, outputs=outputs), combination)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from mlflow_plugin.errors import UsageError
-from mlflow_plugin.project.matrix import Matrix
+from mlflow_plugin.project.matrix import Matrix, label
 from mlflow_plugin.project.parameters import Parameter, Value, is_number
 from mlflow_plugin.project.vocabulary import Decide, EnvironmentPolicy, External, Grade, Observe
 
@@ -168,6 +168,11 @@ class Phase:
     """The values of one run of a matrix, by parameter; empty for a phase without one, and for the whole matrix."""
     matrix_needs: frozenset[str] = frozenset()
     """The needs that have a matrix."""
+
+    @property
+    def full_name(self) -> str:
+        """The name; of one run of a matrix with its values, such as `train seed=0`."""
+        return f"{self.name} {label(self.member)}" if self.member else self.name
 
     @property
     def steering_parameters(self) -> frozenset[str]:

@@ -23,6 +23,8 @@ class PhaseRun:
     a person kept this run.
     `computing` is True once it has begun to compute, which a reuse or a question never does. `name` and `note` are its
     name and description in the MLflow UI.
+    A set of runs, which a phase with a matrix leaves, is a run too: `members` are the ids of its runs in the order of
+    the matrix, `member_runs` the same runs where they were read, and `matrix` says what was asked for.
     """
 
     run_id: str
@@ -71,6 +73,9 @@ class PhaseRun:
     parent_run_id: str = ""
     name: str = ""
     note: str = ""
+    members: tuple[str, ...] = ()
+    member_runs: "tuple[PhaseRun, ...]" = ()
+    matrix: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -106,3 +111,8 @@ class PhaseRun:
     @property
     def when(self) -> datetime:
         return self.completed_at or self.started_at
+
+    @property
+    def each(self) -> "tuple[PhaseRun, ...]":
+        """The runs of a set; any other run alone."""
+        return self.member_runs or (self,)

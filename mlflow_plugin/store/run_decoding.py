@@ -102,7 +102,17 @@ def phase_run(run: Run) -> PhaseRun:
         parent_run_id=tags.get("mlflow.parentRunId", ""),
         name=info.run_name or "",
         note=tags.get("mlflow.note.content", ""),
+        members=_members(tags),
+        matrix=mapping(tags.get(schema.MATRIX)),
     )
+
+
+def _members(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the runs of a set in the order of its matrix; empty for any other run."""
+    prefix = schema.MEMBER_PREFIX
+    numbered = {key.removeprefix(prefix): value for key, value in tags.items() if key.startswith(prefix)}
+    places = sorted(int(place) for place in numbered if re.fullmatch("[1-9][0-9]{0,6}", place))
+    return tuple(numbered[str(place)] for place in places)
 
 
 def _status(run: Run) -> str:
