@@ -60,7 +60,17 @@ def decide_phase(request: Request, history: History | None = None, watch: Watch 
     verdict = _as_requested(request, evidence, decide(evidence))
     abandoned = tuple(collector.abandoned)
     decision = Decision(request, verdict, collector.identity, collector.inputs, history, abandoned, evidence.input_ages)
-    return with_kept_answer(decision)
+    return _for_all(with_kept_answer(decision))
+
+
+def _for_all(decision: Decision) -> Decision:
+    """Say in a question for which other runs of the matrix its answer counts."""
+    names, verdict = decision.request.also_for, decision.verdict
+    if not names or verdict.action != "ask":
+        return decision
+    some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    reason = f"the same question is open for {some}: the answer counts for {'all of these' if names[1:] else 'both'}"
+    return replace(decision, verdict=replace(verdict, reasons=(*verdict.reasons, reason)))
 
 
 def _as_requested(request: Request, evidence: Evidence, verdict: Verdict) -> Verdict:

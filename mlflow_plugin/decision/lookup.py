@@ -10,11 +10,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.decision.evidence import decide_phase
+from mlflow_plugin.decision.members import decide_members, set_verdict
 from mlflow_plugin.decision.past import estimate_phase
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.decision.verdict import Plan, Verdict
 from mlflow_plugin.errors import UsageError, store_trouble
 from mlflow_plugin.project.invocation import Invocation
+from mlflow_plugin.project.members import member_of
 from mlflow_plugin.project.mlproject import load_project
 from mlflow_plugin.project.pipeline_parameters import check_parameters, parameters_for_phase
 from mlflow_plugin.project.project import Project
@@ -49,10 +51,9 @@ def find_reusable(
     loaded = project if isinstance(project, Project) else load_project(project)
     store = client or MlflowClient()
     try:
-        request = Request(
-            loaded, loaded.phase(phase), dict(parameters or {}), store, experiment_id or current_experiment(store)
-        )
-        return decide_phase(request).verdict
+        given, declared = dict(parameters or {}), loaded.phase(phase)
+        request = Request(loaded, member_of(declared, given), given, store, experiment_id or current_experiment(store))
+        return _verdict(request, History(store, request.experiment_id, loaded))
     except MlflowException as error:
         raise store_trouble(error) from None
 
@@ -80,8 +81,9 @@ def plan(
         experiment = experiment_id or current_experiment(store)
         asked_as = Invocation(loaded.directory, entry_point, given, backend="phases", experiment_id=experiment)
         if pipeline is None:
-            request = Request(loaded, loaded.phase(entry_point), given, store, experiment, asked_as=asked_as)
-            return Plan(entry_point, (decide_phase(request).verdict,), asked_as.command())
+            phase = member_of(loaded.phase(entry_point), given)
+            request = Request(loaded, phase, given, store, experiment, asked_as=asked_as)
+            return Plan(entry_point, (_verdict(request, History(store, experiment, loaded)),), asked_as.command())
         check_parameters(loaded, pipeline, given)
         verdicts: dict[str, Verdict] = {}
         history, phases = History(store, experiment, loaded), loaded.order(pipeline.targets)
@@ -98,11 +100,18 @@ def plan(
                 force_allowed=False,
                 following=tuple(later.name for later in phases[number:]),
             )
-            verdict = decide_phase(request, history).verdict
+            verdict = _verdict(request, history)
             verdicts[phase.name] = _in_sequence(request, verdict, verdicts, history)
     except MlflowException as error:
         raise store_trouble(error) from None
     return Plan(entry_point, tuple(verdicts.values()), asked_as.command())
+
+
+def _verdict(request: Request, history: History) -> Verdict:
+    """Return the verdict on a phase; on one with a matrix, that on the set of its runs."""
+    if request.phase.matrix is None:
+        return decide_phase(request, history).verdict
+    return set_verdict(request, decide_members(request, history), history)[0]
 
 
 def _in_sequence(request: Request, verdict: Verdict, before: Mapping[str, Verdict], history: History) -> Verdict:

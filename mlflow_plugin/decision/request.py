@@ -36,6 +36,7 @@ class Request:
         inputs: Upstream runs by need, from a pipeline that has just made them.
         asked_as: The command that was typed, for messages.
         following: The phases that a pipeline computes after this one; empty for a single phase.
+        also_for: Other runs of the same matrix, for which the answer to a question counts too.
         force_allowed: False in a pipeline: `decide=rerun` then answers questions and leaves good runs alone.
     """
 
@@ -51,6 +52,7 @@ class Request:
     asked_as: Invocation | None = None
     force_allowed: bool = True
     following: tuple[str, ...] = ()
+    also_for: tuple[str, ...] = ()
 
     @cached_property
     def values(self) -> dict[str, Value]:

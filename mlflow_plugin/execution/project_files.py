@@ -88,7 +88,7 @@ class ProjectFiles:
         """
         if phase.matrix is not None:
             each = phases_of(phase, with_members(self.history, run))
-            return all([self.restore(one, its_run, force=force) for one, its_run in each])
+            return not [one for one, its_run in each if not self.restore(one, its_run, force=force)]
         found = look(self.history, self.project, phase, run)
         if not found.files or found.standing.is_right:
             return True

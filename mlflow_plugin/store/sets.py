@@ -22,6 +22,7 @@ __all__ = [
     "latest_set",
     "newest_by_pointer",
     "phases_of",
+    "same_set",
     "set_digest",
     "with_members",
 ]
@@ -46,12 +47,22 @@ def latest_set(history: Lookups, phase: Phase) -> PhaseRun | None:
     """Return the newest complete set of a phase's runs of which none is quarantined or gone, with its runs."""
     if (run := history.pointed_at(phase.name)) and (found := _usable(history, run)):
         return found
+    return next((found for run in _recorded(history, phase) if (found := _usable(history, run))), None)
+
+
+def same_set(history: Lookups, phase: Phase, run_ids: Sequence[str]) -> PhaseRun | None:
+    """Return the newest usable set of exactly these runs in this order, None when they were never recorded as one."""
+    latest = latest_set(history, phase)
+    if latest is not None and list(latest.members) == list(run_ids):
+        return latest
+    found = [run for run in _recorded(history, phase) if list(run.members) == list(run_ids)]
+    return next((usable for run in found if (usable := _usable(history, run))), None)
+
+
+def _recorded(history: Lookups, phase: Phase) -> list[PhaseRun]:
+    """Return the newest sets of a phase that were recorded as such; reuses of them do not count."""
     key = schema.phase_key(history.project.name, phase.name)
-    for run in history.search(f"tags.`{schema.SETS_INDEX}{key}` = '1'", _SEARCHED):
-        of_set = history.run(run.reused_run_id) if run.reused_run_id else run
-        if of_set and of_set.members and (found := _usable(history, of_set)):
-            return found
-    return None
+    return [run for run in history.search(f"tags.`{schema.SETS_INDEX}{key}` = '1'", _SEARCHED) if run.members]
 
 
 def _usable(history: Lookups, run: PhaseRun) -> PhaseRun | None:
