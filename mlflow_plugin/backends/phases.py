@@ -22,6 +22,7 @@ from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
 from mlflow_plugin.machine.signals import orderly_termination
 from mlflow_plugin.progress import attach_terminal_handler
 from mlflow_plugin.project.invocation import Invocation
+from mlflow_plugin.project.members import member_of
 from mlflow_plugin.project.mlproject import load_project
 from mlflow_plugin.project.project import Project
 from mlflow_plugin.store.mlflow_internals import fetch_project, require_server
@@ -103,7 +104,12 @@ def _run(
             f"{project.file}: entry point {entry_point!r} declares neither `phase:` nor `pipeline:`. "
             "Add one, or run it without `-b phases`."
         )
-    request = Request(project, project.phase(entry_point), given, client, experiment_id, asked_as=invocation)
+    phase = member_of(project.phase(entry_point), given)
+    request = Request(project, phase, given, client, experiment_id, asked_as=invocation)
+    if phase.matrix is not None:
+        from mlflow_plugin.backends.pipeline import run_matrix
+
+        return FinishedRun(run_matrix(request, settings, launch_locally, invocation))
     return FinishedRun(execute_phase(request, settings, launch_locally).run_id)
 
 

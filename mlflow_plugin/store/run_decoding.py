@@ -71,7 +71,7 @@ def phase_run(run: Run) -> PhaseRun:
             for key, value in tags.items()
             if key.startswith(schema.INPUT_PREFIX)
         },
-        ancestors=frozenset(filter(None, tags.get(schema.ANCESTORS, "").split(","))),
+        ancestors=_ancestors(tags),
         experiments=frozenset(filter(None, tags.get(schema.EXPERIMENTS, "").split(","))),
         fingerprint=mapping(tags.get(schema.FINGERPRINT)),
         parameters=run.data.params,
@@ -105,6 +105,13 @@ def phase_run(run: Run) -> PhaseRun:
         members=_members(tags),
         matrix=mapping(tags.get(schema.MATRIX)),
     )
+
+
+def _ancestors(tags: Mapping[str, str]) -> frozenset[str]:
+    """Return the runs upstream. Those of a large set take several tags."""
+    more = [value for key, value in tags.items() if key.startswith(f"{schema.ANCESTORS}.")]
+    listed = ",".join([tags.get(schema.ANCESTORS, ""), *more])
+    return frozenset(filter(None, listed.split(",")))
 
 
 def _members(tags: Mapping[str, str]) -> tuple[str, ...]:

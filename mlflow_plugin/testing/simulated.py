@@ -13,6 +13,7 @@ from mlflow_plugin.decision.request import Decision, Request
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.records import Records, Work
 from mlflow_plugin.machine.liveness import new_heartbeat
+from mlflow_plugin.project.members import member_of
 from mlflow_plugin.project.mlproject import load_project
 from mlflow_plugin.store import schema
 
@@ -36,7 +37,8 @@ class SimulatedProject:
     def request(self, phase: str, **given: object) -> Request:
         """Return the request for a phase with these parameters."""
         project = load_project(self.folder)
-        return Request(project, project.phase(phase), given, self.client, self.experiment_id, base=self.folder)
+        one = member_of(project.phase(phase), given)
+        return Request(project, one, given, self.client, self.experiment_id, base=self.folder)
 
     def decide(self, phase: str, **given: object) -> Decision:
         """Decide about a phase; nothing is recorded."""
