@@ -127,12 +127,12 @@ def _compute(records: Records, resolution: Resolution, settings: ExecutionSettin
             exit_code = launch(resolution, settings, heartbeat, observer)
             run = phase_run(records.client.get_run(run_id))
             if exit_code is None:
-                message = f"{phase.name}: stopped after timeout_minutes = {phase.timeout_minutes:g}"
+                message = f"{phase.full_name}: stopped after timeout_minutes = {phase.timeout_minutes:g}"
                 records.fail(run_id, message, status="KILLED")
                 raise PhaseError(f"{message}; what it logged is kept in run {run_id}.")
             if exit_code != 0:
                 raise PhaseError(
-                    f"{phase.name}: {command_failure(exit_code)}; what it logged is kept in run {run_id}. "
+                    f"{phase.full_name}: {command_failure(exit_code)}; what it logged is kept in run {run_id}. "
                     "Fix the cause and run it again."
                 )
             if not run.complete:
@@ -150,7 +150,7 @@ def _compute(records: Records, resolution: Resolution, settings: ExecutionSettin
             raise
         except Exception as error:
             # For example a full disk, or an error of the store: the run must not look alive.
-            message = f"{phase.name}: its result could not be recorded: {type(error).__name__}: {error}"
+            message = f"{phase.full_name}: its result could not be recorded: {type(error).__name__}: {error}"
             records.fail(run_id, message)
             raise PhaseError(f"{message}. What it logged is kept in run {run_id}.") from error
         finally:

@@ -111,7 +111,7 @@ class _Resolver:
     ) -> None:
         self.request, self.records, self.make_run, self.accepted = request, records, make_run, accepted
         self.run_id, self.ready = request.own_run_id, ready
-        self.phase = request.phase.name
+        self.phase = request.phase.full_name
         self.watch = Watch()
         self.decision: Decision | None = None
 
@@ -156,7 +156,7 @@ class _Resolver:
 
     def _reuse(self, decision: Decision) -> Resolution:
         verdict = decision.verdict
-        _announce(verdict)
+        _announce(self.phase, verdict)
         reused = decision.history.run(verdict.run_id or "")
         assert reused is not None
         self.records.reuse(self.run_id, decision, reused)
@@ -266,7 +266,7 @@ class _Resolver:
         verdict = chosen.verdict
         if answer is not None:
             self._accept(answer)
-        _announce(verdict)
+        _announce(self.phase, verdict)
         if expected := verdict.estimate:
             cost = f", {describe_cost(expected.cost_usd)}" if expected.cost_usd is not None else ""
             _logger.info(f"{self.phase}: expected to take {approximately(expected.seconds)}{cost}")
@@ -287,10 +287,10 @@ class _Resolver:
             self.request = replace(self.request, force_allowed=False)
 
 
-def _announce(verdict: Verdict) -> None:
+def _announce(phase: str, verdict: Verdict) -> None:
     """Log a verdict with its reasons: in one line, or one line each when that would be too long to read."""
-    line = f"{verdict.phase}: {verdict.action} - {'; '.join(verdict.reasons)}"
-    lines = [f"{verdict.phase}: {verdict.action}", *verdict.reasons]
+    line = f"{phase}: {verdict.action} - {'; '.join(verdict.reasons)}"
+    lines = [f"{phase}: {verdict.action}", *verdict.reasons]
     _logger.info(line if len(line) <= _LONGEST_LINE else "\n  ".join(lines))
 
 
