@@ -1,14 +1,15 @@
-"""A phase that is repeated over seeds: runs of their own, one set of them, and a later phase that takes them as a list."""
+"""A phase that is repeated over seeds leaves a set of runs, which a later phase takes as a list."""
 
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import mlflow
 import pytest
 
-from mlflow_plugin.errors import NeedsAnswer, PhaseError, UsageError
+from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.testing import TemporaryStore, temporary_store
 
 pytestmark = pytest.mark.end_to_end
@@ -60,7 +61,7 @@ with start_phase() as phase:
 class Seeds:
     """The project, its store, and what happened in it. Its scripts hold their phases."""
 
-    SCRIPTS = {"prepare": PREPARE, "train": TRAIN, "mean": MEAN}
+    SCRIPTS: ClassVar = {"prepare": PREPARE, "train": TRAIN, "mean": MEAN}
     MLPROJECT = MLPROJECT
 
     def __init__(self, folder: Path, store: TemporaryStore) -> None:
@@ -143,7 +144,7 @@ Path("mean.txt").write_text(", ".join(sorted(path.read_text() for path in Path("
 class PlainSeeds(Seeds):
     """The same with scripts that know nothing of the plugin, and hand over by files on the disk."""
 
-    SCRIPTS = {"train": PLAIN_TRAIN, "mean": PLAIN_MEAN}
+    SCRIPTS: ClassVar = {"train": PLAIN_TRAIN, "mean": PLAIN_MEAN}
     MLPROJECT = PLAIN_MLPROJECT
 
 
