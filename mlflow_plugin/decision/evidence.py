@@ -38,10 +38,14 @@ from mlflow_plugin.store.history import History
 from mlflow_plugin.store.input_artifacts import refuse_artifacts_by_hand
 from mlflow_plugin.store.outputs import missing
 from mlflow_plugin.store.run import PhaseRun
-from mlflow_plugin.store.sets import newest_by_pointer
 
 
-def decide_phase(request: Request, history: History | None = None, watch: Watch | None = None) -> Decision:
+def decide_phase(
+    request: Request,
+    history: History | None = None,
+    watch: Watch | None = None,
+    like: ReadsComparison | None = None,
+) -> Decision:
     """Return the verdict on a phase, with the evidence it rests on.
 
     Args:
@@ -49,13 +53,14 @@ def decide_phase(request: Request, history: History | None = None, watch: Watch 
         history: Runs that were read a moment ago, from a caller that has written nothing since.
         watch: Handed in by a caller that is going to act on the verdict: a run on another machine is then waited for
             until it was seen to be dead.
+        like: The comparison for another run of the same matrix.
 
     Raises:
         UsageError: A parameter or a pinned run is wrong.
         MlflowException: The store does not answer.
     """
     history = history or History(request.client, request.experiment_id, request.project)
-    collector = _Collector(request, history, watch)
+    collector = _Collector(request, history, watch, like)
     evidence = collector.evidence()
     verdict = _as_requested(request, evidence, decide(evidence))
     abandoned = tuple(collector.abandoned)
@@ -86,8 +91,11 @@ def _as_requested(request: Request, evidence: Evidence, verdict: Verdict) -> Ver
 
 
 class _Collector:
-    def __init__(self, request: Request, history: History, watch: Watch | None) -> None:
+    def __init__(
+        self, request: Request, history: History, watch: Watch | None, like: ReadsComparison | None = None
+    ) -> None:
         self.request, self.history, self.phase, self.watch = request, history, request.phase, watch
+        self._like = like
         self.abandoned: list[PhaseRun] = []
         self.inputs: dict[str, PhaseRun] = {}
         self.missing: list[str] = []
@@ -98,7 +106,8 @@ class _Collector:
     def evidence(self) -> Evidence:
         refuse_artifacts_by_hand(self.request.client, self.phase, {**self.request.values, **self.request.given})
         self._resolve_inputs()
-        recipe = recipe_of(self.request.project, self.phase, self.request.given, self.request.base, self.request.argv)
+        request, codes = self.request, self._like.codes if self._like else None
+        recipe = recipe_of(request.project, self.phase, request.given, request.base, request.argv, codes)
         same: list[Candidate] = []
         if not self.missing:
             self.identity = Identity(recipe, {need: run.output_digest for need, run in self.inputs.items()})
@@ -141,7 +150,7 @@ class _Collector:
         The phase's newest run is at hand already: when it has this identity and is good, no search is needed.
         """
         assert self.identity is not None
-        newest = newest_by_pointer(self.history, self.phase)
+        newest = self.request.newest if self.phase.member else self.history.pointed_at(self.phase.name)
         if newest is not None and not self.identity.differences(newest.fingerprint, newest.parameters):
             candidates = self._candidates([newest])
             if any(self._settles(candidate) for candidate in candidates):
@@ -167,7 +176,7 @@ class _Collector:
     def observed(self, run: PhaseRun) -> Findings:
         """Compare what a run read with what lies here now, once for each run."""
         if self._reads is None:
-            self._reads = ReadsComparison(self.request, self.identity)
+            self._reads = ReadsComparison(self.request, self.identity, self._like)
         if run.run_id not in self._findings:
             self._findings[run.run_id] = self._reads.findings(run)
         return self._findings[run.run_id]

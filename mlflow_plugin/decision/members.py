@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 
 from mlflow_plugin.decision.estimate import Estimate
 from mlflow_plugin.decision.evidence import decide_phase
+from mlflow_plugin.decision.reads import ReadsComparison
 from mlflow_plugin.decision.request import Decision, Request
 from mlflow_plugin.decision.verdict import SupersededRun, Verdict
 from mlflow_plugin.project.members import Member, members_of
 from mlflow_plugin.project.vocabulary import Action
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
-from mlflow_plugin.store.sets import same_set
+from mlflow_plugin.store.sets import pointed_runs, same_set, values_of
 
 __all__ = ["DecidedMember", "decide_members", "same_questions", "set_verdict"]
 
@@ -42,10 +43,18 @@ def decide_members(request: Request, history: History | None = None) -> list[Dec
         MlflowException: The store does not answer.
     """
     history = history or History(request.client, request.experiment_id, request.project)
-    decided = []
-    for member in members_of(request.phase, request.given):
-        own = replace(request, phase=member.phase, given=member.given(request.given))
-        decided.append(DecidedMember(member, decide_phase(own, history)))
+    members = members_of(request.phase, request.given)
+    history.read_ahead([request.phase.name, *request.phase.needs])
+    newest = {values_of(members[0].phase, run): run for run in pointed_runs(history, request.phase.name)}
+    decided, like = [], ReadsComparison(replace(request, phase=members[0].phase), None)
+    for member in members:
+        own = replace(
+            request,
+            phase=member.phase,
+            given=member.given(request.given),
+            newest=newest.get(values_of(member.phase, None)),
+        )
+        decided.append(DecidedMember(member, decide_phase(own, history, like=like)))
     return decided
 
 

@@ -37,6 +37,7 @@ class Request:
         asked_as: The command that was typed, for messages.
         following: The phases that a pipeline computes after this one; empty for a single phase.
         also_for: Other runs of the same matrix, for which the answer to a question counts too.
+        newest: The run of the newest set with the same values, where the caller has read it.
         force_allowed: False in a pipeline: `decide=rerun` then answers questions and leaves good runs alone.
     """
 
@@ -53,6 +54,7 @@ class Request:
     force_allowed: bool = True
     following: tuple[str, ...] = ()
     also_for: tuple[str, ...] = ()
+    newest: PhaseRun | None = None
 
     @cached_property
     def values(self) -> dict[str, Value]:

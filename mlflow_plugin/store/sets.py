@@ -1,7 +1,6 @@
 """Lookups of the sets of runs that phases with a matrix leave. Reads, never writes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -20,10 +19,11 @@ __all__ = [
     "label_of",
     "latest_of_set",
     "latest_set",
-    "newest_by_pointer",
     "phases_of",
+    "pointed_runs",
     "same_set",
     "set_digest",
+    "values_of",
     "with_members",
 ]
 
@@ -107,30 +107,33 @@ def as_input(history: Lookups, phase: Phase, run: PhaseRun) -> PhaseRun:
 
 def is_of_member(phase: Phase, run: PhaseRun) -> bool:
     """Return whether a run has the values of one run of a matrix; True for a phase without such values."""
-    return all(_has(phase, run, name, value) for name, value in phase.member.items())
+    return not phase.member or values_of(phase, run) == values_of(phase, None)
 
 
-def _has(phase: Phase, run: PhaseRun, name: str, value: str) -> bool:
-    parameter, logged = phase.parameters[name], run.parameters.get(name)
-    with suppress(UsageError):  # A default that the declaration lacks, or a text that is no such value.
-        return parameter.canonical(None if logged is None else unquoted(logged)) == parameter.canonical(value)
-    return False
+def values_of(phase: Phase, run: PhaseRun | None) -> tuple[str, ...]:
+    """Return the values of a run for the parameters of a matrix, in a form to compare; those of the phase for None."""
+    values = []
+    for name, own in phase.member.items():
+        parameter = phase.parameters[name]
+        logged = own if run is None else run.parameters.get(name)
+        try:
+            values.append(parameter.canonical(None if logged is None else unquoted(logged)))
+        except UsageError:  # A default that the declaration lacks, or a text that is no such value.
+            values.append("")
+    return tuple(values)
 
 
-def newest_by_pointer(history: Lookups, phase: Phase) -> PhaseRun | None:
-    """Return the run that the experiment's pointer leads to: of one run of a matrix, that of the newest set."""
-    if not phase.member:
-        return history.pointed_at(phase.name)
-    pointed = history.run(str(history.pointer(phase.name).get("run_id", "")))
-    if pointed is None or not pointed.complete or pointed.phase != phase.name:
-        return None
-    runs = with_members(history, pointed).each
-    return next((run for run in runs if run.complete and not run.beside and is_of_member(phase, run)), None)
+def pointed_runs(history: Lookups, phase: str) -> list[PhaseRun]:
+    """Return the complete runs of the set that the experiment's pointer names; one run without a set."""
+    pointed = history.run(str(history.pointer(phase).get("run_id", "")))
+    if pointed is None or not pointed.complete or pointed.phase != phase:
+        return []
+    return [run for run in with_members(history, pointed).each if run.complete and not run.beside]
 
 
 def latest_of_set(history: Lookups, phase: Phase) -> PhaseRun | None:
     """Return the run of the newest set with the values of one run of a matrix, if it can be built on."""
-    run = newest_by_pointer(history, phase)
+    run = next((run for run in pointed_runs(history, phase.name) if is_of_member(phase, run)), None)
     usable = (
         run is not None and not history.quarantine_reason(run) and phase.grade(run.metrics) in ("good", "borderline")
     )
