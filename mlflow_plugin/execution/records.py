@@ -33,6 +33,7 @@ from mlflow_plugin.store.outputs import OutputFiles
 from mlflow_plugin.store.provenance import code_json, code_of, environment_json, keep
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_encoding import NOTE, clipped, dumps, now
+from mlflow_plugin.store.sets import sets_of
 
 _Found = TypeVar("_Found")
 
@@ -167,7 +168,9 @@ class Records(SetRecords):
         )
         if moved and before is not None and before.output_digest != completion.output_digest:
             superseded = _readable(lambda: good_downstream(history, before)) or []
-            self.invalidate({*(one.run_id for one in superseded), *work.supersedes}, run_id)
+            sets = (_readable(lambda: sets_of(history, before)) or []) if phase.member else []
+            ids = {*(one.run_id for one in superseded), *(one.run_id for one in sets), *work.supersedes}
+            self.invalidate(ids, run_id)
         self.end(run_id, "FINISHED")
 
     def reuse(self, run_id: str, decision: Decision, source: PhaseRun, answer: Option | None = None) -> None:

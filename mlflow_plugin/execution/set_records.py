@@ -1,7 +1,10 @@
 """Write the set of runs that a phase with a matrix leaves: a run above them, which later phases are made from."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+
+from mlflow.exceptions import MlflowException
 
 from mlflow_plugin.decision.lineage import good_downstream
 from mlflow_plugin.decision.quality import quality_of, quality_text
@@ -87,7 +90,7 @@ class SetRecords(RunCreator):
             **self._names(request, reason),
             schema.VERDICT: "run",
             schema.OUTPUT_DIGEST: digest,
-            schema.MATRIX: dumps({"parameters": list(asked_for[0].values), "count": len(asked_for)}),
+            schema.MATRIX: dumps({"count": len(asked_for)}),
             schema.SETS_INDEX + schema.phase_key(request.project.name, phase.name): "1",
             **{f"{schema.MEMBER_PREFIX}{place[id(one.member)]}": one.result.run_id for one in runs},
             **_lineage(request, [one.result for one in runs]),
@@ -104,8 +107,11 @@ class SetRecords(RunCreator):
     def reuse_set(self, run_id: str, request: Request, earlier: PhaseRun, reason: str) -> None:
         """Record that an earlier set counts, all runs of which would be reused, and make it the latest."""
         phase = request.phase
-        if not earlier.beside:
-            point(self.client, request, earlier.run_id, "good", None)
+        for one in (earlier, *earlier.each):
+            if one.invalidated_by:
+                with suppress(MlflowException):
+                    self.client.delete_tag(one.run_id, schema.INVALIDATED_BY)
+        point(self.client, request, earlier.run_id, "good", None)
         saved = {
             schema.SAVED_SECONDS: sum(one.duration_seconds or 0.0 for one in earlier.each),
             schema.SAVED_USD: sum(one.cost_usd or 0.0 for one in earlier.each),
@@ -114,6 +120,7 @@ class SetRecords(RunCreator):
             **self._names(request, reason),
             **{schema.INPUT_PREFIX + need: used for need, used in earlier.inputs.items()},
             schema.VERDICT: "reuse",
+            schema.MATRIX: dumps(earlier.matrix),
             schema.REUSED_RUN_ID: earlier.run_id,
             **ancestor_tags({earlier.run_id, *earlier.ancestors}),
             schema.OUTPUT_DIGEST: earlier.output_digest,

@@ -113,6 +113,11 @@ class PhaseRun:
         return self.completed_at or self.started_at
 
     @property
+    def is_set(self) -> bool:
+        """True for a run above those of a matrix, also for one that reuses an earlier set."""
+        return bool(self.members or self.matrix)
+
+    @property
     def each(self) -> "tuple[PhaseRun, ...]":
         """The runs of a set; any other run alone."""
         return self.member_runs or (self,)

@@ -151,7 +151,9 @@ class RunReader:
 
     def recent(self, phase: str, at_most: int = AT_MOST) -> list[PhaseRun]:
         """Return the newest runs of a phase, however they ended."""
-        return self._of_phase(schema.RUNS_INDEX, phase, at_most, lambda run: bool(run.verdict or run.reason))
+        return self._of_phase(
+            schema.RUNS_INDEX, phase, at_most, lambda run: bool(run.verdict or run.reason) and not run.is_set
+        )
 
     def computed(self, phase: str, at_most: int = AT_MOST) -> list[PhaseRun]:
         """Return the newest runs of a phase that computed something, however they ended; reuses do not count."""

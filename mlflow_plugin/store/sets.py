@@ -23,6 +23,8 @@ __all__ = [
     "pointed_runs",
     "same_set",
     "set_digest",
+    "sets_of",
+    "usable_sets",
     "values_of",
     "with_members",
 ]
@@ -47,7 +49,12 @@ def latest_set(history: Lookups, phase: Phase) -> PhaseRun | None:
     """Return the newest complete set of a phase's runs of which none is quarantined or gone, with its runs."""
     if (run := history.pointed_at(phase.name)) and (found := _usable(history, run)):
         return found
-    return next((found for run in _recorded(history, phase) if (found := _usable(history, run))), None)
+    return next(iter(usable_sets(history, phase)), None)
+
+
+def usable_sets(history: Lookups, phase: Phase) -> list[PhaseRun]:
+    """Return the newest sets of a phase's runs that later phases may be made from, newest first."""
+    return [found for run in _recorded(history, phase) if (found := _usable(history, run))]
 
 
 def same_set(history: Lookups, phase: Phase, run_ids: Sequence[str]) -> PhaseRun | None:
@@ -103,6 +110,12 @@ def as_input(history: Lookups, phase: Phase, run: PhaseRun) -> PhaseRun:
     if not found.member_runs:
         raise UsageError(f"{chosen}: a run of this set was deleted. Choose another, or run {phase.name} again.")
     return found
+
+
+def sets_of(history: Lookups, run: PhaseRun) -> list[PhaseRun]:
+    """Return the newest sets that a run belongs to."""
+    found = history.search(f"tags.`{schema.INPUT_INDEX}{run.run_id}` = '1'", _SEARCHED)
+    return [one for one in found if run.run_id in one.members]
 
 
 def is_of_member(phase: Phase, run: PhaseRun) -> bool:
