@@ -16,6 +16,7 @@ from mlflow_plugin.errors import NeedsAnswer, PhaseError, UsageError
 from mlflow_plugin.execution.outcome import Outcome
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.project.invocation import Invocation
+from mlflow_plugin.project.members import members_of
 from mlflow_plugin.project.parameters import without_defaults
 from mlflow_plugin.project.pipeline_parameters import check_parameters, parameters_for_phase
 from mlflow_plugin.project.project import Phase, Pipeline, Project
@@ -193,6 +194,8 @@ def _check_requests(requests: Iterable[Request], pipeline: Pipeline) -> None:
         phase, history = request.phase, History(request.client, request.experiment_id, request.project)
         try:
             request.price()
+            if phase.matrix is not None:
+                members_of(phase, request.given)
             for need in phase.needs:
                 chosen = request.pins().get(f"{need}_run_id", "latest")
                 if chosen not in ("", "latest"):

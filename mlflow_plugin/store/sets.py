@@ -113,9 +113,10 @@ def as_input(history: Lookups, phase: Phase, run: PhaseRun) -> PhaseRun:
 
 
 def sets_of(history: Lookups, run: PhaseRun) -> list[PhaseRun]:
-    """Return the newest sets that a run belongs to."""
-    found = history.search(f"tags.`{schema.INPUT_INDEX}{run.run_id}` = '1'", _SEARCHED)
-    return [one for one in found if run.run_id in one.members]
+    """Return the newest sets with a run that left the same output."""
+    key = schema.output_key(history.project.name, run.phase, run.output_digest)
+    found = history.search(f"tags.`{schema.INPUT_BYTES_INDEX}{key}` = '1'", _SEARCHED)
+    return [one for one in found if one.members and one.phase == run.phase]
 
 
 def is_of_member(phase: Phase, run: PhaseRun) -> bool:
