@@ -138,9 +138,12 @@ def values_of(phase: Phase, run: PhaseRun | None) -> tuple[str, ...]:
 
 
 def pointed_runs(history: Lookups, phase: str) -> list[PhaseRun]:
-    """Return the complete runs of the set that the experiment's pointer names; one run without a set."""
+    """Return the complete runs of the set that the experiment's pointer names; one run without a set.
+
+    None where a run was computed again by itself since then: which is the newest has to be searched.
+    """
     pointed = history.run(str(history.pointer(phase).get("run_id", "")))
-    if pointed is None or not pointed.complete or pointed.phase != phase:
+    if pointed is None or not pointed.complete or pointed.phase != phase or (pointed.is_set and pointed.invalidated_by):
         return []
     return [run for run in with_members(history, pointed).each if run.complete and not run.beside]
 
