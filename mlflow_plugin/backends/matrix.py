@@ -104,7 +104,8 @@ class MatrixExecution:
         decided = decide_members(request, history)
         verdict, earlier = set_verdict(request, decided, history)
         # All runs are made from the same inputs, though hours may pass between the first and the last.
-        self.request = replace(request, inputs={**request.inputs, **decided[0].verdict.inputs})
+        inputs = {need: run.run_id for need, run in decided[0].decision.inputs.items()}
+        self.request = replace(request, inputs={**request.inputs, **inputs})
         self._verdict, self._begun = verdict, True
         _logger.info(f"{self.phase.name}: {verdict.action} - {'; '.join(verdict.reasons[:1])}")
         run_id = self._records.create_set(self.request, self.members, settings.backend_name, settings.parent_run_id)

@@ -70,7 +70,7 @@ def set_verdict(
     superseded: dict[str, SupersededRun] = {}
     for verdict in verdicts.values():
         superseded |= {one.run_id: one for one in verdict.invalidates}
-    first = next(iter(verdicts.values()))
+    first = decided[0]
     summed = Verdict(
         request.phase.name,
         action,
@@ -80,8 +80,8 @@ def set_verdict(
         invalidates=tuple(superseded.values()),
         options=asked[0].options if asked and len(same_questions(decided)) == 1 else (),
         estimate=_sum([verdict.estimate for verdict in verdicts.values() if verdict.action in ("run", "resume")]),
-        inputs=first.inputs,
-        beside=first.beside,
+        inputs={need: run.run_id for need, run in first.decision.inputs.items()},
+        beside=first.verdict.beside,
         members=verdicts,
     )
     return summed, earlier

@@ -11,7 +11,7 @@ from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store.declaration import declared_projects
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
-from mlflow_plugin.store.sets import is_of_member, phases_of, usable_sets
+from mlflow_plugin.store.sets import is_of_member, one_like, usable_sets
 
 _SHOWN, _AT_MOST = 10, 100
 
@@ -70,7 +70,7 @@ def to_be_marked(history: History, phase: Phase, to: PhaseRun | None) -> list[Ph
     if why := history.quarantine_reason(to):
         raise UsageError(f"{why}. Lift that first (mlflow-phases quarantine RUN --lift), or name another run.")
     counting = [run for run in history.computed(phase.name) if run.complete and not run.quarantined and not run.beside]
-    own = phases_of(phase, to)[0][0]
+    own = one_like(phase, to)
     later = [run for run in counting if run.when > to.when and is_of_member(own, run)]
     if not later:
         raise UsageError(f"{phase.name} {to.short} is the newest already; nothing is to be rolled back.")

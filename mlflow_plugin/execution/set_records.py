@@ -26,7 +26,7 @@ from mlflow_plugin.store.sets import set_digest
 
 __all__ = ["MemberRun", "SetRecords"]
 
-_LISTED = 50
+_LISTED, _LONGEST = 50, 5000
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class SetRecords(RunCreator):
         run_id = self._create(request.project, phase.name, request.experiment_id, backend, parent_run_id)
         listed = {name: dict.fromkeys(one.values[name] for one in members) for name in members[0].values}
         values = {name: value for name, value in request.values.items() if name in phase.parameters}
-        given = {**values, **request.given, **{name: clipped(",".join(texts)) for name, texts in listed.items()}}
+        given = {**values, **request.given, **{name: ",".join(texts)[:_LONGEST] for name, texts in listed.items()}}
         needs = {f"{need}_run_id" for need in phase.needs}
         self.parameters(run_id, {name: value for name, value in given.items() if name not in needs})
         return run_id

@@ -15,14 +15,13 @@ from mlflow_plugin.format import clock, describe_duration, finite, short
 from mlflow_plugin.machine.liveness import age, is_alive, whereabouts
 from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.matrix import MOST_RUNS, label
-from mlflow_plugin.project.members import member_with
 from mlflow_plugin.project.parameters import unquoted, without_defaults
 from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.project.vocabulary import State
 from mlflow_plugin.reports import models
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
-from mlflow_plugin.store.sets import phases_of, values_of
+from mlflow_plugin.store.sets import values_of
 
 
 @dataclass(frozen=True)
@@ -205,11 +204,11 @@ def _of_matrix(phase: Phase, run: PhaseRun) -> list[str]:
     """Say which runs of the declared matrix the set does not have; nothing for a phase without one."""
     if phase.matrix is None:
         return []
-    there = {values_of(one_phase, one) for one_phase, one in phases_of(phase, run)}
+    there = {values_of(phase, one) for one in run.each}
     lacking = [
         label(combination)
         for combination in phase.matrix.combinations(MOST_RUNS)
-        if values_of(member_with(phase, combination).phase, None) not in there
+        if tuple(phase.parameters[name].canonical(value) for name, value in combination.items()) not in there
     ]
     some = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
     return [f"the set {run.short} has {len(run.members)} runs, without {some}"] if lacking else []

@@ -19,6 +19,7 @@ __all__ = [
     "label_of",
     "latest_of_set",
     "latest_set",
+    "one_like",
     "phases_of",
     "pointed_runs",
     "same_set",
@@ -125,11 +126,16 @@ def is_of_member(phase: Phase, run: PhaseRun) -> bool:
 
 
 def values_of(phase: Phase, run: PhaseRun | None) -> tuple[str, ...]:
-    """Return the values of a run for the parameters of a matrix, in a form to compare; those of the phase for None."""
+    """Return the values of a run for the parameters of a matrix, in a form to compare; empty without a matrix.
+
+    Args:
+        phase: The phase with its matrix, or one run of it.
+        run: The run; None for the values of the phase itself, which is then one run of a matrix.
+    """
     values = []
-    for name, own in phase.member.items():
+    for name in phase.member or (phase.matrix.values if phase.matrix else ()):
         parameter = phase.parameters[name]
-        logged = own if run is None else run.parameters.get(name)
+        logged = phase.member[name] if run is None else run.parameters.get(name)
         try:
             values.append(parameter.canonical(None if logged is None else unquoted(logged)))
         except UsageError:  # A default that the declaration lacks, or a text that is no such value.
@@ -161,6 +167,14 @@ def label_of(phase: Phase, run: PhaseRun) -> str:
     """Return the values that tell a run of a matrix from the others, such as `seed=0`."""
     names = phase.matrix.values if phase.matrix else phase.member
     return label({name: unquoted(run.parameters.get(name, "?")) for name in names})
+
+
+def one_like(phase: Phase, run: PhaseRun) -> Phase:
+    """Return a phase with the values of a run, to look up runs like it; without its outputs."""
+    if phase.matrix is None:
+        return phase
+    values = {name: _text(phase.parameters[name], run.parameters) for name in phase.matrix.values}
+    return replace(phase, matrix=None, member=values, outputs=None)
 
 
 def phases_of(phase: Phase, run: PhaseRun) -> list[tuple[Phase, PhaseRun]]:
