@@ -43,7 +43,6 @@ def parameters_for_phase(pipeline: Pipeline, phase: Phase, given: Mapping[str, o
     values |= given
     for name in phase.matrix.values if phase.matrix else ():
         # One value by default is meant for the other phases; a list, and every value that was given, is the matrix.
-        default = pipeline.parameters[name].default if name in pipeline.parameters else None
-        if default is not None and str(values[name]) == str(default) and len(listed_values(default)) == 1:
+        if name in values and name not in given and len(listed_values(values[name])) == 1:
             del values[name]
     return {name: value for name, value in values.items() if name in {*phase.parameters, *phase.steering_parameters}}
