@@ -87,8 +87,7 @@ def recipe_of(
 
     A parameter of type `path` counts by the content of what it names. So does any other text that names a file or
     folder of data, besides its text, unless it is listed under `not_paths`, is the value of an option that names an
-    output, or names a program that counts as code. The command starts in the project's folder, so a relative text is
-    looked for there.
+    output, or names a program that counts as code. A relative text is looked for in the project's folder.
 
     Args:
         project: The project.
@@ -105,11 +104,9 @@ def recipe_of(
     """
     literal, usage = command_usage(phase.command, phase.parameters)
     texts, paths = _texts_and_paths(project, phase, given, base or Path.cwd(), argv)
-    code = _code_of(project, phase, texts, codes)
-    parameters, named, messages = {}, Named(), {}
+    code, parameters, named, messages = _code_of(project, phase, texts, codes), {}, Named(), {}
     for parameter in phase.result_parameters:
-        name, entry = parameter.name, named_of_parameter(parameter.name)
-        path = paths.get(name)
+        name, entry, path = parameter.name, named_of_parameter(parameter.name), paths.get(parameter.name)
         canonical = f"sha256:{path_digest(path)}" if path else parameter.canonical(given.get(name))
         parameters[name] = (canonical, usage.get(name, ""))
         if path:
