@@ -66,6 +66,7 @@ class MatrixExecution:
         self._whole: Outcome | None = None
         self._verdict: Verdict | None = None
         self._questions: dict[str, _Question] = {}
+        self._asking: dict[str, Request] = {}
         self._runs: dict[str, MemberRun] = {}
         self._errors: dict[str, PhaseError] = {}
         self._accepted: frozenset[str] = frozenset()
@@ -114,6 +115,7 @@ class MatrixExecution:
             self._whole = Outcome(verdict, run_id, earlier)
             return
         self._run_id = run_id
+        self._asking = {one.member.phase.full_name: one.request for one in decided if one.request.ask_always}
         for group in same_questions(decided):
             names = [one.member.phase.full_name for one in group]
             question = _Question(names[0], tuple(one.member.label for one in group[1:]))
@@ -125,6 +127,8 @@ class MatrixExecution:
         name = member.phase.full_name
         question = self._questions.get(name)
         request = replace(self.request, phase=member.phase, given=member.given(self.request.given))
+        if asking := self._asking.get(name):
+            request = replace(request, ask_always=True, in_all=asking.in_all)
         if question and question.first != name:
             answered = self._as_answered(question, request)
             if answered is None:

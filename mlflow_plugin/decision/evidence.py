@@ -32,7 +32,7 @@ from mlflow_plugin.machine.liveness import Watch, is_alive
 from mlflow_plugin.observation.findings import Findings
 from mlflow_plugin.project.identity import Identity, recipe_of
 from mlflow_plugin.project.parameters import local_path
-from mlflow_plugin.project.project import Phase
+from mlflow_plugin.project.project import AskAbove, Phase
 from mlflow_plugin.store.artifacts import absent_root
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.input_artifacts import refuse_artifacts_by_hand
@@ -70,12 +70,13 @@ def decide_phase(
 
 def _for_all(decision: Decision) -> Decision:
     """Say in a question for which other runs of the matrix its answer counts."""
-    names, verdict = decision.request.also_for, decision.verdict
+    names, verdict, in_all = decision.request.also_for, decision.verdict, decision.request.in_all
     if not names or verdict.action != "ask":
         return decision
     some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     reason = f"the same question is open for {some}: the answer counts for {'all of these' if names[1:] else 'both'}"
-    return replace(decision, verdict=replace(verdict, reasons=(*verdict.reasons, reason)))
+    reasons = (*verdict.reasons, reason, *([in_all] if in_all else []))
+    return replace(decision, verdict=replace(verdict, reasons=reasons))
 
 
 def _as_requested(request: Request, evidence: Evidence, verdict: Verdict) -> Verdict:
@@ -131,7 +132,7 @@ class _Collector:
             generations=self._generations,
             handover=self._handover,
             shorter=self._shorter,
-            ask_above=ask_above(self.phase),
+            ask_above=AskAbove(0, 0) if self.request.ask_always else ask_above(self.phase),
             following=self.request.following,
             beside=self._beside(),
             observed=self.observed,

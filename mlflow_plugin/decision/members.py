@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mlflow_plugin.decision.earlier import ask_above
 from mlflow_plugin.decision.estimate import Estimate
 from mlflow_plugin.decision.evidence import decide_phase
 from mlflow_plugin.decision.reads import ReadsComparison
 from mlflow_plugin.decision.request import Decision, Request
+from mlflow_plugin.decision.superseding import recomputing
 from mlflow_plugin.decision.verdict import SupersededRun, Verdict
 from mlflow_plugin.project.members import Member, members_of
 from mlflow_plugin.project.vocabulary import Action
@@ -24,6 +26,7 @@ class DecidedMember:
     """One run of a matrix with its decision."""
 
     member: Member
+    request: Request
     decision: Decision
 
     @property
@@ -54,8 +57,23 @@ def decide_members(request: Request, history: History | None = None) -> list[Dec
             given=member.given(request.given),
             newest=newest.get(values_of(member.phase, None)),
         )
-        decided.append(DecidedMember(member, decide_phase(own, history, like=like)))
-    return decided
+        decided.append(DecidedMember(member, own, decide_phase(own, history, like=like)))
+    return _asked_together(decided, history, like)
+
+
+def _asked_together(decided: Sequence[DecidedMember], history: History, like: ReadsComparison) -> list[DecidedMember]:
+    """Let runs ask that would each supersede little, when what they supersede together is costly."""
+    running = [one for one in decided if one.verdict.kind == "nothing" and one.verdict.invalidates]
+    superseded = {lost.run_id: lost for one in running for lost in one.verdict.invalidates}
+    phase = decided[0].member.phase
+    if len(running) < 2 or not (amount := recomputing(superseded.values(), {})).exceeds(ask_above(phase)):
+        return list(decided)
+    in_all = f"together they supersede {len(superseded)} good runs; computing these again takes {amount.words()}"
+    asking = {}
+    for one in running:
+        request = replace(one.request, ask_always=True, in_all=in_all)
+        asking[id(one)] = DecidedMember(one.member, request, decide_phase(request, history, like=like))
+    return [asking.get(id(one), one) for one in decided]
 
 
 def set_verdict(

@@ -37,6 +37,8 @@ class Request:
         asked_as: The command that was typed, for messages.
         following: The phases that a pipeline computes after this one; empty for a single phase.
         also_for: Other runs of the same matrix, for which the answer to a question counts too.
+        ask_always: Ask however cheap it is, as what the runs of a matrix supersede together is costly.
+        in_all: What these runs supersede together, in words.
         newest: The run of the newest set with the same values, where the caller has read it.
         force_allowed: False in a pipeline: `decide=rerun` then answers questions and leaves good runs alone.
     """
@@ -54,6 +56,8 @@ class Request:
     force_allowed: bool = True
     following: tuple[str, ...] = ()
     also_for: tuple[str, ...] = ()
+    ask_always: bool = False
+    in_all: str = ""
     newest: PhaseRun | None = None
 
     @cached_property

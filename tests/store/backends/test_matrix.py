@@ -219,6 +219,18 @@ def test_the_same_question_of_several_runs_is_asked_once(matrix: Matrix, ask_alw
     assert matrix.run(decide="rerun") == ["train seed=0", "train seed=1", "train seed=2"]
 
 
+def test_runs_that_are_cheap_alone_are_asked_about_when_they_are_costly_together(matrix: Matrix) -> None:
+    matrix.run()
+    for seed in range(3):
+        matrix.demo.compute("train", f"result of train seed={seed}", {"accuracy": 0.9}, seconds=150, seed=seed)
+    (matrix.demo.folder / "train.py").write_text("print(2)\n")
+    alone = find_reusable(matrix.demo.folder, "train", {"seed": 0})
+    assert (alone.action, find_reusable(matrix.demo.folder, "train").action) == ("run", "ask")
+    with pytest.raises(NeedsAnswer, match=r"together they supersede 4 good runs; computing these again takes 7 min"):
+        matrix.run()
+    assert matrix.computed == []
+
+
 def test_the_answer_to_the_first_counts_for_the_others(
     matrix: Matrix, ask_always: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
