@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.checkout.lock import reading, writing
-from mlflow_plugin.checkout.putting_back import Checkout, checkouts, clear, look, put_back
+from mlflow_plugin.checkout.putting_back import Checkout, checkouts, clear, look, look_at_each, put_back
 from mlflow_plugin.decision.request import Decision
 from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
-from mlflow_plugin.store.sets import phases_of, with_members
 
 __all__ = ["ProjectFiles"]
 
@@ -86,10 +85,11 @@ class ProjectFiles:
         Raises:
             PhaseError: A stored file is damaged, or the project cannot be written.
         """
-        if phase.matrix is not None:
-            each = phases_of(phase, with_members(self.history, run))
-            return not [one for one, its_run in each if not self.restore(one, its_run, force=force)]
-        found = look(self.history, self.project, phase, run)
+        every = look_at_each(self.history, self.project, phase, run)
+        return not [one for one in every if not self._restore(one, force=force)]
+
+    def _restore(self, found: Checkout, *, force: bool) -> bool:
+        phase, run = found.phase, found.run
         if not found.files or found.standing.is_right:
             return True
         if found.by_hand and not force:

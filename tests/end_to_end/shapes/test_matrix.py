@@ -200,6 +200,9 @@ def test_what_concerns_one_seed_recomputes_that_seed_alone(plain: PlainSeeds) ->
     assert [one for one in plain.new() if one in expected] == expected
     assert (plain.folder / "mean.txt").read_text() == "model 0, model 1, model 2, model 3"
 
+    plain.declare("matrix: {seed: [0, 1, 2]}")
+    plain.run()
+    assert (plain.folder / "mean.txt").read_text() == "model 0, model 1, model 2"
     (plain.folder / "models" / "2.txt").unlink()
     assert "train: the files of" in plain.command("checkout", "train").stdout
     assert (plain.folder / "models" / "2.txt").read_text() == "model 2"
