@@ -183,7 +183,8 @@ class _Collector:
         return self._findings[run.run_id]
 
     def _resolve_inputs(self) -> None:
-        self.history.read_ahead([self.phase.name, *self.phase.needs])
+        if self._like is None:
+            self.history.read_ahead([self.phase.name, *self.phase.needs])
         for need in self.phase.needs:
             upstream = self.request.project.phases[need]
             pinned = self._pin(need)

@@ -72,9 +72,11 @@ class RunReader:
         if where == NO_EXPERIMENT:
             return []
         view = ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY
-        runs = self.client.search_runs([where], filter_string, view, max_results)
-        self._runs.update({run.info.run_id: phase_run(run) for run in runs if run.info.lifecycle_stage == "active"})
-        return [phase_run(run) for run in runs]
+        found = self.client.search_runs([where], filter_string, view, max_results)
+        runs = [phase_run(run) for run in found]
+        active = zip(runs, found, strict=True)
+        self._runs.update({run.run_id: run for run, one in active if one.info.lifecycle_stage == "active"})
+        return runs
 
     def experiment_tags(self) -> Mapping[str, str]:
         """Return the tags of the experiment itself."""
