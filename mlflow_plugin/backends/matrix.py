@@ -149,7 +149,8 @@ class MatrixExecution:
             self._failed(member, error)
         finally:
             if question and question.first == name:
-                question.open = question.answer is None and isinstance(self._errors.get(name), NeedsAnswer)
+                # Unanswered, or answered by cancelling: the others do not start either.
+                question.open = not question.settled.is_set() and name in self._errors
                 question.settled.set()
 
     def _as_answered(self, question: _Question, request: Request) -> Request | None:

@@ -119,9 +119,14 @@ class ActivePhase:
         more.
 
         Raises:
-            UsageError: The phase does not declare that need.
+            UsageError: The phase does not declare that need, or it has a matrix.
         """
         run = self._input_run(need)
+        if run.members:
+            raise UsageError(
+                f"{self.name}: {need} has a matrix, and a quarantine is for one of its runs: "
+                "`mlflow-phases quarantine RUN --reason WHY`."
+            )
         self._records.quarantine(run.reused_run_id or run.run_id, reason)
         _logger.info(f"{self.name}: {need} {short(run.reused_run_id or run.run_id)} is quarantined: {reason}")
 

@@ -4,12 +4,16 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from click.testing import CliRunner
 
 from mlflow_plugin import find_reusable, plan
 from mlflow_plugin.backends.execution import ExecutionSettings, execute_phase
 from mlflow_plugin.backends.pipeline import run_matrix, run_pipeline
+from mlflow_plugin.cli import main
+from mlflow_plugin.decision.question import Answer
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import NeedsAnswer, PhaseError, UsageError
+from mlflow_plugin.execution import resolution
 from mlflow_plugin.execution.rollback import to_be_marked
 from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.members import member_of
@@ -234,9 +238,6 @@ def test_runs_that_are_cheap_alone_are_asked_about_when_they_are_costly_together
 def test_the_answer_to_the_first_counts_for_the_others(
     matrix: Matrix, ask_always: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlflow_plugin.decision.question import Answer
-    from mlflow_plugin.execution import resolution
-
     matrix.run()
     (matrix.demo.folder / "train.py").write_text("print(2)\n")
     asked = []
@@ -252,6 +253,18 @@ def test_the_answer_to_the_first_counts_for_the_others(
     matrix.texts = {f"train seed={seed}": f"changed {seed}" for seed in range(3)}
     assert matrix.run(jobs=2)[-1] == "mean"
     assert asked == ["train seed=0"]
+
+
+def test_cancelling_the_question_starts_none_of_them(
+    matrix: Matrix, ask_always: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matrix.declare("matrix: {seed: [0, 1, 2]}, at_least: 1")
+    matrix.run()
+    (matrix.demo.folder / "train.py").write_text("print(2)\n")
+    monkeypatch.setattr(resolution, "obtain_answer", lambda request, verdict, *rest: Answer(verdict.options[-1], "me"))
+    with pytest.raises(PhaseError, match=r"(?s)0 of 3 runs are good.*train: cancelled by me"):
+        matrix.run()
+    assert matrix.computed == []
 
 
 def test_plan_says_what_would_be_done_with_each_run(matrix: Matrix) -> None:
@@ -322,6 +335,13 @@ def test_rollback_goes_back_to_the_set_before(matrix: Matrix) -> None:
     for run in marked:
         matrix.demo.records.quarantine(run.run_id, "worse")
     assert matrix.latest().run_id == first.run_id
+
+
+def test_a_quarantine_is_for_one_run_and_not_for_a_set(matrix: Matrix) -> None:
+    matrix.run()
+    refused = CliRunner().invoke(main, ["quarantine", matrix.latest().run_id, "--reason", "bad"])
+    assert isinstance(refused.exception, UsageError) or refused.exit_code == 2
+    assert matrix.latest().members
 
 
 def test_a_deleted_run_of_a_set_is_computed_again(matrix: Matrix) -> None:
