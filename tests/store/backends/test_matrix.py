@@ -337,6 +337,27 @@ def test_rollback_goes_back_to_the_set_before(matrix: Matrix) -> None:
     assert matrix.latest().run_id == first.run_id
 
 
+def test_a_run_that_was_interrupted_is_resumed_alone(matrix: Matrix) -> None:
+    matrix.run()
+    matrix.declare("matrix: {seed: [0, 1, 2, 3]}")
+    interrupted, _ = matrix.demo.start("train", seed=3)
+    matrix.demo.records.checkpoint(interrupted, "step-000100")
+    matrix.demo.lose_heartbeat(interrupted)
+    assert matrix.run() == ["train seed=3", "mean"]
+    assert matrix.of_seed(3).resumed_from == interrupted
+
+
+def test_runs_of_two_parameters_leave_out_what_is_excluded(matrix: Matrix) -> None:
+    matrix.declare("matrix: {seed: [0, 1], rate: [0.1, 0.2]}, exclude: [{seed: 0, rate: 1e-1}]")
+    assert [name for name in matrix.run() if "train" in name] == [
+        "train seed=0, rate=0.2",
+        "train seed=1, rate=0.1",
+        "train seed=1, rate=0.2",
+    ]
+    assert matrix.run() == []
+    assert find_reusable(matrix.demo.folder, "train", {"seed": 1, "rate": "2e-1"}).action == "reuse"
+
+
 def test_a_quarantine_is_for_one_run_and_not_for_a_set(matrix: Matrix) -> None:
     matrix.run()
     refused = CliRunner().invoke(main, ["quarantine", matrix.latest().run_id, "--reason", "bad"])
