@@ -201,7 +201,8 @@ def _check_requests(requests: Iterable[Request], pipeline: Pipeline) -> None:
                 if chosen not in ("", "latest"):
                     history.pinned(request.project.phases[need], chosen)
         except PhaseError as error:
-            raise type(error)(f"{phase.name}, a phase of {pipeline.name}: {error} Nothing was started.") from None
+            where = "" if phase.name == pipeline.name else f"{phase.name}, a phase of {pipeline.name}: "
+            raise type(error)(f"{where}{error} Nothing was started.") from None
 
 
 def _log_outcomes(project: Project, client: MlflowClient, outcomes: Mapping[str, Outcome], seconds: float) -> None:

@@ -63,7 +63,7 @@ def members_of(phase: Phase, given: Mapping[str, object]) -> list[Member]:
     if count > matrix.at_most:
         raise UsageError(
             f"{phase.name}: its matrix makes {count:,} runs, and {matrix.at_most:,} are the most that are started "
-            f"without a word. Nothing was started. Write `at_most: {count}` under `phase:` of {phase.name} to start "
+            f"without a word. Write `at_most: {count}` under `phase:` of {phase.name} to start "
             "them all, or leave combinations out with `exclude:`."
         )
     return [member_with(phase, combination) for combination in matrix.combinations()]
