@@ -12,6 +12,7 @@ from mlflow_plugin.decision.request import Request
 from mlflow_plugin.decision.verdict import Option, Verdict
 from mlflow_plugin.errors import NeedsAnswer, PhaseError
 from mlflow_plugin.execution.outcome import Outcome
+from mlflow_plugin.execution.project_files import ProjectFiles
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.execution.set_records import MemberRun
 from mlflow_plugin.machine.pausing import pause
@@ -113,6 +114,7 @@ class MatrixExecution:
         if earlier is not None:
             self._records.reuse_set(run_id, self.request, earlier, "; ".join(verdict.reasons))
             self._whole = Outcome(verdict, run_id, earlier)
+            self._restore(history, earlier)
             return
         self._run_id = run_id
         self._asking = {one.member.phase.full_name: one.request for one in decided if one.request.ask_always}
@@ -120,6 +122,14 @@ class MatrixExecution:
             names = [one.member.phase.full_name for one in group]
             question = _Question(names[0], tuple(one.member.label for one in group[1:]))
             self._questions |= dict.fromkeys(names, question)
+
+    def _restore(self, history: History, of_set: PhaseRun) -> None:
+        """Put the files of a reused set back into the project. Where that fails, the reuse is recorded all the same."""
+        if self.phase.outputs:
+            try:
+                ProjectFiles(self.request.client, history, self.request.project).restore(self.phase, of_set)
+            except PhaseError as error:
+                _logger.warning(f"{self.phase.name}: {error}")
 
     # --- one run ---
 

@@ -206,6 +206,11 @@ def test_what_concerns_one_seed_recomputes_that_seed_alone(plain: PlainSeeds) ->
     (plain.folder / "models" / "2.txt").unlink()
     assert "train: the files of" in plain.command("checkout", "train").stdout
     assert (plain.folder / "models" / "2.txt").read_text() == "model 2"
+    (plain.folder / "models" / "2.txt").unlink()
+    (plain.folder / "models" / "3.txt").write_text("model 3")
+    plain.run()
+    assert plain.new()[-2:] == [("train 0,1,2", "reuse"), ("mean", "reuse")]
+    assert sorted(path.name for path in (plain.folder / "models").iterdir()) == ["0.txt", "1.txt", "2.txt"]
 
 
 def test_enough_good_runs_suffice_and_too_few_are_named(plain: PlainSeeds) -> None:
