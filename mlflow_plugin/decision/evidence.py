@@ -56,9 +56,12 @@ def decide_phase(
         like: The comparison for another run of the same matrix.
 
     Raises:
-        UsageError: A parameter or a pinned run is wrong.
+        UsageError: A parameter or a pinned run is wrong, or the request is for a whole matrix.
         MlflowException: The store does not answer.
     """
+    if request.phase.matrix is not None:
+        names = " ".join(f"-P {name}=VALUE" for name in request.phase.matrix.values)
+        raise UsageError(f"{request.phase.name} has a matrix: name one of its runs with {names}.")
     history = history or History(request.client, request.experiment_id, request.project)
     collector = _Collector(request, history, watch, like)
     evidence = collector.evidence()
