@@ -29,6 +29,7 @@ from mlflow_plugin.machine.process_tree import stop_process_tree
 from mlflow_plugin.machine.ranks import LAUNCHER_VARIABLES
 from mlflow_plugin.machine.signals import Terminated
 from mlflow_plugin.project.parameters import is_truncated, local_path
+from mlflow_plugin.project.recipe import lies_in_project
 from mlflow_plugin.store.input_artifacts import artifact_paths
 
 _logger = logging.getLogger(__name__)
@@ -125,7 +126,8 @@ def _parameters(resolution: Resolution) -> dict[str, object]:
         if parameter.type != "path" or name in request.phase.inputs:
             continue
         # The command runs in the project's folder; a path was typed in the caller's, a default means the project's.
-        folder = request.base if name in given else request.project.directory
+        in_project = name not in given or lies_in_project(request.project, request.phase, name)
+        folder = request.project.directory if in_project else request.base
         if found := local_path(str(given.get(name, parameter.default or "")), folder, request.argv):
             given[name] = str(found)
     artifacts = artifact_paths(request.client, request.phase, resolution.decision.inputs)

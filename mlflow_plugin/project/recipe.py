@@ -180,12 +180,18 @@ def _texts_and_paths(
             continue
         texts[name] = parameter.text(given.get(name))
         if parameter.type == "path":
-            own = project.directory if texts[name] == str(parameter.default) else folder
+            declared = texts[name] == str(parameter.default) or lies_in_project(project, phase, name)
+            own = project.directory if declared else folder
             path = local_path(texts[name], own, argv)
             # The content of an output is that of an upstream run, which is compared as an input.
             if path and not is_output(project.directory, handed_over(project, phase), path):
                 paths[name], texts[name] = path, str(path)
     return texts, paths
+
+
+def lies_in_project(project: Project, phase: Phase, name: str) -> bool:
+    """Return whether a value of a matrix is a path in the project's folder, from where the MLproject file means it."""
+    return name in phase.member and os.path.lexists(project.directory / phase.member[name])
 
 
 def _named_by(

@@ -201,6 +201,22 @@ def test_a_value_that_may_select_code_is_looked_at_by_itself(tmp_path: Path) -> 
     assert len(codes) == 1
 
 
+def test_a_path_in_a_matrix_starts_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "MLproject").write_text(
+        "name: demo\nentry_points:\n  train:\n    parameters: {data: path}\n"
+        "    command: 'python train.py {data}'\n    phase: {matrix: {data: [a.csv, b.csv]}}\n"
+    )
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text(name)
+    declared = load_project(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    recipes = [
+        recipe_of(declared, one.phase, one.given({}), elsewhere) for one in members_of(declared.phases["train"], {})
+    ]
+    assert [list(one.named_paths.values()) for one in recipes] == [[str(tmp_path / "a.csv")], [str(tmp_path / "b.csv")]]
+    assert all(one.parameters["data"][0].startswith("sha256:") for one in recipes)
+
+
 @pytest.mark.parametrize(
     ("main", "given", "expected"),
     [
