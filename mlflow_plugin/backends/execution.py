@@ -16,6 +16,7 @@ from mlflow.projects.submitted_run import SubmittedRun
 from mlflow.tracking import get_tracking_uri, set_tracking_uri
 
 from mlflow_plugin.decision.request import Request
+from mlflow_plugin.decision.verdict import Option
 from mlflow_plugin.errors import NeedsAnswer, PhaseError
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.heartbeat import Heartbeat
@@ -43,6 +44,7 @@ class ExecutionSettings:
         gpus: The GPUs of its own, by the names that CUDA_VISIBLE_DEVICES takes; None leaves them as they are.
         ended: Called with each phase that has ended well, by the name that the project has for it which asks.
         ready: Raises PhaseError where a request cannot be computed here; called before a run is made that would fail.
+        resolved: Called when a request is resolved, before it is computed, with the option that was chosen if it asked.
     """
 
     backend_config: Mapping[str, Any] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class ExecutionSettings:
     gpus: tuple[str, ...] | None = None
     ended: Callable[[str, Outcome], None] = lambda phase, outcome: None
     ready: Callable[[Request], None] = lambda request: None
+    resolved: Callable[[Option | None], None] = lambda option: None
 
 
 Launcher = Callable[[Resolution, ExecutionSettings, Heartbeat, Observer], int | None]
@@ -101,6 +104,7 @@ def execute_phase(request: Request, settings: ExecutionSettings, launch: Launche
             settings.accepted_run_ids,
             settings.ready,
         )
+        settings.resolved(resolution.option)
         if resolution.reused is not None:
             outcome = Outcome(resolution.decision.verdict, resolution.run_id, resolution.reused)
             settings.ended(request.shown.name, outcome)

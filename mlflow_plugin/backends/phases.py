@@ -114,11 +114,18 @@ def _run(
     request = request_for(project, entry_point, given, client, experiment_id, asked_as=invocation)
     if step:
         label = entry_point if entry_point != "main" else project.directory.name
-        request = replace(
-            request, own_run_id=step.run_id, force_allowed=step.caller.decide != "rerun", called=request.called or label
-        )
-        if step.run_id:
-            Records(client).adopt(request, parent, settings.backend_name)
+        force = step.caller.decide != "rerun"
+        request = replace(request, own_run_id=step.run_id, force_allowed=force, called=request.called or label)
+    if request.phase.matrix is not None:
+        from mlflow_plugin.backends.pipeline import run_matrix
+
+        if request.own_run_id:
+            raise UsageError(
+                f"{request.label} has a matrix, so its runs are runs of their own. Leave out the run_id of mlflow.run."
+            )
+        return FinishedRun(run_matrix(request, settings, launch_locally, invocation))
+    if request.own_run_id:
+        Records(client).adopt(request, parent, settings.backend_name)
     return FinishedRun(execute_phase(request, settings, launch_locally).run_id)
 
 

@@ -36,7 +36,8 @@ def plan(entry_point: str, pairs: tuple[str, ...], as_json: bool, project: str) 
     if question := next((verdict for verdict in made.verdicts if verdict.action == "ask"), None):
         answers = [one for one in question.options if one.decide != "fail"]
         commands = [f"  {one.letter}) {made.command} -P decide={one.decide}" for one in answers]
-        click.echo("\n".join(["\nto decide:", *commands]))
+        if commands:
+            click.echo("\n".join(["\nto decide:", *commands]))
 
 
 @click.command()
@@ -56,6 +57,12 @@ def explain(phase: str, pairs: tuple[str, ...], as_json: bool, project: str) -> 
 
     history = history_of(project)
     request = request_for(history.project, phase, parameters_of(pairs), history.client, history.experiment_id)
+    if request.phase.matrix is not None:
+        named = " ".join(f"-P {name}={values[0]}" for name, values in request.phase.matrix.values.items())
+        raise UsageError(
+            f"{phase} has a matrix: name one of its runs, as in `mlflow-phases explain {phase} {named}`. "
+            f"`mlflow-phases plan {phase}` shows all of them."
+        )
     explanation = explain_phase(request)
     click.echo(json.dumps(explanation.to_dict(), indent=2) if as_json else explanation_text(explanation))
 

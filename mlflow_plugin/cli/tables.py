@@ -62,7 +62,9 @@ def status_table(states: Sequence["PhaseState"]) -> str:
     """Return the state of a pipeline as text: one line a phase, and below the table the remarks."""
     rows = [
         (
-            state.phase.name,
+            f"{state.phase.name} ({len(state.run.members)} runs)"
+            if state.run and state.run.members
+            else state.phase.name,
             state.state,
             clock(state.run.completed_at) if state.run and state.run.completed_at else "",
             quality_cell(state.phase, state.run),

@@ -5,7 +5,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from mlflow_plugin.decision.planning import planned
-from mlflow_plugin.decision.request import Decision, Request
+from mlflow_plugin.decision.request import Request
 from mlflow_plugin.decision.verdict import Verdict
 from mlflow_plugin.errors import NewerFormatError, PhaseError
 from mlflow_plugin.observation.calls import Call, CallAnswer, Result
@@ -32,14 +32,14 @@ class StepsComparison:
     Args:
         request: The request that started them, or would.
         places: The folders of the user.
-        decide: The decision function.
+        decide: Returns the verdict on a phase, or on the set of runs of one with a matrix.
     """
 
     def __init__(
         self,
         request: Request,
         places: Places,
-        decide: Callable[[Request, History | None], Decision],
+        decide: Callable[[Request, History | None], Verdict],
     ) -> None:
         self._request, self._places, self._decide = request, places, decide
         self._verdicts: dict[str, tuple[Verdict, ...]] = {}

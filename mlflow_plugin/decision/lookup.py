@@ -10,7 +10,7 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.decision.evidence import decide_phase
+from mlflow_plugin.decision.evidence import decide_whole
 from mlflow_plugin.decision.planning import planned
 from mlflow_plugin.decision.request import request_for
 from mlflow_plugin.decision.verdict import Plan, Verdict
@@ -50,7 +50,7 @@ def find_reusable(
     try:
         experiment = experiment_id or current_experiment(store)
         request = request_for(loaded, phase, dict(parameters or {}), store, experiment)
-        return replace(decide_phase(request).verdict, phase=phase)
+        return replace(decide_whole(request, None), phase=phase)
     except MlflowException as error:
         raise store_trouble(error) from None
 
@@ -72,7 +72,7 @@ def plan(
     store = client or MlflowClient()
     try:
         experiment = experiment_id or current_experiment(store)
-        return planned(decide_phase, Path.cwd(), loaded, entry_point, dict(parameters or {}), store, experiment)
+        return planned(decide_whole, Path.cwd(), loaded, entry_point, dict(parameters or {}), store, experiment)
     except MlflowException as error:
         raise store_trouble(error) from None
 

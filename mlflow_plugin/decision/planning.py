@@ -7,7 +7,7 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.decision.past import estimate_phase
-from mlflow_plugin.decision.request import Decision, Request, request_for
+from mlflow_plugin.decision.request import Request, request_for
 from mlflow_plugin.decision.verdict import Plan, Verdict
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.invocation import Invocation
@@ -17,7 +17,7 @@ from mlflow_plugin.store.history import History
 
 
 def planned(
-    decide: Callable[[Request, History | None], Decision],
+    decide: Callable[[Request, History | None], Verdict],
     base: Path,
     loaded: Project,
     entry_point: str,
@@ -28,7 +28,7 @@ def planned(
     """Return the verdict on each phase of an entry point, as it would be reached now.
 
     Args:
-        decide: The decision function.
+        decide: Returns the verdict on a phase, or on the set of runs of one with a matrix.
         base: The folder that relative paths among the parameters start from.
         loaded: The project.
         entry_point: A phase or a pipeline.
@@ -47,7 +47,7 @@ def planned(
     asked_as = Invocation(loaded.directory, entry_point, given, backend="phases", experiment_id=experiment)
     if pipeline is None:
         request = request_for(loaded, entry_point, given, store, experiment, base=base, asked_as=asked_as)
-        return Plan(entry_point, (replace(decide(request, None).verdict, phase=entry_point),), asked_as.command())
+        return Plan(entry_point, (replace(decide(request, None), phase=entry_point),), asked_as.command())
     check_parameters(loaded, pipeline, given)
     verdicts: dict[str, Verdict] = {}
     history, phases = History(store, experiment, loaded), loaded.order(pipeline.targets)
@@ -63,10 +63,11 @@ def planned(
             inputs={need: verdicts[need].run_id or "" for need in phase.needs if verdicts[need].action == "reuse"},
             asked_as=asked_as,
             force_allowed=False,
+            in_pipeline=True,
             following=tuple(later.name for later in phases[number:]),
         )
         own = None if request.graph else history
-        verdict = replace(decide(request, own).verdict, phase=phase.name)
+        verdict = replace(decide(request, own), phase=phase.name)
         verdicts[phase.name] = _in_sequence(request, verdict, verdicts, history)
     return Plan(entry_point, tuple(verdicts.values()), asked_as.command())
 

@@ -50,7 +50,8 @@ class Observer:
         self, request: Request, run: PhaseRun, inputs: Mapping[str, PhaseRun], resumed_from: PhaseRun | None = None
     ) -> None:
         self._request, self._run = request, run
-        self._runs = [run, *inputs.values(), *([resumed_from] if resumed_from else [])]
+        used = [one for of_need in inputs.values() for one in of_need.each]
+        self._runs = [run, *used, *([resumed_from] if resumed_from else [])]
         self._resumed_from = resumed_from
         self._kept: Trace | None = None
         self._contained = False

@@ -13,6 +13,7 @@ from mlflow_plugin.observation.places import Places
 from mlflow_plugin.observation.policy import Policy
 from mlflow_plugin.observation.readable import listed, readable
 from mlflow_plugin.observation.report import Report
+from mlflow_plugin.observation.states import States
 from mlflow_plugin.observation.trace import Trace
 from mlflow_plugin.observation.variables import counts_as_variable, variable_digest
 from mlflow_plugin.project.vocabulary import ReadKind
@@ -31,6 +32,7 @@ def compare(
     packages_here: Callable[[str], str | None] | None = None,
     environ: Mapping[str, str] | None = None,
     rows: bool = False,
+    looked: dict[tuple[str, ...], States] | None = None,
 ) -> Findings:
     """Compare a trace with what lies here now.
 
@@ -46,11 +48,12 @@ def compare(
             packages are not compared: the phase runs in another environment.
         environ: The environment variables that the phase would see, by default those of this process.
         rows: Return the state of everything that the run read, which takes longer.
+        looked: The states of files at which the caller has looked a moment ago, by their paths; filled here.
     """
     if policy.observe == "none":
         return Findings(mentions=(f"{NOT_RECORDED} (observe: none)",), complete=False)
     comparison = _Comparison(trace, policy, dict(os.environ) if environ is None else environ, Report(want_rows=rows))
-    files = FileComparison(trace, policy, places, comparison.report, trusted=trusted)
+    files = FileComparison(trace, policy, places, comparison.report, trusted=trusted, looked=looked)
     files.run()
     comparison.steps(ask_step)
     comparison.variables(places)

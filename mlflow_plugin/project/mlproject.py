@@ -13,22 +13,15 @@ import yaml
 from pydantic import ValidationError
 
 from mlflow_plugin.errors import UsageError
+from mlflow_plugin.project.judging import Gate, Quality
+from mlflow_plugin.project.matrix import Matrix
+from mlflow_plugin.project.matrix_keys import KeyProblem, declared_matrix, several_artifacts, with_matrix_needs
 from mlflow_plugin.project.naming import default_name
 from mlflow_plugin.project.other_files import joined
-from mlflow_plugin.project.outputs import checked_pattern, overlap
+from mlflow_plugin.project.outputs import any_outputs, checked_pattern, overlap
 from mlflow_plugin.project.parameters import Parameter
 from mlflow_plugin.project.phase_keys import ALLOWED, FILE_WIDE, ROOT_NAME, AskAboveKeys, PhaseKeys, PipelineKeys
-from mlflow_plugin.project.project import (
-    AskAbove,
-    CheckpointPolicy,
-    Gate,
-    InputArtifact,
-    Phase,
-    Pipeline,
-    Project,
-    Quality,
-    Resources,
-)
+from mlflow_plugin.project.project import AskAbove, CheckpointPolicy, InputArtifact, Phase, Pipeline, Project, Resources
 
 # The C loader is ten times faster. It is missing when PyYAML was built without libyaml.
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -100,6 +93,7 @@ class _Reader:
             self._image(content.get("docker_env")),
         )
         project = joined(project, self._other, self._elsewhere_fault)
+        project = replace(project, phases=with_matrix_needs(project.phases))
         self._check_graph(project)
         return project
 
@@ -233,7 +227,14 @@ class _Reader:
             outputs=self._outputs(name, keys.outputs),
             inputs=inputs,
             resources=Resources(keys.resources.cpus, keys.resources.gpus, self._memory(name, keys.resources.memory)),
+            matrix=self._matrix(name, parameters, keys),
         )
+
+    def _matrix(self, name: str, parameters: Mapping[str, Parameter], keys: PhaseKeys) -> Matrix | None:
+        try:
+            return declared_matrix(keys, parameters)
+        except KeyProblem as problem:
+            raise self.fault(name, f"phase.{problem.key}", str(problem)) from None
 
     def _memory(self, name: str, raw: str | int) -> int:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(raw).strip(), re.IGNORECASE)
@@ -319,6 +320,7 @@ class _Reader:
                         phase.name, "phase.needs", f"{need!r} is not a phase of this file; phases: {phases}"
                     )
         self._check_outputs(project)
+        self._check_matrices(project)
         for pipeline in project.pipelines.values():
             for target in pipeline.targets:
                 if target not in project.phases:
@@ -336,9 +338,14 @@ class _Reader:
         for pipeline in project.pipelines.values():
             self._check_pipeline_parameters(project, pipeline)
 
+    def _check_matrices(self, project: Project) -> None:
+        for phase in project.phases.values():
+            if problem := several_artifacts(phase):
+                raise self.fault(phase.name, "phase.inputs", problem)
+
     def _check_outputs(self, project: Project) -> None:
         own = [phase for phase in project.phases.values() if phase.origin is None]
-        declared = [(phase.name, pattern) for phase in own for pattern in phase.outputs or ()]
+        declared = [(phase.name, pattern) for phase in own for pattern in any_outputs(phase)]
         for (first, one), (second, other) in combinations(declared, 2):
             if first != second and overlap(one, other):
                 problem = f"{other!r} and {one!r}, an output of {first}, may name the same file"

@@ -14,6 +14,7 @@ from mlflow_plugin.store import schema
 
 _TAG_LENGTH = 4900
 """The length of an experiment's tag that fits every store: databases hold 5,000 characters."""
+_MATRIX_LENGTH, _VALUES = 1000, 3
 
 
 def declaration(project: Project) -> dict[str, str]:
@@ -72,6 +73,7 @@ def _phase_entry(phase: Phase) -> dict[str, Any]:
         "timeout_minutes": phase.timeout_minutes,
         "size": list(phase.size),
         "inputs": {name: f"{one.need}/{one.path}" for name, one in phase.inputs.items()} or None,
+        **_matrix(phase),
     }
     # Which files its code is, and what of it stays, matters only to those who have the folder.
     declared = {key: value for key, value in keys.items() if value not in (None, [])}
@@ -93,6 +95,17 @@ def _with_origins(project: Project, entries: Mapping[str, Mapping[str, Any]]) ->
     return replace(project, phases=phases)
 
 
+def _matrix(phase: Phase) -> dict[str, Any]:
+    """Return the keys of a matrix. Of long lists, as many values as a reader needs to know that it is one."""
+    matrix = phase.matrix
+    if matrix is None:
+        return {}
+    if sum(len(text) for values in matrix.values.values() for text in values) > _MATRIX_LENGTH:
+        return {"matrix": {name: list(values[:_VALUES]) for name, values in matrix.values.items()}}
+    keys = {name: list(values) for name, values in matrix.values.items()}
+    return {"matrix": keys, "exclude": [dict(entry) for entry in matrix.exclude], "at_least": matrix.at_least}
+
+
 def _pipeline_entry(pipeline: Pipeline) -> dict[str, Any]:
     return {"command": pipeline.command, "pipeline": list(pipeline.targets)}
 
@@ -106,7 +119,9 @@ def _fitting(entry: dict[str, Any]) -> str:
     text = _dumps(entry)
     if len(text) <= _TAG_LENGTH:
         return text
-    short = {**entry, "command": "...", "parameters": {}}
+    of_matrix = entry.get("phase", {}).get("matrix", {})
+    needed = {name: one for name, one in entry["parameters"].items() if name in of_matrix} if of_matrix else {}
+    short = {**entry, "command": "...", "parameters": needed}
     if "phase" in entry:
         long = {"ignore", "size", "inputs"}
         short["phase"] = {key: value for key, value in entry["phase"].items() if key not in long}

@@ -26,6 +26,8 @@ class PhaseRun:
     a person kept this run.
     `computing` is True once it has begun to compute, which a reuse or a question never does. `name` and `note` are its
     name and description in the MLflow UI.
+    A set of runs, which a phase with a matrix leaves, is a run too: `members` are the ids of its runs in the order of
+    the matrix, `member_runs` the same runs where they were read, and `matrix` says what was asked for.
     """
 
     run_id: str
@@ -76,6 +78,9 @@ class PhaseRun:
     name: str = ""
     note: str = ""
     stored_phase: str = ""
+    members: tuple[str, ...] = ()
+    member_runs: "tuple[PhaseRun, ...]" = ()
+    matrix: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def own_phase(self) -> str:
@@ -122,3 +127,13 @@ class PhaseRun:
     @property
     def when(self) -> datetime:
         return self.completed_at or self.started_at
+
+    @property
+    def is_set(self) -> bool:
+        """True for a run above those of a matrix, also for one that reuses an earlier set."""
+        return bool(self.members or self.matrix)
+
+    @property
+    def each(self) -> "tuple[PhaseRun, ...]":
+        """The runs of a set; any other run alone."""
+        return self.member_runs or (self,)

@@ -73,9 +73,11 @@ class RunReader:
         if where == NO_EXPERIMENT:
             return []
         view = ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY
-        runs = self.client.search_runs([where], filter_string, view, max_results)
-        self._runs.update({run.info.run_id: self._read(run) for run in runs if run.info.lifecycle_stage == "active"})
-        return [self._read(run) for run in runs]
+        found = self.client.search_runs([where], filter_string, view, max_results)
+        runs = [self._read(run) for run in found]
+        active = zip(runs, found, strict=True)
+        self._runs.update({run.run_id: run for run, one in active if one.info.lifecycle_stage == "active"})
+        return runs
 
     def experiment_tags(self) -> Mapping[str, str]:
         """Return the tags of the experiment itself."""
@@ -161,7 +163,9 @@ class RunReader:
 
     def recent(self, phase: str, at_most: int = AT_MOST) -> list[PhaseRun]:
         """Return the newest runs of a phase, however they ended."""
-        return self._of_phase(schema.RUNS_INDEX, phase, at_most, lambda run: bool(run.verdict or run.reason))
+        return self._of_phase(
+            schema.RUNS_INDEX, phase, at_most, lambda run: bool(run.verdict or run.reason) and not run.is_set
+        )
 
     def computed(self, phase: str, at_most: int = AT_MOST) -> list[PhaseRun]:
         """Return the newest runs of a phase that computed something, however they ended; reuses do not count."""
