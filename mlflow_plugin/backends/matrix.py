@@ -115,7 +115,7 @@ class MatrixExecution:
         inputs = {need: run.run_id for need, run in decided[0].decision.inputs.items()}
         self.request = replace(request, inputs={**request.inputs, **inputs})
         self._verdict, self._begun = verdict, True
-        _logger.info(f"{self.phase.name}: {verdict.action} - {'; '.join(verdict.reasons[:1])}")
+        _logger.info(f"{self.request.label}: {verdict.action} - {'; '.join(verdict.reasons[:1])}")
         run_id = self._records.create_set(self.request, self.members, settings.backend_name, settings.parent_run_id)
         if earlier is not None:
             self._records.reuse_set(run_id, self.request, earlier, "; ".join(verdict.reasons))
@@ -136,7 +136,7 @@ class MatrixExecution:
             try:
                 ProjectFiles(self.request.client, history, self.request.project).restore(phase, of_set)
             except PhaseError as error:
-                _logger.warning(f"{self.phase.name}: {error}")
+                _logger.warning(f"{self.request.label}: {error}")
 
     # --- one run ---
 
@@ -215,9 +215,9 @@ class MatrixExecution:
         runs = [self._runs[name] for name in self._by_name if name in self._runs]
         if len(runs) < self._wanted:
             told = "\n".join(map(str, self._errors.values()))
+            good = f"{len(runs)} of {len(self.members)} runs are good, and {self._wanted} are needed"
             raise PhaseError(
-                f"{self.phase.name}: {len(runs)} of {len(self.members)} runs are good, and {self._wanted} are needed. "
-                f"The good ones are kept, and are reused when it is run again.\n{told}"
+                f"{self.request.label}: {good}. The good ones are kept, and are reused when it is run again.\n{told}"
             )
         beside = next((one.recorded.beside or one.result.beside for one in runs if one.recorded.beside), "")
         self._records.complete_set(self._run_id, self.request, self.members, runs, beside)
@@ -226,7 +226,7 @@ class MatrixExecution:
         assert self._verdict is not None
         verdict = replace(self._verdict, action="run", kind="", run_id=None, reasons=(result.reason,), options=())
         self._whole = Outcome(verdict, self._run_id, result, self._accepted)
-        _logger.info(f"{self.phase.name}: {result.reason}")
+        _logger.info(f"{self.request.label}: {result.reason}")
         return self._whole
 
 

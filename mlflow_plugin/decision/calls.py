@@ -42,7 +42,7 @@ class StepsComparison:
         decide: Callable[[Request, History | None], Verdict],
     ) -> None:
         self._request, self._places, self._decide = request, places, decide
-        self._verdicts: dict[str, tuple[Verdict, ...]] = {}
+        self._verdicts: dict[tuple[object, ...], tuple[Verdict, ...]] = {}
 
     def answer(self, call: Call, *, trusted: bool) -> CallAnswer:
         """Return the answer to one step.
@@ -77,15 +77,17 @@ class StepsComparison:
     def _asked_again(self, call: Call, folder: Path) -> CallAnswer:
         given: dict[str, object] = dict(call.parameters)
         given |= {name: self._places.place_of(text).path or text for name, text in call.paths.items()}
-        given |= self._hidden(call)
+        given |= (hidden := self._hidden(call))
         given.pop("decide", None)
         base = Path(self._places.place_of(call.base).path or folder)
         client, experiment = self._request.client, call.experiment or self._request.experiment_id
-        if call.key not in self._verdicts:  # Several runs may have started the same step.
+        # Several runs may have started the same step. The key leaves out what is hidden.
+        key = (call.key, *hidden.values())
+        if key not in self._verdicts:
             project = load_project(folder)
             made = planned(self._decide, base, project, call.entry_point, given, client, experiment)
-            self._verdicts[call.key] = made.verdicts
-        verdicts = self._verdicts[call.key]
+            self._verdicts[key] = made.verdicts
+        verdicts = self._verdicts[key]
         for verdict in verdicts:
             if verdict.action != "reuse":
                 why = f": {readable(verdict.reasons[0])}" if verdict.reasons else ""

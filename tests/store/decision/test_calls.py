@@ -70,6 +70,14 @@ def test_a_parameter_that_may_be_a_secret_is_taken_from_the_run_of_the_step(demo
     assert "no run shows the value of token" in demo.decide("evaluate").verdict.reasons[0]
 
 
+def test_calls_that_differ_in_what_is_hidden_alone_are_asked_for_one_by_one(demo):
+    demo.compute("collect")
+    trained = [demo.compute("train", f"epochs {epochs}", epochs=epochs) for epochs in (12, 13)]
+    calls = [Call(".", "train", results={"train": result_of(demo, one)}, hidden=("epochs",)) for one in trained]
+    keep_trace(demo.client, demo.compute("evaluate"), Trace("full", calls=tuple(calls)))
+    assert demo.decide("evaluate").verdict.action == "reuse"
+
+
 def test_each_phase_of_a_pipeline_that_was_called_is_asked_for(demo):
     collected, trained = demo.compute("collect"), demo.compute("train")
     evaluated = demo.compute("evaluate")
