@@ -4,8 +4,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from graphlib import CycleError, TopologicalSorter
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,13 @@ import yaml
 from pydantic import ValidationError
 
 from mlflow_plugin.errors import UsageError
+from mlflow_plugin.project.graph import check_graph
 from mlflow_plugin.project.judging import Gate, Quality
 from mlflow_plugin.project.matrix import Matrix
-from mlflow_plugin.project.matrix_keys import KeyProblem, declared_matrix, several_artifacts, with_matrix_needs
+from mlflow_plugin.project.matrix_keys import KeyProblem, declared_matrix, with_matrix_needs
 from mlflow_plugin.project.naming import default_name
 from mlflow_plugin.project.other_files import joined
-from mlflow_plugin.project.outputs import any_outputs, checked_pattern, overlap
+from mlflow_plugin.project.outputs import checked_pattern, overlap
 from mlflow_plugin.project.parameters import Parameter
 from mlflow_plugin.project.phase_keys import ALLOWED, FILE_WIDE, ROOT_NAME, AskAboveKeys, PhaseKeys, PipelineKeys
 from mlflow_plugin.project.project import AskAbove, CheckpointPolicy, InputArtifact, Phase, Pipeline, Project, Resources
@@ -94,7 +93,7 @@ class _Reader:
         )
         project = joined(project, self._other, self._elsewhere_fault)
         project = replace(project, phases=with_matrix_needs(project.phases))
-        self._check_graph(project)
+        check_graph(project, self.fault)
         return project
 
     def _elsewhere_fault(self, entry_point: str, key: str, problem: str) -> UsageError:
@@ -310,54 +309,6 @@ class _Reader:
                 f"Allowed: {'a whole number from 1' if key == 'jobs' else 'true or false'}."
             ) from None
         return keys.jobs, keys.keep_going
-
-    def _check_graph(self, project: Project) -> None:
-        for phase in project.phases.values():
-            for need in phase.needs:
-                if need not in project.phases:
-                    phases = ", ".join(project.phases)
-                    raise self.fault(
-                        phase.name, "phase.needs", f"{need!r} is not a phase of this file; phases: {phases}"
-                    )
-        self._check_outputs(project)
-        self._check_matrices(project)
-        for pipeline in project.pipelines.values():
-            for target in pipeline.targets:
-                if target not in project.phases:
-                    raise UsageError(
-                        f"{self.file}: entry point {pipeline.name!r}, key `pipeline`: {target!r} is not a phase of "
-                        f"this file. Allowed: {', '.join(project.phases) or 'none is declared'}."
-                    )
-        try:
-            TopologicalSorter({phase.name: phase.needs for phase in project.phases.values()}).prepare()
-        except CycleError as error:
-            cycle = error.args[1]
-            raise self.fault(
-                cycle[0], "phase.needs", f"the phases depend on each other in a cycle: {' -> '.join(reversed(cycle))}"
-            ) from None
-        for pipeline in project.pipelines.values():
-            self._check_pipeline_parameters(project, pipeline)
-
-    def _check_matrices(self, project: Project) -> None:
-        for phase in project.phases.values():
-            if problem := several_artifacts(phase):
-                raise self.fault(phase.name, "phase.inputs", problem)
-
-    def _check_outputs(self, project: Project) -> None:
-        own = [phase for phase in project.phases.values() if phase.origin is None]
-        declared = [(phase.name, pattern) for phase in own for pattern in any_outputs(phase)]
-        for (first, one), (second, other) in combinations(declared, 2):
-            if first != second and overlap(one, other):
-                problem = f"{other!r} and {one!r}, an output of {first}, may name the same file"
-                raise self.fault(second, "phase.outputs", problem)
-
-    def _check_pipeline_parameters(self, project: Project, pipeline: Pipeline) -> None:
-        allowed = project.pipeline_parameters(pipeline)
-        if unknown := sorted(set(pipeline.parameters) - allowed):
-            raise UsageError(
-                f"{self.file}: entry point {pipeline.name!r}, key `parameters`: none of its phases has a parameter "
-                f"{unknown[0]!r}. Allowed: {', '.join(sorted(allowed))}."
-            )
 
 
 def _listed_parameters(keys: PhaseKeys) -> list[tuple[str, list[str]]]:
