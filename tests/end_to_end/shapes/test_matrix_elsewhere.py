@@ -1,4 +1,4 @@
-"""A script that calls `mlflow.run` of a phase with a matrix depends on the set of its runs."""
+"""A phase with a matrix as a step of a script, and as a need in another file: both take the set of its runs."""
 
 import pytest
 
@@ -71,3 +71,39 @@ def test_a_set_with_the_same_outputs_leaves_the_caller_as_it_is(project: Project
     assert project.executed() == ["train", "train"]
     assert project.run("main").exit_code == 0
     assert project.executed() == []
+
+
+def test_a_phase_takes_the_runs_of_another_file_as_a_list(project: ProjectFolder) -> None:
+    mean = """
+name: seeds
+entry_points:
+  main:
+    parameters: {train_run_ids: {type: string, default: latest}}
+    command: "python mean.py {train_run_ids}"
+    phase: {needs: [train#main]}
+  all: {pipeline: [main], parameters: {rate: {type: float, default: 0.1}}}
+"""
+    script = """
+import sys
+from mlflow_plugin import start_phase
+
+with start_phase() as phase:
+    assert os.environ["PHASE_INPUT_TRAIN"] == sys.argv[1]
+    seeds = [values["seed"] for values in phase.input_values("train")]
+    models = [open(f"train/model_{seed}.txt").read() for seed in seeds]
+    assert len(phase.inputs("train")) == 2
+    phase.output("mean.txt", lambda path: path.write_text("; ".join(models)))
+"""
+    project.write({**FILES, "MLproject": mean, "mean.py": recording("mean") + script})
+    done = project.run("all")
+    assert done.exit_code == 0, done.text
+    assert project.executed() == ["train", "train", "mean"]
+    assert project.output_file(project.newest("main"), "mean.txt").read_text() == "seed 0 at 0.1, 5; seed 1 at 0.1, 5"
+    assert "train" in project.cli("status").text
+    explained = project.cli("explain", "train", "-P", "rate=0.1")
+    assert "`mlflow-phases explain train -P seed=0`" in explained.text
+    explained = project.cli("explain", "train", "-P", "rate=0.1", "-P", "seed=1")
+    assert explained.exit_code == 0, explained.text
+    (project.folder / "train/model_1.txt").unlink()
+    assert project.run("all").exit_code == 0
+    assert (project.executed(), (project.folder / "train/model_1.txt").exists()) == ([], True)
