@@ -7,13 +7,16 @@ more; what they miss is seen by the observation of the run.
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.digests import walk_files
 from mlflow_plugin.project.import_roots import text_of
+from mlflow_plugin.project.named import is_readable_data
 from mlflow_plugin.project.own_code import is_no_code
 
 WRAPPERS = {
@@ -123,15 +126,19 @@ def _with_values(text: str, values: dict[str, str]) -> str:
 
 
 def _pytest(words: Sequence[str], folder: str) -> Launched:
-    """The test files in the folders that are named, and the `conftest.py` files beside and above them."""
+    """The test files in the folders that are named, and the `conftest.py` files beside and above them.
+
+    A folder around the project, such as `/`, is not searched.
+    """
     named = [word.partition("::")[0] for word in words if not word.startswith("-")]
     places = [os.path.normpath(os.path.join(folder, name)) for name in named]
-    places = [place for place in places if os.path.exists(place)] or [folder]
+    places = [one for one in places if one == folder or (os.path.exists(one) and is_readable_data(one, folder))]
     scripts = []
-    for place in places:
+    for place in places or [folder]:
         if os.path.isdir(place):
-            found = (path for name, path in walk_files(Path(place), is_no_code) if _is_test(os.path.basename(name)))
-            scripts += [str(path) for path in found]
+            with suppress(PhaseError):  # A folder that cannot be listed ends the search.
+                found = (path for name, path in walk_files(Path(place), is_no_code) if _is_test(os.path.basename(name)))
+                scripts += [str(path) for path in found]
         elif place.endswith(".py"):
             scripts.append(place)
         above = place

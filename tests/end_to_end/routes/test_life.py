@@ -124,7 +124,8 @@ def send(running: Started, script: int, route: str, number: signal.Signals) -> N
         os.kill(script, number)
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=["sigterm", "ctrl_c", "sigusr1"])
+# tests/nightly has the others.
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "ctrl_c"])
 def test_a_phase_that_is_told_to_end_saves_its_state_first_and_goes_on_later(
     held: ProjectFolder, route: str, number: signal.Signals
 ) -> None:
@@ -167,7 +168,7 @@ with start_phase() as phase:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGINT], ids=["ctrl_c"])
 def test_processes_that_load_data_live_until_the_step_has_ended(held: ProjectFolder, number: signal.Signals) -> None:
     pytest.importorskip("torch")
     held.write({"train.py": LOADING})

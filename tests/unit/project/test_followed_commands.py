@@ -215,6 +215,7 @@ def test_a_prerequisite_of_a_make_target_is_data(project):
     [
         ("pytest", {"tests/test_a.py", "tests/conftest.py", "model.py", "conftest.py", "tests/deep/b_test.py"}),
         ("pytest .", {"tests/test_a.py", "tests/conftest.py", "model.py", "conftest.py", "tests/deep/b_test.py"}),
+        ("pytest / ..", {"tests/test_a.py", "tests/conftest.py", "model.py", "conftest.py", "tests/deep/b_test.py"}),
         ("python -m pytest tests/deep -q", {"tests/conftest.py", "conftest.py", "tests/deep/b_test.py"}),
         ("pytest tests/test_a.py::test_it", {"tests/test_a.py", "tests/conftest.py", "model.py", "conftest.py"}),
     ],
@@ -369,6 +370,7 @@ PIECES = [
     pieces=st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from(["", " ", "/"])), max_size=12), value=st.text()
 )
 @example(pieces=[("~", ""), ("\0", "")], value="")
+@example(pieces=[("pytest", " "), ("'", "/")], value="")
 @example(pieces=[("~", ""), ("{a}", "/")], value="\ud800\0")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
 def test_no_command_and_no_value_raises(project, pieces, value):

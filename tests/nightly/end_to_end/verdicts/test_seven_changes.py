@@ -1,7 +1,7 @@
 """Every one of the seven changes on MLflow's local backend, and with scripts that do not import the plugin.
 
-Cheaper siblings in tests/end_to_end/verdicts/test_seven_changes.py: every change by `-b phases`, one on the local
-backend, one without the plugin.
+Cheaper siblings in tests/end_to_end/verdicts/test_seven_changes.py: every change by `-b phases`, and one without the
+plugin; the local backend in tests/end_to_end/verdicts/test_worth.py.
 """
 
 import pytest
