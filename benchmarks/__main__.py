@@ -6,6 +6,7 @@ import sys
 BENCHMARKS = (
     "benchmarks.verdict",
     "benchmarks.traces",
+    "benchmarks.matrix",
     "benchmarks.observation",
     "benchmarks.commands",
     "benchmarks.page",

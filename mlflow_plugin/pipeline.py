@@ -56,7 +56,7 @@ def main() -> int:
         settings = ExecutionSettings({"ENV_MANAGER": "local"}, backend_name="local")
         with orderly_termination():
             run_pipeline(
-                project, name, parameters, client, run.info.experiment_id, settings, launch_locally, invocation, run_id
+                project, name, typed, client, run.info.experiment_id, settings, launch_locally, invocation, run_id
             )
     except KeyboardInterrupt:
         _logger.error("interrupted; the phases that have ended are kept")

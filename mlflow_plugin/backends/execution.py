@@ -16,7 +16,8 @@ from mlflow.projects.submitted_run import SubmittedRun
 from mlflow.tracking import get_tracking_uri, set_tracking_uri
 
 from mlflow_plugin.decision.request import Request
-from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.decision.verdict import Option
+from mlflow_plugin.errors import NeedsAnswer, PhaseError
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.heartbeat import Heartbeat
 from mlflow_plugin.execution.observer import Observer
@@ -41,7 +42,9 @@ class ExecutionSettings:
         accepted_run_ids: Runs that a person has agreed to supersede.
         side_by_side: Other phases are computed at the same time, so its output is shown with its name.
         gpus: The GPUs of its own, by the names that CUDA_VISIBLE_DEVICES takes; None leaves them as they are.
+        ended: Called with each phase that has ended well, by the name that the project has for it which asks.
         ready: Raises PhaseError where a request cannot be computed here; called before a run is made that would fail.
+        resolved: Called when a request is resolved, before it is computed, with the option that was chosen if it asked.
     """
 
     backend_config: Mapping[str, Any] = field(default_factory=dict)
@@ -50,7 +53,9 @@ class ExecutionSettings:
     accepted_run_ids: frozenset[str] = frozenset()
     side_by_side: bool = False
     gpus: tuple[str, ...] | None = None
+    ended: Callable[[str, Outcome], None] = lambda phase, outcome: None
     ready: Callable[[Request], None] = lambda request: None
+    resolved: Callable[[Option | None], None] = lambda option: None
 
 
 Launcher = Callable[[Resolution, ExecutionSettings, Heartbeat, Observer], int | None]
@@ -99,16 +104,22 @@ def execute_phase(request: Request, settings: ExecutionSettings, launch: Launche
             settings.accepted_run_ids,
             settings.ready,
         )
+        settings.resolved(resolution.option)
         if resolution.reused is not None:
-            return Outcome(resolution.decision.verdict, resolution.run_id, resolution.reused)
+            outcome = Outcome(resolution.decision.verdict, resolution.run_id, resolution.reused)
+            settings.ended(request.shown.name, outcome)
+            return outcome
         _compute(records, resolution, settings, launch)
         run = phase_run(request.client.get_run(resolution.run_id))
         superseded = frozenset(one.run_id for one in resolution.decision.verdict.invalidates)
-        return Outcome(resolution.decision.verdict, resolution.run_id, run, superseded)
+        outcome = Outcome(resolution.decision.verdict, resolution.run_id, run, superseded)
+        settings.ended(request.shown.name, outcome)
+        return outcome
 
 
 def _compute(records: Records, resolution: Resolution, settings: ExecutionSettings, launch: Launcher) -> None:
     run_id, phase = resolution.run_id, resolution.decision.request.phase
+    name = resolution.decision.request.label
     began = time.monotonic()
     observer = Observer(
         resolution.decision.request,
@@ -123,12 +134,18 @@ def _compute(records: Records, resolution: Resolution, settings: ExecutionSettin
             exit_code = launch(resolution, settings, heartbeat, observer)
             run = phase_run(records.client.get_run(run_id))
             if exit_code is None:
-                message = f"{phase.name}: stopped after timeout_minutes = {phase.timeout_minutes:g}"
+                message = f"{name}: stopped after timeout_minutes = {phase.timeout_minutes:g}"
                 records.fail(run_id, message, status="KILLED")
                 raise PhaseError(f"{message}; what it logged is kept in run {run_id}.")
+            if exit_code == NeedsAnswer.exit_code and observer.open_question():
+                command = resolution.decision.request.invocation.command()
+                raise NeedsAnswer(
+                    f"{name}: a step that it called needs an answer, see above. Answer it, then run {name} "
+                    f"again: {command}"
+                )
             if exit_code != 0:
                 raise PhaseError(
-                    f"{phase.name}: {command_failure(exit_code)}; what it logged is kept in run {run_id}. "
+                    f"{name}: {command_failure(exit_code)}; what it logged is kept in run {run_id}. "
                     "Fix the cause and run it again."
                 )
             if not run.complete:
@@ -138,7 +155,7 @@ def _compute(records: Records, resolution: Resolution, settings: ExecutionSettin
         except (KeyboardInterrupt, Terminated) as error:
             # The process may have recorded in more detail how it ended and what it saved.
             reason = str(error) or "interrupted from the keyboard"
-            records.end_unfinished(phase_run(records.client.get_run(run_id)), f"{phase.name}: {reason}", "KILLED")
+            records.end_unfinished(phase_run(records.client.get_run(run_id)), f"{name}: {reason}", "KILLED")
             raise
         except PhaseError as error:
             # The process may have recorded in more detail what went wrong.
@@ -146,7 +163,7 @@ def _compute(records: Records, resolution: Resolution, settings: ExecutionSettin
             raise
         except Exception as error:
             # For example a full disk, or an error of the store: the run must not look alive.
-            message = f"{phase.name}: its result could not be recorded: {type(error).__name__}: {error}"
+            message = f"{name}: its result could not be recorded: {type(error).__name__}: {error}"
             records.fail(run_id, message)
             raise PhaseError(f"{message}. What it logged is kept in run {run_id}.") from error
         finally:

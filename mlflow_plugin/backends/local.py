@@ -22,6 +22,7 @@ from mlflow_plugin.execution.heartbeat import Heartbeat
 from mlflow_plugin.execution.observer import Observer
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.execution.resolution import Resolution
+from mlflow_plugin.execution.steps import caller_variable
 from mlflow_plugin.format import short
 from mlflow_plugin.machine.hardware import VISIBLE_GPUS
 from mlflow_plugin.machine.pausing import pause
@@ -29,6 +30,7 @@ from mlflow_plugin.machine.process_tree import stop_process_tree
 from mlflow_plugin.machine.ranks import LAUNCHER_VARIABLES
 from mlflow_plugin.machine.signals import Terminated
 from mlflow_plugin.project.parameters import is_truncated, local_path
+from mlflow_plugin.project.recipe import lies_in_project
 from mlflow_plugin.store.input_artifacts import artifact_paths
 
 _logger = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ def launch_locally(
     with ExitStack() as ending:
         output = None
         if settings.side_by_side:
-            output = Output(phase.name)
+            output = Output(phase.full_name)
             ending.callback(output.keep, heartbeat.records.client, resolution.run_id)
         try:
             started, manager = _start(resolution, settings, observer, output)
@@ -117,13 +119,16 @@ def _parameters(resolution: Resolution) -> dict[str, object]:
     """Return the parameters of the command; a declared pin (`<need>_run_id`) holds the resolved run id."""
     request = resolution.decision.request
     declared = request.phase.parameters
-    resolved = {f"{need}_run_id": run.run_id for need, run in resolution.decision.inputs.items()}
+    inputs = resolution.decision.inputs
+    resolved = {f"{need}_run_id": run.run_id for need, run in inputs.items()}
+    resolved |= {f"{need}_run_ids": ",".join(run.members) for need, run in inputs.items() if run.members}
     given = {name: value for name, value in request.given.items() if name in declared}
     for name, parameter in declared.items():
         if parameter.type != "path" or name in request.phase.inputs:
             continue
         # The command runs in the project's folder; a path was typed in the caller's, a default means the project's.
-        folder = request.base if name in given else request.project.directory
+        in_project = name not in given or lies_in_project(request.project, request.phase, name)
+        folder = request.project.directory if in_project else request.base
         if found := local_path(str(given.get(name, parameter.default or "")), folder, request.argv):
             given[name] = str(found)
     artifacts = artifact_paths(request.client, request.phase, resolution.decision.inputs)
@@ -138,6 +143,9 @@ def _variables(resolution: Resolution, settings: ExecutionSettings) -> dict[str,
         **own_input_variables(resolution.decision.inputs),
         DECIDED: resolution.run_id,
         LONG_VALUES: json.dumps(as_given),
+        **caller_variable(
+            resolution.run_id, str(settings.backend_config.get(PROJECT_ENV_MANAGER) or ""), request.decide
+        ),
         "PYTHONUNBUFFERED": "1",
         # Beside the experiment id that MLflow hands down, a name is an error.
         "MLFLOW_EXPERIMENT_NAME": None,

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,8 +18,10 @@ from mlflow.tracking import MlflowClient, get_tracking_uri
 from mlflow_plugin.backends.container import require_container
 from mlflow_plugin.backends.execution import ExecutionSettings, FinishedRun, absolute_tracking_uri, execute_phase
 from mlflow_plugin.backends.local import launch_locally
-from mlflow_plugin.decision.request import Request
+from mlflow_plugin.decision.request import request_for
 from mlflow_plugin.errors import PhaseError, UsageError, store_trouble
+from mlflow_plugin.execution.records import Records
+from mlflow_plugin.execution.steps import current_step
 from mlflow_plugin.machine.signals import orderly_termination
 from mlflow_plugin.progress import attach_terminal_handler
 from mlflow_plugin.project.invocation import Invocation
@@ -78,9 +81,13 @@ def _run(
     project: Project, entry_point: str, given: dict[str, object], config: Mapping[str, Any], experiment_id: str
 ) -> SubmittedRun:
     client = MlflowClient()
+    step = current_step.get()
     # As with MLflow's own backends. It is the active run of this thread alone.
     active = active_run()
-    settings = ExecutionSettings(config, parent_run_id=active.info.run_id if active else "", ready=require_container)
+    parent = active.info.run_id if active else step.caller.run_ids[-1] if step else ""
+    settings = ExecutionSettings(config, parent_run_id=parent, ready=require_container)
+    if step:
+        settings = replace(settings, ended=lambda phase, outcome: step.take(phase, outcome.result))
     named = str(config.get(PROJECT_ENV_MANAGER) or "")
     invocation = Invocation(project.directory, entry_point, given, "phases", experiment_id, named)
     if entry_point in project.pipelines:
@@ -96,6 +103,7 @@ def _run(
                 settings,
                 launch_locally,
                 invocation,
+                step.run_id if step else "",
             )
         )
     if entry_point in project.other_entry_points:
@@ -103,13 +111,27 @@ def _run(
             f"{project.file}: entry point {entry_point!r} declares neither `phase:` nor `pipeline:`. "
             "Add one, or run it without `-b phases`."
         )
-    request = Request(project, project.phase(entry_point), given, client, experiment_id, asked_as=invocation)
+    request = request_for(project, entry_point, given, client, experiment_id, asked_as=invocation)
+    if step:
+        label = entry_point if entry_point != "main" else project.directory.name
+        force = step.caller.decide != "rerun"
+        request = replace(request, own_run_id=step.run_id, force_allowed=force, called=request.called or label)
+    if request.phase.matrix is not None:
+        from mlflow_plugin.backends.pipeline import run_matrix
+
+        if request.own_run_id:
+            raise UsageError(
+                f"{request.label} has a matrix, so its runs are runs of their own. Leave out the run_id of mlflow.run."
+            )
+        return FinishedRun(run_matrix(request, settings, launch_locally, invocation))
+    if request.own_run_id:
+        Records(client).adopt(request, parent, settings.backend_name)
     return FinishedRun(execute_phase(request, settings, launch_locally).run_id)
 
 
 def _leave(error: PhaseError) -> NoReturn:
     """End with one message and the exit code under a command; raise the error in a Python program."""
-    if click.get_current_context(silent=True) is None:
+    if click.get_current_context(silent=True) is None or current_step.get() is not None:
         raise error
     _logger.error(str(error))
     sys.exit(error.exit_code)

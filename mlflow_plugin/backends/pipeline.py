@@ -8,13 +8,15 @@ from dataclasses import replace
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.backends.execution import ExecutionSettings, Launcher, execute_phase
+from mlflow_plugin.backends.matrix import MatrixExecution
 from mlflow_plugin.backends.side_by_side import run_side_by_side
 from mlflow_plugin.decision.quality import borderline_reasons, quality_cell
-from mlflow_plugin.decision.request import Request
+from mlflow_plugin.decision.request import Request, request_for
 from mlflow_plugin.errors import NeedsAnswer, PhaseError, UsageError
 from mlflow_plugin.execution.outcome import Outcome
 from mlflow_plugin.execution.records import Records
 from mlflow_plugin.project.invocation import Invocation
+from mlflow_plugin.project.members import members_of
 from mlflow_plugin.project.parameters import without_defaults
 from mlflow_plugin.project.pipeline_parameters import check_parameters, parameters_for_phase
 from mlflow_plugin.project.project import Phase, Pipeline, Project
@@ -57,9 +59,10 @@ def run_pipeline(
     check_parameters(project, pipeline, given)
     phases = project.order(pipeline.targets)
     # In a pipeline `decide=rerun` answers questions and forces nothing.
-    handed = [(phase, parameters_for_phase(pipeline, phase, given)) for phase in phases]
+    handed = [(phase.name, parameters_for_phase(pipeline, phase, given)) for phase in phases]
     requests = [
-        Request(project, *one, client, experiment_id, asked_as=invocation, force_allowed=False) for one in handed
+        request_for(project, *one, client, experiment_id, asked_as=invocation, force_allowed=False, in_pipeline=True)
+        for one in handed
     ]
     _check_requests(requests, pipeline)
     jobs = _jobs(settings, pipeline)
@@ -72,12 +75,34 @@ def run_pipeline(
             progress.run(jobs)
         except BaseException as error:
             reason = str(error) or "interrupted from the keyboard"
-            records.fail(parent, reason, status="FAILED" if isinstance(error, Exception) else "KILLED")
+            status = "FAILED" if isinstance(error, Exception) else "KILLED"
+            progress.fail(reason, status)
+            records.fail(parent, reason, status=status)
             raise
         finally:
             _log_outcomes(project, client, progress.outcomes, time.monotonic() - began)
         records.end_pipeline(parent, progress.done.values())
     return parent
+
+
+def run_matrix(request: Request, settings: ExecutionSettings, launch: Launcher, invocation: Invocation) -> str:
+    """Run all runs of one phase with a matrix, and return the id of the run above them.
+
+    Raises:
+        PhaseError: Too few of the runs are good, or a question stays open. What was done by then is kept.
+    """
+    name = request.shown.name
+    alone = Pipeline(name, "", {}, (name,))
+    _check_requests([request], alone)
+    jobs = _jobs(settings, alone)
+    progress = _Progress(alone, [request], replace(settings, side_by_side=jobs > 1), launch, invocation)
+    try:
+        progress.run(jobs)
+    except BaseException as error:
+        reason = str(error) or "interrupted from the keyboard"
+        progress.fail(reason, "FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    return progress.done[name]
 
 
 class _Progress:
@@ -98,32 +123,63 @@ class _Progress:
     ) -> None:
         self._pipeline, self._requests, self._settings = pipeline, requests, settings
         self._launch, self._invocation = launch, invocation
-        self._phases = [request.phase for request in requests]
+        self._phases = [request.shown for request in requests]
+        self._matrices = {
+            request.shown.name: MatrixExecution(request, launch, keep_going=pipeline.keep_going)
+            for request in requests
+            if request.phase.matrix is not None
+        }
+        self._number: dict[str, int] = {}
+        """The place of the phase that each unit of the schedule belongs to."""
         self.outcomes: dict[str, Outcome] = {}
         self.done: dict[str, str] = {}
 
     def run(self, jobs: int) -> None:
         """Execute the phases, so many of them side by side at most."""
+        units = self._units()
         if jobs == 1:
-            for phase in self._phases:
-                self._ended(phase, self._execute(phase))
+            for unit in units:
+                self._ended(unit, self._execute(unit))
             return
         keep_going = self._pipeline.keep_going
-        run_side_by_side(self._phases, jobs, keep_going=keep_going, execute=self._execute, ended=self._ended)
+        run_side_by_side(units, jobs, keep_going=keep_going, execute=self._execute, ended=self._ended)
 
-    def _execute(self, phase: Phase, gpus: tuple[str, ...] | None = None) -> Outcome:
-        number = self._phases.index(phase)
-        _logger.info(f"{phase.name} ({number + 1} of {len(self._phases)})")
-        inputs = {need: self.outcomes[need].result.run_id for need in phase.needs}
+    def fail(self, reason: str, status: str) -> None:
+        """End the runs above those of a matrix that have not ended."""
+        for matrix in self._matrices.values():
+            matrix.fail(reason, status)
+
+    def _units(self) -> list[Phase]:
+        """Return what is scheduled: the phases, and before one with a matrix each of its runs."""
+        units = []
+        for number, phase in enumerate(self._phases):
+            of_phase = self._matrices[phase.name].units() if phase.name in self._matrices else [phase]
+            self._number |= {unit.name: number for unit in of_phase}
+            units += of_phase
+        return units
+
+    def _execute(self, unit: Phase, gpus: tuple[str, ...] | None = None) -> Outcome | None:
+        number = self._number[unit.name]
+        phase = self._phases[number]
+        if len(self._phases) > 1:
+            _logger.info(f"{unit.name} ({number + 1} of {len(self._phases)})")
+        inputs = {need: self.outcomes[need].result.run_id for need in phase.needs if need in self.outcomes}
         accepted = frozenset(run for outcome in [*self.outcomes.values()] for run in outcome.accepted_run_ids)
         following = tuple(later.name for later in self._phases[number + 1 :])
-        request = replace(self._requests[number], inputs=inputs, following=following)
-        return execute_phase(request, replace(self._settings, accepted_run_ids=accepted, gpus=gpus), self._launch)
+        request = self._requests[number].made_from(inputs, following)
+        settings = replace(self._settings, accepted_run_ids=accepted, gpus=gpus)
+        if matrix := self._matrices.get(phase.name):
+            return matrix.execute(unit, request, settings)
+        return execute_phase(request, settings, self._launch)
 
-    def _ended(self, phase: Phase, outcome: Outcome) -> None:
+    def _ended(self, unit: Phase, outcome: Outcome | None) -> None:
+        if outcome is None:  # One run of a matrix.
+            return
+        number = self._number[unit.name]
+        phase, later = self._phases[number], self._phases[number + 1 :]
         self.outcomes[phase.name], self.done[phase.name] = outcome, outcome.run_id
-        later = self._phases[self._phases.index(phase) + 1 :]
-        _check_usable(phase, outcome, later, self._pipeline, self._invocation)
+        if phase.matrix is None:  # A set holds usable runs alone.
+            _check_usable(phase, outcome, later, self._pipeline, self._invocation)
 
 
 def _jobs(settings: ExecutionSettings, pipeline: Pipeline) -> int:
@@ -137,15 +193,19 @@ def _jobs(settings: ExecutionSettings, pipeline: Pipeline) -> int:
 def _check_requests(requests: Iterable[Request], pipeline: Pipeline) -> None:
     """Raise, naming the phase, for a price or a chosen input that a later phase would refuse. Types are checked."""
     for request in requests:
-        phase, history = request.phase, History(request.client, request.experiment_id, request.project)
+        phase, name = request.phase, request.shown.name
+        history = History(request.client, request.experiment_id, request.project)
         try:
             request.price()
+            if phase.matrix is not None:
+                members_of(phase, request.given)
             for need in phase.needs:
                 chosen = request.pins().get(f"{need}_run_id", "latest")
                 if chosen not in ("", "latest"):
                     history.pinned(request.project.phases[need], chosen)
         except PhaseError as error:
-            raise type(error)(f"{phase.name}, a phase of {pipeline.name}: {error} Nothing was started.") from None
+            where = "" if name == pipeline.name else f"{name}, a phase of {pipeline.name}: "
+            raise type(error)(f"{where}{error} Nothing was started.") from None
 
 
 def _log_outcomes(project: Project, client: MlflowClient, outcomes: Mapping[str, Outcome], seconds: float) -> None:

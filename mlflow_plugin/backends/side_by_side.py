@@ -27,8 +27,8 @@ def run_side_by_side(
     jobs: int,
     *,
     keep_going: bool,
-    execute: Callable[[Phase, tuple[str, ...] | None], Outcome],
-    ended: Callable[[Phase, Outcome], None],
+    execute: Callable[[Phase, tuple[str, ...] | None], Outcome | None],
+    ended: Callable[[Phase, Outcome | None], None],
 ) -> None:
     """Run phases, each as soon as all that it needs has ended well and the machine has room.
 
@@ -47,9 +47,9 @@ def run_side_by_side(
     capacity = Capacity(hardware.cpu_cores, int(hardware.memory_gib * 2**30), visible_gpus())
     schedule = Schedule(phases, jobs, capacity, keep_going)
     stop, errors = Stop(), dict[str, PhaseError]()
-    futures: dict[Future[Outcome], Phase] = {}
+    futures: dict[Future[Outcome | None], Phase] = {}
 
-    def start(phase: Phase, gpus: tuple[str, ...]) -> Outcome:
+    def start(phase: Phase, gpus: tuple[str, ...]) -> Outcome | None:
         with stopped_by(stop):
             return execute(phase, gpus if capacity.gpus else None)
 

@@ -22,17 +22,20 @@ from mlflow_plugin.checkout.standing import Standing, compare, project_files
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.progress import progress
 from mlflow_plugin.project.digests import file_digest
-from mlflow_plugin.project.outputs import declared_files
+from mlflow_plugin.project.outputs import any_outputs, declared_files, is_declared
 from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.manifest import FileEntry
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.run_reader import AT_MOST
+from mlflow_plugin.store.sets import phases_of, with_members
 
-__all__ = ["Checkout", "checkouts", "clear", "look", "put_back"]
+__all__ = ["Checkout", "checkouts", "clear", "look", "look_at_each", "put_back"]
 
 _logger = logging.getLogger(__name__)
 
 _ASIDE = "aside"
+_OF_MATRIX = 200
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,17 @@ def checkouts(history: History, project: Project, inputs: Mapping[str, PhaseRun]
     while pending:
         for run in pending:
             nearest.setdefault(run.phase, run)
-        found = history.runs([used for run in pending for used in run.inputs.values()])
+        found = history.runs([used for run in pending for used in (*run.inputs.values(), *run.members)])
         pending = [run for run in found.values() if run.phase not in nearest]
     order = [phase for phase in project.order(project.phases) if phase.name in nearest and phase.outputs]
-    return [look(history, project, phase, nearest[phase.name]) for phase in order]
+    return [one for phase in order for one in look_at_each(history, project, phase, nearest[phase.name])]
+
+
+def look_at_each(history: History, project: Project, phase: Phase, run: PhaseRun) -> list[Checkout]:
+    """Compare the project with what a run left there; with what each run of a set left, and with all of them."""
+    found = with_members(history, run)
+    each = [look(history, project, one, its_run) for one, its_run in phases_of(phase, found)]
+    return [*each, look(history, project, phase, found)] if found.members else each
 
 
 def look(history: History, project: Project, phase: Phase, run: PhaseRun) -> Checkout:
@@ -84,18 +94,33 @@ def look(history: History, project: Project, phase: Phase, run: PhaseRun) -> Che
     Raises:
         PhaseError: The manifest of the run, or a file, cannot be read.
     """
+    if run.members:
+        return _look_beside_set(history, project, phase, with_members(history, run))
     files = project_files(run)
     if not files:
         return Checkout(phase, run, files, Standing())
-    standing = compare(project.directory, phase.outputs or (), files)
+    standing = compare(project.directory_of(phase), phase.outputs or (), files)
     in_the_way = [*standing.changed, *standing.extra]
     return Checkout(phase, run, files, standing, _made_by_hand(history, project, phase, in_the_way))
 
 
-def _made_by_hand(history: History, project: Project, phase: Phase, names: Sequence[str]) -> tuple[str, ...]:
-    """Return those of some files whose content no run of the phase has stored."""
-    unexplained = {name: file_digest(project.directory / name) for name in names}
-    for run in history.computed(phase.name) if unexplained else ():
+def _look_beside_set(history: History, project: Project, phase: Phase, run: PhaseRun) -> Checkout:
+    """Find the files under the outputs of a matrix that are those of no run of the set. The runs are compared apart."""
+    files: dict[str, FileEntry] = {}
+    for one in run.member_runs:
+        files |= project_files(one)
+    own = [pattern for one, _ in phases_of(phase, run) for pattern in one.outputs or ()]
+    beside = compare(project.directory_of(phase), any_outputs(phase), {}).extra
+    extra = tuple(name for name in beside if not is_declared(own, name))
+    return Checkout(phase, run, files, Standing(extra=extra), _made_by_hand(history, project, phase, extra, _OF_MATRIX))
+
+
+def _made_by_hand(
+    history: History, project: Project, phase: Phase, names: Sequence[str], at_most: int = AT_MOST
+) -> tuple[str, ...]:
+    """Return those of some files whose content none of the newest runs of the phase has stored."""
+    unexplained = {name: file_digest(project.directory_of(phase) / name) for name in names}
+    for run in history.computed(phase.name, at_most) if unexplained else ():
         if not run.complete:
             continue
         with suppress(PhaseError):  # A manifest that cannot be read explains nothing.
@@ -113,9 +138,10 @@ def put_back(client: MlflowClient, project: Project, checkout: Checkout) -> None
         PhaseError: The stored files are damaged or away, the disk is full, or a file cannot be written. What was not
             reached yet is as it was.
     """
-    standing, directory = checkout.standing, project.directory
+    standing, directory = checkout.standing, project.directory_of(checkout.phase)
     wanted = [*standing.missing, *standing.changed]
-    source = project_files_of(client, checkout.run, {name: checkout.files[name] for name in wanted})
+    files = {name: checkout.files[name] for name in wanted}
+    source = project_files_of(client, checkout.run, files) if wanted else directory
     _require_space(directory, sum(checkout.files[name].size for name in wanted))
     try:
         _remove_unfinished(directory, checkout.phase)
@@ -131,8 +157,10 @@ def put_back(client: MlflowClient, project: Project, checkout: Checkout) -> None
             f"{checkout.run.phase} {checkout.run.short}: its files could not be put back into {directory}: "
             f"{where}{error.strerror}. Correct that, and run it again."
         ) from None
-    if wanted or standing.extra:
+    if wanted:
         _logger.info(f"{checkout.describe()} put back into {directory}")
+    elif standing.extra:
+        _logger.info(f"{checkout.run.phase}: {', '.join(standing.extra[:3])} of other runs removed from {directory}")
 
 
 def clear(history: History, project: Project, phase: Phase) -> None:

@@ -21,7 +21,8 @@ from mlflow_plugin.errors import NewerFormatError, PhaseError
 from mlflow_plugin.format import short
 from mlflow_plugin.machine.liveness import age, dead_after, whereabouts
 from mlflow_plugin.progress import progress
-from mlflow_plugin.project.project import CheckpointPolicy, Quality
+from mlflow_plugin.project.judging import Quality
+from mlflow_plugin.project.project import CheckpointPolicy
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_writer import RunWriter

@@ -7,7 +7,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mlflow_plugin.project.project import CheckpointPolicy, Quality
+from mlflow_plugin.project.judging import Quality
+from mlflow_plugin.project.project import CheckpointPolicy
 from mlflow_plugin.store.manifest import MANIFEST_NAME, Manifest
 
 

@@ -59,6 +59,11 @@ def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
         )
         run = find_run(client, run.reused_run_id)
     records = Records(client)
+    if run.members and not lift:
+        raise UsageError(
+            f"{run.phase} {run.short} is a set of runs, and they would be reused. Quarantine the one that is bad: "
+            f"{', '.join(map(short, run.members[:10]))}."
+        )
     if lift:
         if not run.quarantined:
             raise UsageError(f"{run.phase} {run.short} is not quarantined.")

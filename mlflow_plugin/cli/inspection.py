@@ -36,7 +36,8 @@ def plan(entry_point: str, pairs: tuple[str, ...], as_json: bool, project: str) 
     if question := next((verdict for verdict in made.verdicts if verdict.action == "ask"), None):
         answers = [one for one in question.options if one.decide != "fail"]
         commands = [f"  {one.letter}) {made.command} -P decide={one.decide}" for one in answers]
-        click.echo("\n".join(["\nto decide:", *commands]))
+        if commands:
+            click.echo("\n".join(["\nto decide:", *commands]))
 
 
 @click.command()
@@ -52,11 +53,16 @@ def explain(phase: str, pairs: tuple[str, ...], as_json: bool, project: str) -> 
     """
     from mlflow_plugin.cli.tables import explanation_text
     from mlflow_plugin.decision.explanation import explain_phase
-    from mlflow_plugin.decision.request import Request
+    from mlflow_plugin.decision.request import request_for
 
     history = history_of(project)
-    declared = history.project.phase(phase)
-    request = Request(history.project, declared, parameters_of(pairs), history.client, history.experiment_id)
+    request = request_for(history.project, phase, parameters_of(pairs), history.client, history.experiment_id)
+    if request.phase.matrix is not None:
+        named = " ".join(f"-P {name}={values[0]}" for name, values in request.phase.matrix.values.items())
+        raise UsageError(
+            f"{phase} has a matrix: name one of its runs, as in `mlflow-phases explain {phase} {named}`. "
+            f"`mlflow-phases plan {phase}` shows all of them."
+        )
     explanation = explain_phase(request)
     click.echo(json.dumps(explanation.to_dict(), indent=2) if as_json else explanation_text(explanation))
 

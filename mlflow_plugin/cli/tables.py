@@ -20,6 +20,7 @@ def verdict_text(verdict: Verdict) -> str:
     if verdict.action == "ask":
         return f"{verdict.phase}: ask\n{question_text(verdict).partition(chr(10))[2]}"
     lines = [f"{verdict.phase}: {verdict.action}", *(f"  {reason}" for reason in verdict.reasons)]
+    lines += [f"  step {step}" for step in (verdict.observed.steps if verdict.observed else ())]
     if verdict.action in ("run", "resume") and verdict.estimate:
         expected = verdict.estimate
         other = "" if expected.like_hardware else ", measured on other hardware"
@@ -61,7 +62,9 @@ def status_table(states: Sequence["PhaseState"]) -> str:
     """Return the state of a pipeline as text: one line a phase, and below the table the remarks."""
     rows = [
         (
-            state.phase.name,
+            f"{state.phase.name} ({len(state.run.members)} runs)"
+            if state.run and state.run.members
+            else state.phase.name,
             state.state,
             clock(state.run.completed_at) if state.run and state.run.completed_at else "",
             quality_cell(state.phase, state.run),
@@ -74,6 +77,7 @@ def status_table(states: Sequence["PhaseState"]) -> str:
     ]
     table = aligned(("phase", "state", "completed at", "quality", "matches upstream", "duration", "cost", "run"), rows)
     remarks = [f"{state.phase.name}: {remark}" for state in states for remark in state.remarks]
+    remarks += [f"{state.phase.name} calls {', '.join(state.steps)}" for state in states if state.steps]
     return "\n".join([table, *([""] if remarks else []), *remarks])
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from mlflow_plugin.checkpoints.store import newest_complete
+from mlflow_plugin.decision.calls import given_by_program
 from mlflow_plugin.decision.earlier import (
     ask_above,
     deleted_sentences,
@@ -22,6 +23,7 @@ from mlflow_plugin.decision.facts import Candidate, Evidence, Generations, Hando
 from mlflow_plugin.decision.handed import handover
 from mlflow_plugin.decision.kept import with_kept_answer
 from mlflow_plugin.decision.lineage import good_downstream, mixed_generations
+from mlflow_plugin.decision.members import verdict_of
 from mlflow_plugin.decision.past import estimate_phase
 from mlflow_plugin.decision.reads import ReadsComparison
 from mlflow_plugin.decision.request import Decision, Request
@@ -32,7 +34,7 @@ from mlflow_plugin.machine.liveness import Watch, is_alive
 from mlflow_plugin.observation.findings import Findings
 from mlflow_plugin.project.identity import Identity, recipe_of
 from mlflow_plugin.project.parameters import local_path
-from mlflow_plugin.project.project import Phase
+from mlflow_plugin.project.project import AskAbove, Phase
 from mlflow_plugin.store.artifacts import absent_root
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.input_artifacts import refuse_artifacts_by_hand
@@ -40,7 +42,12 @@ from mlflow_plugin.store.outputs import missing
 from mlflow_plugin.store.run import PhaseRun
 
 
-def decide_phase(request: Request, history: History | None = None, watch: Watch | None = None) -> Decision:
+def decide_phase(
+    request: Request,
+    history: History | None = None,
+    watch: Watch | None = None,
+    like: ReadsComparison | None = None,
+) -> Decision:
     """Return the verdict on a phase, with the evidence it rests on.
 
     Args:
@@ -48,18 +55,38 @@ def decide_phase(request: Request, history: History | None = None, watch: Watch 
         history: Runs that were read a moment ago, from a caller that has written nothing since.
         watch: Handed in by a caller that is going to act on the verdict: a run on another machine is then waited for
             until it was seen to be dead.
+        like: The comparison for another run of the same matrix.
 
     Raises:
-        UsageError: A parameter or a pinned run is wrong.
+        UsageError: A parameter or a pinned run is wrong, or the request is for a whole matrix.
         MlflowException: The store does not answer.
     """
+    if request.phase.matrix is not None:
+        names = " ".join(f"-P {name}=VALUE" for name in request.phase.matrix.values)
+        raise UsageError(f"{request.phase.name} has a matrix: name one of its runs with {names}.")
     history = history or History(request.client, request.experiment_id, request.project)
-    collector = _Collector(request, history, watch)
+    collector = _Collector(request, history, watch, like)
     evidence = collector.evidence()
     verdict = _as_requested(request, evidence, decide(evidence))
     abandoned = tuple(collector.abandoned)
     decision = Decision(request, verdict, collector.identity, collector.inputs, history, abandoned, evidence.input_ages)
-    return with_kept_answer(decision)
+    return _for_all(with_kept_answer(decision))
+
+
+def decide_whole(request: Request, history: History | None = None) -> Verdict:
+    """Return the verdict on a phase as `decide_phase` does; on one with a matrix, that on the set of its runs."""
+    return verdict_of(decide_phase, request, history)
+
+
+def _for_all(decision: Decision) -> Decision:
+    """Say in a question for which other runs of the matrix its answer counts."""
+    names, verdict, in_all = decision.request.also_for, decision.verdict, decision.request.in_all
+    if not names or verdict.action != "ask":
+        return decision
+    some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    reason = f"the same question is open for {some}: the answer counts for {'all of these' if names[1:] else 'both'}"
+    reasons = (*verdict.reasons, reason, *([in_all] if in_all else []))
+    return replace(decision, verdict=replace(verdict, reasons=reasons))
 
 
 def _as_requested(request: Request, evidence: Evidence, verdict: Verdict) -> Verdict:
@@ -75,8 +102,11 @@ def _as_requested(request: Request, evidence: Evidence, verdict: Verdict) -> Ver
 
 
 class _Collector:
-    def __init__(self, request: Request, history: History, watch: Watch | None) -> None:
+    def __init__(
+        self, request: Request, history: History, watch: Watch | None, like: ReadsComparison | None = None
+    ) -> None:
         self.request, self.history, self.phase, self.watch = request, history, request.phase, watch
+        self._like = like
         self.abandoned: list[PhaseRun] = []
         self.inputs: dict[str, PhaseRun] = {}
         self.missing: list[str] = []
@@ -85,9 +115,11 @@ class _Collector:
         self._findings: dict[str, Findings] = {}
 
     def evidence(self) -> Evidence:
-        refuse_artifacts_by_hand(self.request.client, self.phase, {**self.request.values, **self.request.given})
+        if not given_by_program.get():
+            refuse_artifacts_by_hand(self.request.client, self.phase, {**self.request.values, **self.request.given})
         self._resolve_inputs()
-        recipe = recipe_of(self.request.project, self.phase, self.request.given, self.request.base, self.request.argv)
+        request, codes = self.request, self._like.codes if self._like else None
+        recipe = recipe_of(request.project, self.phase, request.given, request.base, request.argv, codes)
         same: list[Candidate] = []
         if not self.missing:
             self.identity = Identity(recipe, {need: run.output_digest for need, run in self.inputs.items()})
@@ -111,7 +143,7 @@ class _Collector:
             generations=self._generations,
             handover=self._handover,
             shorter=self._shorter,
-            ask_above=ask_above(self.phase),
+            ask_above=AskAbove(0, 0) if self.request.ask_always else ask_above(self.phase),
             following=self.request.following,
             beside=self._beside(),
             observed=self.observed,
@@ -130,7 +162,7 @@ class _Collector:
         The phase's newest run is at hand already: when it has this identity and is good, no search is needed.
         """
         assert self.identity is not None
-        newest = self.history.pointed_at(self.phase.name)
+        newest = self.request.newest if self.phase.member else self.history.pointed_at(self.phase.name)
         if newest is not None and not self.identity.differences(newest.fingerprint, newest.parameters):
             candidates = self._candidates([newest])
             if any(self._settles(candidate) for candidate in candidates):
@@ -156,13 +188,14 @@ class _Collector:
     def observed(self, run: PhaseRun) -> Findings:
         """Compare what a run read with what lies here now, once for each run."""
         if self._reads is None:
-            self._reads = ReadsComparison(self.request, self.identity)
+            self._reads = ReadsComparison(self.request, self.identity, decide_whole, self._like)
         if run.run_id not in self._findings:
             self._findings[run.run_id] = self._reads.findings(run)
         return self._findings[run.run_id]
 
     def _resolve_inputs(self) -> None:
-        self.history.read_ahead([self.phase.name, *self.phase.needs])
+        if self._like is None:
+            self.history.read_ahead([self.phase.name, *self.phase.needs])
         for need in self.phase.needs:
             upstream = self.request.project.phases[need]
             pinned = self._pin(need)
@@ -254,7 +287,8 @@ class _Collector:
         if self.phase.max_age_seconds is None:
             return {}
         now = datetime.now(UTC)
-        ages = {f"{need} {run.short}": (now - run.when).total_seconds() for need, run in self.inputs.items()}
+        each = [(need, run) for need, of_need in self.inputs.items() for run in of_need.each]
+        ages = {f"{need} {run.short}": (now - run.when).total_seconds() for need, run in each}
         for parameter in self.phase.result_parameters:
             value = self.request.values[parameter.name]
             if parameter.type == "path" and (path := local_path(str(value), self.request.base, self.request.argv)):
@@ -263,19 +297,26 @@ class _Collector:
 
     def _downstream(self) -> Sequence[SupersededRun]:
         """Return the good runs that were built on the phase's newest run and would become stale."""
-        current = self.history.latest(self.phase)
-        return good_downstream(self.history, current) if current else ()
+        history = self._of_graph()
+        current = history.latest(self.request.shown)
+        return good_downstream(history, current) if current else ()
+
+    def _of_graph(self) -> History:
+        """Return the runs of all phases that may be built on this one: of another file's, those that ask for it."""
+        graph = self.request.graph
+        return History(self.request.client, self.request.experiment_id, graph) if graph else self.history
 
     def _estimate(self, phase: Phase) -> Estimate | None:
         return estimate_phase(self.history, phase, self.request.values, self.request.price())
 
     def _downstream_estimates(self) -> Sequence[tuple[str, Estimate | None]]:
         """Return the later phases that were run before, and so would have to be run again, with their estimates."""
-        later = self.request.project.downstream(self.phase.name)
+        history = self._of_graph()
+        later = history.project.downstream(self.request.shown.name)
         return [
-            (phase.name, estimate_phase(self.history, phase, {}, self.request.price()))
+            (phase.name, estimate_phase(history, phase, {}, self.request.price()))
             for phase in later
-            if self.history.latest(phase) is not None
+            if history.latest(phase) is not None
         ]
 
     def _nearest(self) -> str:
@@ -299,12 +340,3 @@ def is_computing(run: PhaseRun, watch: Watch | None = None) -> bool:
     if not run.is_open or run.successor:
         return False
     return watch.is_alive(run.run_id, run.heartbeat) if watch else is_alive(run.heartbeat, time.time())
-
-
-def required(phase: Phase, missing_inputs: Sequence[str]) -> UsageError:
-    """Return the error for a phase that is to be computed while an upstream phase has no usable run."""
-    need = missing_inputs[0]
-    return UsageError(
-        f"{phase.name} needs {need}, which has no run in this experiment that is complete, good enough and not "
-        f"quarantined. Run `mlflow run . -e {need}` first, or choose a run with -P {need}_run_id=RUN."
-    )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mlflow_plugin.decision.evidence import decide_phase
+from mlflow_plugin.decision.evidence import decide_phase, decide_whole
 from mlflow_plugin.decision.reads import ReadsComparison
 from mlflow_plugin.decision.request import Decision, Request
 from mlflow_plugin.decision.verdict import Verdict, verdict_dict
@@ -60,7 +60,7 @@ def explain_phase(request: Request) -> Explanation:
     items = [*_parameters(decision, run), *_code(decision, run), *_image(decision, run), *_named(decision, run)]
     items += _inputs(decision, run)
     if run is not None:
-        rows = ReadsComparison(request, decision.identity).rows(run)
+        rows = ReadsComparison(request, decision.identity, decide_whole).rows(run)
         items += [Item(row.kind, row.name, row.state or "", row.remark) for row in rows]
     return Explanation(decision.verdict, run, tuple(items))
 

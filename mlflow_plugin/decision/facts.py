@@ -120,11 +120,10 @@ class Evidence:
 
 
 def superseded_run(phase: Phase, run: PhaseRun) -> SupersededRun:
-    """Describe a run of a phase as one that is superseded."""
-    metric = phase.quality.metric if phase.quality else ""
-    return SupersededRun(
-        run.phase, run.run_id, quality_of(phase, run), metric, run.completed_at, run.duration_seconds, run.cost_usd
-    )
+    """Describe a run of a phase as one that is superseded. Its steps are not: each has a verdict of its own."""
+    metric, share = phase.quality.metric if phase.quality else "", run.own_share
+    seconds, usd = (None if total is None else total * share for total in (run.duration_seconds, run.cost_usd))
+    return SupersededRun(run.phase, run.run_id, quality_of(phase, run), metric, run.completed_at, seconds, usd)
 
 
 def described(phase: Phase, run: PhaseRun) -> str:

@@ -16,7 +16,8 @@ def handover(history: History, project: Project, inputs: Mapping[str, PhaseRun])
     Raises:
         PhaseError: A manifest or a file of the project cannot be read.
     """
-    unknown = [said for need, run in inputs.items() if (said := _unknown(project.phases[need], run))]
+    each = [(need, run) for need, of_need in inputs.items() for run in of_need.each]
+    unknown = [said for need, run in each if (said := _unknown(project.phases[need], run))]
     by_hand = []
     for checkout in checkouts(history, project, inputs):
         if not checkout.files:

@@ -65,7 +65,7 @@ def _ancestors(history: History, run: PhaseRun) -> Sequence[PhaseRun]:
     found: dict[str, PhaseRun] = {run.run_id: run}
     pending = [run]
     while pending:
-        ids = {used for one in pending for used in one.inputs.values()} - set(found)
+        ids = {used for one in pending for used in (*one.inputs.values(), *one.members)} - set(found)
         pending = list(history.runs(ids).values())
         found |= {one.run_id: one for one in pending}
     return list(found.values())

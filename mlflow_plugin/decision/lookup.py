@@ -4,21 +4,20 @@ writes.
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.decision.evidence import decide_phase
-from mlflow_plugin.decision.past import estimate_phase
-from mlflow_plugin.decision.request import Request
+from mlflow_plugin.decision.evidence import decide_whole
+from mlflow_plugin.decision.planning import planned
+from mlflow_plugin.decision.request import request_for
 from mlflow_plugin.decision.verdict import Plan, Verdict
-from mlflow_plugin.errors import UsageError, store_trouble
-from mlflow_plugin.project.invocation import Invocation
+from mlflow_plugin.errors import store_trouble
 from mlflow_plugin.project.mlproject import load_project
-from mlflow_plugin.project.pipeline_parameters import check_parameters, parameters_for_phase
 from mlflow_plugin.project.project import Project
-from mlflow_plugin.store.history import NO_EXPERIMENT, History
+from mlflow_plugin.store.history import NO_EXPERIMENT
 
 
 def find_reusable(
@@ -49,10 +48,9 @@ def find_reusable(
     loaded = project if isinstance(project, Project) else load_project(project)
     store = client or MlflowClient()
     try:
-        request = Request(
-            loaded, loaded.phase(phase), dict(parameters or {}), store, experiment_id or current_experiment(store)
-        )
-        return decide_phase(request).verdict
+        experiment = experiment_id or current_experiment(store)
+        request = request_for(loaded, phase, dict(parameters or {}), store, experiment)
+        return replace(decide_whole(request, None), phase=phase)
     except MlflowException as error:
         raise store_trouble(error) from None
 
@@ -71,50 +69,12 @@ def plan(
     and errors are those of `find_reusable`.
     """
     loaded = project if isinstance(project, Project) else load_project(project)
-    store, given = client or MlflowClient(), dict(parameters or {})
-    pipeline = loaded.pipelines.get(entry_point)
-    if pipeline is None and entry_point not in loaded.phases:
-        there = ", ".join([*loaded.pipelines, *loaded.phases]) or "none"
-        raise UsageError(f"{loaded.file}: there is no phase or pipeline {entry_point!r}. There are: {there}.")
+    store = client or MlflowClient()
     try:
         experiment = experiment_id or current_experiment(store)
-        asked_as = Invocation(loaded.directory, entry_point, given, backend="phases", experiment_id=experiment)
-        if pipeline is None:
-            request = Request(loaded, loaded.phase(entry_point), given, store, experiment, asked_as=asked_as)
-            return Plan(entry_point, (decide_phase(request).verdict,), asked_as.command())
-        check_parameters(loaded, pipeline, given)
-        verdicts: dict[str, Verdict] = {}
-        history, phases = History(store, experiment, loaded), loaded.order(pipeline.targets)
-        history.read_ahead(phase.name for phase in phases)
-        for number, phase in enumerate(phases, 1):
-            request = Request(
-                loaded,
-                phase,
-                parameters_for_phase(pipeline, phase, given),
-                store,
-                experiment,
-                inputs={need: verdicts[need].run_id or "" for need in phase.needs if verdicts[need].action == "reuse"},
-                asked_as=asked_as,
-                force_allowed=False,
-                following=tuple(later.name for later in phases[number:]),
-            )
-            verdict = decide_phase(request, history).verdict
-            verdicts[phase.name] = _in_sequence(request, verdict, verdicts, history)
+        return planned(decide_whole, Path.cwd(), loaded, entry_point, dict(parameters or {}), store, experiment)
     except MlflowException as error:
         raise store_trouble(error) from None
-    return Plan(entry_point, tuple(verdicts.values()), asked_as.command())
-
-
-def _in_sequence(request: Request, verdict: Verdict, before: Mapping[str, Verdict], history: History) -> Verdict:
-    phase = request.phase
-    changing = [need for need in phase.needs if before[need].action != "reuse"]
-    if not changing:
-        return verdict
-    later = " and ".join(changing)
-    reason = f"decided after {later}: computed unless {later} gives the same bytes as before"
-    # A verdict of reuse has no estimate, and it is this phase's own inputs that are about to change.
-    expected = verdict.estimate or estimate_phase(history, phase, request.values, request.price())
-    return Verdict(phase.name, "run", (reason,), kind="after", estimate=expected, inputs=verdict.inputs)
 
 
 def current_experiment(client: MlflowClient) -> str:

@@ -1,10 +1,13 @@
 """Compare what an earlier run read with what lies here now, for one request."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
+from mlflow_plugin.decision.calls import StepsComparison
 from mlflow_plugin.decision.request import Request
+from mlflow_plugin.decision.verdict import Verdict
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.machine.requirements import unmet_requirements
 from mlflow_plugin.observation.comparison import NOT_RECORDED, compare
@@ -13,32 +16,54 @@ from mlflow_plugin.observation.findings import Findings, Row
 from mlflow_plugin.observation.packages import installed_version
 from mlflow_plugin.observation.places import Places, places_of
 from mlflow_plugin.observation.policy import Policy
+from mlflow_plugin.observation.states import States
 from mlflow_plugin.observation.trace import Trace
+from mlflow_plugin.project.code import CodeDigest
 from mlflow_plugin.project.identity import Identity, run_image
 from mlflow_plugin.project.named_files import named_files
+from mlflow_plugin.store.history import History
 from mlflow_plugin.store.observation_policy import policy_of
 from mlflow_plugin.store.references import resolved_version
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.traces import is_own_trace, trace_of_run
 
 
-def _same_packages(trace: Trace) -> bool:
-    return all(installed_version(name) == version for name, version in trace.packages.items())
-
-
 class ReadsComparison:
-    """Compares traces of runs with the files, variables and packages that a request would meet now."""
+    """Compares traces of runs with the files, variables and packages that a request would meet now.
 
-    def __init__(self, request: Request, identity: Identity | None) -> None:
-        self._request, self._identity = request, identity
+    Args:
+        request: The request.
+        identity: Its identity, None while an input is missing.
+        decide: Returns the verdict on a step that a run had started.
+        like: The comparison for another run of the same matrix: both look at a file once.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        identity: Identity | None,
+        decide: Callable[[Request, History | None], Verdict],
+        like: "ReadsComparison | None" = None,
+    ) -> None:
+        self._request, self._identity, self._decide, self._like = request, identity, decide, like
+        self.codes: dict[object, CodeDigest] = like.codes if like else {}
+        """The code of runs of the same matrix."""
+        self._looked: dict[tuple[str, ...], States] = like._looked if like else {}
+        self._version: Callable[[str], str | None] = like._version if like else lru_cache(installed_version)
 
     @cached_property
     def _places(self) -> Places:
-        return places_of(self._request.project)
+        return self._like._places if self._like else places_of(self._request.project)
+
+    @cached_property
+    def _steps(self) -> StepsComparison:
+        return self._like._steps if self._like else StepsComparison(self._request, self._places, self._decide)
 
     @cached_property
     def _runs_here(self) -> bool:
         """False when MLflow builds an environment for the phase. Its packages are then not those of this process."""
+        if self._like:
+            return self._like._runs_here
         if self._request.invocation.typed_elsewhere:
             return True  # MLflow has started this process in the phase's environment.
         if manager := self._request.invocation.env_manager:
@@ -51,6 +76,8 @@ class ReadsComparison:
 
     @cached_property
     def _policy(self) -> Policy:
+        if self._like:
+            return self._like._policy
         return policy_of(self._request.project, self._request.phase, self._request.client)
 
     def findings(self, run: PhaseRun, *, rows: bool = False) -> Findings:
@@ -73,15 +100,21 @@ class ReadsComparison:
             return Findings(unclear=(str(error),), complete=False)
         if trace is None or trace.coverage == "none":
             return self._without_trace(trace)
+        trusted = is_own_trace(run)
         return compare(
             trace,
             self._policy,
             self._places,
-            trusted=is_own_trace(run),
+            trusted=trusted,
             resolve_reference=lambda uri: resolved_version(self._request.client, uri),
-            packages_here=installed_version if _same_packages(trace) or self._runs_here else None,
+            ask_step=lambda call: self._steps.answer(call, trusted=trusted),
+            packages_here=self._version if self._same_packages(trace) or self._runs_here else None,
             rows=rows,
+            looked=self._looked,
         )
+
+    def _same_packages(self, trace: Trace) -> bool:
+        return all(self._version(name) == version for name, version in trace.packages.items())
 
     def rows(self, run: PhaseRun) -> tuple[Row, ...]:
         """Return everything that a run read, with the state of each."""

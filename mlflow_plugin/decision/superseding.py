@@ -25,6 +25,11 @@ class Amount:
         """Return whether either is above its limit, or not known. A limit of 0 is always exceeded."""
         return _exceeds(self.seconds, limit.minutes * 60) or _exceeds(self.usd, limit.usd)
 
+    def words(self) -> str:
+        """Say it in words."""
+        time = "an unknown time" if self.seconds is None else describe_duration(self.seconds)
+        return time if self.usd is None else f"{time} and {describe_cost(self.usd)}"
+
 
 def _exceeds(amount: float | None, limit: float) -> bool:
     if math.isinf(limit):
@@ -84,7 +89,7 @@ def superseding_sentence(evidence: Evidence, superseded: Sequence[SupersededRun]
     later = [run for run in superseded if run.phase != evidence.phase.name]
     parts = [f"supersedes {_names(own)}"] if own else []
     parts += [f"makes {_names(later)} stale"] if later else []
-    price = _words(_recomputing(evidence, superseded))
+    price = _recomputing(evidence, superseded).words()
     them = "them" if len(superseded) > 1 else "it"
     return f"this {' and '.join(parts)}; computing {them} again takes {price}"
 
@@ -93,11 +98,6 @@ def _names(runs: Sequence[SupersededRun]) -> str:
     listed = [f"{run.phase} {short(run.run_id)}" for run in runs[:_LISTED]]
     listed += [f"{len(runs) - _LISTED} more"] if len(runs) > _LISTED else []
     return " and ".join([", ".join(listed[:-1]), listed[-1]]) if len(listed) > 1 else listed[0]
-
-
-def _words(amount: Amount) -> str:
-    time = "an unknown time" if amount.seconds is None else describe_duration(amount.seconds)
-    return time if amount.usd is None else f"{time} and {describe_cost(amount.usd)}"
 
 
 def stale_words(evidence: Evidence, runs: Sequence[SupersededRun]) -> str:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -103,6 +103,7 @@ class Verdict:
         inputs: The upstream run by need.
         beside: Why the run leaves `latest` as it is; empty when it does not.
         observed: The result of comparing what that run read; None when no run was compared.
+        members: For a phase with a matrix, the verdict on each of its runs by values, such as `seed=0`.
     """
 
     phase: str
@@ -117,6 +118,7 @@ class Verdict:
     inputs: Mapping[str, str] = field(default_factory=dict)
     beside: str = ""
     observed: Findings | None = None
+    members: "Mapping[str, Verdict]" = field(default_factory=dict)
 
     def option(self, answer: str) -> Option | None:
         """Return the option of a letter or of a value of `decide`."""
@@ -164,7 +166,10 @@ def _total(values: list[float]) -> float | None:
 
 def verdict_dict(verdict: Verdict) -> dict[str, Any]:
     """Return a verdict as plain values; times are ISO 8601, UTC."""
-    return asdict(verdict) | {
+    plain = asdict(replace(verdict, members={}))
+    del plain["members"]
+    members = {name: verdict_dict(one) for name, one in verdict.members.items()}
+    return plain | {
         "quality": finite(verdict.quality),
         "invalidates": [superseded_dict(one) for one in verdict.invalidates],
         "options": [
@@ -172,6 +177,7 @@ def verdict_dict(verdict: Verdict) -> dict[str, Any]:
             for option in verdict.options
         ],
         "estimate": verdict.estimate._asdict() if verdict.estimate else None,
+        **({"members": members} if members else {}),
     }
 
 

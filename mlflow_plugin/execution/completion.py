@@ -122,6 +122,6 @@ def _report(work: Work, run: PhaseRun, grade: str, duration_seconds: float) -> N
         if (phase.quality and phase.quality.metric in run.metrics)
         else ""
     )
-    _logger.info(f"{phase.name}: done in {describe_duration(duration_seconds)}{quality}")
+    _logger.info(f"{work.request.label}: done in {describe_duration(duration_seconds)}{quality}")
     for remark in borderline_reasons(phase, run):
-        _logger.warning(f"{phase.name}: {remark}")
+        _logger.warning(f"{work.request.label}: {remark}")

@@ -25,7 +25,9 @@ def declare(client: MlflowClient, decision: Decision) -> None:
     """
     request = decision.request
     known = decision.history.experiment_tags()
-    tags = {**page_tags(request.project, known), **declaration(request.project)}
+    # Of a phase of another file the project that asks shows the graph.
+    projects = [request.project, *([request.graph] if request.graph else [])]
+    tags = {key: text for one in projects for key, text in {**page_tags(one, known), **declaration(one)}.items()}
     try:
         for key, value in sorted(tags.items(), key=lambda tag: len(tag[1])):
             if known.get(key) != value:
@@ -43,6 +45,8 @@ def point(client: MlflowClient, request: Request, run_id: str, grade: str, befor
     """
     if grade not in ("good", "accepted") and (grade != "borderline" or before is not None):
         return False
+    if request.phase.member:  # The latest of a phase with a matrix is a set of runs.
+        return True
     key = schema.LATEST + schema.phase_key(request.project.name, request.phase.name)
     content = {"phase": request.phase.name, "run_id": run_id, "grade": STORED.get(grade, grade)}
     _set(client, request.experiment_id, key, dumps(content))

@@ -23,7 +23,7 @@ def page_tags(project: Project, known: Mapping[str, str]) -> dict[str, str]:
     """
     tags = {} if KIND in known else {KIND: TRAINING_RUNS}
     for phase in project.phases.values():
-        key = schema.phase_key(project.name, phase.name)
+        key = schema.phase_key(*project.stored_as(phase.name))
         if schema.DECLARED_ENTRY_POINT + key not in known and view_tag(project, phase) not in known:
             tags[view_tag(project, phase)] = saved_view(project, phase)
     return tags
@@ -31,13 +31,13 @@ def page_tags(project: Project, known: Mapping[str, str]) -> dict[str, str]:
 
 def view_tag(project: Project, phase: Phase) -> str:
     """Return the experiment tag of a phase's saved view. The part after the prefix is its id in the UI's addresses."""
-    return f"{SAVED_VIEW}phase-{schema.phase_key(project.name, phase.name)}"
+    return f"{SAVED_VIEW}phase-{schema.phase_key(*project.stored_as(phase.name))}"
 
 
 def saved_view(project: Project, phase: Phase) -> str:
     """Return a phase's runs with the columns that compare them, in the form of the UI's menu of saved views."""
     now = int(time.time() * 1000)
-    wanted = f"tags.`{schema.RUNS_INDEX}{schema.phase_key(project.name, phase.name)}` = '1'"
+    wanted = f"tags.`{schema.RUNS_INDEX}{schema.phase_key(*project.stored_as(phase.name))}` = '1'"
     columns = _columns(phase)
     state = {"searchFilter": wanted, **_order(phase), "selectedColumns": columns, "columnOrder": columns}
     title = f"{phase.name} ({project.name}): quality, time and cost"

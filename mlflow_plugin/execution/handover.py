@@ -13,11 +13,14 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.invocation import Invocation, env_manager_of
+from mlflow_plugin.project.members import member_of
 from mlflow_plugin.project.mlproject import load_project
 from mlflow_plugin.project.parameters import logged_value, without_defaults
+from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.sets import with_members
 
 DECIDED = "MLFLOW_PHASES_DECIDED"
 """Set to the run id by the backend, or by the script itself, when it decided before this process was started."""
@@ -33,9 +36,12 @@ _INPUT = "PHASE_INPUT_"
 
 
 def input_variables(inputs: Mapping[str, PhaseRun]) -> dict[str, str]:
-    """Return the environment variables that name the run behind each need: `PHASE_INPUT_PHASE1` = run id."""
+    """Return the environment variables that name the run behind each need: `PHASE_INPUT_PHASE1` = run id.
+
+    The runs of a set stand in the order of the matrix, with commas between them.
+    """
     return {
-        f"{_INPUT}{''.join(c if c.isalnum() else '_' for c in need).upper()}": run.run_id
+        f"{_INPUT}{''.join(c if c.isalnum() else '_' for c in need).upper()}": ",".join(run.members or [run.run_id])
         for need, run in inputs.items()
     }
 
@@ -87,6 +93,7 @@ def handed_request(
     given: dict[str, object] = {
         key: handed[key] if key in handed else logged_value(value, sys.argv) for key, value in params.items()
     }
+    phase = _one_run(phase, given)
     asked_as = Invocation(
         project.directory,
         name,
@@ -102,12 +109,24 @@ def handed_request(
     )
 
 
+def _one_run(phase: Phase, given: Mapping[str, object]) -> Phase:
+    """Return the phase that one process computes. Raises UsageError for several runs of a matrix."""
+    one = member_of(phase, given)
+    if one.matrix is not None:
+        names = ", ".join(one.matrix.values)
+        raise UsageError(
+            f"{phase.name}: MLflow's own backend has started one process for several values of {names}. "
+            "Run all of them with `-b phases`, or one with one value for each."
+        )
+    return one
+
+
 def decided_before(
     client: MlflowClient, run: PhaseRun, request: Request, tags: Mapping[str, str]
 ) -> tuple[dict[str, PhaseRun], tuple[str, ...], PhaseRun | None]:
     """Return what another process's verdict left on the run: inputs, ids of superseded runs, the run to resume."""
     history = History(client, run.experiment_id, request.project)
     fed = history.runs(run.inputs.values())
-    inputs = {need: fed[used] for need, used in run.inputs.items() if used in fed}
+    inputs = {need: with_members(history, fed[used]) for need, used in run.inputs.items() if used in fed}
     superseded = tuple(filter(None, tags.get(schema.SUPERSEDES, "").split(",")))
     return inputs, superseded, history.run(tags.get(schema.RESUMED_FROM, ""))

@@ -50,7 +50,8 @@ class Observer:
         self, request: Request, run: PhaseRun, inputs: Mapping[str, PhaseRun], resumed_from: PhaseRun | None = None
     ) -> None:
         self._request, self._run = request, run
-        self._runs = [run, *inputs.values(), *([resumed_from] if resumed_from else [])]
+        used = [one for of_need in inputs.values() for one in of_need.each]
+        self._runs = [run, *used, *([resumed_from] if resumed_from else [])]
         self._resumed_from = resumed_from
         self._kept: Trace | None = None
         self._contained = False
@@ -121,6 +122,8 @@ class Observer:
                 trace = self._trace()
                 if trace == self._kept:
                     return
+                if trace.calls:
+                    self._keep_steps()
                 keep_trace(self._request.client, self._run.run_id, trace)
             except MlflowException as error:
                 what = " ".join(str(error).split())[:300]
@@ -128,6 +131,12 @@ class Observer:
                     f"{self._run.phase} {short(self._run.run_id)}: what it read could not be recorded: {what}"
                 ) from None
             self._kept = trace
+
+    def _keep_steps(self) -> None:
+        """Note the time that was spent in steps, which a new run of their caller does not spend again."""
+        calls = self._recorder.recording().calls if self._recorder else ()
+        if seconds := sum(call.seconds for call in calls):
+            self._request.client.log_metric(self._run.run_id, schema.STEPS_SECONDS, seconds)
 
     def _trace(self) -> Trace:
         recording = self._recorder.recording() if self._recorder else self._nothing_seen()
@@ -145,9 +154,16 @@ class Observer:
         except PhaseError as error:
             _logger.warning(str(error))
         recording = self._beginning.completed(recording, request.phase.command, code)
-        recording = with_asked_runs(recording, {run.run_id for run in self._runs})
+        steps = {result.run_id for call in recording.calls for result in call.results.values()}
+        recording = with_asked_runs(recording, {*steps, *(run.run_id for run in self._runs)})
         trace = trace_of(recording, policy, places_of(request.project), earlier=earlier)
         return earlier.merged(trace) if earlier else trace
+
+    def open_question(self) -> str:
+        """Return the message of the question of a step that it started and that is not answered; empty for none."""
+        calls = self._recorder.recording().calls if self._recorder else ()
+        last = max(calls, key=lambda call: call.at, default=None)
+        return last.question if last else ""
 
     def _nothing_seen(self) -> Recording:
         return Recording("none", unseen=(IN_CONTAINER,) if self._contained else ())

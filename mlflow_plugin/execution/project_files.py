@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.checkout.lock import reading, writing
-from mlflow_plugin.checkout.putting_back import Checkout, checkouts, clear, look, put_back
+from mlflow_plugin.checkout.putting_back import Checkout, checkouts, clear, look, look_at_each, put_back
 from mlflow_plugin.decision.request import Decision
 from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.store.history import History
@@ -49,7 +49,7 @@ class ProjectFiles:
                 if checkout.files:
                     self._hold(held, checkout)
             if phase.outputs:
-                held.enter_context(writing(self.project.directory, phase.name))
+                held.enter_context(writing(self.project.directory, phase.own_full_name))
                 if verdict.action != "resume":
                     clear(self.history, self.project, phase)
             yield
@@ -59,17 +59,17 @@ class ProjectFiles:
                 now.restore(phase, latest)
 
     def _hold(self, held: ExitStack, checkout: Checkout) -> None:
-        directory, phase = self.project.directory, checkout.phase
+        directory, phase = self.project.directory_of(checkout.phase), checkout.phase
         while True:
             with ExitStack() as attempt:
-                attempt.enter_context(reading(directory, phase.name))
+                attempt.enter_context(reading(directory, phase.own_full_name))
                 if look(self.history, self.project, phase, checkout.run).standing.is_right:
                     held.push(attempt.pop_all())
                     return
             self._put_back(phase, checkout.run)
 
     def _put_back(self, phase: Phase, run: PhaseRun) -> None:
-        with writing(self.project.directory, phase.name):
+        with writing(self.project.directory_of(phase), phase.own_full_name):
             now = look(self.history, self.project, phase, run)
             if not now.standing.is_right:
                 put_back(self.client, self.project, now)
@@ -85,7 +85,11 @@ class ProjectFiles:
         Raises:
             PhaseError: A stored file is damaged, or the project cannot be written.
         """
-        found = look(self.history, self.project, phase, run)
+        every = look_at_each(self.history, self.project, phase, run)
+        return not [one for one in every if not self._restore(one, force=force)]
+
+    def _restore(self, found: Checkout, *, force: bool) -> bool:
+        phase, run = found.phase, found.run
         if not found.files or found.standing.is_right:
             return True
         if found.by_hand and not force:

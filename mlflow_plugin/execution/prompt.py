@@ -26,9 +26,9 @@ _terminal = threading.Lock()
 _SAY_EVERY_SECONDS = 30.0
 
 
-def question_text(verdict: Verdict) -> str:
+def question_text(verdict: Verdict, phase: str = "") -> str:
     """Return the question as a person reads it: the reasons, and what each option keeps, supersedes and costs."""
-    lines = [f"{verdict.phase}: a decision is needed.", *(f"  {reason}" for reason in verdict.reasons), ""]
+    lines = [f"{phase or verdict.phase}: a decision is needed.", *(f"  {reason}" for reason in verdict.reasons), ""]
     for option in verdict.options:
         lines.append(f"  {option.letter}) {option.title} - {option.price()}")
         lines += [f"       keeps  {kept}" for kept in option.keeps]
@@ -76,7 +76,7 @@ def obtain_answer(
         NeedsAnswer: Nobody is there to answer.
         PhaseError: For `decide=fail`.
     """
-    text = question_text(verdict)
+    text = question_text(verdict, request.label)
     if request.decide == "fail":
         raise PhaseError(f"{text}\n\ndecide=fail: stopped before running or superseding anything.")
     if request.decide in ("reuse", "rerun", "beside"):
@@ -102,7 +102,7 @@ def _remedy(request: Request, verdict: Verdict, option: Option) -> str:
     if verdict.kind == "unseen":
         return f"Then: {request.invocation.command()}"
     force = {"decide": "rerun"} if verdict.kind == "old" else {}
-    commands = [request.invocation.command(need, **force) for need in option.renews]
+    commands = [request.command_for(need, **force) for need in option.renews]
     return f"For that: {'; '.join(commands) or 'update the files that it reads'}"
 
 

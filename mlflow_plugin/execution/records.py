@@ -20,9 +20,9 @@ from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.execution.activity import lost_heartbeat
 from mlflow_plugin.execution.experiment_tags import declare, point
 from mlflow_plugin.execution.prompt import option_commands
-from mlflow_plugin.execution.run_creation import RunCreator
 from mlflow_plugin.execution.run_description import failed, pipeline_done, reused
-from mlflow_plugin.execution.tags import expected_metrics, index, named, superseded_runs
+from mlflow_plugin.execution.set_records import SetRecords
+from mlflow_plugin.execution.tags import ancestor_tags, expected_metrics, index, named, superseded_runs
 from mlflow_plugin.machine.hardware import detect_hardware
 from mlflow_plugin.machine.liveness import new_heartbeat
 from mlflow_plugin.machine.prices import Price, cost_usd
@@ -33,6 +33,7 @@ from mlflow_plugin.store.outputs import OutputFiles
 from mlflow_plugin.store.provenance import code_json, code_of, environment_json, keep
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_encoding import NOTE, clipped, dumps, now
+from mlflow_plugin.store.sets import sets_of
 
 _Found = TypeVar("_Found")
 
@@ -60,7 +61,7 @@ class Work:
     supersedes: tuple[str, ...] = ()
 
 
-class Records(RunCreator):
+class Records(SetRecords):
     """Writes what happens to the runs of phases. Every method leaves the store readable when it is the last one."""
 
     # --- starting ---
@@ -143,10 +144,10 @@ class Records(RunCreator):
         """Record the result of a computed phase. The completion marker comes last, so that half a result is never
         found.
         """
-        phase = work.request.phase
+        request = work.request
         # Hours may have passed since the verdict: the store's present content counts.
-        history = History(self.client, work.request.experiment_id, work.request.project)
-        before = _readable(lambda: history.latest(phase))
+        history = History(self.client, request.experiment_id, request.graph or request.project)
+        before = _readable(lambda: history.latest(request.shown))
         self.metrics(
             run_id,
             {
@@ -167,7 +168,9 @@ class Records(RunCreator):
         )
         if moved and before is not None and before.output_digest != completion.output_digest:
             superseded = _readable(lambda: good_downstream(history, before)) or []
-            self.invalidate({*(one.run_id for one in superseded), *work.supersedes}, run_id)
+            sets = (_readable(lambda: sets_of(history, before)) or []) if request.phase.member else []
+            ids = {*(one.run_id for one in superseded), *(one.run_id for one in sets), *work.supersedes}
+            self.invalidate(ids, run_id)
         self.end(run_id, "FINISHED")
 
     def reuse(self, run_id: str, decision: Decision, source: PhaseRun, answer: Option | None = None) -> None:
@@ -187,7 +190,7 @@ class Records(RunCreator):
             },
         )
         self.log_pins(run_id, source.inputs)
-        lineage = sorted({source.run_id, *source.ancestors})
+        lineage = {source.run_id, *source.ancestors}
         if verdict.beside:
             self._tag(run_id, {schema.BESIDE: verdict.beside})
         else:
@@ -200,7 +203,7 @@ class Records(RunCreator):
                 schema.VERDICT: "reuse",
                 **reused(phase, decision.request.values, decision.verdict, source),
                 schema.REUSED_RUN_ID: source.run_id,
-                schema.ANCESTORS: ",".join(lineage),
+                **ancestor_tags(lineage),
                 schema.OUTPUT_DIGEST: source.output_digest,
                 schema.HARDWARE: source.hardware,
                 schema.COMPLETED_AT: now(),

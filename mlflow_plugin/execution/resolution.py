@@ -31,6 +31,7 @@ from mlflow_plugin.execution.inputs import check_inputs
 from mlflow_plugin.execution.project_files import ProjectFiles
 from mlflow_plugin.execution.prompt import check_not_stopped, obtain_answer
 from mlflow_plugin.execution.records import Records, Work
+from mlflow_plugin.execution.steps import current_step
 from mlflow_plugin.execution.tags import superseded_runs
 from mlflow_plugin.execution.waiting import wait_for_duplicate
 from mlflow_plugin.format import approximately, describe_cost, short
@@ -111,7 +112,7 @@ class _Resolver:
     ) -> None:
         self.request, self.records, self.make_run, self.accepted = request, records, make_run, accepted
         self.run_id, self.ready = request.own_run_id, ready
-        self.phase = request.phase.name
+        self.phase = request.label
         self.watch = Watch()
         self.decision: Decision | None = None
 
@@ -156,7 +157,7 @@ class _Resolver:
 
     def _reuse(self, decision: Decision) -> Resolution:
         verdict = decision.verdict
-        _announce(verdict)
+        _announce(self.phase, verdict)
         reused = decision.history.run(verdict.run_id or "")
         assert reused is not None
         self.records.reuse(self.run_id, decision, reused)
@@ -266,7 +267,7 @@ class _Resolver:
         verdict = chosen.verdict
         if answer is not None:
             self._accept(answer)
-        _announce(verdict)
+        _announce(self.phase, verdict)
         if expected := verdict.estimate:
             cost = f", {describe_cost(expected.cost_usd)}" if expected.cost_usd is not None else ""
             _logger.info(f"{self.phase}: expected to take {approximately(expected.seconds)}{cost}")
@@ -277,6 +278,12 @@ class _Resolver:
 
     def _wait(self, decision: Decision, duplicate_id: str) -> None:
         """Wait until the duplicate run has completed, ended or died."""
+        step = current_step.get()
+        if step and duplicate_id in step.caller.run_ids:
+            raise PhaseError(
+                f"{self.phase} calls itself with the same parameters: {self.phase} {short(duplicate_id)} is one of its "
+                "callers. Let it call another entry point, or give it other parameters."
+            )
         _logger.info(f"{self.phase}: wait - {self.phase} {short(duplicate_id)} computes the same thing; waiting for it")
         reason = f"waiting for {self.phase} {short(duplicate_id)}, which computes the same thing now, to reuse it"
         verdict = replace(decision.verdict, action="wait", run_id=duplicate_id, reasons=(reason,))
@@ -287,10 +294,10 @@ class _Resolver:
             self.request = replace(self.request, force_allowed=False)
 
 
-def _announce(verdict: Verdict) -> None:
+def _announce(phase: str, verdict: Verdict) -> None:
     """Log a verdict with its reasons: in one line, or one line each when that would be too long to read."""
-    line = f"{verdict.phase}: {verdict.action} - {'; '.join(verdict.reasons)}"
-    lines = [f"{verdict.phase}: {verdict.action}", *verdict.reasons]
+    line = f"{phase}: {verdict.action} - {'; '.join(verdict.reasons)}"
+    lines = [f"{phase}: {verdict.action}", *verdict.reasons]
     _logger.info(line if len(line) <= _LONGEST_LINE else "\n  ".join(lines))
 
 

@@ -11,6 +11,7 @@ from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store.declaration import declared_projects
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.sets import is_of_member, one_like, usable_sets
 
 _SHOWN, _AT_MOST = 10, 100
 
@@ -55,6 +56,8 @@ def to_be_marked(history: History, phase: Phase, to: PhaseRun | None) -> list[Ph
     Raises:
         UsageError: `to` cannot be used, or nothing is to be done.
     """
+    if phase.matrix is not None and (to is None or to.is_set):
+        return _sets_to_be_marked(history, phase, to)
     if to is None:
         latest = history.latest(phase)
         if latest is None:
@@ -67,7 +70,24 @@ def to_be_marked(history: History, phase: Phase, to: PhaseRun | None) -> list[Ph
     if why := history.quarantine_reason(to):
         raise UsageError(f"{why}. Lift that first (mlflow-phases quarantine RUN --lift), or name another run.")
     counting = [run for run in history.computed(phase.name) if run.complete and not run.quarantined and not run.beside]
-    later = [run for run in counting if run.when > to.when]
+    own = one_like(phase, to)
+    later = [run for run in counting if run.when > to.when and is_of_member(own, run)]
     if not later:
         raise UsageError(f"{phase.name} {to.short} is the newest already; nothing is to be rolled back.")
     return later
+
+
+def _sets_to_be_marked(history: History, phase: Phase, to: PhaseRun | None) -> list[PhaseRun]:
+    """Return the sets after one, with those of their runs that it does not have, newest first."""
+    usable = usable_sets(history, phase)
+    if not usable:
+        raise UsageError(f"{phase.name} has no good set of runs that could be rolled back; see `mlflow-phases status`.")
+    if to is not None and to.reused_run_id:
+        to = history.run(to.reused_run_id)
+    kept = next((run for run in usable[1:] if to is None or run.run_id == to.run_id), None)
+    if to is not None and kept is None:
+        raise UsageError(f"{phase.name} {to.short} is no earlier set of runs that could be used; nothing was changed.")
+    later = usable[: usable.index(kept)] if kept else usable[:1]
+    stay = set(kept.members) if kept else set()
+    runs = {run.run_id: run for of_set in later for run in (of_set, *of_set.each) if run.run_id not in stay}
+    return sorted(runs.values(), key=lambda run: run.when, reverse=True)

@@ -30,12 +30,22 @@ class RunCreator(RunWriter):
         """Make a RUNNING run with the request's parameters, as `mlflow run` makes one, and return its id."""
         name, project = request.phase.name, request.project
         run_id = self._create(project, name, request.experiment_id, backend, parent_run_id)
+        self._log_parameters(run_id, request)
+        return run_id
+
+    def adopt(self, request: Request, parent_run_id: str, backend: str) -> None:
+        """Make an existing run, which the caller names, one that looks like those of `create`."""
+        run_id = request.own_run_id
+        for key, value in self._tags(request.project, request.phase.name, backend, parent_run_id).items():
+            self.client.set_tag(run_id, key, value)
+        self._log_parameters(run_id, request)
+
+    def _log_parameters(self, run_id: str, request: Request) -> None:
         self._pins[run_id] = request.pins()
         self._artifacts[run_id] = request.phase
         values = {**request.values, **request.given}
         later = {*self._pins[run_id], *request.phase.inputs}
         self.parameters(run_id, {name: value for name, value in values.items() if name not in later})
-        return run_id
 
     def log_pins(self, run_id: str, inputs: Mapping[str, str]) -> None:
         """Log which run each parameter `NEED_run_id` stands for, in place of `latest`."""
@@ -63,7 +73,11 @@ class RunCreator(RunWriter):
         return run_id
 
     def _create(self, project: Project, entry_point: str, experiment_id: str, backend: str, parent_run_id: str) -> str:
-        tags = {
+        tags = self._tags(project, entry_point, backend, parent_run_id)
+        return str(self.client.create_run(experiment_id, tags=tags, run_name=entry_point).info.run_id)
+
+    def _tags(self, project: Project, entry_point: str, backend: str, parent_run_id: str) -> dict[str, str]:
+        return {
             "mlflow.user": user(),
             "mlflow.source.name": str(project.directory),
             "mlflow.source.type": "PROJECT",
@@ -72,7 +86,6 @@ class RunCreator(RunWriter):
             **({"mlflow.parentRunId": parent_run_id} if parent_run_id else {}),
             **({"mlflow.source.git.commit": commit} if (commit := git_commit(project.directory)) else {}),
         }
-        return str(self.client.create_run(experiment_id, tags=tags, run_name=entry_point).info.run_id)
 
     def parameters(self, run_id: str, values: Mapping[str, object]) -> None:
         """Log parameters in the form in which `mlflow run` logs them, so that both look alike in the UI."""

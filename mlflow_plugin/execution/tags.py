@@ -15,6 +15,7 @@ from mlflow_plugin.store.run_encoding import clipped, dumps, now
 
 _SENTENCES = 10
 _SENTENCE = 200
+_ANCESTORS = 230
 
 
 def named(decision: Decision) -> dict[str, str]:
@@ -51,15 +52,24 @@ def index(identity: Identity, inputs: Mapping[str, PhaseRun], project: str) -> d
     tags = {f"{schema.IDENTITY_INDEX}{digest}": "1" for digest in identity.digests()}
     tags |= {f"{schema.CONFIG_INDEX}{digest}": "1" for digest in identity.config_digests()}
     tags[schema.FINGERPRINT] = identity.fingerprint()
-    tags[schema.ANCESTORS] = ",".join(sorted(_lineage(inputs.values())))
+    tags |= ancestor_tags(_lineage(inputs.values()))
     # Quarantine is looked up by experiment, and a pinned run may be of another.
     experiments = {experiment for run in inputs.values() for experiment in (run.experiment_id, *run.experiments)}
     tags[schema.EXPERIMENTS] = ",".join(sorted(experiments))
     for need, run in inputs.items():
         tags[schema.INPUT_PREFIX + need] = run.run_id
         tags[schema.INPUT_INDEX + run.run_id] = "1"
-        tags[schema.INPUT_BYTES_INDEX + schema.output_key(project, run.phase, run.output_digest)] = "1"
+        key = schema.output_key(run.project or project, run.own_phase, run.output_digest)
+        tags[schema.INPUT_BYTES_INDEX + key] = "1"
     return tags
+
+
+def ancestor_tags(run_ids: Iterable[str]) -> dict[str, str]:
+    """Return the tags that list the runs upstream: one, and more of them where they do not fit."""
+    ordered = sorted(run_ids)
+    parts = [ordered[start : start + _ANCESTORS] for start in range(0, len(ordered), _ANCESTORS)] or [[]]
+    keys = [schema.ANCESTORS, *(f"{schema.ANCESTORS}.{number}" for number in range(2, len(parts) + 1))]
+    return {key: ",".join(part) for key, part in zip(keys, parts, strict=True)}
 
 
 def _lineage(inputs: Iterable[PhaseRun]) -> set[str]:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from mlflow_plugin.observation.calls import Call, CallAnswer, Result, same_result
 from mlflow_plugin.observation.environment_files import environment_files
 from mlflow_plugin.observation.file_comparison import FileComparison
 from mlflow_plugin.observation.findings import Findings
@@ -12,6 +13,7 @@ from mlflow_plugin.observation.places import Places
 from mlflow_plugin.observation.policy import Policy
 from mlflow_plugin.observation.readable import listed, readable
 from mlflow_plugin.observation.report import Report
+from mlflow_plugin.observation.states import States
 from mlflow_plugin.observation.trace import Trace
 from mlflow_plugin.observation.variables import counts_as_variable, variable_digest
 from mlflow_plugin.project.vocabulary import ReadKind
@@ -26,9 +28,11 @@ def compare(
     *,
     trusted: bool,
     resolve_reference: Callable[[str], str | None] | None = None,
+    ask_step: Callable[[Call], CallAnswer] | None = None,
     packages_here: Callable[[str], str | None] | None = None,
     environ: Mapping[str, str] | None = None,
     rows: bool = False,
+    looked: dict[tuple[str, ...], States] | None = None,
 ) -> Findings:
     """Compare a trace with what lies here now.
 
@@ -39,16 +43,19 @@ def compare(
         trusted: The run is of the same user, or an answer accepted it. Otherwise nothing outside `places` is read.
         resolve_reference: Returns the version or run that a URI of the tracking store means today, None when it cannot
             be resolved.
+        ask_step: Returns the answer to a step that the run had started, without running it.
         packages_here: Returns the version of an installed package here, None when it is not installed. Without it
             packages are not compared: the phase runs in another environment.
         environ: The environment variables that the phase would see, by default those of this process.
         rows: Return the state of everything that the run read, which takes longer.
+        looked: The states of files at which the caller has looked a moment ago, by their paths; filled here.
     """
     if policy.observe == "none":
         return Findings(mentions=(f"{NOT_RECORDED} (observe: none)",), complete=False)
     comparison = _Comparison(trace, policy, dict(os.environ) if environ is None else environ, Report(want_rows=rows))
-    files = FileComparison(trace, policy, places, comparison.report, trusted=trusted)
+    files = FileComparison(trace, policy, places, comparison.report, trusted=trusted, looked=looked)
     files.run()
+    comparison.steps(ask_step)
     comparison.variables(places)
     comparison.references(resolve_reference)
     comparison.hub()
@@ -88,6 +95,24 @@ class _Comparison:
         if secret:
             verb, its = ("was", "its value is") if len(secret) == 1 else ("were", "their values are")
             self.report.mention(f"{listed(secret)} {verb} read; {its} not compared", complete=False)
+
+    def steps(self, ask: Callable[[Call], CallAnswer] | None) -> None:
+        for call in self.trace.calls:
+            answer = ask(call) if ask else CallAnswer(unclear="it cannot be asked for here")
+            name, then = readable(call.name), _runs(call.results)
+            self.report.step(f"{name}: {answer.unclear or answer.reason or _runs(answer.results)}")
+            if answer.unclear:
+                self.report.unclear(f"the step {name} is not compared: {answer.unclear}", ["step", call.key])
+                self.report.row("step", call.name, "not compared", remark=call.remark())
+            elif answer.reason:
+                phrase = f"the result of the step {name}, which {answer.reason}"
+                self.report.changed("step", call.name, phrase, answer.reason, remark=answer.reason)
+            elif same_result(call.results, answer.results):
+                self.report.row("step", call.name, "same", remark=call.remark())
+            else:
+                now = _runs(answer.results)
+                phrase = f"the result of the step {name}, which was {then} and is {now} now"
+                self.report.changed("step", call.name, phrase, now, remark=f"{then} -> {now}")
 
     def references(self, resolve: Callable[[str], str | None] | None) -> None:
         for uri, then in self.trace.references.items():
@@ -189,6 +214,11 @@ class _Comparison:
         for sentence in self.trace.partly:
             self.report.row("unseen", sentence, "not compared")
             self.report.mention(readable(sentence), complete=False)
+
+
+def _runs(results: Mapping[str, Result]) -> str:
+    """Name the runs of a step, in short."""
+    return ", ".join(f"run {readable(result.run_id[:8])}" for result in results.values()) or "no run"
 
 
 def _meant(value: str) -> str:

@@ -51,9 +51,20 @@ class FileComparison:
         places: The folders of the user.
         report: Takes in what is found.
         trusted: Files outside the user's folders may be read.
+        looked: The states of files at which the caller has looked a moment ago, by their paths; filled here.
     """
 
-    def __init__(self, trace: Trace, policy: Policy, places: Places, report: Report, *, trusted: bool) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        policy: Policy,
+        places: Places,
+        report: Report,
+        *,
+        trusted: bool,
+        looked: dict[tuple[str, ...], States] | None = None,
+    ) -> None:
+        self._looked = {} if looked is None else looked
         self._trace, self._policy, self._places, self._report = trace, policy, places, report
         self._reach = Reach(trace, places, report, trusted=trusted)
         self._folders = FolderComparison(Filter(policy, places), self._reach, report, trace.gone_too)
@@ -141,7 +152,8 @@ class FileComparison:
         """Compare the things at some paths, except those that are as when they were last found unchanged."""
         if not paths:
             return
-        states = States.of(paths)
+        states = self._looked.get(tuple(paths)) or States.of(paths)
+        self._looked[tuple(paths)] = states
         name = self._memory_name(part)
         memory = recall(name)
         if memory and states.signature and memory[0] == states.signature and not self._report.want_rows:

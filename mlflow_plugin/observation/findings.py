@@ -37,6 +37,7 @@ class Findings:
         state: A digest of the differences as they are now, so that an answer counts for this state alone. Empty when
             nothing differs.
         complete: True when everything that the run read was compared, as far as it is known.
+        steps: One phrase for each step that the run had started, with its answer now: `src/clean: run 9bf39c52`.
         rows: Everything that the run read, with the state of each. Empty unless it was asked for.
     """
 
@@ -46,4 +47,5 @@ class Findings:
     compared: int = 0
     state: str = ""
     complete: bool = True
+    steps: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()

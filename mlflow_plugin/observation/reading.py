@@ -4,9 +4,11 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlflow_plugin.observation.calls import RecordedCall
 from mlflow_plugin.observation.coverage import coverage_of, not_compared, partly_seen, unseen_by
 from mlflow_plugin.observation.history import History
 from mlflow_plugin.observation.installed import installed_versions
@@ -143,7 +145,14 @@ def _recording(seen: Seen, settings: Settings) -> Recording:
         copies=frozenset(seen.words.get("c", ())),
         asked=frozenset(_asked(seen)),
         partly=partly_seen(coverage, settings.way, seen.words, seen.processes) + not_compared(seen.words),
+        calls=tuple(_calls(seen)),
     )
+
+
+def _calls(seen: Seen) -> Iterator[RecordedCall]:
+    for text in seen.words.get("n", ()):
+        with suppress(ValueError, TypeError, KeyError, AttributeError):  # A record that a full disk cut short.
+            yield RecordedCall.told(text)
 
 
 def _digest(told: str) -> str | None:

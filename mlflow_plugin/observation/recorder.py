@@ -23,7 +23,7 @@ VARIABLE = "MLFLOW_PHASES_OBSERVE"
 """Names the folder of the records in the environment of every observed process."""
 
 _HOOK = "_mlflow_phases_observing"
-_PARTS = ("records", "peers", "programs", "events", "variables", "references", "notification", "observing")
+_PARTS = ("records", "peers", "programs", "events", "variables", "steps", "references", "notification", "observing")
 
 
 class Recorder:

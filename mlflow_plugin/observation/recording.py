@@ -4,6 +4,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from mlflow_plugin.observation.calls import RecordedCall
 from mlflow_plugin.project.vocabulary import Coverage
 
 
@@ -65,6 +66,7 @@ class Recording:
         asked: Runs of the tracking store that the project's own code looked up, `-` for no certain one, and the call.
         partly: One sentence for each kind of thing that this way of observing does not see, or that was read and is not
             compared, for the reader to know.
+        calls: Steps that were started by `mlflow.run`, through this package.
     """
 
     coverage: Coverage
@@ -92,3 +94,4 @@ class Recording:
     copies: Set[str] = frozenset()
     asked: Set[tuple[str, str]] = frozenset()
     partly: tuple[str, ...] = ()
+    calls: tuple[RecordedCall, ...] = ()

@@ -8,6 +8,7 @@ from mlflow_plugin.project.digests import value_digest
 from mlflow_plugin.project.vocabulary import ReadKind, ReadState
 
 _ORDER: tuple[ReadKind, ...] = (
+    "step",
     "file",
     "folder",
     "absent",
@@ -34,6 +35,7 @@ class Report:
     _mentions: list[str] = field(default_factory=list)
     _state: list[list[str]] = field(default_factory=list)
     _rows: list[Row] = field(default_factory=list)
+    _steps: list[str] = field(default_factory=list)
     _complete: bool = True
 
     @property
@@ -69,6 +71,10 @@ class Report:
         self._mentions.append(sentence)
         self._complete = self._complete and complete
 
+    def step(self, phrase: str) -> None:
+        """Take in a step and its answer now."""
+        self._steps.append(phrase)
+
     def incomplete(self) -> None:
         """Take in that something was not compared which needs no sentence."""
         self._complete = False
@@ -87,5 +93,6 @@ class Report:
             compared=compared,
             state=value_digest(sorted(self._state)) if self._state else "",
             complete=self._complete,
+            steps=tuple(self._steps),
             rows=tuple(self._rows),
         )

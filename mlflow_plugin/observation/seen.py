@@ -18,6 +18,7 @@ A record ends with a zero byte. It begins with a letter for its kind and a space
     Q run name    the project's own code asked MLflow's client for a run, "-" for no certain one; z run: it was made
     c path    code that copied the whole environment; Y: a Python was started that leaves out this observation
     F version uri    a reference of the tracking store
+    n call    a step that was started by `mlflow.run`, as JSON
     P host port    a connection; B: a port that the tree itself serves; N address port name: where a name led
     u path    a connection to a socket in the file system; b: one that the tree itself serves
     H way path    a Python process, and whether something below Python sees its files

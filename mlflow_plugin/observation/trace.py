@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from mlflow_plugin.observation import trace_json
+from mlflow_plugin.observation.calls import Call, merged_calls
 from mlflow_plugin.observation.files import Files, ListedFolder, ObservedFile
 from mlflow_plugin.observation.findings import Row
 from mlflow_plugin.observation.readable import readable
@@ -52,6 +53,7 @@ class Trace:
         looks_left_out: The number of paths that were looked for beyond those that are kept.
         wrote: Names of files that the run made, for a later segment that reads them.
         partly: One sentence for each thing that was not seen, or is not compared, and is mentioned.
+        calls: Steps that it started by `mlflow.run`. What these read is in traces of their own.
     """
 
     coverage: Coverage
@@ -75,6 +77,7 @@ class Trace:
     looks_left_out: int = 0
     partly: tuple[str, ...] = ()
     wrote: tuple[str, ...] = ()
+    calls: tuple[Call, ...] = ()
 
     @property
     def file_count(self) -> int:
@@ -96,6 +99,8 @@ class Trace:
         for key in (*trace_json.LISTS, *trace_json.MAPPINGS, "sizes", *trace_json.NUMBERS):
             if value := getattr(self, key):
                 content[key] = value
+        if self.calls:
+            content["calls"] = [call.to_json() for call in self.calls]
         return json.dumps(content, separators=(",", ":"), sort_keys=True).encode("ascii")
 
     @classmethod
@@ -117,6 +122,7 @@ class Trace:
             sizes=trace_json.sizes(content.get("sizes", {})),
             left_out=trace_json.count(content.get("left_out", 0), "left_out"),
             looks_left_out=trace_json.count(content.get("looks_left_out", 0), "looks_left_out"),
+            calls=trace_json.calls(content.get("calls", [])),
             **trace_json.plain_columns(content),
         )
         trace.__dict__["digest"] = hashlib.sha256(data).hexdigest()
@@ -157,6 +163,7 @@ class Trace:
             looks_left_out=self.looks_left_out + later.looks_left_out,
             partly=_union(self.partly, later.partly),
             wrote=_union(self.wrote, later.wrote),
+            calls=merged_calls(self.calls, later.calls),
         )
 
     def _merged_files(self, later: "Trace") -> tuple[dict[str, ObservedFile], list[str]]:
@@ -192,6 +199,7 @@ class Trace:
         rows += [Row("environment file", readable(name)) for name in self.environment_files]
         rows += [Row("reference", readable(uri), remark=readable(meant)) for uri, meant in self.references.items()]
         rows += [Row("hub", readable(name), remark=readable(one.revision[:12])) for name, one in self.hub.items()]
+        rows += [Row("step", readable(call.name), remark=call.remark()) for call in self.calls]
         rows += [Row("peer", readable(peer)) for peer in self.peers]
         rows += [Row("unseen", readable(sentence)) for sentence in (*self.unseen, *self.partly)]
         return tuple(rows)

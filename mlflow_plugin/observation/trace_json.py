@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
+from mlflow_plugin.observation.calls import MOST_CALLS, Call, Result
 from mlflow_plugin.observation.files import DIGEST_BYTES, Files, ListedFolder
 
 FORMAT = 1
@@ -103,6 +104,31 @@ def hub(content: Mapping[str, Any]) -> dict[str, list[str]]:
     if any(len(entry) != 2 for entry in found.values()):
         raise ValueError("`hub` holds something else than revisions")
     return found
+
+
+def calls(content: object) -> tuple[Call, ...]:
+    """Return the steps that the run started. Raises ValueError."""
+    if not isinstance(content, list) or len(content) > MOST_CALLS:
+        raise ValueError("`calls` is no list")
+    return tuple(map(_call, content))
+
+
+def _call(entry: object) -> Call:
+    if not isinstance(entry, dict) or not isinstance(entry.get("results"), dict):
+        raise ValueError("`calls` holds something else than calls")
+    results = {phase: _texts(result, "calls") for phase, result in entry["results"].items()}
+    if any(len(result) != len(Result._fields) for result in results.values()):
+        raise ValueError("`calls` holds something else than results")
+    project, entry_point, base, experiment = _texts(
+        [entry.get(key, "") for key in ("project", "entry_point", "base", "experiment")], "calls"
+    )
+    parameters, paths = (
+        {name: str(text) for name, text in _mapping(entry.get(key, {}), "calls", optional=False).items()}
+        for key in ("parameters", "paths")
+    )
+    runs = {phase: Result(*result) for phase, result in results.items()}
+    hidden = tuple(_texts(entry.get("hidden", []), "calls"))
+    return Call(project, entry_point, parameters, paths, base, experiment, runs, hidden)
 
 
 def count(value: object, name: str) -> int:

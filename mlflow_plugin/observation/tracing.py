@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.observation.calls import calls_of
 from mlflow_plugin.observation.environment_files import environment_files
 from mlflow_plugin.observation.file_digests import Candidate, FileDigests
 from mlflow_plugin.observation.files import Files, ObservedFile
@@ -114,6 +115,7 @@ class _Tracer:
             looks_left_out=not_kept + looks.left_out,
             wrote=tuple(heapq.nsmallest(MOST_WROTE, self._lasting(), key=_nearness)),
             partly=tuple(dict.fromkeys(recording.partly)),
+            calls=calls_of(recording.calls, self._places),
         )
 
     # --- files ---

@@ -19,7 +19,7 @@ from mlflow_plugin.guardrails.watch import MetricWatch
 from mlflow_plugin.machine.ranks import process_count, rank, restart_with_torchrun
 from mlflow_plugin.observation.recorder import unobserved
 from mlflow_plugin.progress import Progress, progress
-from mlflow_plugin.project.parameters import Value
+from mlflow_plugin.project.parameters import Value, unquoted
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.manifest import safe_relative_path
@@ -77,23 +77,56 @@ class ActivePhase:
         """Return the folder with an upstream phase's outputs, every byte verified. It is read-only.
 
         Raises:
-            UsageError: The phase does not declare that need.
+            UsageError: The phase does not declare that need, or it has a matrix.
             PhaseError: The files are damaged or gone.
         """
         run = self._input_run(need)
-        if need not in self._folders:
+        if run.members:
+            raise UsageError(
+                f"{self.name}: {need} has a matrix, so its outputs are those of {len(run.members)} runs: take the "
+                f"folders with phase.inputs({need!r})."
+            )
+        return self._folder(run)
+
+    def inputs(self, need: str) -> list[Path]:
+        """Return the folders with the outputs of all runs of an upstream phase with a matrix, in its order.
+
+        Every byte is verified, and the folders are read-only. Of a phase without a matrix it is the one folder.
+
+        Raises:
+            UsageError: The phase does not declare that need.
+            PhaseError: The files are damaged or gone.
+        """
+        return [self._folder(run) for run in self._input_run(need).each]
+
+    def input_values(self, need: str) -> list[dict[str, str]]:
+        """Return the parameters of each run behind `inputs(need)`, as texts: with `at_least` some may be missing.
+
+        Raises:
+            UsageError: The phase does not declare that need.
+        """
+        each = self._input_run(need).each
+        return [{name: unquoted(text) for name, text in run.parameters.items()} for run in each]
+
+    def _folder(self, run: PhaseRun) -> Path:
+        if run.run_id not in self._folders:
             with unobserved():  # It counts by the digest of the run's outputs.
-                self._folders[need] = fetch_outputs(self._client, run, inputs_cache())
-        return self._folders[need]
+                self._folders[run.run_id] = fetch_outputs(self._client, run, inputs_cache())
+        return self._folders[run.run_id]
 
     def quarantine(self, need: str, reason: str) -> None:
         """Quarantine the run behind an input that this phase has found to be bad: nothing built on it is reused any
         more.
 
         Raises:
-            UsageError: The phase does not declare that need.
+            UsageError: The phase does not declare that need, or it has a matrix.
         """
         run = self._input_run(need)
+        if run.members:
+            raise UsageError(
+                f"{self.name}: {need} has a matrix, and a quarantine is for one of its runs: "
+                "`mlflow-phases quarantine RUN --reason WHY`."
+            )
         self._records.quarantine(run.reused_run_id or run.run_id, reason)
         _logger.info(f"{self.name}: {need} {short(run.reused_run_id or run.run_id)} is quarantined: {reason}")
 

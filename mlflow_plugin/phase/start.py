@@ -15,6 +15,7 @@ from typing import NoReturn
 from mlflow.exceptions import MlflowException
 
 from mlflow_plugin.checkpoints.session import CheckpointSession
+from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import EndedByScriptError, PhaseError, store_trouble
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.handover import (
@@ -109,7 +110,8 @@ def _computing(task: _Task, termination: Termination) -> Iterator[ActivePhase]:
 
     records, work, run, resumed_from = task.records, task.work, task.run, task.resumed_from
     ask_again_when_cut()
-    reserve_random_state(run.artifact_uri, *(used.artifact_uri for used in work.inputs.values()))
+    each = [used for of_need in work.inputs.values() for used in of_need.each]
+    reserve_random_state(run.artifact_uri, *(used.artifact_uri for used in each))
     request = work.request
     observer = Observer(request, run, work.inputs, resumed_from)
     with tempfile.TemporaryDirectory() as folder, _heartbeat(records, run.run_id) as heartbeat, ExitStack() as held:
@@ -224,6 +226,13 @@ def _leave(error: PhaseError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
+def _tell_of_matrix(request: Request) -> None:
+    """Say that one process is one run of a matrix, where nobody may have chosen which."""
+    phase = request.phase
+    if phase.member and all(str(phase.parameters[name].default) == value for name, value in phase.member.items()):
+        _logger.info(f"{phase.full_name}: MLflow's own backend starts one run of the matrix; `-b phases` starts all")
+
+
 def _resolve() -> _Task:
     """Return the work of this process; end the process when there is none.
 
@@ -244,6 +253,7 @@ def _resolve() -> _Task:
             records.environment(run_id, environment_facts())  # The command has chosen another than its starter knew.
         inputs, superseded, resumed_from = decided_before(client, run, request, found.data.tags)
         return _Task(records, Work(request, inputs, superseded), run, resumed_from, nullcontext())
+    _tell_of_matrix(request)
     resolution = resolve_request(request, records, lambda: run_id)
     if resolution.reused is not None:
         _logger.info(

@@ -1,10 +1,9 @@
 """Read an MLproject file into a Project. Errors name the file, the entry point, the key and the allowed values."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from graphlib import CycleError, TopologicalSorter
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,16 @@ import yaml
 from pydantic import ValidationError
 
 from mlflow_plugin.errors import UsageError
+from mlflow_plugin.project.graph import check_graph
+from mlflow_plugin.project.judging import Gate, Quality
+from mlflow_plugin.project.matrix import Matrix
+from mlflow_plugin.project.matrix_keys import KeyProblem, declared_matrix, with_matrix_needs
 from mlflow_plugin.project.naming import default_name
+from mlflow_plugin.project.other_files import joined
 from mlflow_plugin.project.outputs import checked_pattern, overlap
 from mlflow_plugin.project.parameters import Parameter
 from mlflow_plugin.project.phase_keys import ALLOWED, FILE_WIDE, ROOT_NAME, AskAboveKeys, PhaseKeys, PipelineKeys
-from mlflow_plugin.project.project import (
-    AskAbove,
-    CheckpointPolicy,
-    Gate,
-    InputArtifact,
-    Phase,
-    Pipeline,
-    Project,
-    Quality,
-    Resources,
-)
+from mlflow_plugin.project.project import AskAbove, CheckpointPolicy, InputArtifact, Phase, Pipeline, Project, Resources
 
 # The C loader is ten times faster. It is missing when PyYAML was built without libyaml.
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -52,8 +46,10 @@ def _typed(value: object) -> str:
 class _Reader:
     """Read one MLproject file into a Project."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, readers: tuple[Path, ...] = ()) -> None:
         self.file = file
+        self.readers = readers
+        """The files that name this one in their needs, from the outermost."""
 
     def fault(self, entry_point: str, key: str, problem: str) -> UsageError:
         allowed = ALLOWED.get(key.split(".")[1] if "." in key else "", f"the keys {', '.join(ALLOWED)}")
@@ -95,8 +91,28 @@ class _Reader:
             self._roots(content.get("roots")),
             self._image(content.get("docker_env")),
         )
-        self._check_graph(project)
+        project = joined(project, self._other, self._elsewhere_fault)
+        project = replace(project, phases=with_matrix_needs(project.phases))
+        check_graph(project, self.fault)
         return project
+
+    def _elsewhere_fault(self, entry_point: str, key: str, problem: str) -> UsageError:
+        return UsageError(
+            f"{self.file}: entry point {entry_point!r}, key `{key}`: {problem}. Allowed: FOLDER#PHASE, with a folder "
+            "relative to this file; without #PHASE it is the phase main."
+        )
+
+    def _other(self, folder: Path) -> Project:
+        """Return the project of another folder, which a need names."""
+        directory = Path(os.path.abspath(folder))
+        file = mlproject_file(directory)
+        if file is None:
+            raise UsageError(f"there is no MLproject file in {directory}")
+        chain = [*self.readers, self.file]
+        if file in chain:
+            named = " -> ".join(str(one) for one in [*chain[chain.index(file) :], file])
+            raise UsageError(f"the MLproject files need each other in a cycle: {named}")
+        return _Reader(file, tuple(chain)).read()
 
     def _with_defaults(self, content: Mapping[str, Any], raw: object) -> object:
         """Return the keys of a phase over the defaults that `phases:` gives for the whole file."""
@@ -210,7 +226,14 @@ class _Reader:
             outputs=self._outputs(name, keys.outputs),
             inputs=inputs,
             resources=Resources(keys.resources.cpus, keys.resources.gpus, self._memory(name, keys.resources.memory)),
+            matrix=self._matrix(name, parameters, keys),
         )
+
+    def _matrix(self, name: str, parameters: Mapping[str, Parameter], keys: PhaseKeys) -> Matrix | None:
+        try:
+            return declared_matrix(keys, parameters)
+        except KeyProblem as problem:
+            raise self.fault(name, f"phase.{problem.key}", str(problem)) from None
 
     def _memory(self, name: str, raw: str | int) -> int:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(raw).strip(), re.IGNORECASE)
@@ -287,47 +310,6 @@ class _Reader:
             ) from None
         return keys.jobs, keys.keep_going
 
-    def _check_graph(self, project: Project) -> None:
-        for phase in project.phases.values():
-            for need in phase.needs:
-                if need not in project.phases:
-                    phases = ", ".join(project.phases)
-                    raise self.fault(
-                        phase.name, "phase.needs", f"{need!r} is not a phase of this file; phases: {phases}"
-                    )
-        self._check_outputs(project)
-        for pipeline in project.pipelines.values():
-            for target in pipeline.targets:
-                if target not in project.phases:
-                    raise UsageError(
-                        f"{self.file}: entry point {pipeline.name!r}, key `pipeline`: {target!r} is not a phase of "
-                        f"this file. Allowed: {', '.join(project.phases) or 'none is declared'}."
-                    )
-        try:
-            TopologicalSorter({phase.name: phase.needs for phase in project.phases.values()}).prepare()
-        except CycleError as error:
-            cycle = error.args[1]
-            raise self.fault(
-                cycle[0], "phase.needs", f"the phases depend on each other in a cycle: {' -> '.join(reversed(cycle))}"
-            ) from None
-        for pipeline in project.pipelines.values():
-            self._check_pipeline_parameters(project, pipeline)
-
-    def _check_outputs(self, project: Project) -> None:
-        declared = [(phase.name, pattern) for phase in project.phases.values() for pattern in phase.outputs or ()]
-        for (first, one), (second, other) in combinations(declared, 2):
-            if first != second and overlap(one, other):
-                problem = f"{other!r} and {one!r}, an output of {first}, may name the same file"
-                raise self.fault(second, "phase.outputs", problem)
-
-    def _check_pipeline_parameters(self, project: Project, pipeline: Pipeline) -> None:
-        allowed = project.pipeline_parameters(pipeline)
-        if unknown := sorted(set(pipeline.parameters) - allowed):
-            raise UsageError(
-                f"{self.file}: entry point {pipeline.name!r}, key `parameters`: none of its phases has a parameter "
-                f"{unknown[0]!r}. Allowed: {', '.join(sorted(allowed))}."
-            )
-
 
 def _listed_parameters(keys: PhaseKeys) -> list[tuple[str, list[str]]]:
     return [(key, getattr(keys, key)) for key in ("ignore", "paths", "not_paths", "size", "extend")]
@@ -336,6 +318,23 @@ def _listed_parameters(keys: PhaseKeys) -> list[tuple[str, list[str]]]:
 def project_of(content: Mapping[str, Any], file: Path) -> Project:
     """Return the project that the content of an MLproject file declares. Raises UsageError like `load_project`."""
     return _Reader(file).project(content)
+
+
+def mlproject_file(directory: Path) -> Path | None:
+    """Return the MLproject file of a folder, None where there is none."""
+    names = sorted(directory.iterdir()) if directory.is_dir() else []
+    return next((file for file in names if file.name.lower() == "mlproject"), None)
+
+
+def has_keys(directory: Path, entry_point: str) -> bool:
+    """Return whether an entry point declares `phase:` or `pipeline:`. False for a file that is no MLproject file."""
+    try:
+        file = mlproject_file(directory)
+        content: Any = yaml.load(file.read_text(encoding="utf-8"), Loader=_SafeLoader) if file else None
+        entry = content["entry_points"][entry_point]
+        return isinstance(entry, dict) and not {"phase", "pipeline"}.isdisjoint(entry)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, TypeError, KeyError):
+        return False
 
 
 def load_project(directory: str | Path) -> Project:
@@ -347,9 +346,8 @@ def load_project(directory: str | Path) -> Project:
     folder = Path(directory).expanduser().resolve()
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder. Give the folder that holds the MLproject file.")
-    for file in sorted(folder.iterdir()):
-        if file.name.lower() == "mlproject":
-            return _Reader(file).read()
+    if file := mlproject_file(folder):
+        return _Reader(file).read()
     raise UsageError(
         f"{folder}: there is no MLproject file. Run this in the project's folder, or name it with --project."
     )

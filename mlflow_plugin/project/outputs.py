@@ -1,6 +1,7 @@
 """The files and folders that a phase leaves in its project, as `outputs:` declares them."""
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -9,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.project import OWN_FOLDER, Phase, Project
 
-__all__ = ["checked_pattern", "declared_files", "handed_over", "is_declared", "is_output", "overlap"]
+__all__ = ["any_outputs", "checked_pattern", "declared_files", "handed_over", "is_declared", "is_output", "overlap"]
 
 _SIGNS = "*?["
 
@@ -81,7 +82,26 @@ def is_output(directory: Path | str, patterns: Sequence[str], path: Path | str) 
 def handed_over(project: Project, phase: Phase) -> tuple[str, ...]:
     """Return the outputs that a phase and all phases before it declare: they are compared as outputs, not as reads."""
     every = project.order([phase.name]) if phase.name in project.phases else [phase]
-    return tuple(pattern for one in every for pattern in one.outputs or ())
+    return tuple(pattern for one in every for pattern in _from_here(project, one))
+
+
+def any_outputs(phase: Phase) -> tuple[str, ...]:
+    """Return the outputs that a phase declares; those of a matrix as patterns for all of its runs."""
+    if phase.outputs is None or phase.matrix is None:
+        return phase.outputs or ()
+    return tuple(re.sub(r"\{\w+\}", "*", pattern) for pattern in phase.outputs)
+
+
+def _from_here(project: Project, phase: Phase) -> list[str]:
+    """Return the outputs of a phase relative to a project's folder; those of another file's phase as paths as well.
+
+    What was read outside the project and its repository has an absolute name.
+    """
+    directory, patterns = project.directory_of(phase), any_outputs(phase)
+    if directory == project.directory:
+        return list(patterns)
+    way = os.path.relpath(directory, project.directory).replace(os.sep, "/")
+    return [f"{folder}/{pattern}" for folder in (way, str(directory)) for pattern in patterns]
 
 
 def declared_files(directory: Path, patterns: Sequence[str]) -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """The keys of `phase:` in an MLproject file, with their types and the texts that name the allowed values."""
 
 import re
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -65,10 +66,14 @@ class PhaseKeys(BaseModel):
     inputs: dict[str, str] = {}
     resources: ResourceKeys = ResourceKeys()
     extend: list[str] = []
+    matrix: dict[str, Any] | None = None
+    exclude: list[dict[str, Any]] = []
+    at_least: int | None = Field(default=None, ge=1, strict=True)
+    at_most: int | None = Field(default=None, ge=1, strict=True)
 
 
 ALLOWED = {
-    "needs": "a list of phase names",
+    "needs": "a list of phase names, and of FOLDER#PHASE for phases of other MLproject files",
     "ignore": "a list of this entry point's parameters",
     "quality": "{metric: NAME, good: NUMBER, poor: NUMBER, higher_is_better: true | false}",
     "gates": "a list of conditions such as 'held_out_fidelity > 0.5'",
@@ -88,6 +93,11 @@ ALLOWED = {
     "inputs": "{PARAMETER: PHASE/PATH}, such as {table: prepare/table.parquet}",
     "resources": "{cpus: NUMBER, gpus: COUNT, memory: SIZE}, a size such as 8G or 500M",
     "extend": "a list of this entry point's numeric parameters",
+    "matrix": "{PARAMETER: [VALUE, ...]} for parameters of this entry point that change the result, such as "
+    "{seed: [0, 1, 2]}",
+    "exclude": "a list of combinations of a `matrix:`, such as [{seed: 0, rate: 0.1}]",
+    "at_least": "a whole number from 1 to the number of runs of a `matrix:`",
+    "at_most": "a whole number from 1, beside a `matrix:`",
     "ask_above": "{minutes: NUMBER, usd: NUMBER}, or 0 to ask always",
 }
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from mlflow_plugin.errors import UsageError
+from mlflow_plugin.project.matrix import listed_values
 from mlflow_plugin.project.project import Phase, Pipeline, Project
 
 
@@ -29,7 +30,7 @@ def parameters_for_phase(pipeline: Pipeline, phase: Phase, given: Mapping[str, o
     """Return the parameters of a pipeline that a phase takes.
 
     Args:
-        pipeline: The pipeline, whose defaults count unless they are given.
+        pipeline: The pipeline, whose defaults count unless they are given. A single value does not narrow a matrix.
         phase: One of its phases.
         given: The parameters that the pipeline was started with.
 
@@ -40,4 +41,8 @@ def parameters_for_phase(pipeline: Pipeline, phase: Phase, given: Mapping[str, o
         name: parameter.default for name, parameter in pipeline.parameters.items() if parameter.default is not None
     }
     values |= given
+    for name in phase.matrix.values if phase.matrix else ():
+        # One value by default is meant for the other phases; a list, and every value that was given, is the matrix.
+        if name in values and name not in given and len(listed_values(values[name])) == 1:
+            del values[name]
     return {name: value for name, value in values.items() if name in {*phase.parameters, *phase.steering_parameters}}

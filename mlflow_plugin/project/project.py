@@ -1,48 +1,25 @@
-"""Describe what a project declares: Project, Phase, Pipeline, Gate, Quality. `mlproject` reads and validates them."""
+"""Describe what a project declares: Project, Phase, Pipeline. `mlproject` reads and validates them."""
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import get_args
 
 from mlflow_plugin.errors import UsageError
-from mlflow_plugin.project.parameters import Parameter, Value, is_number
+from mlflow_plugin.project.judging import Gate, Quality
+from mlflow_plugin.project.matrix import Matrix, label
+from mlflow_plugin.project.parameters import Parameter, Value
 from mlflow_plugin.project.vocabulary import Decide, EnvironmentPolicy, External, Grade, Observe
 
 PLUGIN_PARAMETERS = ("decide", "price_per_hour")
 """Parameters of the plugin itself. Every phase takes them, even if it does not declare them."""
 DECIDE_VALUES: tuple[Decide, ...] = get_args(Decide)
 LOG_FILE = "EXPERIMENT_LOG.md"
+"""The experiment log in a project's folder. It grows with every run, so it never counts as code or input."""
 OWN_FOLDER = ".mlflow-phases"
 """The folder of a project into which files that were in the way are moved."""
-"""The experiment log in a project's folder. It grows with every run, so it never counts as code or input."""
-_OPERATORS = ("<=", ">=", "==", "!=", "<", ">")
-
-
-@dataclass(frozen=True)
-class Quality:
-    """The metric that measures the quality of a phase's result, and its two thresholds."""
-
-    metric: str
-    good: float
-    poor: float
-    higher_is_better: bool = True
-
-    def grade(self, value: float | None) -> Grade:
-        """Return `good`, `borderline`, `poor`, or `unknown` when the metric was never logged or is not finite.
-
-        >>> Quality("accuracy", good=0.9, poor=0.7).grade(0.8)
-        'borderline'
-        """
-        if value is None or not math.isfinite(value):
-            return "unknown"
-        sign = 1 if self.higher_is_better else -1
-        if sign * value >= sign * self.good:
-            return "good"
-        return "borderline" if sign * value >= sign * self.poor else "poor"
 
 
 @dataclass(frozen=True)
@@ -71,55 +48,6 @@ class AskAbove:
 
 
 @dataclass(frozen=True)
-class Gate:
-    """A condition on logged metrics: `metric OPERATOR metric-or-number`."""
-
-    text: str
-    left: str
-    operator: str
-    right: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Gate":
-        """Parse a condition. Raises ValueError when the text has another form.
-
-        >>> Gate.parse("accuracy > 0.5").failure({"accuracy": 0.4})
-        "gate 'accuracy > 0.5' failed: 0.4 against 0.5"
-        """
-        for operator in _OPERATORS:
-            left, separator, right = text.partition(operator)
-            if separator and left.strip() and right.strip() and not any(sign in left + right for sign in "<>=!"):
-                return cls(text, left.strip(), operator, right.strip())
-        raise ValueError(f"{text!r} is not a condition; write METRIC {' | '.join(_OPERATORS)} METRIC-OR-NUMBER")
-
-    @property
-    def metrics(self) -> list[str]:
-        """The names of the metrics that it compares, in order."""
-        return [term for term in (self.left, self.right) if not is_number(term)]
-
-    def failure(self, metrics: Mapping[str, float]) -> str | None:
-        """Return why the gate fails, None when it passes. A metric that was never logged makes it fail."""
-        values = []
-        for term in (self.left, self.right):
-            try:
-                values.append(float(term))
-            except ValueError:
-                if term not in metrics:
-                    return f"gate {self.text!r} failed: metric {term!r} was never logged"
-                values.append(metrics[term])
-        left, right = values
-        passed = {
-            "<": left < right,
-            ">": left > right,
-            "<=": left <= right,
-            ">=": left >= right,
-            "==": left == right,
-            "!=": left != right,
-        }[self.operator]
-        return None if passed else f"gate {self.text!r} failed: {left:.6g} against {right:.6g}"
-
-
-@dataclass(frozen=True)
 class Resources:
     """What a phase needs of the machine, when others are computed beside it: cores, GPUs, and bytes of memory."""
 
@@ -134,6 +62,21 @@ class InputArtifact:
 
     need: str
     path: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The place of a phase that another MLproject file declares.
+
+    Attributes:
+        project: The project of that file.
+        phase: The name of the phase there.
+        needs: The names of its needs there -> their names here.
+    """
+
+    project: "Project"
+    phase: str
+    needs: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -162,13 +105,36 @@ class Phase:
     inputs: Mapping[str, InputArtifact] = field(default_factory=dict)
     resources: Resources = Resources()
     extend: tuple[str, ...] = ()
+    origin: Origin | None = None
+    """The place of a phase of another file; `name` and `needs` are those by which this project calls it."""
+    matrix: Matrix | None = None
+    member: Mapping[str, str] = field(default_factory=dict)
+    """The values of one run of a matrix, by parameter; empty for a phase without one, and for the whole matrix."""
+    matrix_needs: frozenset[str] = frozenset()
+    """The needs that have a matrix."""
+
+    @property
+    def own_name(self) -> str:
+        """The name of the phase in its own MLproject file."""
+        return self.origin.phase if self.origin else self.name
+
+    @property
+    def full_name(self) -> str:
+        """The name; of one run of a matrix with its values, such as `train seed=0`."""
+        return f"{self.name} {label(self.member)}" if self.member else self.name
+
+    @property
+    def own_full_name(self) -> str:
+        """The full name in its own MLproject file."""
+        return replace(self, name=self.own_name).full_name
 
     @property
     def steering_parameters(self) -> frozenset[str]:
         """Names of the parameters that control the plugin, and of those that the inputs stand for: they never change a
         result by themselves.
         """
-        return frozenset({*PLUGIN_PARAMETERS, *(f"{need}_run_id" for need in self.needs), *self.inputs})
+        lists = (f"{need}_run_ids" for need in self.matrix_needs)
+        return frozenset({*PLUGIN_PARAMETERS, *(f"{need}_run_id" for need in self.needs), *lists, *self.inputs})
 
     @property
     def result_parameters(self) -> list[Parameter]:
@@ -183,7 +149,7 @@ class Phase:
         return list(dict.fromkeys([*metrics, *(name for gate in self.gates for name in gate.metrics)]))
 
     def resolve(self, given: Mapping[str, object]) -> dict[str, Value]:
-        """Return the typed value of every declared parameter.
+        """Return the typed value of every declared parameter; of a matrix, those of its first run.
 
         Args:
             given: Name -> value or text, as on the command line.
@@ -191,6 +157,8 @@ class Phase:
         Raises:
             UsageError: A parameter is unknown, missing or of the wrong type, or is an artifact of another phase.
         """
+        if self.matrix is not None:
+            given = {**given, **self.matrix.with_values(given).combinations(1)[0]}
         known = {*self.parameters, *self.steering_parameters}
         if unknown := sorted(set(given) - known):
             raise UsageError(
@@ -204,6 +172,12 @@ class Phase:
                 raise UsageError(
                     f"{self.name}: {name} is the artifact {artifact.path!r} of {artifact.need}, and cannot be given. "
                     f"Choose another run with -P {artifact.need}_run_id=RUN, or remove {name} from `inputs:`."
+                )
+        for need in sorted(self.matrix_needs):
+            if given.get(f"{need}_run_ids", "latest") not in ("", "latest"):
+                raise UsageError(
+                    f"{self.name}: {need}_run_ids holds the runs of {need}, and cannot be given. Choose another set of "
+                    f"them with -P {need}_run_id=RUN."
                 )
         declared = {name: one for name, one in self.parameters.items() if name not in self.inputs}
         return {name: parameter.value(given.get(name)) for name, parameter in declared.items()}
@@ -258,6 +232,27 @@ class Project:
             return self.phases[name]
         names = ", ".join(self.phases) or "none: add a `phase:` mapping to an entry point"
         raise UsageError(f"{self.file}: there is no phase {name!r}. Phases: {names}.")
+
+    def native(self, name: str) -> tuple["Project", Phase]:
+        """Return a phase as its own MLproject file declares it, and the project of that file. Raises UsageError."""
+        phase = self.phase(name)
+        if phase.origin is None:
+            return self, phase
+        return phase.origin.project, phase.origin.project.phases[phase.origin.phase]
+
+    def directory_of(self, phase: Phase) -> Path:
+        """Return the folder of the MLproject file that declares a phase."""
+        return phase.origin.project.directory if phase.origin else self.directory
+
+    def stored_as(self, name: str) -> tuple[str, str]:
+        """Return the names of project and phase by which the runs of a phase are recorded."""
+        phase = self.phases.get(name)
+        return (phase.origin.project.name, phase.origin.phase) if phase and phase.origin else (self.name, name)
+
+    @cached_property
+    def called_here(self) -> Mapping[tuple[str, str], Phase]:
+        """The phases of other files by the names of project and phase under which their runs are recorded."""
+        return {self.stored_as(phase.name): phase for phase in self.phases.values() if phase.origin}
 
     def order(self, targets: Iterable[str]) -> list[Phase]:
         """Return the targets and all phases that they need, each after its needs."""

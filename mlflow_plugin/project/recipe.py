@@ -1,6 +1,7 @@
 """Compute the recipe of a phase: everything of a run's identity but its inputs."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from mlflow_plugin.project.digests import path_digest, value_digest
 from mlflow_plugin.project.image import image_digest
 from mlflow_plugin.project.named import Named, path_of_value
 from mlflow_plugin.project.outputs import handed_over, is_output
-from mlflow_plugin.project.parameters import Parameter, local_path
+from mlflow_plugin.project.parameters import Parameter, is_number, local_path
 from mlflow_plugin.project.project import Phase, Project
 
 
@@ -75,14 +76,18 @@ class Recipe:
 
 
 def recipe_of(
-    project: Project, phase: Phase, given: Mapping[str, object], base: Path | None = None, argv: Sequence[str] = ()
+    project: Project,
+    phase: Phase,
+    given: Mapping[str, object],
+    base: Path | None = None,
+    argv: Sequence[str] = (),
+    codes: dict[object, CodeDigest] | None = None,
 ) -> Recipe:
     """Compute the recipe of a phase.
 
     A parameter of type `path` counts by the content of what it names. So does any other text that names a file or
     folder of data, besides its text, unless it is listed under `not_paths`, is the value of an option that names an
-    output, or names a program that counts as code. The command starts in the project's folder, so a relative text is
-    looked for there.
+    output, or names a program that counts as code. A relative text is looked for in the project's folder.
 
     Args:
         project: The project.
@@ -91,6 +96,7 @@ def recipe_of(
         base: The folder that given relative paths of type `path` start from, by default the current one. Relative paths
             in defaults start from the project's folder.
         argv: The command line, in which MLflow passes absolute paths.
+        codes: The code of other runs of the same matrix, digested a moment ago; filled here.
 
     Raises:
         UsageError: A parameter is missing or of the wrong type.
@@ -98,11 +104,9 @@ def recipe_of(
     """
     literal, usage = command_usage(phase.command, phase.parameters)
     texts, paths = _texts_and_paths(project, phase, given, base or Path.cwd(), argv)
-    code = code_digest(project.directory, phase.command, phase.code, texts, handed_over(project, phase))
-    parameters, named, messages = {}, Named(), {}
+    code, parameters, named, messages = _code_of(project, phase, texts, codes), {}, Named(), {}
     for parameter in phase.result_parameters:
-        name, entry = parameter.name, named_of_parameter(parameter.name)
-        path = paths.get(name)
+        name, entry, path = parameter.name, named_of_parameter(parameter.name), paths.get(parameter.name)
         canonical = f"sha256:{path_digest(path)}" if path else parameter.canonical(given.get(name))
         parameters[name] = (canonical, usage.get(name, ""))
         if path:
@@ -133,6 +137,31 @@ def recipe_of(
     )
 
 
+def _code_of(
+    project: Project, phase: Phase, texts: Mapping[str, str], codes: dict[object, CodeDigest] | None
+) -> CodeDigest:
+    """Return the code of a phase. For runs of a matrix whose values select no file it is the same."""
+    outputs = handed_over(project, phase)
+    if codes is None or any(_may_select_code(project, phase, name, texts[name]) for name in phase.member):
+        return code_digest(project.directory, phase.command, phase.code, texts, outputs)
+    key = tuple(sorted((name, text) for name, text in texts.items() if name not in phase.member))
+    if key not in codes:
+        codes[key] = code_digest(project.directory, phase.command, phase.code, texts, outputs)
+    return codes[key]
+
+
+def _may_select_code(project: Project, phase: Phase, name: str, text: str) -> bool:
+    """Return whether a value may be a part of the name of a file, or of a program that the command calls."""
+    place = re.escape(named_of_parameter(name))
+    parts_of_words = re.search(rf"[^\s=]{place}|{place}[^\s]", phase.command)
+    return (
+        bool(parts_of_words)
+        or not is_number(text)
+        or os.path.lexists(project.directory / text)
+        or "cd " in phase.command
+    )
+
+
 def named_of_parameter(name: str) -> str:
     """Return the name of a parameter's file or folder among the named ones."""
     return f"{{{name}}}"
@@ -151,12 +180,18 @@ def _texts_and_paths(
             continue
         texts[name] = parameter.text(given.get(name))
         if parameter.type == "path":
-            own = project.directory if texts[name] == str(parameter.default) else folder
+            declared = texts[name] == str(parameter.default) or lies_in_project(project, phase, name)
+            own = project.directory if declared else folder
             path = local_path(texts[name], own, argv)
             # The content of an output is that of an upstream run, which is compared as an input.
             if path and not is_output(project.directory, handed_over(project, phase), path):
                 paths[name], texts[name] = path, str(path)
     return texts, paths
+
+
+def lies_in_project(project: Project, phase: Phase, name: str) -> bool:
+    """Return whether a value of a matrix is a path in the project's folder, from where the MLproject file means it."""
+    return name in phase.member and os.path.lexists(project.directory / phase.member[name])
 
 
 def _named_by(

@@ -86,10 +86,12 @@ ReadKind = Literal[
     "environment file",
     "reference",
     "hub",
+    "step",
     "peer",
     "unseen",
 ]
-"""The kinds of things that a phase reads. `absent`: a path that was looked for and not found."""
+"""The kinds of things that a phase reads. `absent`: a path that was looked for and not found; `step`: a phase or
+pipeline that it started by `mlflow.run`."""
 
 ReadState = Literal["same", "changed", "missing", "not compared"]
 """What became of something that a run had read. `missing`: it is not there any more."""

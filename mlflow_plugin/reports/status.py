@@ -14,12 +14,14 @@ from mlflow_plugin.execution.records import Records
 from mlflow_plugin.format import clock, describe_duration, finite, short
 from mlflow_plugin.machine.liveness import age, is_alive, whereabouts
 from mlflow_plugin.project.invocation import Invocation
+from mlflow_plugin.project.matrix import MOST_RUNS, label
 from mlflow_plugin.project.parameters import unquoted, without_defaults
 from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.project.vocabulary import State
 from mlflow_plugin.reports import models
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.sets import values_of
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,12 @@ class PhaseState:
         matches = {edge.matches for edge in self.edges}
         return "no" if False in matches else "yes" if True in matches else ""
 
+    @property
+    def steps(self) -> list[str]:
+        """The steps that the run started by `mlflow.run`, each with the runs that count for it."""
+        steps = self.run.steps if self.run else {}
+        return [f"{name} ({', '.join(map(short, runs))})" for name, runs in steps.items()]
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: seconds, US dollars, ISO 8601 UTC."""
         run = self.run
@@ -103,6 +111,7 @@ class PhaseState:
             duration_seconds=run.duration_seconds if run else None,
             cost_usd=run.cost_usd if run else None,
             remarks=list(self.remarks),
+            steps=self.steps,
         )
         return status.to_json()
 
@@ -131,7 +140,8 @@ def end_dead(records: Records, project: Project, states: Sequence[PhaseState]) -
         for run in state.dead:
             given = {name: unquoted(value) for name, value in run.parameters.items()}
             typed = without_defaults(given, state.phase.parameters)
-            invocation = Invocation(project.directory, run.phase, typed, experiment_id=run.experiment_id)
+            folder = project.directory_of(state.phase)
+            invocation = Invocation(folder, state.phase.own_name, typed, experiment_id=run.experiment_id)
             with suppress(MlflowException):
                 records.presume_dead(run, how_to_resume(run, invocation))
 
@@ -153,6 +163,8 @@ def _state(
     chosen = latest[phase.name]
     busy, now = _busy(unended, chosen)
     run, lasting, remarks = (chosen, None, []) if chosen else _unusable(history, phase, unended)
+    if phase.matrix is not None and chosen is None and lasting in _STATE_OF_GRADE.values():
+        run, lasting, remarks = None, "missing", [_no_set(phase)]
     run = run or busy
     edges = _edges(history, phase, run, latest)
     if chosen:
@@ -182,7 +194,32 @@ def _judged(
     state: State = "stale" if mismatches else "invalidated" if outdated else _STATE_OF_GRADE[grade]
     quarantined = [one for one in history.quarantined(history.experiment_id).values() if one.phase == phase.name]
     later = [history.quarantine_reason(one) for one in quarantined if history.is_own(one) and one.when > run.when]
-    return state, [*mismatches, *outdated, *borderline_reasons(phase, run), *_too_old(phase, edges), *later]
+    return state, [
+        *_of_matrix(phase, run),
+        *mismatches,
+        *outdated,
+        *borderline_reasons(phase, run),
+        *_too_old(phase, edges),
+        *later,
+    ]
+
+
+def _no_set(phase: Phase) -> str:
+    return f"some of its runs are there, but no set of them; `mlflow run . -e {phase.name} -b phases` makes one"
+
+
+def _of_matrix(phase: Phase, run: PhaseRun) -> list[str]:
+    """Say which runs of the declared matrix the set does not have; nothing for a phase without one."""
+    if phase.matrix is None:
+        return []
+    there = {values_of(phase, one) for one in run.each}
+    lacking = [
+        label(combination)
+        for combination in phase.matrix.combinations(MOST_RUNS)
+        if tuple(phase.parameters[name].canonical(value) for name, value in combination.items()) not in there
+    ]
+    some = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
+    return [f"the set {run.short} has {len(run.members)} runs, without {some}"] if lacking else []
 
 
 def _too_old(phase: Phase, edges: Sequence[Edge]) -> list[str]:

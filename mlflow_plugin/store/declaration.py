@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.mlproject import project_of
 from mlflow_plugin.project.parameters import Parameter
-from mlflow_plugin.project.project import Phase, Pipeline, Project
+from mlflow_plugin.project.project import Origin, Phase, Pipeline, Project
 from mlflow_plugin.store import schema
 
 _TAG_LENGTH = 4900
 """The length of an experiment's tag that fits every store: databases hold 5,000 characters."""
+_MATRIX_LENGTH, _VALUES = 1000, 3
 
 
 def declaration(project: Project) -> dict[str, str]:
@@ -26,7 +28,7 @@ def declaration(project: Project) -> dict[str, str]:
 
 def declared_projects(tags: Mapping[str, str]) -> dict[str, Project]:
     """Return the projects that an experiment's tags declare, by name. They have no folder; unreadable ones are left
-    out.
+    out. A project whose phases another one needs comes after those that show the whole graph.
     """
     projects = {}
     for key in sorted(tags):
@@ -36,10 +38,13 @@ def declared_projects(tags: Mapping[str, str]) -> dict[str, Project]:
             continue
         entries = {entry: _loads(tags.get(_entry_tag(name, entry))) for entry in listed if isinstance(entry, str)}
         try:
-            projects[name] = project_of({"name": name, "entry_points": entries}, Path("MLproject"))
-        except (UsageError, TypeError, AttributeError):
+            project = project_of({"name": name, "entry_points": entries}, Path("MLproject"))
+            projects[name] = _with_origins(project, entries)
+        except (UsageError, TypeError, AttributeError, ValueError):
             continue
-    return projects
+    phases = [phase for project in projects.values() for phase in project.phases.values()]
+    needed = {phase.origin.project.name for phase in phases if phase.origin}
+    return dict(sorted(projects.items(), key=lambda one: one[0] in needed))
 
 
 def _project_tag(project: str) -> str:
@@ -68,10 +73,37 @@ def _phase_entry(phase: Phase) -> dict[str, Any]:
         "timeout_minutes": phase.timeout_minutes,
         "size": list(phase.size),
         "inputs": {name: f"{one.need}/{one.path}" for name, one in phase.inputs.items()} or None,
+        **_matrix(phase),
     }
     # Which files its code is, and what of it stays, matters only to those who have the folder.
     declared = {key: value for key, value in keys.items() if value not in (None, [])}
-    return {"command": phase.command, "parameters": _parameters(phase.parameters), "phase": declared}
+    entry: dict[str, Any] = {"command": phase.command, "parameters": _parameters(phase.parameters), "phase": declared}
+    if phase.origin:
+        entry["origin"] = [phase.origin.project.name, phase.origin.phase, dict(phase.origin.needs)]
+    return entry
+
+
+def _with_origins(project: Project, entries: Mapping[str, Mapping[str, Any]]) -> Project:
+    """Return a project with the names that phases of other files have there. Raises ValueError and TypeError."""
+    phases = dict(project.phases)
+    for name, entry in entries.items():
+        if name in phases and "origin" in entry:
+            owner, own, needs = entry["origin"]
+            there = {str(key): str(value) for key, value in dict(needs).items()}
+            nowhere = Project(str(owner), Path(), Path("MLproject"), {str(own): replace(phases[name], name=str(own))})
+            phases[name] = replace(phases[name], origin=Origin(nowhere, str(own), there))
+    return replace(project, phases=phases)
+
+
+def _matrix(phase: Phase) -> dict[str, Any]:
+    """Return the keys of a matrix. Of long lists, as many values as a reader needs to know that it is one."""
+    matrix = phase.matrix
+    if matrix is None:
+        return {}
+    if sum(len(text) for values in matrix.values.values() for text in values) > _MATRIX_LENGTH:
+        return {"matrix": {name: list(values[:_VALUES]) for name, values in matrix.values.items()}}
+    keys = {name: list(values) for name, values in matrix.values.items()}
+    return {"matrix": keys, "exclude": [dict(entry) for entry in matrix.exclude], "at_least": matrix.at_least}
 
 
 def _pipeline_entry(pipeline: Pipeline) -> dict[str, Any]:
@@ -87,7 +119,9 @@ def _fitting(entry: dict[str, Any]) -> str:
     text = _dumps(entry)
     if len(text) <= _TAG_LENGTH:
         return text
-    short = {**entry, "command": "...", "parameters": {}}
+    of_matrix = entry.get("phase", {}).get("matrix", {})
+    needed = {name: one for name, one in entry["parameters"].items() if name in of_matrix} if of_matrix else {}
+    short = {**entry, "command": "...", "parameters": needed}
     if "phase" in entry:
         long = {"ignore", "size", "inputs"}
         short["phase"] = {key: value for key, value in entry["phase"].items() if key not in long}

@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.identity import Identity
 from mlflow_plugin.project.project import Phase, Project
-from mlflow_plugin.store import schema
+from mlflow_plugin.store import schema, sets
 from mlflow_plugin.store.lock import WITHDRAWN
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_decoding import mapping, moment, phase_run
@@ -36,14 +36,19 @@ class History(RunReader):
 
     def pointer(self, phase: str) -> dict[str, Any]:
         """Return the experiment's record of a phase's newest usable run: `run_id`, `output_digest`, `grade`."""
-        return mapping(self.experiment_tags().get(schema.LATEST + schema.phase_key(self.project.name, phase)))
+        return mapping(self.experiment_tags().get(schema.LATEST + schema.phase_key(*self.project.stored_as(phase))))
 
     def latest(self, phase: Phase) -> PhaseRun | None:
         """Return the newest complete run of a phase that is good enough and not quarantined, or None.
 
         Good enough is a run that a person accepted, or one that is good with all gates passed; without any such run, a
-        borderline one.
+        borderline one. Of a phase with a matrix it is the newest set of runs, and of one run of it the newest with its
+        values.
         """
+        if phase.matrix is not None:
+            return sets.latest_set(self, phase)
+        if phase.member:
+            return self._latest_by_search(phase) or sets.latest_of_set(self, phase)
         run, accepted = self.pointed_at(phase.name), self.pointer(phase.name).get("grade") == "accepted"
         # The bounds may have been changed, and metrics logged, since the pointer was written.
         if run and not self.quarantine_reason(run) and (accepted or phase.grade(run.metrics) == "good"):
@@ -53,7 +58,13 @@ class History(RunReader):
     def pointed_at(self, phase: str) -> PhaseRun | None:
         """Return the run that the experiment's pointer names, if it is a complete run of that phase."""
         run = self.run(str(self.pointer(phase).get("run_id", "")))
-        return run if run and run.complete and run.phase == phase and not run.beside else None
+        is_set = bool(run and run.members)
+        usable = run and run.complete and run.phase == phase and not run.beside and is_set == self._has_matrix(phase)
+        return run if usable else None
+
+    def _has_matrix(self, phase: str) -> bool:
+        declared = self.project.phases.get(phase)
+        return declared is not None and declared.matrix is not None
 
     def read_ahead(self, phases: Iterable[str]) -> None:
         """Read in one go what every verdict needs: the runs that these phases' pointers name, and quarantined runs."""
@@ -72,6 +83,8 @@ class History(RunReader):
     def _latest_by_search(self, phase: Phase) -> PhaseRun | None:
         borderline = None
         for run in self._one_after_another(phase.name):
+            if not sets.is_of_member(phase, run):
+                continue
             reused = self.run(run.reused_run_id) if run.reused_run_id else run
             if run.beside or not run.complete or reused is None or not reused.complete or reused.beside:
                 continue
@@ -103,7 +116,7 @@ class History(RunReader):
         if run.phase != phase.name:
             what = f"a run of {run.phase}" if run.phase else "no phase run"
             raise UsageError(f"{phase.name}_run_id={run_id}: that is {what}, not of {phase.name}.")
-        if run.project != self.project.name:
+        if (run.project, run.own_phase) != self.project.stored_as(phase.name):
             raise UsageError(f"{phase.name}_run_id={run_id}: that is a run of the project {run.project!r}.")
         if run.reused_run_id:
             run = self.pinned(phase, run.reused_run_id)
@@ -113,7 +126,7 @@ class History(RunReader):
             raise UsageError(
                 f"{phase.name}_run_id={run_id}: {quarantine_reason}. Choose another, or lift the quarantine."
             )
-        return run
+        return sets.as_input(self, phase, run)
 
     # --- candidates ---
 
@@ -152,7 +165,7 @@ class History(RunReader):
             return []
         where = f"tags.`{schema.IDENTITY_INDEX}{identity.digests()[0]}` = '1'"
         found = self.client.search_runs([self.experiment_id], where, ViewType.DELETED_ONLY, AT_MOST)
-        runs = [run for run in map(phase_run, found) if run.complete and not run.quarantined]
+        runs = [run for run in map(self._read, found) if run.complete and not run.quarantined]
         return [run for run in runs if not identity.differences(run.fingerprint, run.parameters)]
 
     # --- lineage ---
@@ -195,7 +208,7 @@ class History(RunReader):
         experiments = self.client.search_experiments(ViewType.ALL, max_results=_ALL)
         places = [experiment.experiment_id for experiment in experiments]
         runs = self.client.search_runs(places, filter_string, ViewType.ALL, AT_MOST)
-        return [phase_run(one) for one in runs]
+        return [self._read(one) for one in runs]
 
     def downstream(self, run: PhaseRun, at_most: int = 100) -> list[PhaseRun]:
         """Return the runs that were made from a run's output bytes, directly or not, newest first, without reuses.
@@ -211,15 +224,16 @@ class History(RunReader):
             searched.add(output)
             for later in self._made_from_bytes(*output, at_most):
                 if not later.reused_run_id and not later.beside:
-                    downstream[later.run_id] = later
+                    if not later.members:  # A set costs nothing; what was made from it follows.
+                        downstream[later.run_id] = later
                     if later.output_digest:
                         pending.add((later.phase, later.output_digest))
             pending -= searched
         return sorted(downstream.values(), key=lambda run: run.when, reverse=True)
 
     def _made_from_bytes(self, phase: str, output_digest: str, at_most: int) -> list[PhaseRun]:
-        key = schema.output_key(self.project.name, phase, output_digest)
-        if self._newest is not None:
+        key = schema.output_key(*self.project.stored_as(phase), output_digest)
+        if self._newest is not None and not self._has_matrix(phase):  # A set shows the ids of its runs alone.
             inputs = [
                 (run, run.fingerprint.get("inputs")) for run in self._newest if self.is_own(run) and run.computing
             ]

@@ -1,6 +1,7 @@
 """One run of a phase as plain data, as the tracking store has it."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,10 +20,14 @@ class PhaseRun:
     files that the verdict on this run compared; `experiments` are those of its ancestors; `successor` is the run
     that took over its work; `bad_checkpoints` maps a checkpoint's name to what is wrong with it; `lock_entry` is its
     entry for the lock on its identity; `presumed_dead` is the time at which its heartbeat was found to be lost.
+    `stored_phase` is the name of the phase in the store, where the project that reads it calls the phase by another.
+    `steps` maps each step that it started by `mlflow.run` to the runs that count for it.
     `beside` says why it left `latest` as it is; `kept` maps the digest of a question to the JSON of the answer by which
     a person kept this run.
     `computing` is True once it has begun to compute, which a reuse or a question never does. `name` and `note` are its
     name and description in the MLflow UI.
+    A set of runs, which a phase with a matrix leaves, is a run too: `members` are the ids of its runs in the order of
+    the matrix, `member_runs` the same runs where they were read, and `matrix` says what was asked for.
     """
 
     run_id: str
@@ -49,6 +54,7 @@ class PhaseRun:
     outputs: Mapping[str, Any] | None = None
     reads: Mapping[str, Any] = field(default_factory=dict)
     findings: Mapping[str, Any] = field(default_factory=dict)
+    steps: Mapping[str, Sequence[str]] = field(default_factory=dict)
     quarantined: str = ""
     quarantined_at: datetime | None = None
     quarantined_by: str = ""
@@ -71,6 +77,15 @@ class PhaseRun:
     parent_run_id: str = ""
     name: str = ""
     note: str = ""
+    stored_phase: str = ""
+    members: tuple[str, ...] = ()
+    member_runs: "tuple[PhaseRun, ...]" = ()
+    matrix: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def own_phase(self) -> str:
+        """The name of the phase in its own MLproject file."""
+        return self.stored_phase or self.phase
 
     @property
     def complete(self) -> bool:
@@ -100,9 +115,25 @@ class PhaseRun:
         return self.metrics.get("phase.duration_seconds")
 
     @property
+    def own_share(self) -> float:
+        """The share of its duration that was not spent in steps that it started: these are reused by themselves."""
+        duration, steps = self.duration_seconds or 0.0, self.metrics.get("phase.steps_seconds", 0.0)
+        return max(0.0, 1 - steps / duration) if duration > 0 and 0 < steps < math.inf else 1.0
+
+    @property
     def cost_usd(self) -> float | None:
         return self.metrics.get("phase.cost_usd")
 
     @property
     def when(self) -> datetime:
         return self.completed_at or self.started_at
+
+    @property
+    def is_set(self) -> bool:
+        """True for a run above those of a matrix, also for one that reuses an earlier set."""
+        return bool(self.members or self.matrix)
+
+    @property
+    def each(self) -> "tuple[PhaseRun, ...]":
+        """The runs of a set; any other run alone."""
+        return self.member_runs or (self,)

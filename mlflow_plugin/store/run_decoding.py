@@ -66,12 +66,8 @@ def phase_run(run: Run) -> PhaseRun:
         reused_run_id=tags.get(schema.REUSED_RUN_ID, ""),
         resumed_from=tags.get(schema.RESUMED_FROM, ""),
         successor=tags.get(schema.SUCCESSOR, ""),
-        inputs={
-            key.removeprefix(schema.INPUT_PREFIX): value
-            for key, value in tags.items()
-            if key.startswith(schema.INPUT_PREFIX)
-        },
-        ancestors=frozenset(filter(None, tags.get(schema.ANCESTORS, "").split(","))),
+        inputs=_prefixed(tags, schema.INPUT_PREFIX),
+        ancestors=_ancestors(tags),
         experiments=frozenset(filter(None, tags.get(schema.EXPERIMENTS, "").split(","))),
         fingerprint=mapping(tags.get(schema.FINGERPRINT)),
         parameters=run.data.params,
@@ -80,12 +76,13 @@ def phase_run(run: Run) -> PhaseRun:
         outputs=outputs if isinstance(outputs, dict) else None,
         reads=mapping(tags.get(schema.READS)),
         findings=mapping(tags.get(schema.FINDINGS)),
+        steps=_steps(tags.get(schema.STEPS)),
         quarantined=tags.get(schema.QUARANTINED, ""),
         quarantined_at=moment(quarantine.get("at")),
         quarantined_by=str(quarantine.get("by") or ""),
         invalidated_by=tags.get(schema.INVALIDATED_BY, ""),
         beside=tags.get(schema.BESIDE, ""),
-        kept={key.removeprefix(schema.KEPT): value for key, value in tags.items() if key.startswith(schema.KEPT)},
+        kept=_prefixed(tags, schema.KEPT),
         heartbeat=mapping(tags.get(schema.HEARTBEAT)),
         checkpoint=tags.get(schema.CHECKPOINT, ""),
         first_checkpoint=tags.get(schema.FIRST_CHECKPOINT, ""),
@@ -102,7 +99,31 @@ def phase_run(run: Run) -> PhaseRun:
         parent_run_id=tags.get("mlflow.parentRunId", ""),
         name=info.run_name or "",
         note=tags.get("mlflow.note.content", ""),
+        members=_members(tags),
+        matrix=mapping(tags.get(schema.MATRIX)),
     )
+
+
+def _prefixed(tags: Mapping[str, str], prefix: str) -> dict[str, str]:
+    return {key.removeprefix(prefix): value for key, value in tags.items() if key.startswith(prefix)}
+
+
+def _steps(text: str | None) -> dict[str, list[str]]:
+    return {name: [str(run) for run in runs] for name, runs in mapping(text).items() if isinstance(runs, list)}
+
+
+def _ancestors(tags: Mapping[str, str]) -> frozenset[str]:
+    """Return the runs upstream. Those of a large set take several tags."""
+    more = [value for key, value in tags.items() if key.startswith(f"{schema.ANCESTORS}.")]
+    listed = ",".join([tags.get(schema.ANCESTORS, ""), *more])
+    return frozenset(filter(None, listed.split(",")))
+
+
+def _members(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the runs of a set in the order of its matrix; empty for any other run."""
+    numbered = _prefixed(tags, schema.MEMBER_PREFIX)
+    places = sorted(int(place) for place in numbered if re.fullmatch("[1-9][0-9]{0,6}", place))
+    return tuple(numbered[str(place)] for place in places)
 
 
 def _status(run: Run) -> str:

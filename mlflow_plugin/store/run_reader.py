@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
-from mlflow.entities import Experiment, ViewType
+from mlflow.entities import Experiment, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -58,7 +59,7 @@ class RunReader:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return []
             raise
-        return [phase_run(run)] if run.info.lifecycle_stage == "active" else []
+        return [self._read(run)] if run.info.lifecycle_stage == "active" else []
 
     def run(self, run_id: str) -> PhaseRun | None:
         """Return an active run; None when there is none of this id."""
@@ -72,9 +73,11 @@ class RunReader:
         if where == NO_EXPERIMENT:
             return []
         view = ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY
-        runs = self.client.search_runs([where], filter_string, view, max_results)
-        self._runs.update({run.info.run_id: phase_run(run) for run in runs if run.info.lifecycle_stage == "active"})
-        return [phase_run(run) for run in runs]
+        found = self.client.search_runs([where], filter_string, view, max_results)
+        runs = [self._read(run) for run in found]
+        active = zip(runs, found, strict=True)
+        self._runs.update({run.run_id: run for run, one in active if one.info.lifecycle_stage == "active"})
+        return runs
 
     def experiment_tags(self) -> Mapping[str, str]:
         """Return the tags of the experiment itself."""
@@ -91,7 +94,16 @@ class RunReader:
 
     def is_own(self, run: PhaseRun) -> bool:
         """Return whether a run is one of this project's phases."""
-        return run.project == self.project.name and run.phase in self.project.phases
+        return run.phase in self.project.phases and self.project.stored_as(run.phase) == (run.project, run.own_phase)
+
+    def _read(self, run: Run) -> PhaseRun:
+        """Return a run as plain data, one of another file's phase under the names that this project has for it."""
+        read = phase_run(run)
+        phase = self.project.called_here.get((read.project, read.phase))
+        if phase is None or phase.origin is None:
+            return read
+        inputs = {phase.origin.needs.get(need, need): used for need, used in read.inputs.items()}
+        return replace(read, phase=phase.name, stored_phase=read.phase, inputs=inputs)
 
     def newest(self) -> list[PhaseRun]:
         """Return the newest runs of the experiment, of a phase or not.
@@ -130,7 +142,7 @@ class RunReader:
         began, token, where = time.monotonic(), None, self._indexed(schema.RUNS_INDEX, phase)
         while self.experiment_id != NO_EXPERIMENT:
             part = self.client.search_runs([self.experiment_id], where, max_results=_PAGE, page_token=token)
-            runs += [phase_run(run) for run in part]
+            runs += [self._read(run) for run in part]
             token = part.token
             if not token or time.monotonic() - began > within_seconds:
                 break
@@ -147,11 +159,13 @@ class RunReader:
         if self.experiment_id == NO_EXPERIMENT:
             return []
         runs = self.client.search_runs([self.experiment_id], "", ViewType.DELETED_ONLY, at_most)
-        return [run for run in map(phase_run, runs) if self.is_own(run)]
+        return [run for run in map(self._read, runs) if self.is_own(run)]
 
     def recent(self, phase: str, at_most: int = AT_MOST) -> list[PhaseRun]:
         """Return the newest runs of a phase, however they ended."""
-        return self._of_phase(schema.RUNS_INDEX, phase, at_most, lambda run: bool(run.verdict or run.reason))
+        return self._of_phase(
+            schema.RUNS_INDEX, phase, at_most, lambda run: bool(run.verdict or run.reason) and not run.is_set
+        )
 
     def computed(self, phase: str, at_most: int = AT_MOST) -> list[PhaseRun]:
         """Return the newest runs of a phase that computed something, however they ended; reuses do not count."""
@@ -174,7 +188,7 @@ class RunReader:
         return runs[:at_most]
 
     def _indexed(self, index: str, phase: str) -> str:
-        return f"tags.`{index}{schema.phase_key(self.project.name, phase)}` = '1'"
+        return f"tags.`{index}{schema.phase_key(*self.project.stored_as(phase))}` = '1'"
 
 
 def _is_answered(run: PhaseRun) -> bool:

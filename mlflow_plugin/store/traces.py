@@ -15,6 +15,7 @@ from typing import Any
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.observation.readable import readable
 from mlflow_plugin.observation.trace import Trace
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.artifacts import artifact_bytes
@@ -44,6 +45,9 @@ def keep_trace(client: MlflowClient, run_id: str, trace: Trace) -> None:
         client.log_artifact(run_id, str(file), str(Path(schema.READS_FILE).parent))
     _keep_copy(digest, content)
     entry = {"sha256": digest, "coverage": trace.coverage, "files": trace.file_count, "user": user()}
+    steps = {readable(call.name): [result.run_id for result in call.results.values()] for call in trace.calls}
+    if steps and len(dumps(steps)) <= schema.TAG_LENGTH:
+        client.set_tag(run_id, schema.STEPS, dumps(steps))
     client.set_tag(run_id, schema.READS, dumps(entry))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.decision.evidence import decide_phase
-from mlflow_plugin.decision.request import Decision, Request
+from mlflow_plugin.decision.request import Decision, Request, request_for
 from mlflow_plugin.execution.completion import complete_work
 from mlflow_plugin.execution.records import Records, Work
 from mlflow_plugin.machine.liveness import new_heartbeat
@@ -36,7 +36,7 @@ class SimulatedProject:
     def request(self, phase: str, **given: object) -> Request:
         """Return the request for a phase with these parameters."""
         project = load_project(self.folder)
-        return Request(project, project.phase(phase), given, self.client, self.experiment_id, base=self.folder)
+        return request_for(project, phase, given, self.client, self.experiment_id, base=self.folder)
 
     def decide(self, phase: str, **given: object) -> Decision:
         """Decide about a phase; nothing is recorded."""

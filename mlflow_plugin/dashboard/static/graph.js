@@ -179,6 +179,7 @@ function Card({phase, live, href}) {
       <b class="name" title=${phase.phase}>${phase.phase}</b>${" "}
       <${State} state=${phase.state} />
     </span>
+    ${phase.matrix && html`<${CardRuns} matrix=${phase.matrix} />`}
     ${quality && html`<${CardQuality} quality=${quality} />`}
     ${phase.gates.map((gate) => html`<${Gate} key=${gate.text} gate=${gate} />`)}
     ${(run?.completed_at || !computes(live)) && html`<${Facts} run=${run} />`}
@@ -192,6 +193,16 @@ function Facts({run}) {
     ${run.completed_at ? html`<${Moment} at=${run.completed_at} />` : html`<span>not complete</span>`}
     ${isKnown(run.duration_seconds) && html`<span>${duration(run.duration_seconds)}</span>`}
     ${isKnown(run.cost_usd) && html`<span>${cost(run.cost_usd)}</span>`}
+  </span>`;
+}
+
+/** One card stands for all runs of a matrix: how many of them are good, and which these are. */
+function CardRuns({matrix}) {
+  const {count, runs} = matrix;
+  const tone = runs.length >= count ? "good" : "warn";
+  const names = runs.map(({values}) => values).join("\n");
+  return html`<span class="facts" title=${names}>
+    <span><b class=${`figure ${tone}`}>${runs.length}</b> of ${count} runs</span>
   </span>`;
 }
 

@@ -3,6 +3,8 @@
 import contextlib
 import sys
 
+import _mlflow_phases_steps as steps
+
 REGISTRY = "mlflow.tracking._model_registry.client"
 RUNS = "mlflow.store.artifact.runs_artifact_repo"
 CLIENT = "mlflow.tracking.client"
@@ -15,6 +17,7 @@ _HANDING_ON = tuple(f"-packages/mlflow/{name}/" for name in ("tracking", "utils"
 def wrap_when_imported(observing):
     """Wrap the look-ups as soon as MLflow has loaded them."""
     wrappers = {REGISTRY: _wrap_registry, RUNS: _wrap_runs, CLIENT: _wrap_client, TRACKING: _wrap_tracking}
+    wrappers[steps.PROJECTS] = steps.wrap
     for name in list(wrappers):
         if name in sys.modules:
             wrappers.pop(name)(sys.modules[name], observing)

@@ -121,10 +121,10 @@ static char *const *watched(char *const envp[], char **into, char *room) {
     size_t n = 0;
     for (; envp && envp[n]; n++) into[n] = envp[n];
     if (paused) {
-        /* What an unobserved thread starts is not observed either. */
+        /* What an unobserved thread starts is not observed either, unless it is to record elsewhere. */
         size_t kept = 0;
         for (size_t i = 0; i < n; i++)
-            if (strncmp(into[i], "MLFLOW_PHASES_OBSERVE=", 22)) into[kept++] = into[i];
+            if (strcmp(into[i], observe)) into[kept++] = into[i];
         n = kept;
     } else {
         keep(into, &n, observe, 0, room);

@@ -81,6 +81,28 @@ class UpdatePlan(Fields):
     """The plan in words, with the superseded runs listed."""
 
 
+class MatrixRun(Fields):
+    """One run of a set."""
+
+    run_id: str
+    """The run."""
+    short: str
+    """The first eight characters of the id."""
+    values: str
+    """Its values, such as `seed=0`."""
+    quality: float | None
+    """Its quality; null when it is not known."""
+
+
+class Matrix(Fields):
+    """The set of runs of a phase with a matrix."""
+
+    count: int
+    """The number of runs that were asked for."""
+    runs: list[MatrixRun]
+    """The good ones of them, in the order of the matrix."""
+
+
 class Phase(Fields):
     """One phase of the project."""
 
@@ -106,6 +128,8 @@ class Phase(Fields):
     """The way to bring it up to date; null when nothing is needed."""
     live: Live | None
     """Its run that has not ended; null when there is none."""
+    matrix: Matrix | None
+    """Its set of runs; null for a phase without a matrix."""
 
 
 class Summary(Fields):

@@ -25,3 +25,5 @@ class PhaseStatus(Fields):
     """The cost of it."""
     remarks: list[str]
     """The reasons for the state, in sentences."""
+    steps: list[str]
+    """The steps that the run started by `mlflow.run`, each with the runs that count for it."""

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from mlflow_plugin.format import clock, short
+from mlflow_plugin.decision.quality import quality_of
+from mlflow_plugin.format import clock, finite, short
+from mlflow_plugin.project.project import Phase
 from mlflow_plugin.project.vocabulary import State
 from mlflow_plugin.reports import models
 from mlflow_plugin.reports.status import Edge, PhaseState, pipeline_state
@@ -13,6 +15,7 @@ from mlflow_plugin.reports.views.questions import questions_view
 from mlflow_plugin.reports.views.update import UpdatePlanner, first_of
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.sets import label_of
 
 
 def pipeline_view(history: History) -> models.PipelineState:
@@ -48,7 +51,21 @@ def _phase_model(state: PhaseState, planner: UpdatePlanner) -> models.Phase:
         inputs=[_input_model(edge) for edge in state.edges],
         update=planner.of_phase(phase.name),
         live=live_model(state.busy) if state.busy else None,
+        matrix=_matrix_model(phase, run) if phase.matrix else None,
     )
+
+
+def _matrix_model(phase: Phase, run: PhaseRun | None) -> models.Matrix:
+    """Return the set of runs of a phase; without one, the number of runs that it declares."""
+    asked_for = run.matrix.get("count") if run else None
+    declared = phase.matrix.count() if phase.matrix else 0
+    runs = [
+        models.MatrixRun(
+            run_id=one.run_id, short=one.short, values=label_of(phase, one), quality=finite(quality_of(phase, one))
+        )
+        for one in (run.member_runs if run else ())
+    ]
+    return models.Matrix(count=asked_for if isinstance(asked_for, int) else declared, runs=runs)
 
 
 def _label(state: PhaseState) -> str:

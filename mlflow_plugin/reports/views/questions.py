@@ -11,20 +11,23 @@ from mlflow_plugin.machine.liveness import is_alive
 from mlflow_plugin.reports import models
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.sets import values_of
+
+_OF_MATRIX = 50
 
 
 def questions_view(history: History) -> list[models.Question]:
     """Return the open questions, newest first.
 
     These are all questions that wait for an answer, and of each phase the newest that ended without one, unless the
-    phase was started again since.
+    phase was started again since. Each run of a matrix counts by itself.
     """
     asked = history.asking()
     waiting = [run for run in asked if _waits(run)]
-    ended: dict[str, PhaseRun] = {}
+    ended: dict[tuple[str, tuple[str, ...]], PhaseRun] = {}
     for run in asked:
         if not _waits(run):
-            ended.setdefault(run.phase, run)
+            ended.setdefault((run.phase, _values(history, run)), run)
     open_still = [run for run in ended.values() if not _started_since(history, run, asked)]
     newest_first = sorted([*waiting, *open_still], key=lambda run: run.started_at, reverse=True)
     return [question_model(run) for run in newest_first if run.question]
@@ -36,10 +39,18 @@ def _waits(run: PhaseRun) -> bool:
 
 def _started_since(history: History, asked: PhaseRun, others: list[PhaseRun]) -> bool:
     # Runs that were read already come first: finding the newest of very many runs takes a tenth of a second.
-    at_hand = [*others, *history.running()]
-    if any(run.phase == asked.phase and run.started_at > asked.started_at for run in at_hand):
+    at_hand = [run for run in (*others, *history.running()) if run.phase == asked.phase]
+    values = _values(history, asked)
+    if any(run.started_at > asked.started_at and _values(history, run) == values for run in at_hand):
         return True
-    return any(run.started_at > asked.started_at for run in history.recent(asked.phase, 1))
+    recent = history.recent(asked.phase, _OF_MATRIX if values else 1)
+    return any(run.started_at > asked.started_at and _values(history, run) == values for run in recent)
+
+
+def _values(history: History, run: PhaseRun) -> tuple[str, ...]:
+    """Return the values that tell a run of a matrix from the others, each of which may ask; empty for other runs."""
+    phase = history.project.phases.get(run.phase)
+    return values_of(phase, run) if phase else ()
 
 
 def question_model(run: PhaseRun) -> models.Question:

@@ -11,6 +11,7 @@ from mlflow_plugin.reports.views.update import run_command
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.sets import one_like
 
 _AT_MOST = 100
 
@@ -87,7 +88,7 @@ def _lives(run: PhaseRun) -> bool:
 
 
 def _done_since(history: History, run: PhaseRun) -> bool:
-    latest = history.latest(history.project.phases[run.phase])
+    latest = history.latest(one_like(history.project.phases[run.phase], run))
     return latest is not None and latest.when > run.started_at and latest.fingerprint == run.fingerprint
 
 

@@ -99,7 +99,8 @@ class UpdatePlanner:
         if not past:
             return None
         sizes = sizes_of(phase, run.parameters) if run else {}
-        return estimate(past, past[0].hardware_key, sizes or past[0].size)
+        expected = estimate(past, past[0].hardware_key, sizes or past[0].size)
+        return _for_all(phase, expected) if expected and phase.matrix else expected
 
     def _superseded(self, name: str) -> list[SupersededRun]:
         """Return the runs that running a phase supersedes: its own unless that is poor, and good ones made from it."""
@@ -152,6 +153,8 @@ class UpdatePlanner:
         for phase in self.project.order(pipeline.targets):
             run = self._run(phase.name)
             for parameter in phase.result_parameters if run else []:
+                if phase.matrix is not None and parameter.name in phase.matrix.values:
+                    continue  # The declared values are run, not those of one run.
                 value = unquoted(run.parameters.get(parameter.name, str(parameter.default)))  # type: ignore[union-attr]
                 if values.setdefault(parameter.name, value) != value:
                     return None
@@ -172,11 +175,20 @@ def run_command(history: History, run: PhaseRun, decide: str = "") -> str:
     return _invocation(history, run.phase, typed | ({"decide": decide} if decide else {})).command()
 
 
+def _for_all(phase: Phase, one: Estimate) -> Estimate:
+    """Return the estimate for all runs of a matrix, one after another, from that for one."""
+    count = phase.matrix.count() if phase.matrix else 1
+    cost = None if one.cost_usd is None else one.cost_usd * count
+    return one._replace(seconds=one.seconds * count, low=one.low * count, high=one.high * count, cost_usd=cost)
+
+
 def _typed(phase: Phase, run: PhaseRun) -> dict[str, object]:
     """Return the parameters of a run that are not at their defaults, without those that steer reuse."""
     given = {key: unquoted(value) for key, value in sorted(run.parameters.items()) if key in phase.parameters}
-    typed = without_defaults(given, phase.parameters)
-    return {key: value for key, value in typed.items() if key not in phase.steering_parameters}
+    of_matrix = phase.matrix.values if phase.matrix else {}
+    typed = {**without_defaults(given, phase.parameters), **{key: given[key] for key in of_matrix if key in given}}
+    left_out = {*phase.steering_parameters, *(of_matrix if run.is_set else ())}
+    return {key: value for key, value in typed.items() if key not in left_out}
 
 
 def _invocation(history: History, entry_point: str, given: Mapping[str, object]) -> Invocation:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from simulation import GOOD, Simulation
 
+from mlflow_plugin.execution.set_records import MemberRun
 from mlflow_plugin.format import describe_cost, describe_duration
 from mlflow_plugin.machine.liveness import new_heartbeat
+from mlflow_plugin.project.members import members_of
 from mlflow_plugin.store import schema
 from tests.end_to_end.dashboard.site import Site
 
@@ -113,6 +115,20 @@ def test_a_card_names_the_state_of_its_phase_with_a_shape_of_its_own(
     shown = card(site.opened(browser_page, demo), phase)
     shown.locator(".state", has_text=state).wait_for()
     assert shown.locator(".state svg").count() == 1
+
+
+def test_one_card_stands_for_all_runs_of_a_matrix(site: Site, browser_page: "Page") -> None:
+    demo = site.demo("matrix")
+    demo.edit("MLproject", "phase: {}", "phase: {matrix: {seed: [0, 1, 2]}, at_least: 2}")
+    request = demo.request("collect")
+    members = members_of(request.phase, {})
+    runs = [demo.run(demo.compute("collect", seed=member.values["seed"])) for member in members[:2]]
+    good = [MemberRun(member, run, run) for member, run in zip(members, runs, strict=False)]
+    demo.records.complete_set(demo.records.create_set(request, members), request, members, good, "")
+    page = site.opened(browser_page, demo)
+    shown = card(page, "collect")
+    shown.get_by_text("2 of 3 runs").wait_for()
+    assert "without seed=2" in page.inner_text("main")
 
 
 def test_no_two_states_look_the_same(site: Site, browser_page: "Page") -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mlflow_plugin.decision import reads
+from mlflow_plugin.decision.evidence import decide_whole
 from mlflow_plugin.decision.reads import ReadsComparison
 from mlflow_plugin.observation.environment_files import environment_files
 from mlflow_plugin.observation.trace import Trace
@@ -17,8 +18,8 @@ def test_a_named_folder_that_is_not_compared_is_asked_about_where_no_trace_holds
     run = demo.run(decision.verdict.run_id)
     assert decision.identity is not None
     unlisted = Identity(replace(decision.identity.recipe, uncompared=("photos",)), {})
-    assert not ReadsComparison(decision.request, decision.identity).findings(run).unclear
-    findings = ReadsComparison(decision.request, unlisted).findings(run)
+    assert not ReadsComparison(decision.request, decision.identity, decide_whole).findings(run).unclear
+    findings = ReadsComparison(decision.request, unlisted, decide_whole).findings(run)
     assert "photos is not compared" in findings.unclear[0]
     assert not findings.complete
 
@@ -44,6 +45,7 @@ def test_packages_are_not_compared_with_this_environment_where_mlflow_builds_ano
     trace = Trace("full", packages={"mlflow": "0.1"}, environment_files=files)
     monkeypatch.setattr(reads, "trace_of_run", lambda run: trace)
     request = replace(decision.request, phase=phase, asked_as=invocation)
-    found = ReadsComparison(request, decision.identity).findings(demo.run(decision.verdict.run_id)).changed
+    run = demo.run(decision.verdict.run_id)
+    found = ReadsComparison(request, decision.identity, decide_whole).findings(run).changed
     assert len(found) == len(changed)
     assert all(one.startswith(start) for one, start in zip(found, changed, strict=True))

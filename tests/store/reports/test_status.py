@@ -239,6 +239,7 @@ def test_a_state_as_plain_values_holds_what_the_table_shows(demo):
         "duration_seconds": 90.0,
         "cost_usd": None,
         "remarks": [],
+        "steps": [],
     }
     assert content["completed_at"].endswith("+00:00")
     assert states(demo)["collect"].to_dict()["matches_upstream"] is None

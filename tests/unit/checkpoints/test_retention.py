@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlflow_plugin.checkpoints.retention import Removal, StoredCheckpoint, plan_removal
-from mlflow_plugin.project.project import CheckpointPolicy, Quality
+from mlflow_plugin.project.judging import Quality
+from mlflow_plugin.project.project import CheckpointPolicy
 from mlflow_plugin.store.manifest import FileEntry, Manifest
 
 ACCURACY = Quality("accuracy", 0.9, 0.5)

@@ -14,7 +14,8 @@ from mlflow_plugin.decision.facts import Candidate, Evidence, Generations, Hando
 from mlflow_plugin.decision.rules import decide, force
 from mlflow_plugin.decision.superseding import is_costly
 from mlflow_plugin.decision.verdict import SupersededRun, Verdict
-from mlflow_plugin.project.project import AskAbove, Gate, Phase, Quality
+from mlflow_plugin.project.judging import Gate, Quality
+from mlflow_plugin.project.project import AskAbove, Phase
 from mlflow_plugin.store.run import PhaseRun
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

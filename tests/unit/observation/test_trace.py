@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlflow_plugin.observation.calls import Call, Result
 from mlflow_plugin.observation.comparison import compare
 from mlflow_plugin.observation.files import GONE, Files, ListedFolder, ObservedFile, join_name, split_name
 from mlflow_plugin.observation.findings import Findings
@@ -35,6 +36,17 @@ FOLDER = st.builds(
     own=st.lists(BARE, max_size=2).map(tuple),
 )
 TEXTS = st.lists(TEXT, max_size=3).map(tuple)
+CALL = st.builds(
+    Call,
+    project=TEXT,
+    entry_point=TEXT,
+    parameters=st.dictionaries(TEXT, TEXT, max_size=2),
+    paths=st.dictionaries(TEXT, TEXT, max_size=2),
+    base=TEXT.filter(bool),
+    experiment=TEXT,
+    results=st.dictionaries(TEXT, st.builds(Result, TEXT, TEXT), max_size=2),
+    hidden=TEXTS,
+)
 TRACE = st.builds(
     Trace,
     coverage=st.sampled_from(["full", "python", "none"]),
@@ -57,6 +69,7 @@ TRACE = st.builds(
     looks_left_out=st.integers(0, 10**9),
     partly=TEXTS,
     wrote=TEXTS,
+    calls=st.lists(CALL, max_size=2).map(tuple),
 )
 
 

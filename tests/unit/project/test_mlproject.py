@@ -5,8 +5,9 @@ from textwrap import dedent, indent
 import pytest
 
 from mlflow_plugin.errors import UsageError
+from mlflow_plugin.project.judging import Gate, Quality
 from mlflow_plugin.project.mlproject import load_project
-from mlflow_plugin.project.project import AskAbove, CheckpointPolicy, Gate, Quality
+from mlflow_plugin.project.project import AskAbove, CheckpointPolicy
 
 COLLECT = """
   collect:

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_plugin.errors import UsageError
+from mlflow_plugin.project.judging import Gate, Quality
 from mlflow_plugin.project.parameters import Parameter
-from mlflow_plugin.project.project import Gate, Phase, Project, Quality
+from mlflow_plugin.project.project import Phase, Project
 
 
 def project(**needs: list[str]) -> Project:

@@ -1,0 +1,171 @@
+"""`mlflow.run` in the process of a phase: hand the step to the backend `phases`, so that its verdict comes first.
+
+The observation of the phase calls this (`observation/injected/_mlflow_phases_steps.py`).
+"""
+
+import inspect
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow.exceptions import ExecutionException
+from mlflow.projects.submitted_run import SubmittedRun
+from mlflow.tracking import MlflowClient
+
+from mlflow_plugin.backends.execution import FinishedRun
+from mlflow_plugin.decision.calls import given_by_program
+from mlflow_plugin.errors import NeedsAnswer, PhaseError
+from mlflow_plugin.execution.steps import MOST_CALLERS, Caller, Step, current_step
+from mlflow_plugin.machine.requirements import unmet_requirements
+from mlflow_plugin.observation.calls import RecordedCall, Result
+from mlflow_plugin.observation.environment_files import environment_file
+from mlflow_plugin.observation.recorder import unobserved
+from mlflow_plugin.progress import attach_terminal_handler
+from mlflow_plugin.project.mlproject import has_keys, load_project
+
+__all__ = ["prepared"]
+
+_logger = logging.getLogger(__name__)
+_told: set[str] = set()
+
+Run = Callable[..., SubmittedRun]
+
+
+def prepared(run: Run, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Callable[[], SubmittedRun] | None:
+    """Return a function that executes a step by its verdict; None where MLflow is to run it as ever.
+
+    Args:
+        run: MLflow's own `mlflow.run`.
+        arguments: The positional arguments of the call.
+        options: The keyword arguments of the call.
+    """
+    attach_terminal_handler()
+    try:
+        given = dict(inspect.signature(run).bind(*arguments, **options).arguments)
+    except TypeError:
+        return None  # MLflow says what is wrong.
+    entry_point = str(given.get("entry_point", "main"))
+    folder = _local_folder(given.get("uri"))
+    if folder is None:
+        _tell_not_decided(given["uri"], entry_point, "it is no folder of this machine")
+        return None
+    if not has_keys(folder, entry_point):
+        return None
+    if why := _why_not(given, folder):
+        _tell_not_decided(given["uri"], entry_point, why)
+        return None
+    caller = Caller.of_this_process(MlflowClient())
+    return (lambda: _unobserved(run, given, folder, entry_point, caller)) if caller else None
+
+
+def _local_folder(uri: object) -> Path | None:
+    """Return the folder that a URI names, with `#subfolder` as MLflow takes it; None where it is none."""
+    if not isinstance(uri, str | os.PathLike):
+        return None
+    path, _, below = os.fspath(uri).strip("'\"").partition("#")
+    folder = Path(path.removeprefix("file://"), below)
+    return Path(os.path.abspath(folder)) if folder.is_dir() else None
+
+
+def _why_not(given: Mapping[str, Any], folder: Path) -> str:
+    """Say why a step with keys cannot be handed down; empty where it can."""
+    backend = given.get("backend")
+    if backend not in (None, "phases"):
+        return f"the call names backend={backend!r}"
+    if not given.get("synchronous", True):
+        return "the call says synchronous=False"
+    if given.get("version") is not None:
+        return "the call names a version"
+    try:
+        image = load_project(folder).image
+    except PhaseError:
+        image = ""  # It is told when the step is executed.
+    return f"it runs in a container of {image}" if image else ""
+
+
+def _tell_not_decided(uri: object, entry_point: str, why: str) -> None:
+    message = (
+        f"mlflow.run of {uri}, entry point {entry_point}, is not decided on, since {why}. MLflow runs it as ever, and "
+        "what it reads counts for the phase that calls it"
+    )
+    if message not in _told:
+        _told.add(message)
+        _logger.warning(message)
+
+
+def _unobserved(run: Run, given: dict[str, Any], folder: Path, entry_point: str, caller: Caller) -> SubmittedRun:
+    with unobserved():  # What a step reads is in a trace of its own.
+        return _executed(run, given, folder, entry_point, caller)
+
+
+def _executed(run: Run, given: dict[str, Any], folder: Path, entry_point: str, caller: Caller) -> SubmittedRun:
+    """Execute a step with the backend `phases`, and record the call for the trace of its caller."""
+    parameters = {name: value if isinstance(value, _PLAIN) else str(value) for name, value in _parameters(given)}
+    if len(caller.run_ids) > MOST_CALLERS:
+        raise ExecutionException(f"{folder}: {len(caller.run_ids)} phases call each other, one inside the other.")
+    step, began = Step(caller, str(given.pop("run_id", None) or "")), time.monotonic()
+    manager = given.get("env_manager") or caller.env_manager or None
+    if not given.get("env_manager") and manager == "local":
+        _tell_environment(folder)
+    if "decide" not in parameters and caller.decide != "ask":
+        parameters["decide"] = caller.decide
+    call = {**given, "parameters": parameters, "backend": "phases", "env_manager": manager}
+    _logger.info(f"step {entry_point} of {folder}")
+    tokens = current_step.set(step), given_by_program.set(True)
+    try:
+        submitted = run(**call)
+    except NeedsAnswer as question:
+        _record(given, folder, entry_point, step, question=str(question))
+        _logger.error(str(question))
+        sys.exit(question.exit_code)
+    except PhaseError as error:
+        raise ExecutionException(str(error)) from None
+    finally:
+        current_step.reset(tokens[0])
+        given_by_program.reset(tokens[1])
+    _record(given, folder, entry_point, step, time.monotonic() - began)
+    result = step.results.get(entry_point)
+    # What a reused step has logged is in the run that counts; the new run only names that.
+    return submitted if step.run_id or result is None else FinishedRun(result.run_id)
+
+
+_PLAIN = (str, int, float, bool)
+
+
+def _parameters(given: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(str(name), value) for name, value in dict(given.get("parameters") or {}).items()]
+
+
+def _tell_environment(folder: Path) -> None:
+    """Warn of a step that runs in its caller's environment although that does not satisfy it."""
+    file = environment_file(folder)
+    try:
+        unmet = unmet_requirements(file) if file else []
+    except PhaseError:
+        return  # The step will tell.
+    if unmet:
+        _logger.warning(
+            f"{file}: the environment of the caller ({sys.prefix}) does not satisfy it: {'; '.join(unmet[:5])}. The "
+            "step runs in it all the same, as its caller was started with --env-manager local; give mlflow.run an "
+            "env_manager to have one built"
+        )
+
+
+def _record(
+    given: Mapping[str, Any], folder: Path, entry_point: str, step: Step, seconds: float = 0.0, question: str = ""
+) -> None:
+    experiments = {run.experiment_id for run in step.results.values()} - {os.environ.get("MLFLOW_EXPERIMENT_ID", "0")}
+    RecordedCall(
+        project=str(folder),
+        entry_point=entry_point,
+        parameters={name: str(value) for name, value in _parameters(given)},
+        base=os.getcwd(),
+        experiment=experiments.pop() if experiments else "",
+        results={phase: Result(run.run_id, run.output_digest) for phase, run in step.results.items()},
+        question=question,
+        seconds=seconds,
+    ).tell()

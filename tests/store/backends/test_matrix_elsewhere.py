@@ -1,0 +1,159 @@
+"""A phase with a matrix in an MLproject file of its own, which a phase of another file needs."""
+
+from contextlib import nullcontext
+
+import pytest
+
+from mlflow_plugin import find_reusable, plan
+from mlflow_plugin.backends import pipeline
+from mlflow_plugin.backends.execution import ExecutionSettings
+from mlflow_plugin.backends.phases import PhasesBackend
+from mlflow_plugin.backends.pipeline import run_pipeline
+from mlflow_plugin.errors import UsageError
+from mlflow_plugin.execution.steps import Caller, Step, current_step
+from mlflow_plugin.project.invocation import Invocation
+from mlflow_plugin.project.mlproject import load_project
+from mlflow_plugin.reports.views.pipeline import pipeline_view
+from mlflow_plugin.store.history import History
+
+MEAN = """\
+name: seeds
+entry_points:
+  main:
+    pipeline: [mean]
+  mean:
+    parameters: {train_run_ids: {type: string, default: latest}}
+    command: "python mean.py {train_run_ids}"
+    phase: {needs: [train#main]}
+"""
+TRAIN = """\
+name: training
+entry_points:
+  main:
+    parameters: {{seed: {{type: int, default: 0}}}}
+    command: "python train.py {{seed}}"
+    phase: {{matrix: {{seed: {seeds}}}, needs: [../prepare], outputs: ["models/{{seed}}.txt"]}}
+"""
+PREPARE = """\
+name: preparing
+entry_points:
+  main: {command: "python prepare.py", phase: {}}
+"""
+
+
+class Files:
+    """Three MLproject files, with a launcher that computes at once what each run is told to."""
+
+    def __init__(self, demo) -> None:
+        self.demo, self.computed = demo, []
+        self.write("MLproject", MEAN)
+        self.declare("[0, 1]")
+        self.write("prepare/MLproject", PREPARE)
+        for name in ("mean.py", "train/train.py", "prepare/prepare.py"):
+            self.write(name, "print(1)\n")
+
+    def write(self, name: str, text: str) -> None:
+        path = self.demo.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    def declare(self, seeds: str) -> None:
+        self.write("train/MLproject", TRAIN.format(seeds=seeds))
+
+    def launch(self, resolution, settings, heartbeat, observer) -> int:
+        request = resolution.decision.request
+        self.computed.append(request.label)
+        if seed := request.phase.member.get("seed"):
+            self.write(f"train/models/{seed}.txt", f"model of seed {seed}")
+        request.client.log_text(resolution.run_id, f"result of {request.label}", "result.txt")
+        return 0
+
+    def run(self, jobs: int = 1) -> list[str]:
+        """Run the pipeline and return what was computed."""
+        self.computed.clear()
+        project, invocation = load_project(self.demo.folder), Invocation(self.demo.folder, "main", {}, "phases")
+        settings = ExecutionSettings({"jobs": jobs})
+        run_pipeline(project, "main", {}, self.demo.client, "0", settings, self.launch, invocation)
+        return list(self.computed)
+
+    def history(self) -> History:
+        return History(self.demo.client, "0", load_project(self.demo.folder))
+
+
+@pytest.fixture
+def files(demo, monkeypatch: pytest.MonkeyPatch) -> Files:
+    monkeypatch.chdir(demo.folder)
+    monkeypatch.setattr(pipeline, "kept_reports", lambda *arguments: nullcontext())
+    (demo.folder / "train/models").mkdir(parents=True)
+    return Files(demo)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_phase_is_made_from_the_set_of_runs_of_another_file(files: Files, jobs: int) -> None:
+    computed = files.run(jobs)
+    assert (computed[0], sorted(computed[1:3]), computed[3:]) == (
+        "prepare",
+        ["train seed=0", "train seed=1"],
+        ["mean"],
+    )
+    history = files.history()
+    of_set = history.latest(history.project.phases["train"])
+    assert of_set is not None
+    assert (of_set.project, of_set.own_phase) == ("training", "main")
+    assert [run.parameters["seed"] for run in of_set.each] == ["0", "1"]
+    mean = history.latest(history.project.phases["mean"])
+    assert mean is not None
+    assert mean.inputs == {"train": of_set.run_id}
+    assert files.run(jobs) == []
+
+
+def test_a_value_more_computes_that_run_and_the_phase_of_the_other_file(files: Files) -> None:
+    files.run()
+    files.declare("[0, 1, 2]")
+    planned = plan(files.demo.folder, "main", client=files.demo.client, experiment_id="0")
+    assert {one.phase: one.action for one in planned.verdicts} == {"prepare": "reuse", "train": "run", "mean": "run"}
+    assert {name: one.action for name, one in planned.verdicts[1].members.items()} == {
+        "seed=0": "reuse",
+        "seed=1": "reuse",
+        "seed=2": "run",
+    }
+    assert files.run() == ["train seed=2", "mean"]
+
+
+def test_lookups_and_the_page_take_it_as_a_set(files: Files) -> None:
+    files.run()
+    folder, where = files.demo.folder, {"client": files.demo.client, "experiment_id": "0"}
+    history = files.history()
+    of_set = history.latest(history.project.phases["train"])
+    assert of_set is not None
+    assert find_reusable(folder, "train", **where).run_id == of_set.run_id
+    assert find_reusable(folder, "train", {"seed": 1}, **where).run_id == of_set.members[1]
+    cards = {one.phase: one.matrix for one in pipeline_view(files.history()).phases}
+    assert cards["train"] is not None
+    assert ([one.run_id for one in cards["train"].runs], cards["mean"]) == (list(of_set.members), None)
+
+
+def test_files_of_the_runs_are_put_back_into_the_folder_of_their_file(files: Files) -> None:
+    files.run()
+    (files.demo.folder / "train/models/0.txt").write_text("model of seed 1")
+    files.write("mean.py", "print(2)\n")
+    files.run()
+    assert (files.demo.folder / "train/models/0.txt").read_text() == "model of seed 0"
+    assert not (files.demo.folder / "models").exists()
+
+
+def test_an_artifact_of_several_runs_is_refused_for_a_phase_of_another_file_too(files: Files) -> None:
+    files.write(
+        "MLproject", MEAN.replace("needs: [train#main]", "needs: [train#main], inputs: {train_run_ids: train/m}")
+    )
+    with pytest.raises(UsageError, match="whose matrix makes several runs"):
+        load_project(files.demo.folder)
+
+
+def test_a_step_with_a_matrix_makes_its_own_runs(files: Files) -> None:
+    token = current_step.set(Step(Caller(("a" * 32,)), "b" * 32))
+    try:
+        with pytest.raises(UsageError, match=r"train has a matrix.*Leave out the run_id"):
+            PhasesBackend().run(str(files.demo.folder / "train"), "main", {}, None, {}, "", "0")
+    finally:
+        current_step.reset(token)
