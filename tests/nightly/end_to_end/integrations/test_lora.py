@@ -1,8 +1,7 @@
 """A LoRA fine-tune of a real language model, killed with -9 and resumed.
 
-Cheaper siblings: test_an_interrupted_lora_goes_on_and_its_checkpoints_hold_no_base_weights in
-tests/store/integrations/test_transformers.py, with a tiny model in one process, and
-tests/end_to_end/integrations/test_several_processes.py, whose processes are killed.
+Cheaper sibling: test_an_interrupted_lora_goes_on_and_its_checkpoints_hold_no_base_weights in
+tests/store/integrations/test_transformers.py, with a tiny model in one process.
 """
 
 import os
