@@ -318,30 +318,3 @@ def test_a_server_of_artifacts_alone_says_so(monkeypatch: pytest.MonkeyPatch) ->
     app.register_blueprint(blueprint(OpenAccess))
     reply = app.test_client().get(f"{DATA}/experiments")
     assert (reply.status_code, (reply.json or {})["message"]) == (503, "This server holds artifacts only and no runs.")
-
-
-def test_a_workspace_shows_its_own_experiments(
-    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch, visit: Any
-) -> None:
-    server = TrackingServer(
-        tmp_path / "server", empty_database, app_name="phases", variables={"MLFLOW_ENABLE_WORKSPACES": "true"}
-    )
-    server.start()
-    try:
-        assert ask(f"{server.url}/api/3.0/mlflow/workspaces", {"name": "team-a"}).status == 201
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-        monkeypatch.setenv("MLFLOW_WORKSPACE", "team-a")
-        demo = Simulation(tmp_path / "remote", server.url, MlflowClient(server.url).create_experiment("of the team"))
-        run_id = demo.compute("collect")
-        there = {"X-MLFLOW-WORKSPACE": "team-a"}
-        for headers, names, status in ((there, ["of the team"], 200), ({}, [], 404)):
-            listed = ask(f"{server.url}{DATA}/experiments", headers=headers).json["experiments"]
-            assert [one["name"] for one in listed] == names
-            place = f"{server.url}{DATA}/pipeline?experiment_id={demo.experiment_id}"
-            assert ask(place, headers=headers).status == status
-            assert ask(f"{server.url}{DATA}/find?run_id={run_id}", headers=headers).status == status
-        page = visit(server.url).page()
-        page.goto(f"{server.url}/phases?workspace=team-a#/{demo.experiment_id}/demo/pipeline")
-        page.wait_for_selector("text=collect")
-    finally:
-        server.stop()

@@ -12,7 +12,7 @@ import pexpect
 import pytest
 from four_phases import finished
 from processes import PATIENCE_SECONDS, run_words, started
-from project_folder import LOCAL, PHASES, ROUTES, ProjectFolder
+from project_folder import LOCAL, PHASES, ProjectFolder
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("ask_always")]
 
@@ -48,7 +48,6 @@ def ended(terminal: "pexpect.spawn[str]") -> int | None:
     return terminal.exitstatus
 
 
-@pytest.mark.parametrize("route", ROUTES)
 def test_a_person_at_a_terminal_is_asked_again_until_the_answer_is_a_letter(asking: ProjectFolder, route: str) -> None:
     kept = asking.newest("phase1").info.run_id
     with at_a_terminal(asking, route) as terminal:

@@ -3,9 +3,9 @@ MLflow's local backend and with scripts that do not import the plugin.
 """
 
 import pytest
-from four_phases import PHASE_NAMES, WITHOUT_PLUGIN, finished
+from four_phases import PHASE_NAMES, finished
 from project_folder import PHASES, ProjectFolder
-from seven_changes import CHANGES, Change, change_named, check
+from seven_changes import CHANGES, Change, check
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("ask_always")]
 
@@ -13,10 +13,6 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("ask_always")]
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
 def test_exactly_what_a_change_affects_is_computed(project: ProjectFolder, change: Change) -> None:
     check(finished(project), PHASES, change)
-
-
-def test_the_same_holds_for_scripts_that_do_not_import_the_plugin(project: ProjectFolder) -> None:
-    check(finished(project, WITHOUT_PLUGIN), PHASES, change_named("deleted_output"))
 
 
 def test_a_pipeline_whose_phases_were_run_again_is_finished_again(project: ProjectFolder) -> None:

@@ -1,7 +1,7 @@
 """Every one of the seven changes on MLflow's local backend, and with scripts that do not import the plugin.
 
-Cheaper siblings in tests/end_to_end/verdicts/test_seven_changes.py: every change by `-b phases`, and one without the
-plugin; the local backend in tests/end_to_end/verdicts/test_worth.py.
+Cheaper siblings in tests/end_to_end/verdicts/test_seven_changes.py: every change by `-b phases`; the local backend
+in tests/end_to_end/verdicts/test_worth.py; scripts without the plugin in tests/end_to_end/projects/test_any_project.py.
 """
 
 import pytest
@@ -26,7 +26,7 @@ def test_exactly_what_a_change_affects_is_computed_on_the_local_backend(project:
 
 @every_change
 def test_the_same_holds_for_scripts_that_do_not_import_the_plugin(project: ProjectFolder, change: Change) -> None:
-    """Cheaper sibling: the test of the same name, with one change."""
+    """Cheaper sibling: tests/end_to_end/projects/test_any_project.py."""
     check(finished(project, WITHOUT_PLUGIN), PHASES, change)
 
 

@@ -1,6 +1,6 @@
 """A training that two processes began and one ends.
 
-Cheaper siblings: test_several_processes.py and test_train.py in tests/projects/lora_retraining/phases.
+Cheaper siblings: test_several_processes.py here, and test_train.py in tests/projects/lora_retraining/phases.
 """
 
 import os
