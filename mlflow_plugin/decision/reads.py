@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from mlflow_plugin.decision.calls import StepsComparison
+from mlflow_plugin.decision.calls import StepsComparison, set_by_callers
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.decision.verdict import Verdict
 from mlflow_plugin.errors import PhaseError
@@ -109,6 +109,7 @@ class ReadsComparison:
             resolve_reference=lambda uri: resolved_version(self._request.client, uri),
             ask_step=lambda call: self._steps.answer(call, trusted=trusted),
             packages_here=self._version if self._same_packages(trace) or self._runs_here else None,
+            set_by_caller=set_by_callers.get(),
             rows=rows,
             looked=self._looked,
         )

@@ -67,9 +67,13 @@ class Observer:
         recorder = None if self._contained else self._started()
         if self._folder:
             self._beginning = Beginning(environment, StandardInput.now())
+            self._save_beginning()
+        return recorder.variables(environment) if recorder else {}
+
+    def _save_beginning(self) -> None:
+        if self._folder:
             with suppress(OSError):
                 self._beginning.save(self._folder)
-        return recorder.variables(environment) if recorder else {}
 
     def command(self, command: list[str], text: str) -> list[str]:
         """Return the command with which a child process is observed; `text` is what its shell is to do."""
@@ -88,6 +92,7 @@ class Observer:
             return
         self.join()
         if self._recorder is None and (recorder := self._started()):
+            self._save_beginning()
             recorder.observe_this_process()
 
     @property

@@ -48,6 +48,15 @@ class Beginning:
         """Return what this process has now."""
         return cls(os.environ, StandardInput.now())
 
+    def changes(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the digests of variables that have other values than the tree was given, "" for one that is not set.
+
+        Without those that may be secrets, which are never compared.
+        """
+        now = {name: digest_of(name, value) for name, value in environment.items() if not is_set_by_others(name)}
+        told = {name: now.get(name, "") for name in sorted({*now, *self._digests})}
+        return {name: one for name, one in told.items() if one not in ("-", self._digests.get(name, ""))}
+
     def save(self, folder: Path) -> None:
         """Write it down for the processes of the tree, in the private folder of the records."""
         content = json.dumps([self._digests, self._input, self._pid])

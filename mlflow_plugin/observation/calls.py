@@ -37,6 +37,7 @@ class RecordedCall:
         question: The message of the step's question that stayed open, empty for none.
         at: The time, in nanoseconds since 1970.
         seconds: How long the step took.
+        variables: Digests of the variables that the caller had set for the step, "" for one that it had removed.
     """
 
     project: str
@@ -48,6 +49,7 @@ class RecordedCall:
     question: str = ""
     at: int = 0
     seconds: float = 0.0
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def tell(self) -> None:
         """Record the call, where this process is observed."""
@@ -73,8 +75,9 @@ class Call:
         paths: Those that are.
         base: The folder that relative paths among the parameters start from.
         experiment: The experiment, empty for that of the caller.
-        results: Phase -> its result.
+        results: Phase -> its result; empty for a step that failed.
         hidden: Names of parameters whose value may be a secret. The runs have these values.
+        variables: Digests of the variables that the caller had set for the step, "" for one that it had removed.
     """
 
     project: str
@@ -85,6 +88,7 @@ class Call:
     experiment: str = ""
     results: Mapping[str, Result] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -100,7 +104,7 @@ class Call:
         """Say with which parameters the step was started, and which runs it gave."""
         hidden = dict.fromkeys(self.hidden, "(hidden)")
         given = [f"{name}={value}" for name, value in sorted({**self.parameters, **self.paths, **hidden}.items())]
-        runs = [result.run_id[:8] for result in self.results.values()]
+        runs = [result.run_id[:8] for result in self.results.values()] or ["failed"]
         return readable(f"{' '.join([*given, '->', *runs])}")
 
     def to_json(self) -> dict[str, Any]:
@@ -136,11 +140,11 @@ def step_name(folder: str, entry_point: str) -> str:
 
 
 def calls_of(recorded: Iterable[RecordedCall], places: Places) -> tuple[Call, ...]:
-    """Return the calls that ended well, the last of each that asked for the same."""
+    """Return the calls, the last of each that asked for the same. One that failed then counts as well: the caller may
+    have gone on without it.
+    """
     found: dict[str, Call] = {}
     for one in sorted(recorded, key=lambda one: one.at):
-        if not one.results:
-            continue
         hidden = tuple(name for name, text in one.parameters.items() if digest_of(name, text) == "-")
         own = {name: text for name, text in one.parameters.items() if os.path.isabs(text) and places.is_own(text)}
         call = Call(
@@ -152,6 +156,7 @@ def calls_of(recorded: Iterable[RecordedCall], places: Places) -> tuple[Call, ..
             one.experiment,
             one.results,
             tuple(name for name in hidden if name not in own),
+            one.variables,
         )
         found.pop(call.key, None)
         found[call.key] = call
