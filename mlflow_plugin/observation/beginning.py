@@ -28,6 +28,16 @@ _LANGUAGES = {".pl", ".pm", ".rb", ".jl", ".js", ".mjs", ".ts", ".r", ".lua"}
 WHOLE_ENVIRONMENT = "the whole environment was copied; of its variables only those asked for by name are compared"
 
 
+def environment_at_start() -> dict[str, str]:
+    """Return the variables that this process was started with; those that it has now where the kernel cannot tell."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            entries = os.fsdecode(file.read()).split("\0")
+    except OSError:
+        return dict(os.environ)
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
 class Beginning:
     """What a process tree was given.
 

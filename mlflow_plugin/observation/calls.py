@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -38,6 +38,7 @@ class RecordedCall:
         at: The time, in nanoseconds since 1970.
         seconds: How long the step took.
         variables: Digests of the variables that the caller had set for the step, "" for one that it had removed.
+        left: The files that the step left in its project, or that were put back there.
     """
 
     project: str
@@ -50,6 +51,7 @@ class RecordedCall:
     at: int = 0
     seconds: float = 0.0
     variables: Mapping[str, str] = field(default_factory=dict)
+    left: Sequence[str] = ()
 
     def tell(self) -> None:
         """Record the call, where this process is observed."""
@@ -61,7 +63,7 @@ class RecordedCall:
         """Return the call of a record. Raises ValueError, TypeError or KeyError for one that is none."""
         content = json.loads(text)
         results = {phase: Result(*result) for phase, result in content.pop("results").items()}
-        return cls(**content, results=results)
+        return cls(**{**content, "left": tuple(content.get("left", ()))}, results=results)
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,20 @@ def calls_of(recorded: Iterable[RecordedCall], places: Places) -> tuple[Call, ..
         found.pop(call.key, None)
         found[call.key] = call
     return tuple(found.values())[:MOST_CALLS]
+
+
+def left_again(recorded: Iterable[RecordedCall]) -> dict[str, int]:
+    """Return the files that several calls left one after another: path -> when the first of these calls began, in
+    nanoseconds since 1970. What a caller read of them is known by the results of the calls.
+    """
+    calls = sorted(recorded, key=lambda one: one.at)
+    began: dict[str, int] = {}
+    runs: dict[str, set[str]] = {}
+    for one in calls:
+        for path in one.left:
+            began.setdefault(path, one.at - int(one.seconds * 1e9))
+            runs.setdefault(path, set()).update(result.run_id for result in one.results.values())
+    return {path: at for path, at in began.items() if len(runs[path]) > 1}
 
 
 def merged_calls(earlier: Iterable[Call], later: Iterable[Call]) -> tuple[Call, ...]:
