@@ -117,6 +117,7 @@ def test_a_phase_is_made_from_the_set_of_runs_of_another_file(files: Files, jobs
     mean = history.latest(history.project.phases["mean"])
     assert mean is not None
     assert mean.inputs == {"train": of_set.run_id}
+    assert mean.parameters["train_run_ids"] == ",".join(of_set.members)
     assert files.run(jobs) == []
 
 
@@ -226,3 +227,18 @@ def test_sets_are_compared_by_all_that_their_runs_cost_and_a_set_with_one_run_is
     assert f"is a set of 2 runs of train and {second.members[2][:8]} is one run" in said
     assert f"seed=1 {first.members[1]}" in said
     assert "seed 0 -> 2" in files.command("compare", first.members[0], second.members[2])
+
+
+def test_a_phase_that_is_run_in_its_own_folder_names_what_becomes_stale_in_files_that_need_it(files: Files) -> None:
+    files.run()
+    mean, of_set = files.demo.latest("mean"), files.latest_set()
+    files.write("prepare/prepare.py", "print(2)\n")
+    verdict = find_reusable(files.demo.folder / "prepare", "main", client=files.demo.client, experiment_id="0")
+    assert {(one.phase, one.run_id) for one in verdict.invalidates[1:]} == {
+        ("mean", mean),
+        *(("train", run_id) for run_id in of_set.members),
+    }
+    assert "stale" in verdict.reasons[-1]
+    files.write("train/train.py", "print(2)\n")
+    alone = find_reusable(files.demo.folder / "train", "main", {"seed": 1}, client=files.demo.client, experiment_id="0")
+    assert mean in {one.run_id for one in alone.invalidates}
