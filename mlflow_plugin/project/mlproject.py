@@ -205,7 +205,12 @@ def load_project(directory: str | Path) -> Project:
     Raises:
         UsageError: The file is missing or malformed. The message names file, entry point, key and allowed values.
     """
-    folder = Path(directory).expanduser().resolve()
+    try:
+        folder = Path(directory).expanduser().resolve()
+    except OSError as error:  # The folder that this process is in was removed.
+        raise UsageError(
+            f"{directory}: there is no such folder: {error.strerror}. Change to one that is there."
+        ) from None
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder. Give the folder that holds the MLproject file.")
     if file := mlproject_file(folder):
