@@ -80,6 +80,11 @@ class MatrixExecution:
         together = replace(self.phase, needs=(*self.phase.needs, *self._by_name), resources=Resources())
         return [*each, together]
 
+    @property
+    def recorded(self) -> dict[str, PhaseRun]:
+        """The runs that were recorded for those of the matrix, by their names."""
+        return {name: one.recorded for name, one in self._runs.items()}
+
     def execute(self, unit: Phase, request: Request, settings: ExecutionSettings) -> Outcome | None:
         """Execute one unit. Returns the outcome of the phase for its last one, None for each run.
 
