@@ -19,6 +19,7 @@ from mlflow_plugin.execution.set_records import MemberRun
 from mlflow_plugin.machine.pausing import pause
 from mlflow_plugin.project.members import Member, member_with, members_of
 from mlflow_plugin.project.project import Phase, Resources
+from mlflow_plugin.reports.experiment_log import keep_entry
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_decoding import phase_run
@@ -79,6 +80,11 @@ class MatrixExecution:
         together = replace(self.phase, needs=(*self.phase.needs, *self._by_name), resources=Resources())
         return [*each, together]
 
+    @property
+    def recorded(self) -> dict[str, PhaseRun]:
+        """The runs that were recorded for those of the matrix, by their names."""
+        return {name: one.recorded for name, one in self._runs.items()}
+
     def execute(self, unit: Phase, request: Request, settings: ExecutionSettings) -> Outcome | None:
         """Execute one unit. Returns the outcome of the phase for its last one, None for each run.
 
@@ -100,6 +106,11 @@ class MatrixExecution:
         """End the run above the others, where it has not ended."""
         if self._run_id and self._whole is None:
             self._records.fail(self._run_id, reason, status=status)
+            self._log(self._run_id)
+
+    def _log(self, run_id: str) -> None:
+        """Give the run above the others its entry in the log of the project that declares the phase."""
+        keep_entry(self.request.project, self.request.client, self.request.experiment_id, run_id)
 
     def _name(self, member: Member) -> str:
         """Return the name of one run, as the project has it that asks for the phase."""
@@ -120,6 +131,7 @@ class MatrixExecution:
         if earlier is not None:
             self._records.reuse_set(run_id, self.request, earlier, "; ".join(verdict.reasons))
             self._whole = Outcome(verdict, run_id, earlier)
+            self._log(run_id)
             self._restore(history, earlier)
             return
         self._run_id = run_id
@@ -221,6 +233,7 @@ class MatrixExecution:
             )
         beside = next((one.recorded.beside or one.result.beside for one in runs if one.recorded.beside), "")
         self._records.complete_set(self._run_id, self.request, self.members, runs, beside)
+        self._log(self._run_id)
         history = History(self.request.client, self.request.experiment_id, self.request.project)
         result = with_members(history, _existing(history, self._run_id))
         assert self._verdict is not None

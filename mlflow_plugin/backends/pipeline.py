@@ -10,6 +10,7 @@ from mlflow.tracking import MlflowClient
 from mlflow_plugin.backends.execution import ExecutionSettings, Launcher, execute_phase
 from mlflow_plugin.backends.matrix import MatrixExecution
 from mlflow_plugin.backends.side_by_side import run_side_by_side
+from mlflow_plugin.backends.written_twice import WrittenTwice
 from mlflow_plugin.decision.quality import borderline_reasons, quality_cell
 from mlflow_plugin.decision.request import Request, request_for
 from mlflow_plugin.errors import NeedsAnswer, PhaseError, UsageError
@@ -131,6 +132,7 @@ class _Progress:
         }
         self._number: dict[str, int] = {}
         """The place of the phase that each unit of the schedule belongs to."""
+        self._written = WrittenTwice()
         self.outcomes: dict[str, Outcome] = {}
         self.done: dict[str, str] = {}
 
@@ -178,8 +180,16 @@ class _Progress:
         number = self._number[unit.name]
         phase, later = self._phases[number], self._phases[number + 1 :]
         self.outcomes[phase.name], self.done[phase.name] = outcome, outcome.run_id
+        if self._settings.side_by_side:
+            self._look_for_files(phase, outcome)
         if phase.matrix is None:  # A set holds usable runs alone.
             _check_usable(phase, outcome, later, self._pipeline, self._invocation)
+
+    def _look_for_files(self, phase: Phase, outcome: Outcome) -> None:
+        request, matrix = self._requests[self._number[phase.name]], self._matrices.get(phase.name)
+        of_phase = {phase.full_name: outcome.result} if outcome.run_id == outcome.result.run_id else {}
+        for label, run in (matrix.recorded if matrix else of_phase).items():
+            self._written.add(label, request.project.directory, run)
 
 
 def _jobs(settings: ExecutionSettings, pipeline: Pipeline) -> int:

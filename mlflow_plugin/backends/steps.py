@@ -8,29 +8,42 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mlflow.exceptions import ExecutionException
 from mlflow.projects.submitted_run import SubmittedRun
 from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.backends.execution import FinishedRun
 from mlflow_plugin.decision.calls import given_by_program
 from mlflow_plugin.errors import NeedsAnswer, PhaseError
-from mlflow_plugin.execution.steps import MOST_CALLERS, Caller, Step, current_step
+from mlflow_plugin.execution.observer import SWITCH
+from mlflow_plugin.execution.steps import (
+    MOST_CALLERS,
+    Caller,
+    Step,
+    StepAsks,
+    StepFailed,
+    current_step,
+    end_with_one_message,
+)
 from mlflow_plugin.machine.requirements import unmet_requirements
-from mlflow_plugin.observation.calls import RecordedCall, Result
+from mlflow_plugin.observation.beginning import Beginning
+from mlflow_plugin.observation.calls import RecordedCall, Result, step_name
 from mlflow_plugin.observation.environment_files import environment_file
 from mlflow_plugin.observation.recorder import unobserved
 from mlflow_plugin.progress import attach_terminal_handler
 from mlflow_plugin.project.mlproject import has_keys, load_project
+from mlflow_plugin.store import schema
+from mlflow_plugin.store.run import PhaseRun
 
 __all__ = ["prepared"]
 
 _logger = logging.getLogger(__name__)
 _told: set[str] = set()
+_OUTPUTS, _MOST_LEFT = f"{schema.PROJECT_FILES}/", 1000
 
 Run = Callable[..., SubmittedRun]
 
@@ -44,6 +57,7 @@ def prepared(run: Run, arguments: tuple[Any, ...], options: Mapping[str, Any]) -
         options: The keyword arguments of the call.
     """
     attach_terminal_handler()
+    end_with_one_message()
     try:
         given = dict(inspect.signature(run).bind(*arguments, **options).arguments)
     except TypeError:
@@ -106,8 +120,9 @@ def _executed(run: Run, given: dict[str, Any], folder: Path, entry_point: str, c
     """Execute a step with the backend `phases`, and record the call for the trace of its caller."""
     parameters = {name: value if isinstance(value, _PLAIN) else str(value) for name, value in _parameters(given)}
     if len(caller.run_ids) > MOST_CALLERS:
-        raise ExecutionException(f"{folder}: {len(caller.run_ids)} phases call each other, one inside the other.")
+        raise StepFailed(f"{folder}: {len(caller.run_ids)} phases call each other, one inside the other.")
     step, began = Step(caller, str(given.pop("run_id", None) or "")), time.monotonic()
+    record = partial(_record, given, folder, entry_point, step, variables=_set_by_caller())
     manager = given.get("env_manager") or caller.env_manager or None
     if not given.get("env_manager") and manager == "local":
         _tell_environment(folder)
@@ -119,15 +134,18 @@ def _executed(run: Run, given: dict[str, Any], folder: Path, entry_point: str, c
     try:
         submitted = run(**call)
     except NeedsAnswer as question:
-        _record(given, folder, entry_point, step, question=str(question))
+        record(question=str(question))
         _logger.error(str(question))
-        sys.exit(question.exit_code)
-    except PhaseError as error:
-        raise ExecutionException(str(error)) from None
+        raise StepAsks(step_name(folder.name, entry_point)) from None
+    except Exception as error:
+        record()
+        if isinstance(error, PhaseError):
+            raise StepFailed(str(error)) from None
+        raise
     finally:
         current_step.reset(tokens[0])
         given_by_program.reset(tokens[1])
-    _record(given, folder, entry_point, step, time.monotonic() - began)
+    record(seconds=time.monotonic() - began)
     result = step.results.get(entry_point)
     # What a reused step has logged is in the run that counts; the new run only names that.
     return submitted if step.run_id or result is None else FinishedRun(result.run_id)
@@ -155,8 +173,27 @@ def _tell_environment(folder: Path) -> None:
         )
 
 
+def _set_by_caller() -> dict[str, str]:
+    """Return the digests of the variables that the script of the caller has set since it began."""
+    folder = os.environ.get(SWITCH, "")
+    return Beginning.of(Path(folder)).changes(os.environ) if folder else {}
+
+
+def _left(folder: Path, runs: Iterable[PhaseRun]) -> tuple[str, ...]:
+    """Return the files that a step has left, or put back, in its project, as far as they are told on its run."""
+    sizes = [run.outputs.get("sizes", {}) for run in runs if run.outputs and not run.members]
+    names = [name for of_run in sizes for name in of_run if name.startswith(_OUTPUTS)]
+    return tuple(str(folder / name.removeprefix(_OUTPUTS)) for name in names[:_MOST_LEFT])
+
+
 def _record(
-    given: Mapping[str, Any], folder: Path, entry_point: str, step: Step, seconds: float = 0.0, question: str = ""
+    given: Mapping[str, Any],
+    folder: Path,
+    entry_point: str,
+    step: Step,
+    variables: Mapping[str, str],
+    seconds: float = 0.0,
+    question: str = "",
 ) -> None:
     experiments = {run.experiment_id for run in step.results.values()} - {os.environ.get("MLFLOW_EXPERIMENT_ID", "0")}
     RecordedCall(
@@ -168,4 +205,6 @@ def _record(
         results={phase: Result(run.run_id, run.output_digest) for phase, run in step.results.items()},
         question=question,
         seconds=seconds,
+        variables=dict(variables),
+        left=_left(folder, step.results.values()),
     ).tell()

@@ -14,7 +14,7 @@ from mlflow_plugin.reports.tables import aligned
 from mlflow_plugin.reports.views.compare import compare_view
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.artifacts import artifact_text
-from mlflow_plugin.store.declaration import declared_projects
+from mlflow_plugin.store.declaration import declared_with
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.provenance import RECORD_BYTES
 from mlflow_plugin.store.run import PhaseRun
@@ -35,7 +35,7 @@ def compare_runs(client: MlflowClient, left: PhaseRun, right: PhaseRun) -> dict[
     tags = client.get_experiment(left.experiment_id).tags
     # The earliest versions kept no declaration. Without it no value counts as better.
     unknown = Project(left.project, Path("."), Path("MLproject"), {})
-    project = declared_projects(tags).get(left.project, unknown)
+    project = declared_with(tags, left.project, left.own_phase) or unknown
     history = History(client, left.experiment_id, project)
     view = compare_view(history, left.run_id, right.run_id, lambda run, path: artifact_text(run, path, RECORD_BYTES))
     return view.to_json()

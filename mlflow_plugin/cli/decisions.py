@@ -62,7 +62,7 @@ def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
     if run.members and not lift:
         raise UsageError(
             f"{run.phase} {run.short} is a set of runs, and they would be reused. Quarantine the one that is bad: "
-            f"{', '.join(map(short, run.members[:10]))}."
+            f"{', '.join(run.members[:10])}."
         )
     if lift:
         if not run.quarantined:
@@ -71,7 +71,7 @@ def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
         click.echo(f"{run.phase} {run.short} may be used again")
         return
     _quarantine(records, run, reason or "")
-    for line in consequences(client, run):
+    for line in consequences(client, [run]):
         click.echo(f"  {line}")
 
 
@@ -91,11 +91,12 @@ def rollback(phase: str, to_run_id: str | None, reason: str, project: str) -> No
     history = history_of(project)
     declared = history.project.phase(phase)
     records = Records(history.client)
-    quarantined = to_be_marked(history, declared, find_run(history.client, to_run_id) if to_run_id else None)
+    to = find_run(history.client, to_run_id) if to_run_id else None
+    # A phase of another MLproject file has a name of its own here.
+    quarantined = to_be_marked(history, declared, to and (history.run(to.run_id) or to))
     for run in quarantined:
         _quarantine(records, run, reason)
-    # Of the oldest: all results that depend on the others are later.
-    for line in consequences(history.client, quarantined[-1]):
+    for line in consequences(history.client, quarantined, history):
         click.echo(f"  {line}")
 
 

@@ -1,8 +1,9 @@
 """Ask for the verdicts of the steps that an earlier run had started by `mlflow.run`. Reads, never writes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 
 from mlflow_plugin.decision.planning import planned
 from mlflow_plugin.decision.request import Request
@@ -16,13 +17,15 @@ from mlflow_plugin.project.parameters import unquoted
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run_decoding import phase_run
 
-__all__ = ["StepsComparison", "given_by_program"]
+__all__ = ["StepsComparison", "given_by_program", "set_by_callers"]
 
 _MOST_DEEP = 10
 _asked: ContextVar[tuple[str, ...]] = ContextVar("asked", default=())
 """The steps that are being asked for, from the outermost one: traces come from a store, and may hold a cycle."""
 given_by_program: ContextVar[bool] = ContextVar("given_by_program", default=False)
 """True where a phase's process gives the parameters: a path into the artifacts of another step is one of its calls."""
+set_by_callers: ContextVar[Mapping[str, str]] = ContextVar("set_by_callers", default=MappingProxyType({}))
+"""Digests of the variables that the scripts of the callers set for the step that is asked for, "" for a removed one."""
 _WORDS = {"run": "would run now", "resume": "would resume now", "wait": "is computed anew now", "ask": "asks now"}
 
 
@@ -64,6 +67,7 @@ class StepsComparison:
         if key in asked or len(asked) >= _MOST_DEEP:
             return CallAnswer(unclear="the steps call each other in a cycle" if key in asked else "it lies too deep")
         tokens = _asked.set((*asked, key)), given_by_program.set(True)
+        variables = set_by_callers.set({**set_by_callers.get(), **call.variables})
         try:
             return self._asked_again(call, Path(place.path))
         except NewerFormatError as error:
@@ -73,6 +77,7 @@ class StepsComparison:
         finally:
             _asked.reset(tokens[0])
             given_by_program.reset(tokens[1])
+            set_by_callers.reset(variables)
 
     def _asked_again(self, call: Call, folder: Path) -> CallAnswer:
         given: dict[str, object] = dict(call.parameters)

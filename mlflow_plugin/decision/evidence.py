@@ -20,9 +20,10 @@ from mlflow_plugin.decision.earlier import (
 )
 from mlflow_plugin.decision.estimate import Estimate
 from mlflow_plugin.decision.facts import Candidate, Evidence, Generations, Handover, Shorter
+from mlflow_plugin.decision.graphs import good_downstream_anywhere, graphs_with
 from mlflow_plugin.decision.handed import handover
 from mlflow_plugin.decision.kept import with_kept_answer
-from mlflow_plugin.decision.lineage import good_downstream, mixed_generations
+from mlflow_plugin.decision.lineage import mixed_generations
 from mlflow_plugin.decision.members import verdict_of
 from mlflow_plugin.decision.past import estimate_phase
 from mlflow_plugin.decision.reads import ReadsComparison
@@ -297,27 +298,21 @@ class _Collector:
 
     def _downstream(self) -> Sequence[SupersededRun]:
         """Return the good runs that were built on the phase's newest run and would become stale."""
-        history = self._of_graph()
-        current = history.latest(self.request.shown)
-        return good_downstream(history, current) if current else ()
-
-    def _of_graph(self) -> History:
-        """Return the runs of all phases that may be built on this one: of another file's, those that ask for it."""
-        graph = self.request.graph
-        return History(self.request.client, self.request.experiment_id, graph) if graph else self.history
+        asking, shown = next(graphs_with(self.request, self.history))
+        current = asking.latest(shown)
+        return good_downstream_anywhere(self.request, self.history, current) if current else ()
 
     def _estimate(self, phase: Phase) -> Estimate | None:
         return estimate_phase(self.history, phase, self.request.values, self.request.price())
 
     def _downstream_estimates(self) -> Sequence[tuple[str, Estimate | None]]:
         """Return the later phases that were run before, and so would have to be run again, with their estimates."""
-        history = self._of_graph()
-        later = history.project.downstream(self.request.shown.name)
-        return [
-            (phase.name, estimate_phase(history, phase, {}, self.request.price()))
-            for phase in later
-            if history.latest(phase) is not None
-        ]
+        found: dict[str, Estimate | None] = {}
+        for history, shown in graphs_with(self.request, self.history):
+            for phase in history.project.downstream(shown.name):
+                if phase.name not in found and history.latest(phase) is not None:
+                    found[phase.name] = estimate_phase(history, phase, {}, self.request.price())
+        return list(found.items())
 
     def _nearest(self) -> str:
         """Describe how the most similar recent run differs from the request; the newest of several."""

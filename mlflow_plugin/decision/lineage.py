@@ -20,7 +20,8 @@ def good_downstream(history: History, run: PhaseRun, at_most: int = 100) -> list
     later_runs = history.downstream(run, at_most)
     history.runs(later.invalidated_by for later in later_runs)
     for later in later_runs:
-        phase = history.project.phases.get(later.phase)
+        # A phase of another file may have the same name in its own.
+        phase = history.project.phases.get(later.phase) if history.is_own(later) else None
         if phase is None or not later.complete or phase.grade(later.metrics) != "good":
             continue
         if not history.quarantine_reason(later) and not _was_superseded(history, later):

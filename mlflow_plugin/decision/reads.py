@@ -1,11 +1,12 @@
 """Compare what an earlier run read with what lies here now, for one request."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from mlflow_plugin.decision.calls import StepsComparison
+from mlflow_plugin.decision.calls import StepsComparison, set_by_callers
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.decision.verdict import Verdict
 from mlflow_plugin.errors import PhaseError
@@ -26,6 +27,19 @@ from mlflow_plugin.store.observation_policy import policy_of
 from mlflow_plugin.store.references import resolved_version
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.traces import is_own_trace, trace_of_run
+
+_STARTS_STEPS = re.compile(
+    r"\b(?:mlflow|projects)\.run\(|from\s+mlflow(?:\.projects)?\s+import\s[^\n]*\brun\b", re.ASCII
+)
+_MOST_BYTES = 1 << 20
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MOST_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 class ReadsComparison:
@@ -109,6 +123,7 @@ class ReadsComparison:
             resolve_reference=lambda uri: resolved_version(self._request.client, uri),
             ask_step=lambda call: self._steps.answer(call, trusted=trusted),
             packages_here=self._version if self._same_packages(trace) or self._runs_here else None,
+            set_by_caller=set_by_callers.get(),
             rows=rows,
             looked=self._looked,
         )
@@ -121,6 +136,15 @@ class ReadsComparison:
         return self.findings(run, rows=True).rows
 
     def _unrecorded(self, remark: str) -> Findings:
+        if self._calls_steps():
+            remark += "; the steps that it starts by mlflow.run are not asked for"
+        return self._without_reads(remark)
+
+    def _calls_steps(self) -> bool:
+        """Return whether the code starts steps: those of a run without a trace are not known."""
+        return any(_STARTS_STEPS.search(_text(path)) for path in self._code())
+
+    def _without_reads(self, remark: str) -> Findings:
         """Without any code of the project either, nothing is known of what the run was made from."""
         recipe = self._identity.recipe if self._identity else None
         if recipe is not None and recipe.uncompared:

@@ -14,7 +14,7 @@ from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.format import short
 from mlflow_plugin.observation.asked_runs import with_asked_runs
-from mlflow_plugin.observation.beginning import Beginning
+from mlflow_plugin.observation.beginning import Beginning, environment_at_start
 from mlflow_plugin.observation.places import places_of
 from mlflow_plugin.observation.recorder import Recorder, unobserved
 from mlflow_plugin.observation.recording import Recording
@@ -67,9 +67,14 @@ class Observer:
         recorder = None if self._contained else self._started()
         if self._folder:
             self._beginning = Beginning(environment, StandardInput.now())
-            with suppress(OSError):
-                self._beginning.save(self._folder)
+            self._save(self._beginning)
         return recorder.variables(environment) if recorder else {}
+
+    def _save(self, beginning: Beginning) -> None:
+        """Write down what the process tree was given, for its processes."""
+        if self._folder:
+            with suppress(OSError):
+                beginning.save(self._folder)
 
     def command(self, command: list[str], text: str) -> list[str]:
         """Return the command with which a child process is observed; `text` is what its shell is to do."""
@@ -88,6 +93,8 @@ class Observer:
             return
         self.join()
         if self._recorder is None and (recorder := self._started()):
+            # What the script has set before counts as set by it.
+            self._save(Beginning(environment_at_start(), StandardInput.now()))
             recorder.observe_this_process()
 
     @property

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from mlflow.exceptions import MlflowException
 
+from mlflow_plugin.decision.graphs import good_downstream_anywhere
 from mlflow_plugin.decision.kept import question_key
-from mlflow_plugin.decision.lineage import good_downstream
 from mlflow_plugin.decision.question import question_json
 from mlflow_plugin.decision.request import Decision, Request
 from mlflow_plugin.decision.verdict import Option
@@ -147,6 +147,7 @@ class Records(SetRecords):
         request = work.request
         # Hours may have passed since the verdict: the store's present content counts.
         history = History(self.client, request.experiment_id, request.graph or request.project)
+        own = history if request.graph is None else History(self.client, request.experiment_id, request.project)
         before = _readable(lambda: history.latest(request.shown))
         self.metrics(
             run_id,
@@ -167,7 +168,7 @@ class Records(SetRecords):
             },
         )
         if moved and before is not None and before.output_digest != completion.output_digest:
-            superseded = _readable(lambda: good_downstream(history, before)) or []
+            superseded = _readable(lambda: good_downstream_anywhere(request, own, before)) or []
             sets = (_readable(lambda: sets_of(history, before)) or []) if request.phase.member else []
             ids = {*(one.run_id for one in superseded), *(one.run_id for one in sets), *work.supersedes}
             self.invalidate(ids, run_id)

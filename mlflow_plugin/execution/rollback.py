@@ -1,6 +1,6 @@
 """Go back to an earlier run of a phase: which runs are quarantined, what depends on them, and what is used instead."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mlflow.tracking import MlflowClient
 
@@ -8,7 +8,7 @@ from mlflow_plugin.decision.quality import quality_text
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.format import clock, short
 from mlflow_plugin.project.project import Phase
-from mlflow_plugin.store.declaration import declared_projects
+from mlflow_plugin.store.declaration import declared_with
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.sets import is_of_member, one_like, usable_sets
@@ -17,32 +17,41 @@ _SHOWN, _AT_MOST = 10, 100
 
 
 def history_beside(client: MlflowClient, run: PhaseRun) -> History | None:
-    """Return the runs of the same project and experiment; None where the experiment declares no project."""
-    project = declared_projects(client.get_experiment(run.experiment_id).tags).get(run.project)
+    """Return the runs of the project that knows a run's phase, in its experiment; None where none is declared there."""
+    project = declared_with(client.get_experiment(run.experiment_id).tags, run.project, run.own_phase)
     return History(client, run.experiment_id, project) if project else None
 
 
-def consequences(client: MlflowClient, run: PhaseRun) -> Iterator[str]:
-    """Yield the consequences of a run's quarantine, one sentence each: runs made from it, and the run used instead.
+def consequences(client: MlflowClient, runs: Sequence[PhaseRun], history: History | None = None) -> Iterator[str]:
+    """Yield the consequences of a quarantine, one sentence each: runs made from it, and the run used instead.
 
     Nothing for an experiment of the earliest versions, which does not declare what its phases call good.
+
+    Args:
+        client: The tracking store.
+        runs: The quarantined runs, all of one phase.
+        history: The runs of the project that asks; None to find one that the experiment declares.
     """
-    history = history_beside(client, run)
-    phase = history.project.phases.get(run.phase) if history else None
+    history = History(client, history.experiment_id, history.project) if history else history_beside(client, runs[0])
+    of_phase = history.run(runs[0].run_id) if history else None
+    phase = history.project.phases.get(of_phase.phase) if history and of_phase else None
     if history is None or phase is None:
         return
-    fallen = [one for one in history.made_from(run, _AT_MOST) if one.complete and not one.reused_run_id]
-    for one in fallen[:_SHOWN]:
+    marked = {run.run_id for run in runs}
+    later = {one.run_id: one for run in runs for one in history.made_from(run, _AT_MOST) if one.run_id not in marked}
+    fallen = [one for one in later.values() if one.complete and not one.reused_run_id]
+    for one in sorted(fallen, key=lambda one: one.when, reverse=True)[:_SHOWN]:
         yield f"{one.phase} {one.short} of {clock(one.when)} depends on it and is not reused either"
     if len(fallen) > _SHOWN:
-        yield f"and {len(fallen) - _SHOWN} more" + (" at least" if len(fallen) == _AT_MOST else "")
+        yield f"and {len(fallen) - _SHOWN} more" + (" at least" if len(fallen) >= _AT_MOST else "")
     good = history.latest(phase)
+    what = f"good set of runs of {phase.name}" if phase.matrix else f"good {phase.name}"
     if good is None:
-        yield f"there is no good {run.phase} before it: the next start of {run.phase} computes it"
+        yield f"there is no {what} before it: the next start of {phase.name} computes it"
         return
     quality = f" with {quality_text(phase, good)}" if phase.quality else ""
-    yield f"the last good {run.phase} is {good.short} of {clock(good.when)}{quality}; what needs one is made from it"
-    yield f"to keep to it whatever is computed later: -P {run.phase}_run_id={good.run_id}"
+    yield f"the last {what} is {good.short} of {clock(good.when)}{quality}; what needs one is made from it"
+    yield f"to keep to it whatever is computed later: -P {phase.name}_run_id={good.run_id}"
 
 
 def to_be_marked(history: History, phase: Phase, to: PhaseRun | None) -> list[PhaseRun]:
@@ -83,7 +92,7 @@ def _sets_to_be_marked(history: History, phase: Phase, to: PhaseRun | None) -> l
     if not usable:
         raise UsageError(f"{phase.name} has no good set of runs that could be rolled back; see `mlflow-phases status`.")
     if to is not None and to.reused_run_id:
-        to = history.run(to.reused_run_id)
+        to = history.run(to.reused_run_id) or to
     kept = next((run for run in usable[1:] if to is None or run.run_id == to.run_id), None)
     if to is not None and kept is None:
         raise UsageError(f"{phase.name} {to.short} is no earlier set of runs that could be used; nothing was changed.")

@@ -10,10 +10,11 @@ from mlflow_plugin.decision.request import Request
 from mlflow_plugin.execution.tags import git_commit
 from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.store.input_artifacts import artifact_uris
+from mlflow_plugin.store.run_decoding import phase_run
 from mlflow_plugin.store.run_encoding import user
 from mlflow_plugin.store.run_writer import RunWriter
 
-_BATCH = 100
+_BATCH, _LONGEST = 100, 5000
 
 
 class RunCreator(RunWriter):
@@ -25,6 +26,8 @@ class RunCreator(RunWriter):
         """Of runs made here: parameters that choose an input. A logged parameter is final, so they wait for its run."""
         self._artifacts: dict[str, Phase] = {}
         """Of runs made here: the phase, whose parameters under `inputs` wait as well."""
+        self._lists: dict[str, dict[str, str]] = {}
+        """Of runs made here: the need of each parameter that takes the runs of a set."""
 
     def create(self, request: Request, parent_run_id: str = "", backend: str = "") -> str:
         """Make a RUNNING run with the request's parameters, as `mlflow run` makes one, and return its id."""
@@ -44,16 +47,26 @@ class RunCreator(RunWriter):
         self._pins[run_id] = request.pins()
         self._artifacts[run_id] = request.phase
         values = {**request.values, **request.given}
-        later = {*self._pins[run_id], *request.phase.inputs}
+        lists = {f"{need}_run_ids": need for need in request.phase.matrix_needs}
+        self._lists[run_id] = {name: need for name, need in lists.items() if name in values}
+        later = {*self._pins[run_id], *self._lists[run_id], *request.phase.inputs}
         self.parameters(run_id, {name: value for name, value in values.items() if name not in later})
 
     def log_pins(self, run_id: str, inputs: Mapping[str, str]) -> None:
-        """Log which run each parameter `NEED_run_id` stands for, in place of `latest`."""
+        """Log which run each parameter `NEED_run_id`, and which runs each `NEED_run_ids`, stands for, not `latest`."""
         pins = self._pins.pop(run_id, {})
         resolved = {f"{need}_run_id": used for need, used in inputs.items()}
         phase = self._artifacts.pop(run_id, None)
         artifacts = artifact_uris(phase, inputs) if phase else {}
-        self.parameters(run_id, {**{name: resolved.get(name, given) for name, given in pins.items()}, **artifacts})
+        lists = {name: self._members(inputs.get(need, "")) for name, need in self._lists.pop(run_id, {}).items()}
+        pinned = {name: resolved.get(name, given) for name, given in pins.items()}
+        self.parameters(run_id, {**pinned, **lists, **artifacts})
+
+    def _members(self, set_id: str) -> str:
+        """Return the ids of the runs of a set, as the command gets them; of very many the id of the set."""
+        members = phase_run(self.client.get_run(set_id)).members if set_id else ()
+        listed = ",".join(members)
+        return listed if members and len(listed) <= _LONGEST else set_id or "latest"
 
     def create_pipeline(
         self,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mlflow.exceptions import MlflowException
 
-from mlflow_plugin.decision.lineage import good_downstream
+from mlflow_plugin.decision.graphs import good_downstream_anywhere
 from mlflow_plugin.decision.quality import quality_of, quality_text
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.execution.experiment_tags import point
@@ -101,7 +101,8 @@ class SetRecords(RunCreator):
         self._tag(run_id, tags, {**_judged(phase, worst), **_sums(runs)})
         self._tag(run_id, {schema.COMPLETED_AT: now()})
         if before is not None and not beside and before.output_digest != digest:
-            self.invalidate((one.run_id for one in good_downstream(history, before)), run_id)
+            own = History(client, request.experiment_id, request.project)
+            self.invalidate((one.run_id for one in good_downstream_anywhere(request, own, before)), run_id)
         self.end(run_id, "FINISHED")
 
     def reuse_set(self, run_id: str, request: Request, earlier: PhaseRun, reason: str) -> None:

@@ -1,26 +1,70 @@
 """A step: a phase or pipeline that the process of a phase starts by `mlflow.run`, and what its caller hands down."""
 
 import json
+import logging
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import TracebackType
 
 import mlflow
+from mlflow.exceptions import ExecutionException
 from mlflow.tracking import MlflowClient
 
+from mlflow_plugin.errors import NeedsAnswer
 from mlflow_plugin.project.invocation import env_manager_of
 from mlflow_plugin.project.parameters import unquoted
 from mlflow_plugin.project.project import DECIDE_VALUES
 from mlflow_plugin.store.run import PhaseRun
 
-__all__ = ["MOST_CALLERS", "Caller", "Step", "caller_variable", "current_step"]
+__all__ = [
+    "MOST_CALLERS",
+    "Caller",
+    "Step",
+    "StepAsks",
+    "StepFailed",
+    "caller_variable",
+    "current_step",
+    "end_with_one_message",
+]
+
+_logger = logging.getLogger(__name__)
 
 VARIABLE = "MLFLOW_PHASES_CALLER"
 """What a phase hands down to the steps that its process starts, as JSON."""
 MOST_CALLERS = 20
 """So many phases may call each other, one inside the other."""
+
+
+class StepFailed(ExecutionException):
+    """A step that failed or was refused. It is MLflow's own error, so that scripts which catch that catch this one."""
+
+
+class StepAsks(SystemExit):
+    """The end of a caller whose step asks a question that nobody answered."""
+
+    def __init__(self, entry_point: str) -> None:
+        super().__init__(NeedsAnswer.exit_code)
+        self.reason = f"the step {entry_point} needs an answer"
+
+
+def end_with_one_message() -> None:
+    """Let the error of a step that a script does not catch end it with one message in place of a traceback."""
+    before = sys.excepthook
+    if getattr(before, "tells_of_steps", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, StepFailed):
+            _logger.error(str(error))
+        else:
+            before(kind, error, trace)
+
+    hook.tells_of_steps = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
 
 
 @dataclass(frozen=True)

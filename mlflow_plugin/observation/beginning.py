@@ -28,6 +28,16 @@ _LANGUAGES = {".pl", ".pm", ".rb", ".jl", ".js", ".mjs", ".ts", ".r", ".lua"}
 WHOLE_ENVIRONMENT = "the whole environment was copied; of its variables only those asked for by name are compared"
 
 
+def environment_at_start() -> dict[str, str]:
+    """Return the variables that this process was started with; those that it has now where the kernel cannot tell."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            entries = os.fsdecode(file.read()).split("\0")
+    except OSError:
+        return dict(os.environ)
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
 class Beginning:
     """What a process tree was given.
 
@@ -47,6 +57,15 @@ class Beginning:
     def now(cls) -> "Beginning":
         """Return what this process has now."""
         return cls(os.environ, StandardInput.now())
+
+    def changes(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the digests of variables that have other values than the tree was given, "" for one that is not set.
+
+        Without those that may be secrets, which are never compared.
+        """
+        now = {name: digest_of(name, value) for name, value in environment.items() if not is_set_by_others(name)}
+        told = {name: now.get(name, "") for name in sorted({*now, *self._digests})}
+        return {name: one for name, one in told.items() if one not in ("-", self._digests.get(name, ""))}
 
     def save(self, folder: Path) -> None:
         """Write it down for the processes of the tree, in the private folder of the records."""

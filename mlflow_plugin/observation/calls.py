@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -37,6 +37,8 @@ class RecordedCall:
         question: The message of the step's question that stayed open, empty for none.
         at: The time, in nanoseconds since 1970.
         seconds: How long the step took.
+        variables: Digests of the variables that the caller had set for the step, "" for one that it had removed.
+        left: The files that the step left in its project, or that were put back there.
     """
 
     project: str
@@ -48,6 +50,8 @@ class RecordedCall:
     question: str = ""
     at: int = 0
     seconds: float = 0.0
+    variables: Mapping[str, str] = field(default_factory=dict)
+    left: Sequence[str] = ()
 
     def tell(self) -> None:
         """Record the call, where this process is observed."""
@@ -59,7 +63,7 @@ class RecordedCall:
         """Return the call of a record. Raises ValueError, TypeError or KeyError for one that is none."""
         content = json.loads(text)
         results = {phase: Result(*result) for phase, result in content.pop("results").items()}
-        return cls(**content, results=results)
+        return cls(**{**content, "left": tuple(content.get("left", ()))}, results=results)
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,9 @@ class Call:
         paths: Those that are.
         base: The folder that relative paths among the parameters start from.
         experiment: The experiment, empty for that of the caller.
-        results: Phase -> its result.
+        results: Phase -> its result; empty for a step that failed.
         hidden: Names of parameters whose value may be a secret. The runs have these values.
+        variables: Digests of the variables that the caller had set for the step, "" for one that it had removed.
     """
 
     project: str
@@ -85,6 +90,7 @@ class Call:
     experiment: str = ""
     results: Mapping[str, Result] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -100,7 +106,7 @@ class Call:
         """Say with which parameters the step was started, and which runs it gave."""
         hidden = dict.fromkeys(self.hidden, "(hidden)")
         given = [f"{name}={value}" for name, value in sorted({**self.parameters, **self.paths, **hidden}.items())]
-        runs = [result.run_id[:8] for result in self.results.values()]
+        runs = [result.run_id[:8] for result in self.results.values()] or ["failed"]
         return readable(f"{' '.join([*given, '->', *runs])}")
 
     def to_json(self) -> dict[str, Any]:
@@ -136,11 +142,11 @@ def step_name(folder: str, entry_point: str) -> str:
 
 
 def calls_of(recorded: Iterable[RecordedCall], places: Places) -> tuple[Call, ...]:
-    """Return the calls that ended well, the last of each that asked for the same."""
+    """Return the calls, the last of each that asked for the same. One that failed then counts as well: the caller may
+    have gone on without it.
+    """
     found: dict[str, Call] = {}
     for one in sorted(recorded, key=lambda one: one.at):
-        if not one.results:
-            continue
         hidden = tuple(name for name, text in one.parameters.items() if digest_of(name, text) == "-")
         own = {name: text for name, text in one.parameters.items() if os.path.isabs(text) and places.is_own(text)}
         call = Call(
@@ -152,10 +158,25 @@ def calls_of(recorded: Iterable[RecordedCall], places: Places) -> tuple[Call, ..
             one.experiment,
             one.results,
             tuple(name for name in hidden if name not in own),
+            one.variables,
         )
         found.pop(call.key, None)
         found[call.key] = call
     return tuple(found.values())[:MOST_CALLS]
+
+
+def left_again(recorded: Iterable[RecordedCall]) -> dict[str, int]:
+    """Return the files that several calls left one after another: path -> when the first of these calls began, in
+    nanoseconds since 1970. What a caller read of them is known by the results of the calls.
+    """
+    calls = sorted(recorded, key=lambda one: one.at)
+    began: dict[str, int] = {}
+    runs: dict[str, set[str]] = {}
+    for one in calls:
+        for path in one.left:
+            began.setdefault(path, one.at - int(one.seconds * 1e9))
+            runs.setdefault(path, set()).update(result.run_id for result in one.results.values())
+    return {path: at for path, at in began.items() if len(runs[path]) > 1}
 
 
 def merged_calls(earlier: Iterable[Call], later: Iterable[Call]) -> tuple[Call, ...]:

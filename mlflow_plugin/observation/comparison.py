@@ -31,6 +31,7 @@ def compare(
     ask_step: Callable[[Call], CallAnswer] | None = None,
     packages_here: Callable[[str], str | None] | None = None,
     environ: Mapping[str, str] | None = None,
+    set_by_caller: Mapping[str, str] | None = None,
     rows: bool = False,
     looked: dict[tuple[str, ...], States] | None = None,
 ) -> Findings:
@@ -47,12 +48,14 @@ def compare(
         packages_here: Returns the version of an installed package here, None when it is not installed. Without it
             packages are not compared: the phase runs in another environment.
         environ: The environment variables that the phase would see, by default those of this process.
+        set_by_caller: Digests of the variables that the caller of a step would set for it, "" for one it would remove.
         rows: Return the state of everything that the run read, which takes longer.
         looked: The states of files at which the caller has looked a moment ago, by their paths; filled here.
     """
     if policy.observe == "none":
         return Findings(mentions=(f"{NOT_RECORDED} (observe: none)",), complete=False)
-    comparison = _Comparison(trace, policy, dict(os.environ) if environ is None else environ, Report(want_rows=rows))
+    environ = dict(os.environ) if environ is None else environ
+    comparison = _Comparison(trace, policy, environ, set_by_caller or {}, Report(want_rows=rows))
     files = FileComparison(trace, policy, places, comparison.report, trusted=trusted, looked=looked)
     files.run()
     comparison.steps(ask_step)
@@ -74,6 +77,7 @@ class _Comparison:
     trace: Trace
     policy: Policy
     environ: Mapping[str, str]
+    set_by_caller: Mapping[str, str]
     report: Report = field(default_factory=Report)
 
     def variables(self, places: Places) -> None:
@@ -85,8 +89,7 @@ class _Comparison:
                 secret.append(name)
                 self.report.row("variable", name, "not compared", remark="its value may be a secret")
                 continue
-            value = self.environ.get(name)
-            now = "" if value is None else variable_digest(value)
+            now = self._variable_now(name)
             if now == then:
                 self.report.row("variable", name, "same")
                 continue
@@ -96,8 +99,19 @@ class _Comparison:
             verb, its = ("was", "its value is") if len(secret) == 1 else ("were", "their values are")
             self.report.mention(f"{listed(secret)} {verb} read; {its} not compared", complete=False)
 
+    def _variable_now(self, name: str) -> str:
+        if name in self.set_by_caller:
+            return self.set_by_caller[name]
+        value = self.environ.get(name)
+        return "" if value is None else variable_digest(value)
+
     def steps(self, ask: Callable[[Call], CallAnswer] | None) -> None:
         for call in self.trace.calls:
+            if not call.results:
+                phrase = f"the result of the step {readable(call.name)}, which failed then"
+                self.report.step(f"{readable(call.name)}: failed then, and is tried again")
+                self.report.changed("step", call.name, phrase, "failed", remark="failed then")
+                continue
             answer = ask(call) if ask else CallAnswer(unclear="it cannot be asked for here")
             name, then = readable(call.name), _runs(call.results)
             self.report.step(f"{name}: {answer.unclear or answer.reason or _runs(answer.results)}")

@@ -122,13 +122,13 @@ def _call(entry: object) -> Call:
     project, entry_point, base, experiment = _texts(
         [entry.get(key, "") for key in ("project", "entry_point", "base", "experiment")], "calls"
     )
-    parameters, paths = (
+    parameters, paths, variables = (
         {name: str(text) for name, text in _mapping(entry.get(key, {}), "calls", optional=False).items()}
-        for key in ("parameters", "paths")
+        for key in ("parameters", "paths", "variables")
     )
     runs = {phase: Result(*result) for phase, result in results.items()}
     hidden = tuple(_texts(entry.get("hidden", []), "calls"))
-    return Call(project, entry_point, parameters, paths, base, experiment, runs, hidden)
+    return Call(project, entry_point, parameters, paths, base, experiment, runs, hidden, variables)
 
 
 def count(value: object, name: str) -> int:

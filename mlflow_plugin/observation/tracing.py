@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.observation.calls import calls_of
+from mlflow_plugin.observation.calls import calls_of, left_again
 from mlflow_plugin.observation.environment_files import environment_files
 from mlflow_plugin.observation.file_digests import Candidate, FileDigests
 from mlflow_plugin.observation.files import Files, ObservedFile
@@ -63,7 +63,8 @@ def trace_of(
     """
     if policy.observe == "none" or recording.coverage == "none":
         return Trace("none", unseen=recording.unseen)
-    return _Tracer(_without_dots(recording), policy, places, run_started_ns).trace(earlier)
+    recording = _without_overwritten(_without_dots(recording))
+    return _Tracer(recording, policy, places, run_started_ns).trace(earlier)
 
 
 class _Tracer:
@@ -276,6 +277,16 @@ def _without_dots(recording: Recording) -> Recording:
         text=frozenset(map(plain_path, recording.text)),
         modules=frozenset(map(plain_path, recording.modules)),
     )
+
+
+def _without_overwritten(recording: Recording) -> Recording:
+    """Leave out the files that one step after another left: the result of each of these steps counts in their place."""
+    left = left_again(recording.calls)
+    if not left:
+        return recording
+    own = {path for path, opening in recording.read.items() if path in left and opening.opened_ns >= left[path]}
+    read = {path: opening for path, opening in recording.read.items() if path not in own}
+    return replace(recording, read=read, absent=recording.absent - left.keys())
 
 
 def _source_of(path: str) -> str | None:

@@ -150,7 +150,7 @@ def _computing(task: _Task, termination: Termination) -> Iterator[ActivePhase]:
                     checkpoints.wait_until_saved()
             _stop(records, run.run_id, f"{request.phase.name}: {str(error) or 'interrupted from the keyboard'}")
         except SystemExit as error:
-            _fail(records, run.run_id, f"the script ended itself with {error.code}")
+            _fail(records, run.run_id, getattr(error, "reason", "") or f"the script ended itself with {error.code}")
             raise
         except PhaseError as error:
             _fail(records, run.run_id, str(error), recorded=isinstance(error, EndedByScriptError))

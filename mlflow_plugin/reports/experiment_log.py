@@ -41,6 +41,7 @@ def append_all(history: History, file: Path) -> list[str]:
     with report_periodically(lambda: f"reading the runs that have ended ({len(runs):,} so far)"):
         for phase in history.project.phases:
             runs += history.recent(phase, _ALL)
+        runs += history.marked(schema.MATRIX, _ALL)  # The sets of runs.
     new = [run for run in runs if has_ended(run) and run.run_id not in known]
     return append(file, entries(history, new, superseded_runs(history)))
 
@@ -89,6 +90,13 @@ def kept_log(project: Project, client: MlflowClient, experiment_id: str, phase: 
         if (project.directory / LOG_FILE).is_file():
             history = History(client, experiment_id, project)
             _keep(history, lambda: [run for run in history.recent(phase) if run.started_at >= began])
+
+
+def keep_entry(project: Project, client: MlflowClient, experiment_id: str, run_id: str) -> None:
+    """Append one ended run to the EXPERIMENT_LOG.md of a project's folder, as `kept_log` does."""
+    if (project.directory / LOG_FILE).is_file():
+        history = History(client, experiment_id, project)
+        _keep(history, lambda: list(history.runs([run_id]).values()))
 
 
 def log_ended(folder: Path, run_id: str) -> None:

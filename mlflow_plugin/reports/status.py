@@ -164,7 +164,7 @@ def _state(
     busy, now = _busy(unended, chosen)
     run, lasting, remarks = (chosen, None, []) if chosen else _unusable(history, phase, unended)
     if phase.matrix is not None and chosen is None and lasting in _STATE_OF_GRADE.values():
-        run, lasting, remarks = None, "missing", [_no_set(phase)]
+        run, lasting, remarks = None, "missing", [_no_set(history.project, phase)]
     run = run or busy
     edges = _edges(history, phase, run, latest)
     if chosen:
@@ -204,8 +204,9 @@ def _judged(
     ]
 
 
-def _no_set(phase: Phase) -> str:
-    return f"some of its runs are there, but no set of them; `mlflow run . -e {phase.name} -b phases` makes one"
+def _no_set(project: Project, phase: Phase) -> str:
+    command = Invocation(project.directory_of(phase), phase.own_name, backend="phases").command()
+    return f"some of its runs are there, but no set of them; `{command}` makes one"
 
 
 def _of_matrix(phase: Phase, run: PhaseRun) -> list[str]:

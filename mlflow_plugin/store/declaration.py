@@ -47,6 +47,20 @@ def declared_projects(tags: Mapping[str, str]) -> dict[str, Project]:
     return dict(sorted(projects.items(), key=lambda one: one[0] in needed))
 
 
+def declared_with(tags: Mapping[str, str], project: str, phase: str) -> Project | None:
+    """Return the declared project that shows a phase in its whole graph; None where none has it.
+
+    Args:
+        tags: The experiment's tags.
+        project: The name of the project by which the phase's runs are recorded.
+        phase: The name of the phase there.
+    """
+    for declared in declared_projects(tags).values():
+        if (declared.name == project and phase in declared.phases) or (project, phase) in declared.called_here:
+            return declared
+    return None
+
+
 def _project_tag(project: str) -> str:
     return schema.DECLARED_PROJECT + schema.phase_key(project, "")
 

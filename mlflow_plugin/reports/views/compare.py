@@ -1,6 +1,7 @@
 """Two runs of one phase side by side: the differences in how they were made, and the effect on the result."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from mlflow_plugin.errors import UsageError
@@ -16,9 +17,11 @@ from mlflow_plugin.store import schema
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.provenance import EnvironmentRecord, read_code, read_environment
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.sets import label_of, values_of, with_members
 
 ReadArtifact = Callable[[PhaseRun, str], str | None]
 _Record = TypeVar("_Record")
+_MOST_NAMED = 5
 
 
 def compare_view(
@@ -32,23 +35,31 @@ def compare_view(
         right_run_id: The whole id of the right run.
         read_artifact: Gives the text of a run's artifact by its path, or None.
 
+    Of two sets of runs the code and the environment of two runs with the same values are compared, and the time and
+    cost of all their runs, reused ones included.
+
     Raises:
-        UsageError: A run does not exist, is no run of a phase, or the two are of different phases.
+        UsageError: A run does not exist, is no run of a phase, the two are of different phases, or one is a set.
     """
-    left, right = _computed(history, left_run_id), _computed(history, right_run_id)
+    left, right = (with_members(history, _computed(history, run_id)) for run_id in (left_run_id, right_run_id))
     if (left.project, left.phase) != (right.project, right.phase):
         raise UsageError(
             f"{left.short} is a run of {left.phase} (project {left.project}) and {right.short} one of {right.phase} "
             f"(project {right.project}): only runs of the same phase can be compared."
         )
-    phase = history.project.phases.get(left.phase) if left.project == history.project.name else None
-    code = [_record(run, schema.CODE_FILE, read_artifact, read_code) for run in (left, right)]
-    environment = [_record(run, schema.ENVIRONMENT_FILE, read_artifact, read_environment) for run in (left, right)]
+    phase = history.project.phases.get(left.phase) if history.is_own(left) else None
+    if bool(left.members) != bool(right.members):
+        raise _set_with_one(phase, *((left, right) if left.members else (right, left)))
+    one, other, alike = _alike(phase, left, right)
+    records = (one, other) if alike else ()
+    code = [_record(run, schema.CODE_FILE, read_artifact, read_code) for run in records] or [None, None]
+    environment = [_record(run, schema.ENVIRONMENT_FILE, read_artifact, read_environment) for run in records]
+    environment = environment or [None, None]
     comparison = models.Comparison(
         left=run_model(phase, left),
         right=run_model(phase, right),
         parameters=parameter_changes(phase, left, right),
-        code=code_changes(left, right, code[0], code[1]),
+        code=code_changes(one, other, code[0], code[1]),
         inputs=_input_changes(history, left, right),
         environment=_environment_changes(environment[0], environment[1]),
         hardware=models.HardwareChange(
@@ -56,10 +67,46 @@ def compare_view(
             right=right.hardware or None,
             same=left.hardware == right.hardware if left.hardware and right.hardware else None,
         ),
-        effects=effects_of(phase, left, right),
+        effects=effects_of(phase, _with_all_costs(left), _with_all_costs(right)),
     )
     comparison.sentence = comparison_sentence(phase, comparison)
+    if phase and left.members and alike:
+        comparison.sentence += f"; code and environment are those of {label_of(phase, one)}"
     return comparison
+
+
+def _set_with_one(phase: Phase | None, of_set: PhaseRun, run: PhaseRun) -> UsageError:
+    """Return the error for a set of runs that is to be compared with one run."""
+    names = [f"{label_of(phase, one)} {one.run_id}" if phase else one.run_id for one in of_set.each[:_MOST_NAMED]]
+    more = f" and {len(of_set.members) - _MOST_NAMED} more" if len(of_set.members) > _MOST_NAMED else ""
+    return UsageError(
+        f"{of_set.short} is a set of {len(of_set.members)} runs of {of_set.phase} and {run.short} is one run. Compare "
+        f"it with a run of the set: {', '.join(names)}{more}; or with another set."
+    )
+
+
+def _alike(phase: Phase | None, left: PhaseRun, right: PhaseRun) -> tuple[PhaseRun, PhaseRun, bool]:
+    """Return the two runs whose code is compared, and whether they have the same values: of two sets the first such
+    runs.
+    """
+    if not left.member_runs or not right.member_runs:
+        return left, right, not left.members
+    if phase:
+        there = {values_of(phase, run): run for run in right.member_runs}
+        for run in left.member_runs:
+            if other := there.get(values_of(phase, run)):
+                return run, other, True
+    return left.member_runs[0], right.member_runs[0], False
+
+
+def _with_all_costs(run: PhaseRun) -> PhaseRun:
+    """Return a set with the time and cost of all its runs; those that it reused cost it nothing itself."""
+    costs = {
+        name: sum(one.metrics.get(name, 0.0) for one in run.member_runs)
+        for name in (schema.DURATION_SECONDS, schema.COST_USD)
+        if run.member_runs
+    }
+    return replace(run, metrics={**run.metrics, **costs})
 
 
 def _computed(history: History, run_id: str) -> PhaseRun:

@@ -291,6 +291,7 @@ def test_a_call_that_is_wrong_ends_as_with_mlflow_itself(project: ProjectFolder)
     assert done.exit_code == 1
     assert "caught" in done.text
     assert "'depth' must be an integer, got 'deep'" in done.text
+    assert "Traceback" not in done.text
     assert project.executed() == ["main"]
 
 

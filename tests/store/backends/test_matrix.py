@@ -20,6 +20,7 @@ from mlflow_plugin.execution.rollback import to_be_marked
 from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.members import member_of
 from mlflow_plugin.project.mlproject import load_project
+from mlflow_plugin.reports.experiment_log import append_all
 from mlflow_plugin.reports.status import pipeline_state
 from mlflow_plugin.reports.views.pipeline import pipeline_view
 from mlflow_plugin.store.run import PhaseRun
@@ -372,3 +373,18 @@ def test_a_deleted_run_of_a_set_is_computed_again(matrix: Matrix) -> None:
     matrix.run()
     matrix.demo.client.delete_run(matrix.of_seed(2).run_id)
     assert matrix.run() == ["train seed=2"]
+
+
+def test_a_set_has_an_entry_in_the_experiment_log_like_its_runs(matrix: Matrix) -> None:
+    matrix.declare("matrix: {seed: [0, 1]}")
+    matrix.demo.compute("prepare")
+    log = matrix.demo.folder / "EXPERIMENT_LOG.md"
+    log.touch()
+    of_set, again = matrix.train(), matrix.train()
+    text = log.read_text()
+    assert [text.count(f"<!-- mlflow-phases run {run_id} -->") for run_id in (*matrix.latest().members, of_set)] == [
+        1
+    ] * 3
+    assert f"train {again[:8]}: reused {of_set[:8]}" in text
+    log.write_text("")
+    assert {of_set, again} <= set(append_all(matrix.demo.history(), log))

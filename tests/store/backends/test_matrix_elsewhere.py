@@ -3,18 +3,21 @@
 from contextlib import nullcontext
 
 import pytest
+from click.testing import CliRunner
 
 from mlflow_plugin import find_reusable, plan
 from mlflow_plugin.backends import pipeline
 from mlflow_plugin.backends.execution import ExecutionSettings
 from mlflow_plugin.backends.phases import PhasesBackend
 from mlflow_plugin.backends.pipeline import run_pipeline
+from mlflow_plugin.cli import main
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.execution.steps import Caller, Step, current_step
 from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.mlproject import load_project
 from mlflow_plugin.reports.views.pipeline import pipeline_view
 from mlflow_plugin.store.history import History
+from mlflow_plugin.store.run import PhaseRun
 
 MEAN = """\
 name: seeds
@@ -76,6 +79,16 @@ class Files:
         run_pipeline(project, "main", {}, self.demo.client, "0", settings, self.launch, invocation)
         return list(self.computed)
 
+    def command(self, *words: str) -> str:
+        """Run an `mlflow-phases` command for the project that asks, and return what it says."""
+        done = CliRunner().invoke(main, words, env={"MLFLOW_EXPERIMENT_ID": "0"})
+        assert done.exit_code in (0, 2), done.output
+        return done.output
+
+    def latest_set(self) -> PhaseRun | None:
+        history = self.history()
+        return history.latest(history.project.phases["train"])
+
     def history(self) -> History:
         return History(self.demo.client, "0", load_project(self.demo.folder))
 
@@ -104,6 +117,7 @@ def test_a_phase_is_made_from_the_set_of_runs_of_another_file(files: Files, jobs
     mean = history.latest(history.project.phases["mean"])
     assert mean is not None
     assert mean.inputs == {"train": of_set.run_id}
+    assert mean.parameters["train_run_ids"] == ",".join(of_set.members)
     assert files.run(jobs) == []
 
 
@@ -157,3 +171,74 @@ def test_a_step_with_a_matrix_makes_its_own_runs(files: Files) -> None:
             PhasesBackend().run(str(files.demo.folder / "train"), "main", {}, None, {}, "", "0")
     finally:
         current_step.reset(token)
+
+
+@pytest.fixture
+def two_sets(files: Files) -> tuple[Files, PhaseRun, PhaseRun]:
+    """The runs of two seeds, and then of three."""
+    files.run()
+    first = files.latest_set()
+    files.declare("[0, 1, 2]")
+    files.run()
+    second = files.latest_set()
+    assert first
+    assert second
+    return files, first, second
+
+
+def test_rollback_goes_back_to_the_set_before_and_names_what_was_made_from_the_later_one(two_sets) -> None:
+    files, first, second = two_sets
+    mean = files.demo.latest("mean")
+    folder = str(files.demo.folder)
+    said = files.command("rollback", "train", "--to", first.members[0], "--reason", "bad", "--project", folder)
+    assert "is the newest already" in said
+    said = files.command("rollback", "train", "--to", first.run_id, "--reason", "bad", "--project", folder)
+    assert said.count("is quarantined: bad") == 2
+    assert f"mean {mean[:8]}" in said
+    assert f"the last good set of runs of train is {first.short}" in said
+    assert f"-P train_run_id={first.run_id}" in said
+    assert files.latest_set().run_id == first.run_id
+    files.declare("[0, 1]")
+    assert files.run() == []
+    with pytest.raises(UsageError, match="is quarantined: bad"):
+        files.demo.decide("mean", train_run_id=second.run_id)
+    assert files.demo.decide("mean", train_run_id=first.run_id).verdict.action == "reuse"
+
+
+def test_a_quarantined_run_of_another_file_is_computed_again_with_what_was_made_from_it(two_sets) -> None:
+    files, _, second = two_sets
+    said = files.command("quarantine", second.run_id, "--reason", "bad")
+    assert f"Quarantine the one that is bad: {second.members[0]}" in said
+    said = files.command("quarantine", second.members[0], "--reason", "bad")
+    assert f"train {second.short}" in said
+    assert "there is no good set of runs of train before it" in said
+    assert "`mlflow run" in files.command("status", "--project", str(files.demo.folder))
+    assert files.run() == ["train seed=0", "mean"]
+
+
+def test_sets_are_compared_by_all_that_their_runs_cost_and_a_set_with_one_run_is_refused(two_sets) -> None:
+    files, first, second = two_sets
+    said = files.command("compare", first.run_id, second.run_id)
+    assert "seed 0,1 -> 0,1,2" in said
+    assert "as fast" not in said  # Two runs of the second set are those of the first, and cost it nothing itself.
+    assert "code and environment are those of seed=0" in said
+    assert "the code is the same" in said
+    said = files.command("compare", first.run_id, second.members[2])
+    assert f"is a set of 2 runs of train and {second.members[2][:8]} is one run" in said
+    assert f"seed=1 {first.members[1]}" in said
+    assert "seed 0 -> 2" in files.command("compare", first.members[0], second.members[2])
+
+
+def test_a_phase_that_is_run_in_its_own_folder_names_what_becomes_stale_in_files_that_need_it(files: Files) -> None:
+    files.run()
+    mean, of_set = files.demo.latest("mean"), files.latest_set()
+    files.write("prepare/prepare.py", "print(2)\n")
+    verdict = find_reusable(files.demo.folder / "prepare", "main", client=files.demo.client, experiment_id="0")
+    assert {(one.phase, one.run_id) for one in verdict.invalidates[1:]} == {
+        ("mean", mean),
+        *(("train", run_id) for run_id in of_set.members),
+    }
+    assert "stale" in verdict.reasons[-1]
+    files.write("train/train.py", "print(2)\n")
+    alone = find_reusable(files.demo.folder / "train", "main", {"seed": 1}, client=files.demo.client, experiment_id="0")
+    assert mean in {one.run_id for one in alone.invalidates}

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import sys
 
 import mlflow
 import pytest
@@ -9,7 +11,22 @@ from mlflow.exceptions import ExecutionException
 
 from mlflow_plugin.backends import steps
 from mlflow_plugin.backends.steps import prepared
-from mlflow_plugin.execution.steps import MOST_CALLERS, VARIABLE, Caller
+from mlflow_plugin.errors import NeedsAnswer, PhaseError
+from mlflow_plugin.execution.observer import SWITCH
+from mlflow_plugin.execution.steps import (
+    MOST_CALLERS,
+    VARIABLE,
+    Caller,
+    StepAsks,
+    StepFailed,
+    current_step,
+    end_with_one_message,
+)
+from mlflow_plugin.observation.beginning import Beginning
+from mlflow_plugin.observation.calls import RecordedCall
+from mlflow_plugin.observation.standard_input import StandardInput
+from mlflow_plugin.observation.variables import variable_digest
+from mlflow_plugin.store.run import PhaseRun
 
 STOCK = mlflow.projects.run
 
@@ -122,3 +139,64 @@ def test_a_run_without_keys_between_two_phases_is_a_caller_too(demo, monkeypatch
     caller = Caller.of_this_process(demo.client)
     assert caller is not None
     assert caller.run_ids == ("a" * 32, "b" * 32)
+
+
+@pytest.fixture
+def told(monkeypatch) -> list[RecordedCall]:
+    """The calls that were recorded."""
+    calls: list[RecordedCall] = []
+    monkeypatch.setattr(RecordedCall, "tell", lambda call: calls.append(call))
+    return calls
+
+
+def executed(run) -> None:
+    step = prepared(run, (".", "collect"), {})
+    assert step is not None
+    step()
+
+
+def test_a_step_that_fails_or_asks_is_recorded_without_a_result(told):
+    def failing(uri, entry_point="main", parameters=None, backend="local", env_manager=None):
+        raise PhaseError("collect: it failed")
+
+    def asking(uri, entry_point="main", parameters=None, backend="local", env_manager=None):
+        raise NeedsAnswer("which one?")
+
+    with pytest.raises(StepFailed, match="collect: it failed"):
+        executed(failing)
+    with pytest.raises(StepAsks) as asked:
+        executed(asking)
+    assert (asked.value.code, asked.value.reason.endswith("#collect needs an answer")) == (3, True)
+    assert [(call.results, call.question) for call in told] == [({}, ""), ({}, "which one?")]
+
+
+def test_an_error_of_a_step_that_nobody_catches_ends_the_script_with_one_message(monkeypatch, caplog):
+    others: list[object] = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: others.append(error))
+    end_with_one_message()
+    end_with_one_message()
+    sys.excepthook(StepFailed, StepFailed("collect: it failed"), None)
+    assert [record.getMessage() for record in caplog.records] == ["collect: it failed"]
+    sys.excepthook(ValueError, ValueError("a fault of the script"), None)
+    assert len(others) == 1
+
+
+def test_a_call_keeps_the_variables_that_the_script_has_set_and_the_files_of_the_step(
+    demo, told, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("GONE", "1")
+    monkeypatch.setenv("API_KEY", "before")
+    Beginning(os.environ, StandardInput()).save(tmp_path)
+    monkeypatch.setenv(SWITCH, str(tmp_path))
+    monkeypatch.setenv("DATA", "d1.txt")
+    monkeypatch.setenv("API_KEY", "after")
+    monkeypatch.delenv("GONE")
+
+    def run(uri, entry_point="main", parameters=None, backend="local", env_manager=None):
+        step = current_step.get()
+        assert step is not None
+        step.take("collect", PhaseRun("b" * 32, "collect", outputs={"sizes": {"project_files/out.txt": 1, "a.txt": 1}}))
+
+    executed(run)
+    assert told[0].variables == {"DATA": variable_digest("d1.txt"), "GONE": ""}
+    assert told[0].left == (str(demo.folder / "out.txt"),)

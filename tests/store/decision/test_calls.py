@@ -6,6 +6,7 @@ import pytest
 
 from mlflow_plugin.observation.calls import Call, Result
 from mlflow_plugin.observation.trace import Trace
+from mlflow_plugin.observation.variables import variable_digest
 from mlflow_plugin.store import schema, traces
 from mlflow_plugin.store.traces import keep_trace
 
@@ -135,3 +136,37 @@ def test_calls_of_two_segments_are_one_list(demo):
     again = replace(first, results={"train": Result("3" * 32)})
     merged = Trace("full", calls=(first,)).merged(Trace("full", calls=(other, again)))
     assert merged.calls == (again, other)
+
+
+def test_a_step_is_asked_for_with_the_variables_that_the_script_of_its_caller_had_set(demo, called, monkeypatch):
+    trained, evaluated = called
+    monkeypatch.setenv("GONE", "there")
+    value = variable_digest("d1.txt")
+    keep_trace(demo.client, trained, Trace("full", variables={"DATA": value, "GONE": ""}))
+    step = Call(".", "train", {"epochs": "10"}, results={"train": result_of(demo, trained)})
+    keep_trace(demo.client, evaluated, Trace("full", calls=(replace(step, variables={"DATA": value, "GONE": ""}),)))
+    assert demo.decide("evaluate").verdict.action == "reuse"
+    assert demo.decide("train").verdict.action == "run"  # Asked for by itself, it has not these variables.
+    keep_trace(demo.client, evaluated, Trace("full", calls=(step,)))
+    assert "read the variable DATA" in demo.decide("evaluate").verdict.reasons[0]
+
+
+def test_a_caller_that_went_on_without_a_step_that_failed_tries_it_again(demo, called):
+    evaluated = called[1]
+    keep_trace(demo.client, evaluated, Trace("full", calls=(Call(".", "train", {"epochs": "10"}),)))
+    verdict = demo.decide("evaluate").verdict
+    assert verdict.action == "run"
+    assert "the result of the step train, which failed then" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize("code", ["mlflow.run('step')", "from mlflow.projects import run", "mlflow.projects.run('.')"])
+def test_a_run_without_a_trace_says_that_its_steps_are_not_asked_for(demo, code):
+    demo.edit("collect.py", "print(1)", f"import mlflow\n{code}")
+    demo.compute("collect")
+    reasons = "; ".join(demo.decide("collect").verdict.reasons)
+    assert "what it read was not recorded; the steps that it starts by mlflow.run are not asked for" in reasons
+    demo.edit("MLproject", "phase: {}", "phase: {observe: none}")
+    reasons = "; ".join(demo.decide("collect").verdict.reasons)
+    assert "(observe: none); the steps that it starts by mlflow.run are not asked for" in reasons
+    demo.compute("train")
+    assert "steps" not in "; ".join(demo.decide("train").verdict.reasons)

@@ -60,6 +60,14 @@ def test_rolling_back_to_a_run_marks_all_that_completed_after_it_and_nothing_els
     assert said.count("is quarantined: bad data") == 2
 
 
+def test_a_rollback_names_the_results_of_each_run_that_it_marks(demo, two):
+    first, _, _ = two
+    demo.compute("train", "newest", epochs=30)
+    evaluation = demo.compute("evaluate", "another")
+    code, said = command("rollback", "train", "--to", first, "--project", str(demo.folder), "--reason", "bad data")
+    assert (code, f"evaluate {evaluation[:8]}" in said) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -8,6 +8,8 @@ import pytest
 
 from mlflow_plugin.checkout import placing
 from mlflow_plugin.checkout.placing import place
+from mlflow_plugin.checkout.putting_back import _require_space
+from mlflow_plugin.errors import PhaseError
 
 
 @pytest.fixture
@@ -50,3 +52,10 @@ def test_a_copy_that_fails_leaves_the_old_file_and_nothing_else(files, monkeypat
         place(source, target)
     assert target.read_text() == "old"
     assert os.listdir(target.parent) == ["target"]
+
+
+def test_files_that_are_larger_than_the_disk_are_refused_before_anything_is_changed(tmp_path: Path) -> None:
+    with pytest.raises(
+        PhaseError, match=r"1000000000\.0 GB have to be put back, and .* Make room, .* nothing was changed"
+    ):
+        _require_space(tmp_path, 10**18)

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from mlflow_plugin.observation.calls import Call, CallAnswer, RecordedCall, Result, calls_of
+from mlflow_plugin.observation.calls import Call, CallAnswer, RecordedCall, Result, calls_of, left_again
 from mlflow_plugin.observation.places import Places
 from mlflow_plugin.observation.trace import Trace
+from tests.unit.observation.observing import SECOND
 
 
 def test_a_call_keeps_folders_and_paths_as_names_so_that_another_checkout_finds_them(tmp_path):
@@ -34,7 +35,7 @@ def test_what_may_be_a_secret_stays_out_of_the_trace(tmp_path):
     assert "api_key=(hidden)" in call.remark()
 
 
-def test_the_last_of_equal_calls_counts_and_those_without_a_result_do_not(tmp_path):
+def test_the_last_of_equal_calls_counts_and_one_that_failed_is_kept_without_a_result(tmp_path):
     places = Places(tmp_path)
 
     def recorded(at: int, run: str, question: str = "") -> RecordedCall:
@@ -43,11 +44,44 @@ def test_the_last_of_equal_calls_counts_and_those_without_a_result_do_not(tmp_pa
 
     calls = calls_of([recorded(3, "b"), recorded(1, "a"), recorded(2, "", "which one?")], places)
     assert [call.results for call in calls] == [{"train": Result("b")}]
+    calls = calls_of([recorded(1, "a"), recorded(2, "")], places)
+    assert [call.results for call in calls] == [{}]
+    assert Trace.from_json(Trace("full", calls=calls).to_json()).calls == calls
 
 
 def test_a_recorded_call_is_read_again_as_it_was_told():
     call = RecordedCall("/p", "main", {"a": "1\0"}, "/b", "7", {"main": Result("r", "d")}, "", 5)
     assert RecordedCall.told(json.dumps(call.__dict__)) == call
+
+
+def test_calls_with_other_variables_are_two_calls(tmp_path):
+    def recorded(at: int, run: str, **variables: str) -> RecordedCall:
+        results = {"train": Result(run)}
+        return RecordedCall(str(tmp_path), "train", {}, str(tmp_path), "", results, at=at, variables=variables)
+
+    calls = calls_of([recorded(1, "a", WHO="1"), recorded(2, "b", WHO="2")], Places(tmp_path))
+    assert [call.variables for call in calls] == [{"WHO": "1"}, {"WHO": "2"}]
+    assert Trace.from_json(Trace("full", calls=calls).to_json()).calls == calls
+
+
+def test_a_file_that_one_step_after_another_leaves_is_known_by_their_results(observed):
+    def step(at: int, run: str, *names: str) -> RecordedCall:
+        left = tuple(str(observed.folder / name) for name in names)
+        return RecordedCall(str(observed.folder), "train", results={"train": Result(run)}, at=at, seconds=1, left=left)
+
+    observed.write("again.txt", "of b")
+    observed.write("before.txt", "of b")
+    observed.write("once.txt")
+    observed.read("once.txt", "again.txt", "before.txt")
+    read = observed.seen["read"]
+    late, early = read[str(observed.folder / "again.txt")].opened_ns, str(observed.folder / "before.txt")
+    read[early] = read[early]._replace(opened_ns=late - 3 * SECOND, mtime_ns=0)
+    calls = (step(late, "a", "again.txt", "before.txt", "once.txt"), step(late + 9, "b", "again.txt", "before.txt"))
+    observed.seen["calls"] = calls
+    trace = observed.trace()
+    assert [file.name for file in trace.files] == ["once.txt"]
+    assert trace.changed_while_read == ("before.txt",)  # It was read before any of these steps began.
+    assert left_again([calls[0], step(late + 9, "a", "again.txt")]) == {}
 
 
 CALL = {"project": ".", "entry_point": "train", "results": {"train": ["run", "digest"]}}
@@ -64,6 +98,7 @@ CALL = {"project": ".", "entry_point": "train", "results": {"train": ["run", "di
         [CALL | {"project": 1}],
         [CALL | {"parameters": []}],
         [CALL | {"paths": {"a": None}}],
+        [CALL | {"variables": ["DATA"]}],
     ],
 )
 def test_calls_of_wrong_types_in_a_trace_are_a_value_error(calls):
