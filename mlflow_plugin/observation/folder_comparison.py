@@ -1,7 +1,7 @@
 """Compare the names in a listed folder with those that a run had listed."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from mlflow_plugin.observation.files import ListedFolder
 from mlflow_plugin.observation.policy import Filter
@@ -45,17 +45,19 @@ class FolderComparison:
             self._report.unclear(sentence, ["unreadable", folder.name])
             self._report.row("folder", folder.name, "not compared", remark=why)
             return False
-        own = set(folder.own)
-        names = sorted(
-            entry for entry in entries if entry not in own and self._filter.counts_in_listing(folder.name, path, entry)
-        )
+        names = self._counted(folder, path, set(entries) - set(folder.own))
         digest = value_digest(names)
-        if digest == folder.digest:
+        # Names that no longer count may be in the digest of then.
+        if digest == folder.digest or (folder.names is not None and names == self._counted(folder, path, folder.names)):
             self._report.row("folder", folder.name, "same", remark=folder.remark)
             return True
         phrase = f"{shown_folder(folder.name)}, {_difference(folder, names)}"
         self._report.changed("folder", folder.name, phrase, digest)
         return False
+
+    def _counted(self, folder: ListedFolder, path: str, names: Iterable[str]) -> list[str]:
+        """Return the names that count, sorted."""
+        return sorted(name for name in names if self._filter.counts_in_listing(folder.name, path, name))
 
 
 def shown_folder(name: str) -> str:

@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 
 from mlflow_plugin.observation.files import join_name
 from mlflow_plugin.observation.places import Places
-from mlflow_plugin.project.outputs import is_declared
+from mlflow_plugin.project.outputs import is_declared, leads_to
 from mlflow_plugin.project.own_code import is_below
 from mlflow_plugin.project.project import LOG_FILE, OWN_FOLDER
 from mlflow_plugin.project.vocabulary import EnvironmentPolicy, External, Observe
@@ -91,6 +91,7 @@ class Policy:
         known_peers: Peers, as `host:port`, that do not count: the tracking server, the artifact store.
         outputs: The declared outputs of the phase and of those before it, relative to the project. They are compared
             as outputs of runs.
+        listed_outputs: The declared outputs of all phases: their names do not count in a listed folder.
     """
 
     observe: Observe = "all"
@@ -101,6 +102,7 @@ class Policy:
     code_files: frozenset[str] = frozenset()
     known_peers: frozenset[str] = frozenset()
     outputs: tuple[str, ...] = ()
+    listed_outputs: tuple[str, ...] = ()
 
     def ignores(self, name: str, path: str) -> bool:
         """Return True for a declared output, and for what `ignore_reads` matches by name or absolute path."""
@@ -108,6 +110,10 @@ class Policy:
             return True
         pattern = self._ignored
         return pattern is not None and bool(pattern.fullmatch(name) or pattern.fullmatch(path))
+
+    def ignores_entry(self, name: str, path: str) -> bool:
+        """Return True for an entry of a listed folder that is ignored, or an output of any phase, or holds some."""
+        return self.ignores(name, path) or is_declared(self.listed_outputs, name) or leads_to(self.listed_outputs, name)
 
     @property
     def ignores_files(self) -> bool:
@@ -166,9 +172,17 @@ class Filter:
         return name if counts and not self._policy.ignores(name, path) else None
 
     def counts_in_listing(self, name: str, folder: str, base: str) -> bool:
-        """Return True for an entry that counts among the names of a listed folder."""
+        """Return True for an entry that counts among the names of a listed folder.
+
+        Args:
+            name: The name of the folder.
+            folder: Its absolute path.
+            base: The name of the entry in it.
+        """
         path = os.path.join(folder, base)
-        return counts_in_listing(base) and not self._skip.holds(path) and not self._policy.ignores(name, path)
+        if not counts_in_listing(base) or self._skip.holds(path):
+            return False
+        return not self._policy.ignores_entry(join_name(name, base), path)
 
     def _folder(self, folder: str) -> tuple[str, bool]:
         """The name of a folder, and True when files directly in it count as far as the folder tells."""
