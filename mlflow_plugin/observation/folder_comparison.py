@@ -47,11 +47,12 @@ class FolderComparison:
             return False
         names = self._counted(folder, path, set(entries) - set(folder.own))
         digest = value_digest(names)
-        # Names that no longer count may be in the digest of then.
-        if digest == folder.digest or (folder.names is not None and names == self._counted(folder, path, folder.names)):
+        # The digest of then may hold names that no longer count.
+        then = None if folder.names is None else self._counted(folder, path, folder.names)
+        if digest == folder.digest or names == then:
             self._report.row("folder", folder.name, "same", remark=folder.remark)
             return True
-        phrase = f"{shown_folder(folder.name)}, {_difference(folder, names)}"
+        phrase = f"{shown_folder(folder.name)}, {_difference(folder, then, names)}"
         self._report.changed("folder", folder.name, phrase, digest)
         return False
 
@@ -65,15 +66,15 @@ def shown_folder(name: str) -> str:
     return "the project's folder" if name == "." else readable(name)
 
 
-def _difference(folder: ListedFolder, names: list[str]) -> str:
+def _difference(folder: ListedFolder, then: list[str] | None, names: list[str]) -> str:
     """The difference between the names of a folder then and now, to follow its name."""
-    if folder.names is None:
+    if then is None:
         return (
             f"which held {folder.number:,} names and holds {len(names):,} now"
             if folder.number != len(names)
             else ("whose list of files has changed since")
         )
-    new, gone = sorted(set(names) - set(folder.names)), sorted(set(folder.names) - set(names))
+    new, gone = sorted(set(names) - set(then)), sorted(set(then) - set(names))
     parts = [f"{listed(new)} {_are(new)} new"] if new else []
     parts += [f"{listed(gone)} {_are(gone)} gone"] if gone else []
     return f"where {' and '.join(parts)}" if parts else "whose list of files has changed since"

@@ -293,6 +293,8 @@ def _regular_expression(pattern: str) -> str:
     position = 0
     while position < len(text):
         rest = text[position:]
+        if rest == "/**":  # The folder goes with all that lies in it.
+            break
         if rest.startswith("**/"):
             parts.append(r"(?:.*/)?")
             position += 3

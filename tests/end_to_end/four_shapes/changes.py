@@ -315,6 +315,7 @@ CODE = (
         "24", "a docstring that nobody reads", replace("train", "train.py", "Fit the model.", "Fit it well."), NOTHING
     ),
     Change("25", "line ends of listed code", _crlf, NOTHING),
+    Change("26", "a helper is moved, and its import follows", _moved, ("train",), says="moved"),
 )
 PARAMETERS = (
     Change("27", "`1.10` without a type", nothing, shows="tag=1.10", given={"tag": "1.10"}),
