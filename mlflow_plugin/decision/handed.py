@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from contextvars import ContextVar
 
-from mlflow_plugin.checkout.putting_back import checkouts
+from mlflow_plugin.checkout.lock import is_being_written
+from mlflow_plugin.checkout.putting_back import Checkout, checkouts
 from mlflow_plugin.decision.facts import Handover
 from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.store.history import History
@@ -32,12 +33,17 @@ def handover(history: History, project: Project, inputs: Mapping[str, PhaseRun])
                 f"{checkout.run.phase} {checkout.run.short} left no files for its `outputs:`; it was computed before "
                 "they were declared"
             )
-        elif checkout.by_hand:
+        elif checkout.by_hand and not _is_being_written(project, checkout):
             some = ", ".join(checkout.by_hand[:3]) + (" and others" if len(checkout.by_hand) > 3 else "")
             by_hand.append(
                 f"{some} was made or edited by hand, in the place of files of {checkout.run.phase} {checkout.run.short}"
             )
     return Handover(tuple(unknown), tuple(by_hand))
+
+
+def _is_being_written(project: Project, checkout: Checkout) -> bool:
+    """Return whether the files of a phase are those of a run that has not ended: the handover waits for it."""
+    return is_being_written(project.directory_of(checkout.phase), checkout.phase.own_full_name)
 
 
 def step_doubt(history: History, phase: Phase, run: PhaseRun) -> str:

@@ -146,6 +146,7 @@ class Filter:
         own = (str(places.project), os.path.realpath(places.project))
         # A store in the project's own folder must not make the project itself disappear.
         skip = [place for place in map(os.path.abspath, policy.skip) if not any(is_below(one, place) for one in own)]
+        self._skipped = skip
         self._skip = _Below(skip, [place + companion for place in skip for companion in _COMPANIONS])
         self._folders: dict[str, tuple[str, bool]] = {}
 
@@ -170,6 +171,10 @@ class Filter:
         if os.path.isabs(name) and (path == os.sep or path in temporary_folders()):
             return None
         return name if counts and not self._policy.ignores(name, path) else None
+
+    def is_above_skipped(self, path: str) -> bool:
+        """Return True for a folder that holds a place that does not count, such as the run's own artifacts."""
+        return any(is_below(place, path) for place in self._skipped)
 
     def counts_in_listing(self, name: str, folder: str, base: str) -> bool:
         """Return True for an entry that counts among the names of a listed folder.

@@ -298,7 +298,7 @@ CODE = (
     Change(
         "21",
         "requirements.txt",
-        write("train", "requirements.txt", "pyyaml==6.0.1\n"),
+        write("train", "requirements.txt", "pyyaml>=6.0.1\n"),
         NOTHING,
         says="requirements.txt",
     ),

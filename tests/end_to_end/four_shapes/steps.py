@@ -276,7 +276,7 @@ OF_TRAIN = {
     "editable-site/own.pth": "../editable-source\n",
     "editable-source/editable.py": "WIDTH = 1\n",
     "book.ipynb": '{"cells": [1]}',
-    "requirements.txt": "pyyaml==6.0\n",
+    "requirements.txt": "pyyaml>=6.0\n",
     "python_env.yaml": "python: '3.11'\ndependencies:\n  - -r requirements.txt\n",
 }
 OF_EVALUATE = {"judge.sql": "select 1\nfrom a\n", "judge.yaml": "a: 1\nb: 2\n"}
