@@ -182,12 +182,19 @@ def damaged(shaped: Shaped) -> None:
     assert f"model of 8 of ({FIRST}" in shaped.evaluated()
 
 
-def there_and_back(shaped: Shaped) -> None:
-    """38: after another value and back again, later steps are made from the files of the first."""
+def back_again(shaped: Shaped) -> None:
+    """38: after another value and back again, the evaluation is that of the first, and nothing is computed."""
     run(shaped, "prepare", "baseline", "train", "evaluate", seed=1)
     assert shaped.evaluated().count("seed=1 raw=1") == 2
     run(shaped)
     assert FIRST in shaped.evaluated()
+    for place in shaped.shape.result.values():
+        assert "seed=0" in (shaped.folder / place).read_text()
+
+
+def there_and_back(shaped: Shaped) -> None:
+    """38: after another value and back again, later steps are made from the files of the first."""
+    back_again(shaped)
     run(shaped, "train", "evaluate", rate=0.002)
     assert "seed=0 raw=1): rate=0.002" in shaped.evaluated()
     run(shaped, seed=1)

@@ -7,7 +7,12 @@ import pytest
 
 from benchmarks.change_rows import ROWS
 from tests.end_to_end.four_shapes.changes import CHANGES, UPSTREAM, Change, check_plan
-from tests.end_to_end.four_shapes.procedures import EVERYWHERE_LEFT_OUT, LEFT_OUT, PROCEDURES
+from tests.end_to_end.four_shapes.procedures import (
+    EVERYWHERE_LEFT_OUT,
+    LEFT_OUT,
+    PROCEDURES,
+    back_again,
+)
 from tests.end_to_end.four_shapes.projects import LIGHT, SHAPES
 from tests.end_to_end.four_shapes.shaped import Shaped
 from tests.end_to_end.project_folder import ProjectFolder
@@ -34,7 +39,7 @@ def test_a_change_is_seen_by_the_steps_that_it_concerns(shaped: Shaped, name: st
 
 @every_shape
 def test_parameters_there_and_back_again_evaluate_the_right_model(shaped: Shaped, name: str) -> None:
-    PROCEDURES["38: parameters there and back again"](shaped)
+    back_again(shaped)
 
 
 @pytest.mark.parametrize("name", ["by_disk"])
