@@ -325,4 +325,12 @@ PARAMETERS = (
 )
 CHANGES = (*READS, *CODE, *PARAMETERS)
 UPSTREAM = Change("38", "upstream data", write("prepare", "raw.csv", "2"), ALL, "seed=0 raw=2", "raw.csv")
-ALONE = ("a file is added", "a file is removed", "another default in conf/config.yaml")
+ALONE = (
+    "a file is added",
+    "a file is removed",
+    "another default in conf/config.yaml",
+    "settings.json, which names another file",
+    "a file given as `file://`",
+    "another value of the parameter",
+)
+"""Changes that undo another one when they are made together."""

@@ -404,7 +404,8 @@ LEFT_OUT: Mapping[tuple[str, str], str] = {
     ("39: an artifact's path follows upstream", "file_per_step"): NO_PATH,
     ("39: an artifact's path follows upstream", "hydra"): "its paths are files of the project, given by main.py",
     ("38: without outputs", "by_artifact"): "nothing is handed over by the disk",
+    ("40: two at once", "hydra"): "two runs of main.py at once need a checkout each: docs/nested_runs.md, Limits",
     ("41: a dear value beside", "hydra"): "a step of a script is no phase whose latest others are made from",
 }
-EVERYWHERE_LEFT_OUT = {"20": "none of the four runs in a container: tests/end_to_end/changes/test_images.py"}
+NOWHERE = {"20": "none of the four runs in a container: tests/end_to_end/changes/test_images.py"}
 """Rows that apply to none of the shapes."""
