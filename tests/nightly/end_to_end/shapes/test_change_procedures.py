@@ -5,7 +5,7 @@ Cheaper sibling: tests/end_to_end/shapes/test_change_rows.py, with some of the r
 
 import pytest
 
-from tests.end_to_end.four_shapes.procedures import LEFT_OUT, PROCEDURES
+from tests.end_to_end.four_shapes.procedures import LEFT_OUT, MADE_HERE, PROCEDURES
 from tests.end_to_end.four_shapes.projects import LIGHT
 from tests.end_to_end.four_shapes.shaped import Shaped
 from tests.end_to_end.project_folder import ProjectFolder
@@ -18,4 +18,6 @@ pytestmark = pytest.mark.end_to_end
 def test_a_row(project: ProjectFolder, monkeypatch: pytest.MonkeyPatch, name: str, row: str) -> None:
     if reason := LEFT_OUT.get((row, name)):
         pytest.skip(reason)
-    PROCEDURES[row](Shaped(LIGHT[name], project, monkeypatch).finished())
+    shaped = Shaped(LIGHT[name], project, monkeypatch)
+    shaped.build() if (row, name) in MADE_HERE else shaped.finished()
+    PROCEDURES[row](shaped)
