@@ -37,7 +37,8 @@ def test_a_change_is_seen_by_the_steps_that_it_concerns(shaped: Shaped, name: st
     check_plan(shaped, change)
 
 
-@every_shape
+# Each script of by_artifact imports MLflow; tests/nightly has it.
+@pytest.mark.parametrize("name", [name for name in LIGHT if name != "by_artifact"])
 def test_parameters_there_and_back_again_evaluate_the_right_model(shaped: Shaped, name: str) -> None:
     back_again(shaped)
 
