@@ -19,6 +19,7 @@ ROWS: tuple[Row, ...] = (
     *named_files.NAMED,
     *reads.NOT_FILES,
     *code.MODULES,
+    *code.STEPS,
     *code.ENVIRONMENT,
     *code.TEXT,
     *worth.PARAMETERS,

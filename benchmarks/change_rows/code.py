@@ -116,6 +116,33 @@ MODULES = (
     ),
 )
 
+STEP = """WIDTH = 8
+print("train", WIDTH, file=open("<witness>", "a"))
+open("clean.txt", "w").write(str(WIDTH))
+"""
+STEP_PROJECT = """name: clean
+entry_points:
+  main:
+    parameters: {size: {type: integer}}
+    command: python run.py
+    phase: {outputs: [clean.txt]}
+"""
+NO_STEPS = "what a phase's own code starts with the tool again gets no verdict of its own"
+STEPS = (
+    one(
+        "19",
+        "the script calls `mlflow.run` for a step in a sub-folder",
+        "run",
+        'mlflow.run("src/clean", parameters={"size": 1})\nreturn open("src/clean/clean.txt").read()',
+        (Replace("src/clean/run.py", "WIDTH = 8", "WIDTH = 16"),),
+        imports="import mlflow",
+        files={"src/clean/MLproject": STEP_PROJECT, "src/clean/run.py": STEP},
+        expect="16",
+        only=("mlflow-phases",),
+        why_only=NO_STEPS,
+    ),
+)
+
 ENVIRONMENT = (
     one(
         "21",

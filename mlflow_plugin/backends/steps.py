@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.backends.execution import FinishedRun
 from mlflow_plugin.decision.calls import given_by_program
+from mlflow_plugin.decision.handed import doubts_of_steps, step_doubt
 from mlflow_plugin.errors import NeedsAnswer, PhaseError
 from mlflow_plugin.execution.observer import SWITCH
 from mlflow_plugin.execution.steps import (
@@ -37,6 +38,7 @@ from mlflow_plugin.observation.recorder import unobserved
 from mlflow_plugin.progress import attach_terminal_handler
 from mlflow_plugin.project.mlproject import has_keys, load_project
 from mlflow_plugin.store import schema
+from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
 
 __all__ = ["prepared"]
@@ -130,7 +132,8 @@ def _executed(run: Run, given: dict[str, Any], folder: Path, entry_point: str, c
         parameters["decide"] = caller.decide
     call = {**given, "parameters": parameters, "backend": "phases", "env_manager": manager}
     _logger.info(f"step {entry_point} of {folder}")
-    tokens = current_step.set(step), given_by_program.set(True)
+    doubts = tuple(said for of, said in _doubts.items() if of != (str(folder), entry_point) and said)
+    tokens = current_step.set(step), given_by_program.set(True), doubts_of_steps.set(doubts)
     try:
         submitted = run(**call)
     except NeedsAnswer as question:
@@ -145,10 +148,25 @@ def _executed(run: Run, given: dict[str, Any], folder: Path, entry_point: str, c
     finally:
         current_step.reset(tokens[0])
         given_by_program.reset(tokens[1])
+        doubts_of_steps.reset(tokens[2])
     record(seconds=time.monotonic() - began)
+    _doubt(folder, step)
     result = step.results.get(entry_point)
     # What a reused step has logged is in the run that counts; the new run only names that.
     return submitted if step.run_id or result is None else FinishedRun(result.run_id)
+
+
+_doubts: dict[tuple[str, str], str] = {}
+"""Folder and phase -> why its files in the project may not be those of the run that counts for it, in this process."""
+
+
+def _doubt(folder: Path, step: Step) -> None:
+    """Remember the phases of a step whose files in the project are not known to be those of their runs."""
+    project = load_project(folder)
+    for name, run in step.results.items():
+        if phase := project.phases.get(name):
+            history = History(MlflowClient(), run.experiment_id, project)
+            _doubts[str(folder), name] = step_doubt(history, phase, run)
 
 
 _PLAIN = (str, int, float, bool)

@@ -13,7 +13,7 @@ from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.project import OWN_FOLDER
 from mlflow_plugin.store.schema import phase_key
 
-__all__ = ["own_folder", "reading", "writing"]
+__all__ = ["is_being_written", "own_folder", "reading", "writing"]
 
 _logger = logging.getLogger(__name__)
 
@@ -52,6 +52,19 @@ def writing(directory: Path, phase: str) -> AbstractContextManager[None]:
     return _held(lock, lock.acquire_write, f"{phase}: its files in {directory} are in use by another phase")
 
 
+def is_being_written(directory: Path, phase: str) -> bool:
+    """Return whether a phase in a checkout computes now, or its files are put back. Nothing is made for the answer."""
+    if not _path(directory, phase).exists():
+        return False
+    lock = ReadWriteLock(_path(directory, phase), is_singleton=False)
+    try:
+        lock.acquire_read(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
 @contextmanager
 def _held(lock: ReadWriteLock, acquire: Callable[..., Any], waiting_for: str) -> Iterator[None]:
     _acquire(acquire, waiting_for)
@@ -62,7 +75,12 @@ def _held(lock: ReadWriteLock, acquire: Callable[..., Any], waiting_for: str) ->
 
 
 def _lock(directory: Path, phase: str) -> ReadWriteLock:
-    return ReadWriteLock(own_folder(directory) / f"{phase_key('', phase)}.lock", is_singleton=False)
+    own_folder(directory)
+    return ReadWriteLock(_path(directory, phase), is_singleton=False)
+
+
+def _path(directory: Path, phase: str) -> Path:
+    return directory / OWN_FOLDER / f"{phase_key('', phase)}.lock"
 
 
 def _acquire(acquire: Callable[..., Any], waiting_for: str) -> None:

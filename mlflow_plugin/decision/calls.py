@@ -1,6 +1,6 @@
 """Ask for the verdicts of the steps that an earlier run had started by `mlflow.run`. Reads, never writes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
@@ -97,7 +97,12 @@ class StepsComparison:
             if verdict.action != "reuse":
                 why = f": {readable(verdict.reasons[0])}" if verdict.reasons else ""
                 return CallAnswer(reason=f"{_WORDS[verdict.action]}{why}")
-        return CallAnswer({verdict.phase: self._result(call, verdict) for verdict in verdicts})
+        observed = [one.observed for one in _each(verdicts) if one.observed]
+        return CallAnswer(
+            {verdict.phase: self._result(call, verdict) for verdict in verdicts},
+            mentions=tuple(dict.fromkeys(mention for one in observed for mention in one.mentions)),
+            complete=all(one.complete for one in observed),
+        )
 
     def _hidden(self, call: Call) -> dict[str, object]:
         """Return the parameters that may be secrets, as the runs of the step have them. Raises PhaseError."""
@@ -113,3 +118,10 @@ class StepsComparison:
         if then is not None and then.run_id == run_id:
             return then
         return Result(run_id, phase_run(self._request.client.get_run(run_id)).output_digest)
+
+
+def _each(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
+    """Yield the verdicts, and those on each run of a matrix."""
+    for verdict in verdicts:
+        yield verdict
+        yield from verdict.members.values()

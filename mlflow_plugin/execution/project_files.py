@@ -70,7 +70,9 @@ class ProjectFiles:
 
     def _put_back(self, phase: Phase, run: PhaseRun) -> None:
         with writing(self.project.directory_of(phase), phase.own_full_name):
-            now = look(self.history, self.project, phase, run)
+            # A run that has ended meanwhile explains what lies there.
+            history = History(self.client, self.history.experiment_id, self.project)
+            now = look(history, self.project, phase, run)
             if not now.standing.is_right:
                 put_back(self.client, self.project, now)
 

@@ -123,11 +123,15 @@ class CallAnswer:
         results: Phase -> the run that would be reused.
         reason: Why something would not be reused, such as `would run now: ...`; empty when everything would be.
         unclear: Why it cannot be asked for; empty when it can.
+        mentions: What a reader should know of the runs that would be reused, as their verdicts say it.
+        complete: True when everything that these runs read was compared.
     """
 
     results: Mapping[str, Result] = field(default_factory=dict)
     reason: str = ""
     unclear: str = ""
+    mentions: tuple[str, ...] = ()
+    complete: bool = True
 
 
 def step_name(folder: str, entry_point: str) -> str:

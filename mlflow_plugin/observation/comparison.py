@@ -122,6 +122,10 @@ class _Comparison:
                 phrase = f"the result of the step {name}, which {answer.reason}"
                 self.report.changed("step", call.name, phrase, answer.reason, remark=answer.reason)
             elif same_result(call.results, answer.results):
+                for mention in answer.mentions:
+                    self.report.mention(f"the step {name}: {mention}")
+                if not answer.complete:
+                    self.report.incomplete()
                 self.report.row("step", call.name, "same", remark=call.remark())
             else:
                 now = _runs(answer.results)

@@ -1,7 +1,7 @@
 """Compare the names in a listed folder with those that a run had listed."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from mlflow_plugin.observation.files import ListedFolder
 from mlflow_plugin.observation.policy import Filter
@@ -45,17 +45,20 @@ class FolderComparison:
             self._report.unclear(sentence, ["unreadable", folder.name])
             self._report.row("folder", folder.name, "not compared", remark=why)
             return False
-        own = set(folder.own)
-        names = sorted(
-            entry for entry in entries if entry not in own and self._filter.counts_in_listing(folder.name, path, entry)
-        )
+        names = self._counted(folder, path, set(entries) - set(folder.own))
         digest = value_digest(names)
-        if digest == folder.digest:
+        # The digest of then may hold names that no longer count.
+        then = None if folder.names is None else self._counted(folder, path, folder.names)
+        if digest == folder.digest or names == then:
             self._report.row("folder", folder.name, "same", remark=folder.remark)
             return True
-        phrase = f"{shown_folder(folder.name)}, {_difference(folder, names)}"
+        phrase = f"{shown_folder(folder.name)}, {_difference(folder, then, names)}"
         self._report.changed("folder", folder.name, phrase, digest)
         return False
+
+    def _counted(self, folder: ListedFolder, path: str, names: Iterable[str]) -> list[str]:
+        """Return the names that count, sorted."""
+        return sorted(name for name in names if self._filter.counts_in_listing(folder.name, path, name))
 
 
 def shown_folder(name: str) -> str:
@@ -63,15 +66,15 @@ def shown_folder(name: str) -> str:
     return "the project's folder" if name == "." else readable(name)
 
 
-def _difference(folder: ListedFolder, names: list[str]) -> str:
+def _difference(folder: ListedFolder, then: list[str] | None, names: list[str]) -> str:
     """The difference between the names of a folder then and now, to follow its name."""
-    if folder.names is None:
+    if then is None:
         return (
             f"which held {folder.number:,} names and holds {len(names):,} now"
             if folder.number != len(names)
             else ("whose list of files has changed since")
         )
-    new, gone = sorted(set(names) - set(folder.names)), sorted(set(folder.names) - set(names))
+    new, gone = sorted(set(names) - set(then)), sorted(set(then) - set(names))
     parts = [f"{listed(new)} {_are(new)} new"] if new else []
     parts += [f"{listed(gone)} {_are(gone)} gone"] if gone else []
     return f"where {' and '.join(parts)}" if parts else "whose list of files has changed since"

@@ -39,7 +39,8 @@ class Looks:
         there, self.sizes, self.links = set(), {}, {}
         for path, size in recording.looked.items():
             name = None if path in used or is_in_hub(path) else paths.counted_name(path)
-            if name is None or os.path.isabs(name) or name in known:
+            # That a folder of the tracking store is there says nothing.
+            if name is None or os.path.isabs(name) or name in known or paths.is_above_skipped(path):
                 continue
             now = size_of(path)
             if now is not None and 0 <= size == now and not path.endswith(".py"):

@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 
 from mlflow_plugin.observation.files import join_name
 from mlflow_plugin.observation.places import Places
-from mlflow_plugin.project.outputs import is_declared
+from mlflow_plugin.project.outputs import is_declared, leads_to
 from mlflow_plugin.project.own_code import is_below
 from mlflow_plugin.project.project import LOG_FILE, OWN_FOLDER
 from mlflow_plugin.project.vocabulary import EnvironmentPolicy, External, Observe
@@ -91,6 +91,7 @@ class Policy:
         known_peers: Peers, as `host:port`, that do not count: the tracking server, the artifact store.
         outputs: The declared outputs of the phase and of those before it, relative to the project. They are compared
             as outputs of runs.
+        listed_outputs: The declared outputs of all phases: their names do not count in a listed folder.
     """
 
     observe: Observe = "all"
@@ -101,6 +102,7 @@ class Policy:
     code_files: frozenset[str] = frozenset()
     known_peers: frozenset[str] = frozenset()
     outputs: tuple[str, ...] = ()
+    listed_outputs: tuple[str, ...] = ()
 
     def ignores(self, name: str, path: str) -> bool:
         """Return True for a declared output, and for what `ignore_reads` matches by name or absolute path."""
@@ -108,6 +110,10 @@ class Policy:
             return True
         pattern = self._ignored
         return pattern is not None and bool(pattern.fullmatch(name) or pattern.fullmatch(path))
+
+    def ignores_entry(self, name: str, path: str) -> bool:
+        """Return True for an entry of a listed folder that is ignored, or an output of any phase, or holds some."""
+        return self.ignores(name, path) or is_declared(self.listed_outputs, name) or leads_to(self.listed_outputs, name)
 
     @property
     def ignores_files(self) -> bool:
@@ -140,6 +146,7 @@ class Filter:
         own = (str(places.project), os.path.realpath(places.project))
         # A store in the project's own folder must not make the project itself disappear.
         skip = [place for place in map(os.path.abspath, policy.skip) if not any(is_below(one, place) for one in own)]
+        self._skipped = skip
         self._skip = _Below(skip, [place + companion for place in skip for companion in _COMPANIONS])
         self._folders: dict[str, tuple[str, bool]] = {}
 
@@ -165,10 +172,22 @@ class Filter:
             return None
         return name if counts and not self._policy.ignores(name, path) else None
 
+    def is_above_skipped(self, path: str) -> bool:
+        """Return True for a folder that holds a place that does not count, such as the run's own artifacts."""
+        return any(is_below(place, path) for place in self._skipped)
+
     def counts_in_listing(self, name: str, folder: str, base: str) -> bool:
-        """Return True for an entry that counts among the names of a listed folder."""
+        """Return True for an entry that counts among the names of a listed folder.
+
+        Args:
+            name: The name of the folder.
+            folder: Its absolute path.
+            base: The name of the entry in it.
+        """
         path = os.path.join(folder, base)
-        return counts_in_listing(base) and not self._skip.holds(path) and not self._policy.ignores(name, path)
+        if not counts_in_listing(base) or self._skip.holds(path):
+            return False
+        return not self._policy.ignores_entry(join_name(name, base), path)
 
     def _folder(self, folder: str) -> tuple[str, bool]:
         """The name of a folder, and True when files directly in it count as far as the folder tells."""
@@ -279,6 +298,8 @@ def _regular_expression(pattern: str) -> str:
     position = 0
     while position < len(text):
         rest = text[position:]
+        if rest == "/**":  # The folder goes with all that lies in it.
+            break
         if rest.startswith("**/"):
             parts.append(r"(?:.*/)?")
             position += 3

@@ -10,7 +10,17 @@ from pathlib import Path, PurePosixPath
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.project import OWN_FOLDER, Phase, Project
 
-__all__ = ["any_outputs", "checked_pattern", "declared_files", "handed_over", "is_declared", "is_output", "overlap"]
+__all__ = [
+    "all_outputs",
+    "any_outputs",
+    "checked_pattern",
+    "declared_files",
+    "handed_over",
+    "is_declared",
+    "is_output",
+    "leads_to",
+    "overlap",
+]
 
 _SIGNS = "*?["
 
@@ -71,6 +81,13 @@ def is_declared(patterns: Iterable[str], name: str) -> bool:
     return False
 
 
+def leads_to(patterns: Iterable[str], name: str) -> bool:
+    """Return whether a name relative to the project's folder is that of a folder above one of the patterns."""
+    parts = name.split("/")
+    above = (pattern.split("/") for pattern in patterns)
+    return any(len(wanted) > len(parts) and all(map(fnmatchcase, parts, wanted)) for wanted in above)
+
+
 def is_output(directory: Path | str, patterns: Sequence[str], path: Path | str) -> bool:
     """Return whether an absolute path belongs to one of the patterns of a project, or lies below one."""
     if not patterns:
@@ -83,6 +100,11 @@ def handed_over(project: Project, phase: Phase) -> tuple[str, ...]:
     """Return the outputs that a phase and all phases before it declare: they are compared as outputs, not as reads."""
     every = project.order([phase.name]) if phase.name in project.phases else [phase]
     return tuple(pattern for one in every for pattern in _from_here(project, one))
+
+
+def all_outputs(project: Project) -> tuple[str, ...]:
+    """Return the outputs that the phases of a project declare, those of other files among them."""
+    return tuple(pattern for phase in project.phases.values() for pattern in _from_here(project, phase))
 
 
 def any_outputs(phase: Phase) -> tuple[str, ...]:

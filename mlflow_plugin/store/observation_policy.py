@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from mlflow_plugin.observation.policy import Policy
-from mlflow_plugin.project.outputs import handed_over
+from mlflow_plugin.project.outputs import all_outputs, handed_over
 from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.store.artifacts import local_folder
 from mlflow_plugin.store.run import PhaseRun
@@ -46,6 +46,7 @@ def policy_of(
         code_files=frozenset(str(file) for file in code_files),
         known_peers=frozenset(store_servers(client, runs)),
         outputs=handed_over(project, phase),
+        listed_outputs=all_outputs(project),
     )
 
 

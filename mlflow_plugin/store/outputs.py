@@ -18,6 +18,8 @@ from mlflow.tracking import MlflowClient
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.digests import value_digest
+from mlflow_plugin.project.invocation import Invocation
+from mlflow_plugin.project.parameters import TRUNCATED_AT, unquoted
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.artifacts import listing, local_folder, unreachable
 from mlflow_plugin.store.manifest import Manifest, safe_relative_path
@@ -218,8 +220,18 @@ def digest_without_files(run: PhaseRun) -> str:
 
 
 def remedy(run: PhaseRun) -> str:
-    """Say what to do when a run's outputs cannot be used."""
-    return f"Run `mlflow run . -e {run.phase} -P decide=rerun`, or choose another run with -P {run.phase}_run_id=RUN."
+    """Say what to do when a run's outputs cannot be used: the command computes it again, with its parameters."""
+    # Without the backend, MLflow would hand a `decide` that is not declared to the script.
+    own = Path(run.source) if os.path.isabs(run.source) and os.path.isdir(run.source) else None
+    given = {
+        name: unquoted(text)
+        for name, text in run.parameters.items()
+        if len(text) < TRUNCATED_AT and name not in ("decide", "price_per_hour") and not name.endswith("_run_id")
+    }
+    entry_point = run.own_phase if own else run.phase
+    asked_as = Invocation(own or Path.cwd(), entry_point, given, backend="phases", experiment_id=run.experiment_id)
+    command = asked_as.command(decide="rerun")
+    return f"Run `{command}`, or choose another run with -P {run.phase}_run_id=RUN."
 
 
 def _damaged(run: PhaseRun, faults: list[str]) -> PhaseError:

@@ -20,6 +20,7 @@ class PhaseRun:
     files that the verdict on this run compared; `experiments` are those of its ancestors; `successor` is the run
     that took over its work; `bad_checkpoints` maps a checkpoint's name to what is wrong with it; `lock_entry` is its
     entry for the lock on its identity; `presumed_dead` is the time at which its heartbeat was found to be lost.
+    `source` is the folder of its project, where it was computed.
     `stored_phase` is the name of the phase in the store, where the project that reads it calls the phase by another.
     `steps` maps each step that it started by `mlflow.run` to the runs that count for it.
     `beside` says why it left `latest` as it is; `kept` maps the digest of a question to the JSON of the answer by which
@@ -78,6 +79,7 @@ class PhaseRun:
     name: str = ""
     note: str = ""
     stored_phase: str = ""
+    source: str = ""
     members: tuple[str, ...] = ()
     member_runs: "tuple[PhaseRun, ...]" = ()
     matrix: Mapping[str, Any] = field(default_factory=dict)

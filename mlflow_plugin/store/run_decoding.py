@@ -94,6 +94,7 @@ def phase_run(run: Run) -> PhaseRun:
         hardware=tags.get(schema.HARDWARE, ""),
         hardware_key=tags.get(schema.HARDWARE_KEY, ""),
         user=tags.get("mlflow.user", ""),
+        source=tags.get("mlflow.source.name", ""),
         lock_entry=_lock_entry(tags),
         presumed_dead=tags.get(schema.PRESUMED_DEAD, ""),
         parent_run_id=tags.get("mlflow.parentRunId", ""),

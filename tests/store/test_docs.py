@@ -3,12 +3,14 @@
 import json
 import re
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
+import yaml
 
 from mlflow_plugin.decision.rules import RULES
 from mlflow_plugin.machine.prices import PACKAGE_TABLE
+from mlflow_plugin.project.mlproject import load_project
 from mlflow_plugin.project.phase_keys import CheckpointKeys, PhaseKeys, QualityKeys
 from mlflow_plugin.project.vocabulary import Kind
 from mlflow_plugin.store import schema
@@ -60,6 +62,25 @@ def test_the_example_of_the_trainer_page_runs(store: str, tmp_path: Path, monkey
 
 def test_the_examples_of_the_guardrails_page_run(tmp_path: Path) -> None:
     assert run_examples("guardrails.md", tmp_path) == 1
+
+
+def entry_points_of(block: str) -> dict[str, Any]:
+    """Return the entry points of a file in which a block of the how-to page may stand."""
+    content = yaml.safe_load(block)
+    if "phase" in content:
+        return {"train": {"command": "true", **content}}
+    return {} if "roots" in content else content
+
+
+def test_the_keys_of_the_how_to_page_are_taken_as_they_stand_there(tmp_path: Path) -> None:
+    blocks = [content for language, _, content in BLOCK.findall(text_of("how_to.md")) if language == "yaml"]
+    assert len(blocks) >= 5
+    for block in blocks:
+        whole = {"roots": {"data": "$DATA"}, "entry_points": entry_points_of(block)}
+        (tmp_path / "MLproject").write_text(yaml.safe_dump(whole), encoding="utf-8")
+        assert set(load_project(tmp_path).phases) >= {
+            name for name, entry in whole["entry_points"].items() if "phase" in entry
+        }
 
 
 def test_the_cost_page_shows_the_price_table_of_the_package() -> None:

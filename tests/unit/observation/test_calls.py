@@ -129,5 +129,15 @@ def test_steps_are_compared_by_the_answers_to_them(observed):
     assert observed.compare(Trace("full", calls=calls[:1])).unclear
 
 
+def test_what_a_step_did_not_compare_is_said_of_its_caller(observed):
+    result = {"main": Result("1" * 32)}
+    trace = Trace("full", calls=(Call("src/train", "main", results=result),))
+    answer = CallAnswer(result, mentions=("also read from db:5432, not compared",), complete=False)
+    findings = observed.compare(trace, ask_step=lambda call: answer)
+    assert findings.mentions == ("the step src/train: also read from db:5432, not compared",)
+    assert not findings.complete
+    assert observed.compare(trace, ask_step=lambda call: CallAnswer(result)).complete
+
+
 def test_a_trace_without_calls_has_the_text_that_it_had_before():
     assert Trace("full").to_json() == b'{"coverage":"full","format":1}'

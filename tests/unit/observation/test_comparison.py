@@ -130,6 +130,27 @@ def test_stores_logs_and_bytecode_do_not_count_among_the_names(observed):
     assert observed.compare(trace).changed == ("the project's folder, where b.csv is new",)
 
 
+def test_outputs_of_any_phase_and_ignored_names_do_not_count_in_a_listed_folder_and_files_beside_them_do(observed):
+    observed.write("rows.csv")
+    observed.write("old.log")
+    trace = observed.listed(".").trace()
+    observed.policy = Policy(
+        ignore_reads=("logs/**", "*.log"), outputs=("work/rows",), listed_outputs=("work/rows", "models/*.pkl", "told")
+    )
+    for name in ("work/rows/1.csv", "models/a.pkl", "told", "logs/1.txt"):
+        observed.write(name)
+    (observed.folder / "old.log").unlink()
+    assert observed.compare(trace) == Findings()
+    observed.write("tolder")
+    assert observed.compare(trace).changed == ("the project's folder, where tolder is new",)
+    (observed.folder / "tolder").unlink()
+    listed = observed.listed("models").trace()
+    observed.write("models/b.pkl")
+    assert observed.compare(listed) == Findings()
+    observed.write("models/notes.txt")
+    assert observed.compare(listed).changed == ("models, where notes.txt is new",)
+
+
 def test_a_path_that_was_not_there_appears(observed):
     trace = observed.mark("absent", "config.local.yaml", "missing/folder.yaml").trace()
     assert observed.compare(trace) == Findings()

@@ -540,6 +540,16 @@ def test_a_link_out_of_the_project_counts_unless_what_was_read_is_compared_by_it
     assert dict(observed.trace().links) == ({"data": str(elsewhere)} if counts else {})
 
 
+def test_a_folder_that_holds_the_store_says_nothing_by_being_there(observed, tmp_path):
+    artifacts = observed.folder / "store" / "0" / "run"
+    artifacts.mkdir(parents=True)
+    observed.policy = Policy(skip=(str(artifacts),))
+    trace = looked(observed, **{"store/0": -1, "store": -1, "flag": 1}).trace()
+    assert (trace.there, dict(trace.sizes)) == ((), {})
+    observed.write("flag")
+    assert looked(observed, flag=1).trace().sizes == {"flag": 1}
+
+
 def test_a_link_that_leads_nowhere_is_not_there_until_its_target_is(observed):
     (observed.folder / "link").symlink_to("nowhere")
     trace = observed.mark("absent", "link").trace()

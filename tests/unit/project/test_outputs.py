@@ -7,7 +7,14 @@ import pytest
 
 from mlflow_plugin.errors import PhaseError, UsageError
 from mlflow_plugin.project.mlproject import load_project
-from mlflow_plugin.project.outputs import checked_pattern, declared_files, handed_over, is_declared, overlap
+from mlflow_plugin.project.outputs import (
+    all_outputs,
+    checked_pattern,
+    declared_files,
+    handed_over,
+    is_declared,
+    overlap,
+)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +129,7 @@ def test_a_phase_is_handed_the_outputs_of_all_phases_before_it(tmp_path: Path) -
     project = load_project(declare(tmp_path, "[data]", "[models]"))
     assert handed_over(project, project.phases["c"]) == ("data", "models")
     assert handed_over(project, project.phases["d"]) == ()
+    assert all_outputs(project) == ("data", "models")
     assert project.phases["d"].outputs is None
 
 
