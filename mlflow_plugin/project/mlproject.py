@@ -202,6 +202,8 @@ class _Reader:
                 raise self.fault(name, f"phase.{key}", f"{unknown[0]!r} is not a parameter of this entry point")
         if duplicates := sorted(need for need in set(keys.needs) if keys.needs.count(need) > 1):
             raise self.fault(name, "phase.needs", f"{duplicates[0]!r} is listed twice")
+        if keys.link != "copy" and not keys.outputs:
+            raise self.fault(name, "phase.link", f"{keys.link!r} without `outputs:`, which are what is linked")
         inputs = self._inputs(name, parameters, keys.inputs)
         return Phase(
             name=name,
@@ -224,6 +226,7 @@ class _Reader:
             environment=keys.environment,
             ask_above=self._ask_above(name, keys.ask_above),
             outputs=self._outputs(name, keys.outputs),
+            link=keys.link,
             inputs=inputs,
             resources=Resources(keys.resources.cpus, keys.resources.gpus, self._memory(name, keys.resources.memory)),
             matrix=self._matrix(name, parameters, keys),
