@@ -21,6 +21,8 @@ BENCHMARKS = (
     "commands",
     "page",
     "checkpoints",
+    "project_files",
+    "side_by_side",
     "steering",
     "lora_preflight",
     "lora_training",
