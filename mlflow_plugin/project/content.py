@@ -32,6 +32,8 @@ def content_digest(path: Path, sha256: str = "") -> str:
     Raises:
         PhaseError: The file cannot be read.
     """
+    if sha256 and not str(path).endswith(("MLmodel", ".skops")):
+        return sha256
     path = Path(path)
     if path.name == "MLmodel":
         return remembered(path, "mlmodel-1", _model_description_digest)

@@ -102,6 +102,10 @@ def digest_of_equal(one: Path | str, other: Path | str) -> str:
     Raises:
         OSError: A file cannot be read.
     """
+    with open(one, "rb", buffering=0) as unbuffered, open(other, "rb", buffering=0) as stored:
+        if os.fstat(unbuffered.fileno()).st_size <= _PIECE:
+            content = unbuffered.readall()
+            return hashlib.sha256(content).hexdigest() if content == stored.readall() else ""
     digest = hashlib.sha256()
     with open(one, "rb") as first, open(other, "rb") as second:
         while True:

@@ -139,6 +139,8 @@ def safe_relative_path(name: str) -> PurePosixPath:
     if not isinstance(name, str):
         raise PhaseError(f"An artifact's name must be text, not {type(name).__name__}.")
     path = PurePosixPath(name)
+    if _PLAIN_NAME.fullmatch(name):
+        return path
     fault = None
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
         fault = "has control characters or invalid Unicode"
