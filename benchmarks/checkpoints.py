@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.checkpoint_loop import WAYS
+from benchmarks.limits import Limit
 from benchmarks.timing import heading, row
 from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_verified
 from mlflow_plugin.checkpoints.state import restore
@@ -28,6 +30,8 @@ from mlflow_plugin.checkpoints.writer import CheckpointWriter
 from mlflow_plugin.store.run import PhaseRun
 
 ROOT = Path(__file__).resolve().parents[1]
+HELD_UP, MEMORY, STORED, RESUMED = 1.5, 2.2, 1.1, 1.5
+SLOWDOWN_OF_ASYNC, SLOWDOWN_BESIDE, SLOWDOWN_OWN = 0.5, 10.0, 2.0
 PROJECT = """name: benchmark
 entry_points:
   loop:
@@ -91,7 +95,21 @@ def loops(megabytes: int, threads: int) -> list[str]:
                 f"{seen['memory']:.2f}",
             )
         )
-    return lines
+    return [*lines, "", " ".join(f"{one.name}: {one:.2f}, {one.allowed}." for one in limits_of(found, threads))]
+
+
+def limits_of(found: Mapping[str, Mapping[str, float]], threads: int) -> list[Limit]:
+    """Return the figures of the plugin that have a limit, with so many threads, 0 for all."""
+    plugin, cores = found["plugin"], "one core" if threads else "all cores"
+    held_up = plugin["blocked"] / found["kept buffers"]["blocked"]
+    limits = [
+        Limit(f"Held up / kept buffers, {cores}", held_up, HELD_UP),
+        Limit(f"Memory / state, {cores}", plugin["memory"], MEMORY),
+    ]
+    if threads:
+        return [*limits, Limit(f"Slowdown, {cores}", 100 * plugin["slowdown"], SLOWDOWN_BESIDE, "%")]
+    part = plugin["slowdown"] / found["async_save"]["slowdown"]
+    return [*limits, Limit(f"Slowdown / that of async_save, {cores}", part, SLOWDOWN_OF_ASYNC)]
 
 
 def stored_with_frozen_base(folder: Path, base_mb: int = 200, adapter_mb: int = 4) -> float:
@@ -143,16 +161,15 @@ def main() -> int:
     print("\nOne core computing, the others free:\n")
     print("\n".join(loops(size, 1)), flush=True)
     own = in_process("own interval", "--megabytes", str(size), "--minutes", str(arguments.minutes))
-    slowdown = 100 * own["slowdown"]
-    print(f"\nSaving when the plugin chooses, {own['minutes']:.1f} minutes: {slowdown:.1f}% slower than without.")
+    slowdown = Limit("slowdown when the plugin chooses", 100 * own["slowdown"], SLOWDOWN_OWN, "%")
+    print(f"\nSaving when the plugin chooses, {own['minutes']:.1f} minutes: {slowdown:.1f} slower than without.")
     with tempfile.TemporaryDirectory() as folder:
-        ratio = stored_with_frozen_base(Path(folder))
-    print(
-        f"\n10 checkpoints of an adapter on a frozen base: {ratio:.3f} x (the base once + 10 adapters with optimizer)."
-    )
+        ratio = Limit("stored / (the base once + 10 adapters)", stored_with_frozen_base(Path(folder)), STORED)
+    print(f"\n10 checkpoints of an adapter on a frozen base: {ratio:.3f} (the base once + 10 adapters with optimizer).")
     with tempfile.TemporaryDirectory() as folder:
         ours, theirs = resuming(Path(folder), size)
-    print(f"\nResuming: {ours:.2f} s, {ours / theirs:.2f} x hashing the file, loading it and copying it into place.")
+    resumed = Limit("resuming / hashing, loading and copying the file", ours / theirs, RESUMED)
+    print(f"\nResuming: {ours:.2f} s, {resumed:.2f} hashing the file, loading it and copying it into place.")
     return 0
 
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.limits import Limit
 from benchmarks.timing import heading, row, side_by_side
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "projects" / "lora_retraining"))
@@ -27,7 +28,7 @@ CONFIG = {
     "dtype": "bfloat16",
 }
 SHARDS = 4
-ROUNDS = 10
+ROUNDS, SECONDS = 10, 3.0
 
 
 def tensors() -> dict[str, tuple[int, ...]]:
@@ -111,6 +112,8 @@ def measure() -> str:
         heading("what", "median"),
     ]
     lines += [row(name, f"{1000 * timing.median:,.1f} ms") for name, timing in timings.items()]
+    whole = Limit("preflight of 8 billion parameters", sum(one.median for one in timings.values()), SECONDS, " s")
+    lines += ["", f"Together {whole:.2f}, {whole.allowed}."]
     lines += ["", f"Estimate at rank 64, batches of 8 x 2,048 tokens, on a GPU: {memory.in_words(parts)}"]
     return "\n".join(lines)
 

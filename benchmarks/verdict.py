@@ -18,10 +18,12 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from benchmarks.finished_store import add_other_runs, finish_pipeline, write_project
+from benchmarks.limits import Limit
 from benchmarks.timing import Timing, heading, row, side_by_side
 from mlflow_plugin import find_reusable
 
 ROUNDS = 60
+RATIO, GROWTH = 4.0, 1.5
 
 
 @contextlib.contextmanager
@@ -93,13 +95,18 @@ def main() -> None:
                         found = measure(folder / "project", uri, made[phase], phase)
                         medians[store, phase, size] = found["verdict"].median
                         once, verdict = found["get_run"].median, found["verdict"].median
-                        growth = verdict / medians[store, phase, sizes[0]]
+                        name = f"{phase}, {store}, {size:,} runs"
+                        ratio = Limit(f"verdict / get_run, {name}", verdict / once, RATIO)
+                        growth = Limit(
+                            f"verdict / that at {sizes[0]:,} runs, {name}",
+                            verdict / medians[store, phase, sizes[0]],
+                            GROWTH,
+                        )
                         cells = (store, phase, f"{size:,}", f"{1e3 * once:.1f}", f"{1e3 * verdict:.1f}")
-                        lines.append(row(*cells, f"{verdict / once:.1f}", f"{growth:.2f}"))
+                        lines.append(row(*cells, f"{ratio:.1f}", f"{growth:.2f}"))
     print("### The verdict on a finished phase\n")
-    print(
-        heading("store", "phase", "runs in it", "get_run ms", "verdict ms", "x get_run", f"x verdict at {sizes[0]:,}")
-    )
+    ratios = (f"/ get_run (at most {RATIO:g}x)", f"/ that at {sizes[0]:,} (at most {GROWTH:g}x)")
+    print(heading("store", "phase", "runs in it", "get_run ms", "verdict ms", *ratios))
     print("\n".join(lines))
 
 

@@ -146,7 +146,7 @@ class MatrixExecution:
         phase = self.request.phase
         if phase.outputs:
             try:
-                ProjectFiles(self.request.client, history, self.request.project).restore(phase, of_set)
+                ProjectFiles(history, self.request.project).restore(phase, of_set)
             except PhaseError as error:
                 _logger.warning(f"{self.request.label}: {error}")
 

@@ -13,15 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mlflow.tracking import MlflowClient
-
 from mlflow_plugin.checkout.lock import own_folder
-from mlflow_plugin.checkout.placing import UNFINISHED, place
-from mlflow_plugin.checkout.source import project_files_of
-from mlflow_plugin.checkout.standing import Standing, compare, project_files
+from mlflow_plugin.checkout.placing import UNFINISHED
+from mlflow_plugin.checkout.source import own_copies, sources_of
+from mlflow_plugin.checkout.standing import Standing, compare, digests_of, project_files
 from mlflow_plugin.errors import PhaseError
-from mlflow_plugin.progress import progress
-from mlflow_plugin.project.digests import file_digest
 from mlflow_plugin.project.outputs import any_outputs, declared_files, is_declared
 from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.store.history import History
@@ -30,7 +26,7 @@ from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_reader import AT_MOST
 from mlflow_plugin.store.sets import phases_of, with_members
 
-__all__ = ["Checkout", "checkouts", "clear", "look", "look_at_each", "put_back"]
+__all__ = ["Checkout", "checkouts", "clear", "look", "look_at_each", "make_writable", "put_back"]
 
 _logger = logging.getLogger(__name__)
 
@@ -88,8 +84,15 @@ def look_at_each(history: History, project: Project, phase: Phase, run: PhaseRun
     return [*each, look(history, project, phase, found)] if found.members else each
 
 
-def look(history: History, project: Project, phase: Phase, run: PhaseRun) -> Checkout:
+def look(history: History, project: Project, phase: Phase, run: PhaseRun, *, fresh: bool = False) -> Checkout:
     """Compare the project with what a run left there. Reads, never writes.
+
+    Args:
+        history: The runs.
+        project: The project.
+        phase: The phase, which declares outputs.
+        run: Its run.
+        fresh: Read the bytes of all files again, as files that others may write to through hard links need it.
 
     Raises:
         PhaseError: The manifest of the run, or a file, cannot be read.
@@ -99,9 +102,9 @@ def look(history: History, project: Project, phase: Phase, run: PhaseRun) -> Che
     files = project_files(run)
     if not files:
         return Checkout(phase, run, files, Standing())
-    standing = compare(project.directory_of(phase), phase.outputs or (), files)
+    standing = compare(project.directory_of(phase), phase.outputs or (), files, fresh=fresh)
     in_the_way = [*standing.changed, *standing.extra]
-    return Checkout(phase, run, files, standing, _made_by_hand(history, project, phase, in_the_way))
+    return Checkout(phase, run, files, standing, _made_by_hand(history, project, phase, in_the_way, fresh=fresh))
 
 
 def _look_beside_set(history: History, project: Project, phase: Phase, run: PhaseRun) -> Checkout:
@@ -112,14 +115,22 @@ def _look_beside_set(history: History, project: Project, phase: Phase, run: Phas
     own = [pattern for one, _ in phases_of(phase, run) for pattern in one.outputs or ()]
     beside = compare(project.directory_of(phase), any_outputs(phase), {}).extra
     extra = tuple(name for name in beside if not is_declared(own, name))
-    return Checkout(phase, run, files, Standing(extra=extra), _made_by_hand(history, project, phase, extra, _OF_MATRIX))
+    return Checkout(
+        phase, run, files, Standing(extra=extra), _made_by_hand(history, project, phase, extra, at_most=_OF_MATRIX)
+    )
 
 
 def _made_by_hand(
-    history: History, project: Project, phase: Phase, names: Sequence[str], at_most: int = AT_MOST
+    history: History,
+    project: Project,
+    phase: Phase,
+    names: Sequence[str],
+    *,
+    at_most: int = AT_MOST,
+    fresh: bool = False,
 ) -> tuple[str, ...]:
     """Return those of some files whose content none of the newest runs of the phase has stored."""
-    unexplained = {name: file_digest(project.directory_of(phase) / name) for name in names}
+    unexplained = digests_of(project.directory_of(phase), names, fresh=fresh)
     for run in history.computed(phase.name, at_most) if unexplained else ():
         if not run.complete:
             continue
@@ -131,7 +142,7 @@ def _made_by_hand(
     return tuple(sorted(unexplained))
 
 
-def put_back(client: MlflowClient, project: Project, checkout: Checkout) -> None:
+def put_back(project: Project, checkout: Checkout) -> None:
     """Make exactly the files of a run lie under the declared outputs of its phase.
 
     Raises:
@@ -141,16 +152,17 @@ def put_back(client: MlflowClient, project: Project, checkout: Checkout) -> None
     standing, directory = checkout.standing, project.directory_of(checkout.phase)
     wanted = [*standing.missing, *standing.changed]
     files = {name: checkout.files[name] for name in wanted}
-    source = project_files_of(client, checkout.run, files) if wanted else directory
-    _require_space(directory, sum(checkout.files[name].size for name in wanted))
+    how = checkout.phase.link
+    sources = sources_of(checkout.run, files, how)
+    if how == "copy":
+        _require_space(directory, sum(checkout.files[name].size for name in wanted))
     try:
         _remove_unfinished(directory, checkout.phase)
         move_aside(directory, checkout.by_hand)
         for name in set(standing.extra) - set(checkout.by_hand):
             (directory / name).unlink(missing_ok=True)
         _remove_empty_folders(directory, standing.extra)
-        for name in progress(wanted, len(wanted), f"putting back {checkout.run.phase} {checkout.run.short}"):
-            place(source / name, directory / name)
+        sources.lay(directory, f"putting back {checkout.run.phase} {checkout.run.short}")
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise PhaseError(
@@ -166,7 +178,7 @@ def put_back(client: MlflowClient, project: Project, checkout: Checkout) -> None
 def clear(history: History, project: Project, phase: Phase) -> None:
     """Remove the declared outputs of a phase's earlier runs, which are stored with them, before it computes anew.
 
-    What no run has stored stays, and counts as an output of the run that is about to begin.
+    What no run has stored stays, and counts as an output of the run that is about to begin. It may be written to.
     """
     standing = compare(project.directory, phase.outputs or (), {})
     by_hand = set(_made_by_hand(history, project, phase, standing.extra))
@@ -174,11 +186,25 @@ def clear(history: History, project: Project, phase: Phase) -> None:
         for name in standing.extra:
             if name not in by_hand:
                 (project.directory / name).unlink(missing_ok=True)
+        if phase.link == "hard":
+            own_copies(project.directory / name for name in by_hand)
     except OSError as error:
         raise PhaseError(f"{error.filename} cannot be removed: {error.strerror}. Check its permissions.") from None
     if by_hand:
         some = ", ".join(sorted(by_hand)[:3]) + (" and others" if len(by_hand) > 3 else "")
         _logger.info(f"{phase.name}: {some} was there before and belongs to its outputs")
+
+
+def make_writable(project: Project, phase: Phase) -> None:
+    """Replace the hard links among a phase's outputs by copies, before the phase goes on from them.
+
+    Raises:
+        PhaseError: A file cannot be read or written.
+    """
+    try:
+        own_copies(declared_files(project.directory, phase.outputs or ()).values())
+    except OSError as error:
+        raise PhaseError(f"{error.filename} cannot be copied: {error.strerror}. Check its permissions.") from None
 
 
 def move_aside(directory: Path, names: Iterable[str]) -> None:

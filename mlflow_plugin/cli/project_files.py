@@ -27,7 +27,7 @@ def checkout(phase: str | None, run_id: str | None, force: bool, project: str) -
     if not chosen or not all(one.outputs for one in chosen):
         what = f"{phase} declares" if phase else "no phase declares"
         raise UsageError(f"{declared.file}: {what} {'no ' if phase else ''}`outputs:`, so no files are kept.")
-    files, left = ProjectFiles(history.client, history, declared), []
+    files, left = ProjectFiles(history, declared), []
     for one in chosen:
         run = find_run(history.client, run_id) if run_id else history.latest(one)
         if run is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from mlflow_plugin.checkout.storing import stage_project_files
+from mlflow_plugin.checkout.storing import declared_outputs, upload
 from mlflow_plugin.decision.quality import borderline_reasons
 from mlflow_plugin.decision.request import Request
 from mlflow_plugin.errors import EndedByScriptError, PhaseError, TakenOverError
@@ -97,14 +97,10 @@ def _published(
 ) -> tuple[Manifest, OutputFiles]:
     """Upload the declared outputs, read back everything that counts as output, and log its manifest last."""
     within = schema.OUTPUTS_FOLDER if staged is not None and any(staged.iterdir()) else ""
-    with tempfile.TemporaryDirectory() as temporary:
-        sending = Path(temporary)
-        stage_project_files(request.project, request.phase, sending / schema.PROJECT_FILES)
-        folders = [sending, *([staged] if staged is not None and within else [])]
-        sent = {path: entry for one in folders for path, entry in Manifest.of(one).files.items()}
-        for one in folders:
-            if any(one.iterdir()):
-                client.log_artifacts(run.run_id, str(one), within or None)
+    sent = upload(client, run, declared_outputs(request.project, request.phase), within)
+    if staged is not None and within:
+        sent |= Manifest.of(staged).files
+        client.log_artifacts(run.run_id, str(staged), within)
     held, outputs = gather_outputs(client, run, within, folder)
     if faults := [path for path in sent if held.files.get(path) != sent[path]]:
         raise PhaseError(

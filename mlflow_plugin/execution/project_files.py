@@ -5,10 +5,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from mlflow.tracking import MlflowClient
-
 from mlflow_plugin.checkout.lock import reading, writing
-from mlflow_plugin.checkout.putting_back import Checkout, checkouts, clear, look, look_at_each, put_back
+from mlflow_plugin.checkout.putting_back import Checkout, checkouts, clear, look, look_at_each, make_writable, put_back
 from mlflow_plugin.decision.request import Decision
 from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.store.history import History
@@ -23,7 +21,6 @@ _logger = logging.getLogger(__name__)
 class ProjectFiles:
     """The files that phases leave in one checkout of a project."""
 
-    client: MlflowClient
     history: History
     project: Project
 
@@ -32,7 +29,7 @@ class ProjectFiles:
         """Return those of the project of a decision, as the store is now."""
         request = decision.request
         history = History(request.client, request.experiment_id, request.project)
-        return cls(request.client, history, request.project)
+        return cls(history, request.project)
 
     @contextmanager
     def in_place(self, decision: Decision) -> Iterator[None]:
@@ -52,6 +49,8 @@ class ProjectFiles:
                 held.enter_context(writing(self.project.directory, phase.own_full_name))
                 if verdict.action != "resume":
                     clear(self.history, self.project, phase)
+                elif phase.link == "hard":
+                    make_writable(self.project, phase)
             yield
         if verdict.beside and phase.outputs:
             now = ProjectFiles.of(decision)  # The run that has just ended explains what lies there.
@@ -60,21 +59,22 @@ class ProjectFiles:
 
     def _hold(self, held: ExitStack, checkout: Checkout) -> None:
         directory, phase = self.project.directory_of(checkout.phase), checkout.phase
+        fresh = phase.link == "hard"  # Others may have written to the file in another place.
         while True:
             with ExitStack() as attempt:
                 attempt.enter_context(reading(directory, phase.own_full_name))
-                if look(self.history, self.project, phase, checkout.run).standing.is_right:
+                if look(self.history, self.project, phase, checkout.run, fresh=fresh).standing.is_right:
                     held.push(attempt.pop_all())
                     return
-            self._put_back(phase, checkout.run)
+            self._put_back(phase, checkout.run, fresh=fresh)
 
-    def _put_back(self, phase: Phase, run: PhaseRun) -> None:
+    def _put_back(self, phase: Phase, run: PhaseRun, *, fresh: bool = False) -> None:
         with writing(self.project.directory_of(phase), phase.own_full_name):
             # A run that has ended meanwhile explains what lies there.
-            history = History(self.client, self.history.experiment_id, self.project)
-            now = look(history, self.project, phase, run)
+            history = History(self.history.client, self.history.experiment_id, self.project)
+            now = look(history, self.project, phase, run, fresh=fresh)
             if not now.standing.is_right:
-                put_back(self.client, self.project, now)
+                put_back(self.project, now)
 
     def restore(self, phase: Phase, run: PhaseRun, *, force: bool = False) -> bool:
         """Put the files of a run in place, unless files that were made by hand are in the way; return True when done.

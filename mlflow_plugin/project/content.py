@@ -19,21 +19,27 @@ _SKOPS_SCHEMA = "schema.json"
 _SKOPS_ADDRESS = re.compile(r'("__id__": |"file": ")(\d+)')
 
 
-def content_digest(path: Path) -> str:
+def content_digest(path: Path, sha256: str = "") -> str:
     """Return the sha256 of a file's content, 64 hex digits.
 
     For `MLmodel` and `.skops` the parts that change at every save are left out. All other files, and files of these
     names in another format, are digested by their bytes.
 
+    Args:
+        path: The file.
+        sha256: The digest of its bytes, when it is known.
+
     Raises:
         PhaseError: The file cannot be read.
     """
+    if sha256 and not str(path).endswith(("MLmodel", ".skops")):
+        return sha256
     path = Path(path)
     if path.name == "MLmodel":
         return remembered(path, "mlmodel-1", _model_description_digest)
     if path.suffix == ".skops":
         return remembered(path, "skops-1", _skops_digest)
-    return file_digest(path)
+    return sha256 or file_digest(path)
 
 
 def _model_description_digest(path: Path) -> str:

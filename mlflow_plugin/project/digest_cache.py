@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
 
 _ROWS_KEPT = 100_000
 _PENDING_LIMIT = 10_000
+_VARIABLES = 500
+"""Of one query; sqlite before 3.32 takes 999."""
 _SCHEMA = """CREATE TABLE IF NOT EXISTS remembered (
     path TEXT NOT NULL, kind TEXT NOT NULL, signature TEXT NOT NULL, value TEXT NOT NULL, UNIQUE (path, kind))"""
 
@@ -35,6 +38,14 @@ class DigestCache:
             query = "SELECT value FROM remembered WHERE path = ? AND kind = ? AND signature = ?"
             row = self._row(query, path, kind, signature)
             return row[0] if row and isinstance(row[0], str) else None
+
+    def find_many(self, paths: Sequence[str], kind: str) -> dict[str, tuple[str, str]]:
+        """Return the signature and the value that were kept last, by path, as far as they are known."""
+        known: dict[str, tuple[str, str]] = {}
+        with self._lock:
+            for start in range(0, len(paths), _VARIABLES):
+                known |= self._rows(paths[start : start + _VARIABLES], kind)
+            return known | {path: kept for path in paths if (kept := self._pending.get((path, kind)))}
 
     def last(self, path: str, kind: str) -> tuple[str, str] | None:
         """Return the signature and the value that were kept last."""
@@ -82,6 +93,19 @@ class DigestCache:
             self._give_up(error)
             return None
         return row
+
+    def _rows(self, paths: Sequence[str], kind: str) -> dict[str, tuple[str, str]]:
+        connection = self._open()
+        if connection is None:
+            return {}
+        marks = ",".join("?" * len(paths))
+        query = f"SELECT path, signature, value FROM remembered WHERE kind = ? AND path IN ({marks})"
+        try:
+            rows = connection.execute(query, (kind, *paths)).fetchall()
+        except Exception as error:  # As above.
+            self._give_up(error)
+            return {}
+        return {path: (str(signature), str(value)) for path, signature, value in rows}
 
     def _open(self) -> "sqlite3.Connection | None":
         file = _cache_file()

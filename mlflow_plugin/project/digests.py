@@ -11,14 +11,35 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.digest_cache import DigestCache
 
+_PIECE = 1 << 20
 _RACY_NANOSECONDS = 2_000_000_000
+BYTES = "sha256"
+"""The kind of `remembered` for the digest of a file's bytes."""
 _COMPARISON = "comparison"
+
+
+@dataclass(frozen=True)
+class FileState:
+    """The digest of a file, and the state of the file that it belongs to.
+
+    Attributes:
+        sha256: The sha256 of its bytes, 64 hex digits.
+        size: Its size in bytes.
+        mtime_ns: Its modification time.
+        signature: Size, times, inode and device, as `signature_of` writes them.
+    """
+
+    sha256: str
+    size: int
+    mtime_ns: int
+    signature: str
 
 
 def file_digest(path: Path) -> str:
@@ -27,7 +48,43 @@ def file_digest(path: Path) -> str:
     Raises:
         PhaseError: The file is missing, unreadable or not a regular file.
     """
-    return remembered(path, "sha256", read_digest)
+    return remembered(path, BYTES, read_digest)
+
+
+def file_states(paths: Iterable[Path | str]) -> dict[Path | str, FileState]:
+    """Return the digests of many files as `file_digest` does, with one look into the cache for all.
+
+    Raises:
+        PhaseError: A file is missing, unreadable or not a regular file.
+    """
+    keys = {path: _key(path) for path in paths}
+    known = _cache.find_many(list(keys.values()), BYTES)
+    states = {}
+    for path, key in keys.items():
+        status = _status(path)
+        signature = signature_of(status)
+        found, sha256 = known.get(key, ("", ""))
+        if found != signature:
+            sha256 = remembered(path, BYTES, read_digest)
+        states[path] = FileState(sha256, status.st_size, status.st_mtime_ns, signature)
+    return states
+
+
+def remember_written(path: Path | str, sha256: str, mtime_ns: int) -> None:
+    """Remember the digest of a file that this process has just written and given a modification time of its own.
+
+    Other files are remembered only when they have not changed for two seconds, since a second write may leave times of
+    the clock's resolution as they were. A time in nanoseconds that was set is replaced by any later write. Nothing is
+    remembered where the file system does not keep it, or the file was written to since.
+
+    Args:
+        path: The file, in its place.
+        sha256: The digest of what was written.
+        mtime_ns: The time that was set, an odd number, so that a coarser one differs.
+    """
+    status = _status(path)
+    if status.st_mtime_ns == mtime_ns and mtime_ns % 2:
+        _cache.keep(_key(path), BYTES, signature_of(status), sha256)
 
 
 def read_digest(path: Path) -> str:
@@ -37,6 +94,27 @@ def read_digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def digest_of_equal(one: Path | str, other: Path | str) -> str:
+    """Return the sha256 of the bytes of two files on disk now; empty when they differ. Each is read once.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    with open(one, "rb", buffering=0) as unbuffered, open(other, "rb", buffering=0) as stored:
+        if os.fstat(unbuffered.fileno()).st_size <= _PIECE:
+            content = unbuffered.readall()
+            return hashlib.sha256(content).hexdigest() if content == stored.readall() else ""
+    digest = hashlib.sha256()
+    with open(one, "rb") as first, open(other, "rb") as second:
+        while True:
+            piece = first.read(_PIECE)
+            if piece != second.read(_PIECE):
+                return ""
+            if not piece:
+                return digest.hexdigest()
+            digest.update(piece)
 
 
 def path_digest(path: Path | str) -> str:
@@ -107,7 +185,7 @@ def walk_files(folder: Path, skip_folder: Callable[[str], bool] | None = None) -
         yield from ((prefix + entry.name, Path(entry.path)) for entry in entries if entry.is_file())
 
 
-def remembered(path: Path, kind: str, compute: Callable[[Path], str]) -> str:
+def remembered(path: Path | str, kind: str, compute: Callable[[Path], str]) -> str:
     """Return `compute(path)`, from the cache when the file is unchanged.
 
     A file is unchanged when path, size, modification time, change time, inode and device are the same. A file that was
@@ -123,13 +201,13 @@ def remembered(path: Path, kind: str, compute: Callable[[Path], str]) -> str:
     """
     absolute = _key(path)
     before = _status(path)
-    signature = _signature(before)
+    signature = signature_of(before)
     value = _cache.find(absolute, kind, signature)
     if value is not None:
         return value
     value = compute(Path(path))
     old_enough = max(before.st_mtime_ns, before.st_ctime_ns) < time.time_ns() - _RACY_NANOSECONDS
-    if old_enough and _signature(_status(path)) == signature:
+    if old_enough and signature_of(_status(path)) == signature:
         _cache.keep(absolute, kind, signature, value)
     return value
 
@@ -141,7 +219,7 @@ def known_digest(path: Path, size: int, mtime_ns: int, ctime_ns: int, inode: int
         device = os.stat(os.path.dirname(os.path.abspath(path))).st_dev
     except (OSError, ValueError):
         return None
-    return _cache.find(absolute, "sha256", f"{size} {mtime_ns} {ctime_ns} {inode} {device}")
+    return _cache.find(absolute, BYTES, f"{size} {mtime_ns} {ctime_ns} {inode} {device}")
 
 
 def recall(name: str) -> tuple[str, str] | None:
@@ -173,7 +251,7 @@ def _folder_digests(folder: Path) -> Iterator[tuple[str, str]]:
         yield name, file_digest(path)
 
 
-def _key(path: Path) -> str:
+def _key(path: Path | str) -> str:
     """The absolute path as the cache holds it: sqlite takes no names that are not UTF-8."""
     absolute = os.path.abspath(path)
     try:
@@ -183,7 +261,7 @@ def _key(path: Path) -> str:
     return absolute
 
 
-def _status(path: Path) -> os.stat_result:
+def _status(path: Path | str) -> os.stat_result:
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:
@@ -193,11 +271,12 @@ def _status(path: Path) -> os.stat_result:
     return status
 
 
-def _signature(status: os.stat_result) -> str:
+def signature_of(status: os.stat_result) -> str:
+    """Return the state of a file as text: size, modification and change time, inode and device."""
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino} {status.st_dev}"
 
 
-def _unreadable(path: Path, error: Exception) -> PhaseError:
+def _unreadable(path: Path | str, error: Exception) -> PhaseError:
     why = getattr(error, "strerror", None) or str(error)
     return PhaseError(f"{path} cannot be read: {why}. Check the path and its permissions.")
 

@@ -15,6 +15,7 @@ __all__ = [
     "any_outputs",
     "checked_pattern",
     "declared_files",
+    "declared_names",
     "handed_over",
     "is_declared",
     "is_output",
@@ -132,12 +133,13 @@ def declared_files(directory: Path, patterns: Sequence[str]) -> dict[str, Path]:
     Raises:
         PhaseError: One of them is a link, or neither a file nor a folder, or cannot be read.
     """
-    found: dict[str, Path] = {}
-    for pattern in patterns:
-        for name in _matches(directory, pattern):
-            for file in _files(directory, name):
-                found[file] = directory / file
-    return dict(sorted(found.items()))
+    return {name: directory / name for name in declared_names(directory, patterns)}
+
+
+def declared_names(directory: Path, patterns: Sequence[str]) -> list[str]:
+    """Return the names of `declared_files`. Raises PhaseError as that does."""
+    matches = (name for pattern in patterns for name in _matches(directory, pattern))
+    return sorted({file for name in matches for file in _files(directory, name)})
 
 
 def _matches(directory: Path, pattern: str) -> Iterator[str]:
@@ -155,21 +157,33 @@ def _matches(directory: Path, pattern: str) -> Iterator[str]:
 
 
 def _files(directory: Path, name: str) -> Iterator[str]:
-    pending = [name]
+    mode = _mode(directory / name)
+    if stat.S_ISREG(mode):
+        yield name
+    pending = [name] if stat.S_ISDIR(mode) else []
+    if not pending and not stat.S_ISREG(mode):
+        raise _unkept(directory / name, is_link=stat.S_ISLNK(mode))
     while pending:
         current = pending.pop()
-        path = directory / current
-        mode = _mode(path)
-        if stat.S_ISDIR(mode):
-            pending += [_join(current, entry) for entry in _entries(path)]
-        elif stat.S_ISREG(mode):
-            yield current
-        else:
-            kind = "a link" if stat.S_ISLNK(mode) else "neither a file nor a folder"
-            raise PhaseError(
-                f"{path} is {kind}, and cannot be kept as an output. Write a file in its place, or name what counts "
-                "under `outputs:` more narrowly."
-            )
+        try:
+            with os.scandir(directory / current) as entries:
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=False):
+                        yield f"{current}/{entry.name}"
+                    elif entry.is_dir(follow_symlinks=False):
+                        pending.append(f"{current}/{entry.name}")
+                    else:
+                        raise _unkept(Path(entry.path), is_link=entry.is_symlink())
+        except OSError as error:
+            raise _unreadable(directory / current, error) from None
+
+
+def _unkept(path: Path, *, is_link: bool) -> PhaseError:
+    kind = "a link" if is_link else "neither a file nor a folder"
+    return PhaseError(
+        f"{path} is {kind}, and cannot be kept as an output. Write a file in its place, or name what counts under "
+        "`outputs:` more narrowly."
+    )
 
 
 def _mode(path: Path) -> int:

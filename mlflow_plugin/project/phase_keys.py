@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from mlflow_plugin.project.project import AskAbove, CheckpointPolicy
-from mlflow_plugin.project.vocabulary import EnvironmentPolicy, External, Observe
+from mlflow_plugin.project.vocabulary import EnvironmentPolicy, External, Link, Observe
 
 
 class QualityKeys(BaseModel):
@@ -63,6 +63,7 @@ class PhaseKeys(BaseModel):
     environment: EnvironmentPolicy = "mention"
     ask_above: AskAboveKeys | float | None = None
     outputs: list[str] | None = None
+    link: Link = "copy"
     inputs: dict[str, str] = {}
     resources: ResourceKeys = ResourceKeys()
     extend: list[str] = []
@@ -90,6 +91,7 @@ ALLOWED = {
     "not_paths": "a list of this entry point's parameters",
     "environment": "ignore, mention, ask or count",
     "outputs": "a list of files, folders and patterns of the project, such as data/processed or models/*.pkl",
+    "link": "copy or hard, beside `outputs:`",
     "inputs": "{PARAMETER: PHASE/PATH}, such as {table: prepare/table.parquet}",
     "resources": "{cpus: NUMBER, gpus: COUNT, memory: SIZE}, a size such as 8G or 500M",
     "extend": "a list of this entry point's numeric parameters",

@@ -91,6 +91,8 @@ class _PhaseReader:
                 raise self.fault(f"phase.{key}", f"{unknown[0]!r} is not a parameter of this entry point")
         if duplicates := sorted(need for need in set(keys.needs) if keys.needs.count(need) > 1):
             raise self.fault("phase.needs", f"{duplicates[0]!r} is listed twice")
+        if keys.link != "copy" and not keys.outputs:
+            raise self.fault("phase.link", f"{keys.link!r} without `outputs:`, which are what is linked")
         inputs = self._inputs(keys.inputs)
         return Phase(
             name=name,
@@ -113,6 +115,7 @@ class _PhaseReader:
             environment=keys.environment,
             ask_above=self._ask_above(keys.ask_above),
             outputs=self._outputs(keys.outputs),
+            link=keys.link,
             inputs=inputs,
             resources=Resources(keys.resources.cpus, keys.resources.gpus, self._memory(keys.resources.memory)),
             matrix=self._matrix(keys),

@@ -11,7 +11,7 @@ from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.judging import Gate, Quality
 from mlflow_plugin.project.matrix import Matrix, label
 from mlflow_plugin.project.parameters import Parameter, Value
-from mlflow_plugin.project.vocabulary import Decide, EnvironmentPolicy, External, Grade, Observe
+from mlflow_plugin.project.vocabulary import Decide, EnvironmentPolicy, External, Grade, Link, Observe
 
 PLUGIN_PARAMETERS = ("decide", "price_per_hour")
 """Parameters of the plugin itself. Every phase takes them, even if it does not declare them."""
@@ -102,6 +102,7 @@ class Phase:
     environment: EnvironmentPolicy = "mention"
     ask_above: AskAbove = AskAbove()
     outputs: tuple[str, ...] | None = None
+    link: Link = "copy"
     inputs: Mapping[str, InputArtifact] = field(default_factory=dict)
     resources: Resources = Resources()
     extend: tuple[str, ...] = ()

@@ -73,6 +73,9 @@ External = Literal["mention", "ask", "ignore"]
 EnvironmentPolicy = Literal["ignore", "mention", "ask", "count"]
 """The consequence when the environment file or the versions of imported packages differ."""
 
+Link = Literal["copy", "hard"]
+"""How files of a phase are put back into the project: as copies, or as hard links to those of a cache."""
+
 Coverage = Literal["full", "python", "none"]
 """How much of what a run read could be seen: everything, only what Python itself opened, or nothing."""
 

@@ -3,6 +3,7 @@
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,12 +38,7 @@ def listing(artifact_uri: str, folder: str = "") -> dict[str, int]:
     """
     local = local_folder(artifact_uri)
     if local is not None:
-        root = local / folder
-        return {
-            str(Path(where, name).relative_to(root).as_posix()): Path(where, name).stat().st_size
-            for where, _, files in os.walk(root)
-            for name in files
-        }
+        return dict(_local_listing(local / folder))
     repository, sizes, pending = get_artifact_repository(artifact_uri), {}, [folder or None]
     while pending:
         where = pending.pop()
@@ -56,6 +52,24 @@ def listing(artifact_uri: str, folder: str = "") -> dict[str, int]:
             else:
                 sizes[entry.path.removeprefix(f"{folder}/") if folder else entry.path] = int(entry.file_size or 0)
     return sizes
+
+
+def _local_listing(root: Path) -> Iterator[tuple[str, int]]:
+    """Yield name and size of every file below a folder; nothing for one that is not there. Links to folders are left
+    out.
+    """
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        try:
+            entries = list(os.scandir(root / prefix))
+        except OSError:
+            continue
+        for entry in entries:
+            if not entry.is_dir():
+                yield prefix + entry.name, entry.stat().st_size
+            elif not entry.is_symlink():
+                pending.append(f"{prefix}{entry.name}/")
 
 
 def absent_root(run: PhaseRun) -> Path | None:

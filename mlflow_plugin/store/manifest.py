@@ -16,15 +16,25 @@ from typing import Any
 
 from mlflow_plugin.errors import NewerFormatError, PhaseError
 from mlflow_plugin.project.content import content_digest
-from mlflow_plugin.project.digests import file_digest, read_digest, value_digest, walk_files
+from mlflow_plugin.project.digests import FileState, file_states, read_digest, value_digest, walk_files
 
-__all__ = ["FORMAT_VERSION", "MANIFEST_NAME", "FileEntry", "Manifest", "content_digest", "safe_relative_path"]
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST_NAME",
+    "FileEntry",
+    "Manifest",
+    "content_digest",
+    "entries_of",
+    "safe_relative_path",
+]
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DRIVE = re.compile(r"[A-Za-z]:")
+_PLAIN_NAME = re.compile(r"(?!\.)(?=.{1,200}\Z)[A-Za-z0-9_.-]+(/(?!\.)[A-Za-z0-9_.-]+)*")
+"""The usual names, which are safe; all others are looked at more closely."""
 _LONGEST_PART = 255
 _LONGEST_NAME = 1024
 
@@ -54,7 +64,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         for name in (*self.files, *self.references):
-            if str(safe_relative_path(name)) != name:
+            if not _PLAIN_NAME.fullmatch(name) and str(safe_relative_path(name)) != name:
                 raise PhaseError(f"{_shown(name)} is no plain file name: write it without '.' and doubled slashes.")
 
     @classmethod
@@ -72,8 +82,8 @@ class Manifest:
         """
         if not Path(folder).is_dir():
             raise PhaseError(f"{folder} is no folder, so there is nothing to describe. Write the files first.")
-        files = {name: _entry(path) for name, path in walk_files(Path(folder)) if name not in skip}
-        return cls(dict(sorted(files.items())), step, {name: float(value) for name, value in (metrics or {}).items()})
+        files = {name: path for name, path in walk_files(Path(folder)) if name not in skip}
+        return cls(entries_of(files), step, {name: float(value) for name, value in (metrics or {}).items()})
 
     @cached_property
     def digest(self) -> str:
@@ -129,6 +139,8 @@ def safe_relative_path(name: str) -> PurePosixPath:
     if not isinstance(name, str):
         raise PhaseError(f"An artifact's name must be text, not {type(name).__name__}.")
     path = PurePosixPath(name)
+    if _PLAIN_NAME.fullmatch(name):
+        return path
     fault = None
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
         fault = "has control characters or invalid Unicode"
@@ -151,9 +163,15 @@ def _shown(name: str) -> str:
     return ascii(name if len(name) <= 100 else name[:100] + "...")
 
 
-def _entry(path: Path) -> FileEntry:
-    sha256, content = file_digest(path), content_digest(path)
-    return FileEntry(sha256, path.stat().st_size, content if content != sha256 else None)
+def entries_of(files: Mapping[str, Path]) -> dict[str, FileEntry]:
+    """Return the entries of files, sorted by name. Raises PhaseError when a file cannot be read."""
+    states = file_states(files.values())
+    return {name: _entry(path, states[path]) for name, path in sorted(files.items())}
+
+
+def _entry(path: Path, state: FileState) -> FileEntry:
+    content = content_digest(path, state.sha256)
+    return FileEntry(state.sha256, state.size, content if content != state.sha256 else None)
 
 
 def _described(files: Mapping[str, FileEntry]) -> dict[str, dict[str, object]]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from mlflow_plugin.project.invocation import Invocation
 from mlflow_plugin.project.parameters import TRUNCATED_AT, unquoted
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.artifacts import listing, local_folder, unreachable
-from mlflow_plugin.store.manifest import Manifest, safe_relative_path
+from mlflow_plugin.store.manifest import Manifest, entries_of, safe_relative_path
 from mlflow_plugin.store.mlflow_internals import download_artifact
 from mlflow_plugin.store.run import PhaseRun
 
@@ -114,34 +114,53 @@ def logged_models(client: MlflowClient, run_id: str) -> list[LoggedModel]:
 
 
 def gather_outputs(client: MlflowClient, run: PhaseRun, folder: str, target: Path) -> tuple[Manifest, OutputFiles]:
-    """Read back the outputs that the store holds below `folder`, and the run's models, to digest them."""
-    _fetch(run.artifact_uri, folder, target)
-    models: dict[str, str] = {}
+    """Read back the outputs that the store holds below `folder`, and the run's models, to digest them.
+
+    Args:
+        client: Reads the store.
+        run: The run.
+        folder: A folder of its artifacts; empty for all of them.
+        target: A local folder for what a remote store holds.
+    """
+    files, models = _held(run.artifact_uri, folder, target), dict[str, str]()
     for model in logged_models(client, run.run_id):
-        name = _free_name(str(safe_relative_path(model.name or model.model_id)), target / MODELS)
+        name = _free_name(str(safe_relative_path(model.name or model.model_id)), files)
         models[name] = model.model_id
-        _fetch(model.artifact_location, None, target / MODELS / name)
-    manifest = Manifest.of(target)
+        within = f"{MODELS}/{name}"
+        held = _held(model.artifact_location, None, target / within)
+        files |= {f"{within}/{path}": file for path, file in held.items()}
+    manifest = Manifest(entries_of(files))
     sizes = {path: entry.size for path, entry in manifest.files.items()}
     return manifest, OutputFiles(folder, models, sizes)
 
 
-def _free_name(name: str, folder: Path) -> str:
-    """Return a name that nothing in a folder has: a run may log several models of one name, and files beside them."""
+def _free_name(name: str, files: Collection[str]) -> str:
+    """Return a name that nothing in `models` has: a run may log several models of one name, and files beside them."""
+    taken = [path.removeprefix(f"{MODELS}/") for path in files if path.startswith(f"{MODELS}/")]
     free, number = name, 2
-    while (folder / free).exists():
+    while any(path == free or path.startswith(f"{free}/") for path in taken):
         free, number = f"{name}-{number}", number + 1
     return free
 
 
 def _fetch(artifact_uri: str, below: str | None, target: Path) -> None:
-    """Copy (on a local store: link) everything below a folder into `target`, without the plugin's own files.
+    """Copy (on a local store: link) everything that `_held` returns into `target`."""
+    for name, path in _held(artifact_uri, below, target).items():
+        destination = target / name
+        if path != destination:
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            destination.symlink_to(path.resolve())
+
+
+def _held(artifact_uri: str, below: str | None, target: Path) -> dict[str, Path]:
+    """Return what a store holds below a folder, by name, without the plugin's own files.
 
     Args:
         artifact_uri: The artifacts of a run, or of a model.
         below: The folder; empty for all of a run, None for a model, in which no file is the plugin's.
-        target: A local folder.
+        target: A local folder for what a remote store holds. Files of a local one are used in place.
     """
+    held: dict[str, Path] = {}
     local, folder = local_folder(artifact_uri), below or ""
     names_found = listing(artifact_uri, folder)
     repository: ArtifactRepository | None = None if local else get_artifact_repository(artifact_uri)
@@ -153,12 +172,14 @@ def _fetch(artifact_uri: str, below: str | None, target: Path) -> None:
         )
         if below is not None and own:
             continue
-        destination = target / safe_relative_path(path)
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        if repository is None:
-            destination.symlink_to((Path(local or "") / folder / path).resolve())
-        else:
-            download_artifact(repository, f"{folder}/{path}" if folder else path, str(destination))
+        name = str(safe_relative_path(path))
+        if local is not None:
+            held[name] = local / folder / path
+        elif repository is not None:
+            held[name] = target / name
+            held[name].parent.mkdir(parents=True, exist_ok=True)
+            download_artifact(repository, f"{folder}/{path}" if folder else path, str(held[name]))
+    return held
 
 
 def read_manifest(run: PhaseRun) -> Manifest:

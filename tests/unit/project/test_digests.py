@@ -46,6 +46,10 @@ def count_reads(monkeypatch) -> list[Path]:
     return reads
 
 
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def test_file_digest_is_sha256_of_the_bytes(tmp_path):
     content = os.urandom(3_000_000)
     assert digests.file_digest(written(tmp_path / "a", content)) == hashlib.sha256(content).hexdigest()
@@ -112,6 +116,52 @@ def test_file_changed_while_it_is_read_is_not_cached(tmp_path, ten_seconds_later
 
     digests.remembered(file, "test", compute)
     assert digests.remembered(file, "test", lambda path: "fresh") == "fresh"
+
+
+def test_the_digest_of_what_was_written_with_a_time_of_its_own_is_known_at_once(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_text("before")
+    moment = time.time_ns() | 1
+    os.utime(file, ns=(moment, moment))
+    digests.remember_written(file, "known", moment)
+    assert digests.file_digest(file) == "known"
+    assert digests.file_states([file])[file].sha256 == "known"
+    file.write_text("beside")  # As many bytes, within the clock's resolution.
+    assert digests.file_digest(file) == sha256(b"beside")
+    assert digests.file_states([file])[file].sha256 == sha256(b"beside")
+
+
+def test_nothing_is_known_of_a_file_whose_time_is_not_the_one_that_was_set(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("before")
+    moment = time.time_ns() | 1
+    digests.remember_written(file, "known", moment)  # Another process has written since.
+    os.utime(file, ns=(moment - 1, moment - 1))
+    digests.remember_written(file, "known", moment - 1)  # A file system may have rounded it.
+    assert digests.file_digest(file) == sha256(b"before")
+
+
+def test_states_of_many_files_are_those_of_each(tmp_path, ten_seconds_later):
+    files = [tmp_path / str(number) for number in range(1100)]
+    for file in files:
+        file.write_text(file.name)
+    for _ in range(2):
+        states = digests.file_states(files)
+        assert [states[file].sha256 for file in files] == [sha256(file.name.encode()) for file in files]
+        digests.flush()
+    files[7].write_text("changed")
+    assert digests.file_states(files)[files[7]].sha256 == sha256(b"changed")
+    with pytest.raises(PhaseError, match="cannot be read"):
+        digests.file_states([tmp_path / "absent"])
+
+
+def test_equal_files_have_one_digest_and_others_none(tmp_path):
+    content = os.urandom(3_000_000)
+    for name, data in (("one", content), ("two", content), ("longer", content + b"x"), ("other", b"y" + content[1:])):
+        (tmp_path / name).write_bytes(data)
+    assert digests.digest_of_equal(tmp_path / "one", tmp_path / "two") == sha256(content)
+    assert digests.digest_of_equal(tmp_path / "one", tmp_path / "longer") == ""
+    assert digests.digest_of_equal(tmp_path / "other", tmp_path / "one") == ""
 
 
 def test_kinds_are_cached_apart(tmp_path, ten_seconds_later):

@@ -67,6 +67,13 @@ def test_everything_that_can_be_declared_is_read(tmp_path):
     assert project.phase("collect").checkpoints == CheckpointPolicy(None, 3, 1, None)
 
 
+def test_outputs_are_put_back_as_copies_unless_hard_links_are_declared(tmp_path):
+    phases = '  a:\n    command: "x"\n    phase: {outputs: [a], link: hard}\n'
+    write(tmp_path, f'entry_points:\n{phases}  b:\n    command: "x"\n    phase: {{outputs: [b]}}\n')
+    project = load_project(tmp_path)
+    assert (project.phase("a").link, project.phase("b").link) == ("hard", "copy")
+
+
 def test_an_existing_project_without_phases_is_read_as_it_is(tmp_path):
     write(tmp_path, 'entry_points:\n  main:\n    parameters:\n      data: path\n    command: "python main.py {data}"\n')
     project = load_project(tmp_path)
@@ -88,6 +95,8 @@ def test_a_pipeline_and_an_empty_phase_key_are_enough(tmp_path):
     ("keys", "key", "what"),
     [
         ("need: [collect]", "phase.need", "unknown key. Allowed: the keys needs, ignore, quality"),
+        ("link: soft", "phase.link", "got 'soft'. Allowed: copy or hard, beside `outputs:`"),
+        ("link: hard", "phase.link", "'hard' without `outputs:`"),
         ("needs: collect", "phase.needs", "got 'collect'. Allowed: a list of phase names"),
         ("needs: [[collect]]", "phase.needs", "Allowed: a list of phase names"),
         ("needs: [collect, collect]", "phase.needs", "'collect' is listed twice. Allowed: a list of phase names"),
