@@ -51,6 +51,8 @@ FORBIDDEN = {
     "reads the users": "open('/etc/passwd').read()",
     "lists the home folder": f"import os\nos.listdir({str(Path.home())!r})",
     "reads this file": f"open({__file__!r}).read()",
+    "reads an installed package": f"open({pytest.__file__!r}).read()",
+    "lists the installed packages": f"import os\nos.listdir({str(Path(pytest.__file__).parents[1])!r})",
     "writes elsewhere": "open('/tmp/written-by-a-model', 'w')",
     "removes a file": f"import os\nos.remove({__file__!r})",
     "signals its parent": "import os\nos.kill(os.getppid(), 0)",
@@ -77,6 +79,7 @@ assert libc.socket(2, 1, 0) == -1, "socket"
 assert libc.syscall(425, 1, 0) == -1, "io_uring_setup"
 assert libc.syscall(435, 0, 0) == -1, "clone3"
 assert libc.open(b"/etc/passwd", 0) == -1, "open"
+assert libc.open(b".", 0o20200002, 0o600) == -1, "O_TMPFILE"
 """
     assert "by the kernel" in confined.strength()
     assert run(source, limits=SHORT).message == ""
@@ -96,6 +99,7 @@ assert libc.open(b"/etc/passwd", 0) == -1, "open"
         ("import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(60,)).start()", "failed"),
         ("n = 0\nwhile True:\n    n += 1\n    open(str(n), 'w').write('x' * 10**6)", "failed"),
         ("n = 0\nwhile True:\n    n += 1\n    open(str(n), 'w').close()", "failed"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)", "failed"),
         ("import ctypes\nctypes.string_at(0)", "crashed"),
         ("this is no Python", "failed"),
         ("x = '\\0'\n\0", "failed"),
@@ -105,6 +109,78 @@ def test_what_eats_time_memory_or_disk_is_ended(source, status):
     result = run(source, limits=dataclasses.replace(SHORT, wall_seconds=1.5) if "sleep(60)" in source else SHORT)
     assert result.status == status, result
     assert result.message
+
+
+UNCOUNTED = {
+    "removed but open": """
+import os, time
+for name in map(str, range(20)):
+    stream = open(name, "wb")
+    keep = [*globals().get("keep", []), stream]
+    stream.write(b"x" * 900_000)
+    stream.flush()
+    os.unlink(name)
+time.sleep(60)
+""",
+    "removed and closed but mapped": """
+import ctypes, os, time
+map_memory = ctypes.CDLL(None, use_errno=True).mmap
+map_memory.restype = ctypes.c_void_p
+for name in map(str, range(20)):
+    with open(name, "w+b") as stream:
+        stream.write(b"x" * 900_000)
+        stream.flush()
+        assert map_memory(None, ctypes.c_size_t(4096), 1, 1, stream.fileno(), ctypes.c_long(0)) != 2**64 - 1
+    os.unlink(name)
+time.sleep(60)
+""",
+    "replaced but open": """
+import os, time
+for name in map(str, range(20)):
+    stream = open("new", "wb")
+    keep = [*globals().get("keep", []), stream]
+    stream.write(b"x" * 900_000)
+    stream.flush()
+    os.replace("new", "old")
+time.sleep(60)
+""",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="by the Linux kernel")
+@pytest.mark.parametrize("kind", ["namespaces", "Landlock"])
+@pytest.mark.parametrize("how", UNCOUNTED)
+def test_the_limit_of_files_holds_for_those_that_no_folder_shows(how, kind):
+    result, _ = confined._run(UNCOUNTED[how], "", "", SHORT, KINDS[kind])
+    assert result.status == "failed", result
+    assert "wrote more" in result.message
+
+
+def test_nothing_outside_can_be_asked_about_where_there_are_namespaces():
+    if not confined._confinement().namespaces:
+        pytest.skip("this system lets nobody make namespaces")
+    for what in ("stat", "readlink", "access"):
+        source = (
+            f"import os\nfound = os.{what}({__file__!r}{', os.F_OK' if what == 'access' else ''})\nassert not found"
+        )
+        result = run(source, limits=SHORT)
+        assert result.status == ("passed" if what == "access" else "refused"), result
+    assert run("import os\nassert not os.path.exists('/proc') and not os.path.exists('/etc/passwd')").status == "passed"
+
+
+def test_a_promise_that_does_not_hold_is_named(monkeypatch):
+    without = confined._Confinement(namespaces=False, expected=("Landlock 4", "seccomp", "resource limits"))
+    monkeypatch.setattr(confined, "_confinement", lambda: without)
+    said = confined.strength()
+    assert said.startswith("confined by the kernel: Landlock 4, seccomp")
+    assert "without namespaces" in said
+    assert "which files exist" in said
+
+
+def test_a_process_that_is_confined_less_than_those_before_never_begins():
+    more = confined._Confinement(expected=("another restriction",))
+    with pytest.raises(PhaseError, match=r"before it had begun: .*confined by .* only, not by another restriction"):
+        confined._run("x = 1", "", "", SHORT, more)
 
 
 def test_right_code_passes_and_assertions_stay_active():

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from projects_common.sandbox.child.checker import put_back
 from projects_common.sandbox.child.values import CannotCrossError, MalformedError, base_of, decode, encode
@@ -68,6 +68,7 @@ def shown(value: Any) -> Any:
     return type(value).__name__, repr(value)
 
 
+@settings(max_examples=60)
 @given(VALUES)
 def test_a_value_comes_out_with_its_exact_types_and_content(value):
     assert shown(crossed(value)) == shown(value)
