@@ -13,6 +13,7 @@ import pytest
 from projects_common.messages import show_messages
 from projects_common.sandbox import children, confined
 from projects_common.sandbox.confined import Limits, run
+from projects_common.sandbox.python_files import python_files
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.code import code_digest
@@ -166,6 +167,34 @@ def test_nothing_outside_can_be_asked_about_where_there_are_namespaces():
         result = run(source, limits=SHORT)
         assert result.status == ("passed" if what == "access" else "refused"), result
     assert run("import os\nassert not os.path.exists('/proc') and not os.path.exists('/etc/passwd')").status == "passed"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="by the Linux kernel")
+def test_a_system_on_which_nobody_may_mount_is_used_without_namespaces(tmp_path):
+    files = python_files()
+    request = {
+        "memory": 2**29,
+        "file_bytes": 2**20,
+        "cpu_seconds": 10,
+        "package": "",
+        "kernel": True,
+        "namespaces": True,
+    }
+    request |= {"expected": None, "readable": files.readable, "mounted": files.mounted, "covered": files.covered}
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        "from projects_common.sandbox.child import confinement, namespaces\n"
+        "def refuse(*_): raise PermissionError(13, 'no mounts here')\n"
+        "namespaces._mount = refuse\n"
+        f"print(confinement.confine({request!r}, {str(tmp_path)!r}), flush=True)\n"
+        f"open('scratch', 'w').close()\n"
+        f"open({__file__!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "Landlock" in done.stdout, done
+    assert "namespaces" not in done.stdout
+    assert "PermissionError" in done.stderr
+    assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["scratch"]
 
 
 def test_a_promise_that_does_not_hold_is_named(monkeypatch):
