@@ -1,6 +1,6 @@
 """The child in which model-written code runs: what it cannot do, and what it leaves behind, which is nothing."""
 
-import json
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -11,18 +11,25 @@ from pathlib import Path
 import psutil
 import pytest
 from projects_common.messages import show_messages
-from projects_common.sandbox import confined
+from projects_common.sandbox import children, confined
 from projects_common.sandbox.confined import Limits, run
+from projects_common.sandbox.python_files import python_files
 
 from mlflow_plugin.errors import PhaseError
 from mlflow_plugin.project.code import code_digest
 from mlflow_plugin.project.mlproject import load_project
 
 ROOT = Path(__file__).resolve().parents[3]
-SHORT = Limits(seconds=1.0, wall_seconds=2.0, scratch=2**20)
+SHORT = Limits(seconds=1.0, scratch=2**20)
+KINDS = {
+    "namespaces": confined._Confinement(),
+    "Landlock": confined._Confinement(namespaces=False),
+    "audit hook": confined._Confinement(kernel=False),
+}
+in_every_way = pytest.mark.parametrize("kind", KINDS)
 
 
-def children() -> list[psutil.Process]:
+def processes() -> list[psutil.Process]:
     return [child for child in psutil.Process().children(recursive=True) if "-P" in child.cmdline()]
 
 
@@ -33,7 +40,7 @@ def _nothing_is_left_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     yield
     assert list(folder.iterdir()) == []
-    assert children() == []
+    assert processes() == []
 
 
 FORBIDDEN = {
@@ -45,6 +52,8 @@ FORBIDDEN = {
     "reads the users": "open('/etc/passwd').read()",
     "lists the home folder": f"import os\nos.listdir({str(Path.home())!r})",
     "reads this file": f"open({__file__!r}).read()",
+    "reads an installed package": f"open({pytest.__file__!r}).read()",
+    "lists the installed packages": f"import os\nos.listdir({str(Path(pytest.__file__).parents[1])!r})",
     "writes elsewhere": "open('/tmp/written-by-a-model', 'w')",
     "removes a file": f"import os\nos.remove({__file__!r})",
     "signals its parent": "import os\nos.kill(os.getppid(), 0)",
@@ -52,10 +61,10 @@ FORBIDDEN = {
 }
 
 
-@pytest.mark.parametrize("kernel", [True, False], ids=["kernel", "audit hook"])
+@in_every_way
 @pytest.mark.parametrize("what", FORBIDDEN)
-def test_what_reaches_out_is_refused(what, kernel):
-    result, _ = confined._run(FORBIDDEN[what], "", "", SHORT, kernel)
+def test_what_reaches_out_is_refused(what, kind):
+    result, _ = confined._run(FORBIDDEN[what], "", "", SHORT, KINDS[kind])
     assert result.status == "refused", result
     assert not Path("/tmp/written-by-a-model").exists()
 
@@ -71,6 +80,7 @@ assert libc.socket(2, 1, 0) == -1, "socket"
 assert libc.syscall(425, 1, 0) == -1, "io_uring_setup"
 assert libc.syscall(435, 0, 0) == -1, "clone3"
 assert libc.open(b"/etc/passwd", 0) == -1, "open"
+assert libc.open(b".", 0o20200002, 0o600) == -1, "O_TMPFILE"
 """
     assert "by the kernel" in confined.strength()
     assert run(source, limits=SHORT).message == ""
@@ -90,37 +100,116 @@ assert libc.open(b"/etc/passwd", 0) == -1, "open"
         ("import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(60,)).start()", "failed"),
         ("n = 0\nwhile True:\n    n += 1\n    open(str(n), 'w').write('x' * 10**6)", "failed"),
         ("n = 0\nwhile True:\n    n += 1\n    open(str(n), 'w').close()", "failed"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)", "failed"),
         ("import ctypes\nctypes.string_at(0)", "crashed"),
         ("this is no Python", "failed"),
         ("x = '\\0'\n\0", "failed"),
     ],
 )
 def test_what_eats_time_memory_or_disk_is_ended(source, status):
-    result = run(source, limits=SHORT)
+    result = run(source, limits=dataclasses.replace(SHORT, wall_seconds=1.5) if "sleep(60)" in source else SHORT)
     assert result.status == status, result
     assert result.message
-    assert result.seconds < 4
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "import sys\nsys.exit(0)",
-        "raise SystemExit",
-        "import os\nos._exit(0)",
-        "def f():\n    import os\n    os._exit(0)",
-        "def f():\n    raise SystemExit(0)",
-        "def f():\n    print('passed')\n    return 0",
-        "import os\nos.write(1, b'passed')\nos._exit(0)",
-        "import atexit, os\natexit.register(os._exit, 0)\nraise SystemExit(0)",
-        "import os\nfor n in range(64):\n    try: os.write(n, FORGED)\n    except OSError: pass\nos._exit(0)",
-        "import builtins\nbuiltins.exec = builtins.compile = lambda *_, **__: ''\ndef f():\n    return 0",
-        'import json\njson.dumps = lambda *_, **__: \'{"status": "passed"}\'\ndef f():\n    return 0',
-    ],
-)
-def test_code_cannot_pass_its_own_tests_by_leaving_early_or_saying_so(source):
-    forged = b'{"status": "passed", "message": "", "token": ""}\n'
-    assert run(f"FORGED = {forged!r}\n{source}", "assert f() == 2", limits=SHORT).status == "failed"
+UNCOUNTED = {
+    "removed but open": """
+import os, time
+for name in map(str, range(20)):
+    stream = open(name, "wb")
+    keep = [*globals().get("keep", []), stream]
+    stream.write(b"x" * 900_000)
+    stream.flush()
+    os.unlink(name)
+time.sleep(60)
+""",
+    "removed and closed but mapped": """
+import ctypes, os, time
+map_memory = ctypes.CDLL(None, use_errno=True).mmap
+map_memory.restype = ctypes.c_void_p
+for name in map(str, range(20)):
+    with open(name, "w+b") as stream:
+        stream.write(b"x" * 900_000)
+        stream.flush()
+        assert map_memory(None, ctypes.c_size_t(4096), 1, 1, stream.fileno(), ctypes.c_long(0)) != 2**64 - 1
+    os.unlink(name)
+time.sleep(60)
+""",
+    "replaced but open": """
+import os, time
+for name in map(str, range(20)):
+    stream = open("new", "wb")
+    keep = [*globals().get("keep", []), stream]
+    stream.write(b"x" * 900_000)
+    stream.flush()
+    os.replace("new", "old")
+time.sleep(60)
+""",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="by the Linux kernel")
+@pytest.mark.parametrize("kind", ["namespaces", "Landlock"])
+@pytest.mark.parametrize("how", UNCOUNTED)
+def test_the_limit_of_files_holds_for_those_that_no_folder_shows(how, kind):
+    result, _ = confined._run(UNCOUNTED[how], "", "", SHORT, KINDS[kind])
+    assert result.status == "failed", result
+    assert "wrote more" in result.message
+
+
+def test_nothing_outside_can_be_asked_about_where_there_are_namespaces():
+    if not confined._confinement().namespaces:
+        pytest.skip("this system lets nobody make namespaces")
+    for what in ("stat", "readlink", "access"):
+        source = (
+            f"import os\nfound = os.{what}({__file__!r}{', os.F_OK' if what == 'access' else ''})\nassert not found"
+        )
+        result = run(source, limits=SHORT)
+        assert result.status == ("passed" if what == "access" else "refused"), result
+    assert run("import os\nassert not os.path.exists('/proc') and not os.path.exists('/etc/passwd')").status == "passed"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="by the Linux kernel")
+def test_a_system_on_which_nobody_may_mount_is_used_without_namespaces(tmp_path):
+    files = python_files()
+    request = {
+        "memory": 2**29,
+        "file_bytes": 2**20,
+        "cpu_seconds": 10,
+        "package": "",
+        "kernel": True,
+        "namespaces": True,
+    }
+    request |= {"expected": None, "readable": files.readable, "mounted": files.mounted, "covered": files.covered}
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        "from projects_common.sandbox.child import confinement, namespaces\n"
+        "def refuse(*_): raise PermissionError(13, 'no mounts here')\n"
+        "namespaces._mount = refuse\n"
+        f"print(confinement.confine({request!r}, {str(tmp_path)!r}), flush=True)\n"
+        f"open('scratch', 'w').close()\n"
+        f"open({__file__!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "Landlock" in done.stdout, done
+    assert "namespaces" not in done.stdout
+    assert "PermissionError" in done.stderr
+    assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["scratch"]
+
+
+def test_a_promise_that_does_not_hold_is_named(monkeypatch):
+    without = confined._Confinement(namespaces=False, expected=("Landlock 4", "seccomp", "resource limits"))
+    monkeypatch.setattr(confined, "_confinement", lambda: without)
+    said = confined.strength()
+    assert said.startswith("confined by the kernel: Landlock 4, seccomp")
+    assert "without namespaces" in said
+    assert "which files exist" in said
+
+
+def test_a_process_that_is_confined_less_than_those_before_never_begins():
+    more = confined._Confinement(expected=("another restriction",))
+    with pytest.raises(PhaseError, match=r"before it had begun: .*confined by .* only, not by another restriction"):
+        confined._run("x = 1", "", "", SHORT, more)
 
 
 def test_right_code_passes_and_assertions_stay_active():
@@ -129,8 +218,8 @@ def test_right_code_passes_and_assertions_stay_active():
     assert (wrong.status, wrong.message) == ("failed", "AssertionError in the test: assert f() == 2")
 
 
-@pytest.mark.parametrize("kernel", [True, False], ids=["kernel", "audit hook"])
-def test_the_standard_library_threads_and_the_scratch_folder_can_be_used(kernel):
+@in_every_way
+def test_the_standard_library_threads_and_the_scratch_folder_can_be_used(kind):
     source = """
 import asyncio, bisect, collections, csv, ctypes, dataclasses, datetime, decimal, functools, hashlib, heapq, itertools
 import json, math, random, re, sqlite3, statistics, string, subprocess, tempfile, threading, typing, unittest, zlib
@@ -154,7 +243,7 @@ with tempfile.NamedTemporaryFile() as stream:
 def f():
     return Point().x, asyncio.run(wait()), sorted(done), open("notes.txt").read()
 """
-    result, _ = confined._run(source, "assert f() == (1, 7, [0, 1, 2, 3], 'x')", "", Limits(), kernel)
+    result, _ = confined._run(source, "assert f() == (1, 7, [0, 1, 2, 3], 'x')", "", Limits(), KINDS[kind])
     assert result.status == "passed", result
 
 
@@ -166,33 +255,29 @@ def test_a_thread_that_runs_on_does_not_hold_up_the_verdict():
 def test_nothing_of_the_environment_reaches_the_code(monkeypatch):
     monkeypatch.setenv("JUDGE_API_KEY", "secret")
     known = "{'HOME', 'TMPDIR', 'LANG', 'LC_CTYPE', 'PYTHONHASHSEED'}"
-    assert run("import os", f"assert set(os.environ) <= {known}, set(os.environ)").message == ""
+    assert run(f"import os\nassert set(os.environ) <= {known}, set(os.environ)").message == ""
 
 
 def test_one_program_sees_nothing_of_the_one_before():
     run("import builtins, sys\nbuiltins.seen = 1\nsys.seen = 1\nopen('a', 'w')")
     later = "import builtins, os, sys\nassert not hasattr(builtins, 'seen') and not hasattr(sys, 'seen')"
-    assert run(later, "assert os.listdir('.') == []").message == ""
-
-
-def test_whatever_number_the_report_has_right_code_passes(monkeypatch):
-    """The number that is drawn for it inside the child may be the one that it has already."""
-    dumps = json.dumps
-    monkeypatch.setattr(json, "dumps", lambda given: dumps({**given, "descriptor": given["report"]}))
-    assert run("def f():\n    return 2", "assert f() == 2").status == "passed"
+    assert run(f"{later}\nassert os.listdir('.') == []").message == ""
 
 
 def test_a_sandbox_that_fails_by_itself_is_no_fault_of_the_code(monkeypatch):
-    monkeypatch.setattr(confined, "_START", "raise OSError('no such thing')")
+    monkeypatch.setattr(confined, "_say_when_weak", lambda: None)
+    monkeypatch.setattr(confined, "_confinement", confined._Confinement)
+    monkeypatch.setattr(children, "_START", "raise OSError('no such thing')")
     with pytest.raises(PhaseError, match=r"ended with 1 before it had begun: .*no such thing. The graded code is not"):
         run("x = 1")
 
 
 def test_a_machine_too_busy_to_begin_is_no_fault_of_the_code(monkeypatch):
-    monkeypatch.setattr(confined, "_START", "import time; time.sleep(60)")
+    monkeypatch.setattr(children, "_START", "import time; time.sleep(60)")
     monkeypatch.setattr(confined, "_say_when_weak", lambda: None)
+    monkeypatch.setattr(confined, "_confinement", confined._Confinement)
     with pytest.raises(PhaseError, match="before it had begun"):
-        run("x = 1", limits=Limits(wall_seconds=0.5))
+        run("x = 1", limits=Limits(start_seconds=0.5))
 
 
 def test_right_code_does_not_fail_because_the_machine_is_busy():
@@ -226,13 +311,13 @@ def test_the_code_ends_when_the_process_that_grades_it_is_killed(tmp_path):
     program = (
         f"import sys, tempfile; sys.path[:0] = {sys.path!r}; tempfile.tempdir = {str(tmp_path)!r}\n"
         "from projects_common.sandbox.confined import run\n"
-        'run(\'import time\\nopen("begun", "w")\\ntime.sleep(60)\')'
+        "run('import time\\ntime.sleep(60)')"
     )
     grader = subprocess.Popen([sys.executable, "-c", program])
     try:
-        wait_for(lambda: list(tmp_path.glob("graded-code-*/begun")))
-        started = psutil.Process(grader.pid).children()
-        assert started
+        wait_for(lambda: len(psutil.Process(grader.pid).children(recursive=True)) == 2)
+        started = psutil.Process(grader.pid).children(recursive=True)
+        assert len(started) == 2, "the solution's process, and that of its tests"
         grader.send_signal(signal.SIGKILL)
         grader.wait()
         wait_for(lambda: not any(psutil.pid_exists(c.pid) and c.status() != "zombie" for c in started))
@@ -251,7 +336,8 @@ def wait_for(condition):
 
 def test_a_sandbox_without_the_kernel_says_so_loudly(monkeypatch, capsys):
     show_messages()
-    monkeypatch.setattr(confined, "_confined_by", lambda: ("audit hook", "resource limits"))
+    weak = confined._Confinement(kernel=False, expected=("audit hook", "resource limits"))
+    monkeypatch.setattr(confined, "_confinement", lambda: weak)
     confined._say_when_weak.cache_clear()
     run("x = 1")
     run("x = 1")

@@ -30,9 +30,9 @@ def grade_code(task: Task, completion: str, limits: Limits = DEFAULT_LIMITS) -> 
     code = extract_code(completion, task.entry_point, task.prefix)
     if not code:
         return Grade(False, "no code in the completion")
-    result = confined.run(program(code, task), with_call_of_check(task), task.entry_point, limits)
+    result = confined.run(program(code, task), with_call_of_check(task), task.entry_point, limits, task.prefix)
     reason = f"{result.status}: {result.message}" if result.message else result.status
-    return Grade(result.status == "passed", reason, code)
+    return Grade(None if result.status == "undecided" else result.status == "passed", reason, code)
 
 
 def program(code: str, task: Task) -> str:

@@ -7,12 +7,31 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from lora_retraining.data.tasks import Grade, Task
 from lora_retraining.grading.code import grade_code
 from lora_retraining.grading.mathematics import grade_math
+from mlflow_plugin.errors import PhaseError
 
 __all__ = ["Grade", "grade", "grade_all"]
 
+_LONGEST = 300
+
 
 def grade(task: Task, completion: str) -> Grade:
-    """Grade one completion; `correct` is None if nothing objective decides. Safe to call from any thread."""
+    """Grade one completion; `correct` is None if nothing objective decides. Safe to call from any thread.
+
+    An error while grading is the grade of this completion, and ends no other.
+
+    Raises:
+        PhaseError: Grading does not work on this machine now, whatever the completion is.
+    """
+    try:
+        return _grade(task, completion)
+    except PhaseError:
+        raise
+    except Exception as error:
+        message = " ".join(str(error).split())[:_LONGEST]
+        return Grade(None, f"it could not be graded: {type(error).__name__}: {message}")
+
+
+def _grade(task: Task, completion: str) -> Grade:
     if task.kind == "math":
         return grade_math(task, completion)
     if task.kind == "code":

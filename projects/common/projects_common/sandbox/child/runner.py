@@ -1,43 +1,65 @@
-"""Confine this process, run the solution, then its tests, and report if they passed.
+"""Become two confined processes: one runs the solution, the other its tests and says what came of them.
 
-The verdict counts only with the token. The token reaches this process on its standard input, and is written after the
-last test to a descriptor that the solution does not know: leaving early or printing "passed" is no way to pass. One
-process cannot prevent code made to deceive it, which searches the interpreter's frames and objects for the token,
-replaces functions of this module, or returns objects that call themselves equal to everything.
+The first message on the standard input is for both, with the solution; the second one, with the tests, is read when the
+solution's process is another one already. Nothing of the solution runs before both are confined.
 """
 
-import builtins
-import contextlib
-import errno
-import json
 import os
-import resource
 import signal
 import sys
-import types
-from collections.abc import Mapping
 from typing import Any
 
-from projects_common.sandbox.child import audit, landlock, seccomp
+from projects_common.sandbox.child import channel, checker, confinement, solution
 
-_REFUSED = {errno.EPERM, errno.EACCES, errno.ENOSYS}
-_LONGEST = 300
+Request = dict[str, Any]
+_INPUT = 0
 
 
 def main() -> None:
-    request = json.loads(sys.stdin.buffer.read())
+    """Do what the requests on the standard input say, and end."""
+    request = channel.receive(_INPUT)
     _end_with_the_parent(request["parent"])
-    descriptor = _hide_descriptors(request["report"], request["descriptor"])
-    applied = _confine(request)
-    write, leave, dumps = os.write, os._exit, json.dumps
+    calls, answers = os.pipe(), os.pipe()
+    tester = os.getpid()
+    sys.stdout.flush()
+    if process := os.fork():
+        os.close(calls[0])
+        os.close(answers[1])
+        _test(request, process, calls[1], answers[0])
+    else:
+        for descriptor in (calls[1], answers[0], request["report"]):
+            os.close(descriptor)
+        _end_with_the_parent(tester)
+        _solve(request, calls[0], answers[1])
+    os._exit(0)  # Threads that are left behind end here too.
 
-    def report(**content: object) -> None:
-        write(descriptor, (dumps(content) + "\n").encode())
 
-    report(confined_by=applied)
-    status, message = _run(request["source"], request["tests"], request["entry_point"])
-    report(status=status, message=message, token=request["token"])
-    leave(0)  # Threads that the solution has left behind end here too.
+def _solve(request: Request, calls: int, answers: int) -> None:
+    _read_nothing()
+    applied = confinement.confine(request, request["scratch_of_solution"])
+    channel.send(answers, {"confined_by": applied})
+    channel.receive(calls)  # The tests are confined too, and wait.
+    solution.serve(request["source"], calls, answers)
+
+
+def _test(request: Request, process: int, calls: int, answers: int) -> None:
+    own = channel.receive(_INPUT)
+    _read_nothing()
+    applied = confinement.confine(request, request["scratch_of_tests"])
+    begun = channel.receive(answers)
+    channel.send(request["report"], {"solution": process, "confined_by": begun["confined_by"], "tests": applied})
+    channel.send(calls, {})
+    status, message = checker.check(own["tests"], own["given"], own["entry_point"], calls, answers)
+    result: Request = {"status": status, "message": message}
+    if status == checker.ENDED:
+        result["code"] = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    channel.send(request["report"], result)
+
+
+def _read_nothing() -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, _INPUT)
+    os.close(null)
 
 
 def _end_with_the_parent(parent: int) -> None:
@@ -47,86 +69,3 @@ def _end_with_the_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
         os._exit(1)
-
-
-def _hide_descriptors(report: int, descriptor: int) -> int:
-    """Leave nothing to read, and move the report to a number that was drawn for this child alone."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    if report == descriptor:  # which dup3 refuses
-        os.set_inheritable(report, False)
-    else:
-        os.dup2(report, descriptor, inheritable=False)
-        os.close(report)
-    return descriptor
-
-
-def _confine(request: Mapping[str, Any]) -> list[str]:
-    """Set limits first, then restrict files, then system calls; return the restrictions that hold."""
-    readable, writable = request["readable"], [request["scratch"]]
-    os.chdir(request["scratch"])
-    limits = {
-        resource.RLIMIT_AS: request["memory"],
-        resource.RLIMIT_FSIZE: request["file_bytes"],
-        resource.RLIMIT_NOFILE: 64,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_CPU: request["cpu_seconds"],
-    }
-    for limit, value in limits.items():
-        with contextlib.suppress(OSError, ValueError):  # macOS takes none on memory; there may be a lower one already.
-            resource.setrlimit(limit, (value, value))
-    sys.path[:] = [path for path in sys.path if path != request["package"]]
-    files = processes = ""
-    if request["kernel"]:
-        files, processes = landlock.confine(readable, writable), seccomp.confine()
-    inside = "" if files and processes else audit.confine(readable, writable, not processes, not files)
-    return [*filter(None, (processes, files, inside)), "resource limits"]
-
-
-def _run(source: str, tests: str, entry_point: str) -> tuple[str, str]:
-    """Run both; return (status, message)."""
-    before = dict(vars(builtins))
-    execute, compiled, verdict = exec, compile, _verdict  # as they are before the solution can put others there
-    if "random" in source + tests:
-        import random
-
-        random.seed(0)
-    module = types.ModuleType("solution")  # so that dataclasses and the like find where they were defined
-    sys.modules["solution"] = module
-    try:
-        execute(compiled(source, "<solution>", "exec", dont_inherit=True), vars(module))
-        # In a namespace of their own: a solution that redefines abs or sorted must not change what its tests mean.
-        named = {name: value for name, value in vars(module).items() if name not in before or name == entry_point}
-        execute(compiled(tests, "<tests>", "exec", dont_inherit=True), {**named, "__builtins__": before})
-    except BaseException as error:
-        return verdict(error, tests)
-    return "passed", ""
-
-
-def _verdict(error: BaseException, tests: str) -> tuple[str, str]:
-    kind = type(error).__name__[:100]
-    try:
-        text = " ".join(str(error).split())
-    except BaseException:
-        text = ""
-    if isinstance(error, MemoryError):
-        return "memory", "ran out of the memory that it may use"
-    said = f"{kind}: {text}" if text else kind
-    if isinstance(error, OSError) and error.errno in _REFUSED:
-        return "refused", f"tried what is not permitted here: {said}"[:_LONGEST]
-    if isinstance(error, SystemExit):
-        return "failed", f"ended itself before its tests were passed ({said})"[:_LONGEST]
-    where = _line_of_tests(error, tests)
-    return "failed", f"{said[:_LONGEST]}{f' in the test: {where}' if where else ''}"
-
-
-def _line_of_tests(error: BaseException, tests: str) -> str:
-    """Return the line of the tests that was running."""
-    lines, trace = tests.splitlines(), error.__traceback__
-    found = ""
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == "<tests>" and 0 < trace.tb_lineno <= len(lines):
-            found = lines[trace.tb_lineno - 1].strip()
-        trace = trace.tb_next
-    return found[:_LONGEST]

@@ -6,7 +6,6 @@ Sources: Linux, Documentation/userspace-api/seccomp_filter.rst; numbers from asm
 import ctypes
 import errno
 import os
-import platform
 import struct
 import sys
 
@@ -18,7 +17,7 @@ _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 # fmt: off
 ALLOWED: dict[str, tuple[int | None, int | None]] = {  # name: number on x86_64, on aarch64
     "read": (0, 63), "write": (1, 64), "readv": (19, 65), "writev": (20, 66), "pread64": (17, 67),
-    "pwrite64": (18, 68), "open": (2, None), "openat": (257, 56), "close": (3, 57), "close_range": (436, 436),
+    "pwrite64": (18, 68), "close": (3, 57), "close_range": (436, 436),
     "stat": (4, None), "lstat": (6, None), "fstat": (5, 80), "newfstatat": (262, 79), "statx": (332, 291),
     "statfs": (137, 43), "fstatfs": (138, 44), "access": (21, None), "faccessat": (269, 48),
     "faccessat2": (439, 439), "readlink": (89, None), "readlinkat": (267, 78), "getdents64": (217, 61),
@@ -41,7 +40,7 @@ ALLOWED: dict[str, tuple[int | None, int | None]] = {  # name: number on x86_64,
     "getpid": (39, 172), "gettid": (186, 178), "getppid": (110, 173), "getpgid": (121, 155), "getpgrp": (111, None),
     "getsid": (124, 156), "getuid": (102, 174), "getgid": (104, 176), "geteuid": (107, 175), "getegid": (108, 177),
     "getgroups": (115, 158), "uname": (63, 160), "sysinfo": (99, 179), "umask": (95, 166), "getrandom": (318, 278),
-    "exit": (60, 93), "exit_group": (231, 94),
+    "wait4": (61, 260), "exit": (60, 93), "exit_group": (231, 94),
 }
 # Refused with EPERM, which Python shows as PermissionError; whatever stands nowhere is refused with ENOSYS.
 REFUSED: dict[str, tuple[int | None, int | None]] = {
@@ -60,6 +59,7 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
 
 _CLONE = (56, 220)
 _THREAD = 0x00010000
+_NO_NAME = 0x00400000
 _UNIX, _STREAM = 1, 1
 # Of terminals: what they are, how wide; of descriptors: inherited or not, blocking or not, how much to read.
 _IOCTLS = (0x5401, 0x5413, 0x5421, 0x541B, 0x5450, 0x5451)
@@ -72,12 +72,15 @@ def _conditional(pid: int) -> list[tuple[tuple[int | None, int | None], list[lis
     everything = 0xFFFFFFFF
     return [
         (_CLONE, [[(0, _THREAD, _THREAD)]]),
+        ((2, None), [[(2, _NO_NAME, 0)]]),  # open, but not files that never had a name
+        ((257, 56), [[(4, _NO_NAME, 0)]]),  # openat
         ((62, 129), [[(0, everything, pid)]]),  # kill
         ((234, 131), [[(0, everything, pid)]]),  # tgkill
         ((53, 199), [[(0, everything, _UNIX), (2, 0xF, _STREAM)]]),  # socketpair, which asyncio needs
         ((16, 29), [[(2, everything, request)] for request in _IOCTLS]),
         ((72, 25), [[(2, everything, command)] for command in _FCNTLS]),
-        ((302, 261), [[(4, everything, 0), (5, everything, 0)]]),  # prlimit64, to read limits, never to set them
+        # prlimit64, to read its own limits, never to set them
+        ((302, 261), [[(0, everything, of), (4, everything, 0), (5, everything, 0)] for of in (0, pid)]),
     ]
 
 
@@ -115,10 +118,12 @@ def program(column: int, architecture: int, pid: int) -> bytes:
         if number is not None:
             code += [_instruction(_EQUAL, number, 0, 1), _instruction(_RETURN, answer)]
     for numbers, alternatives in _conditional(pid):
+        if numbers[column] is None:
+            continue
         body = b"".join(b"".join(_alternative(conditions)) for conditions in alternatives)
         refused = _instruction(_RETURN, _FAIL | errno.EPERM)
         length = len(body + refused) // len(refused)
-        code += [_instruction(_EQUAL, int(numbers[column] or 0), 0, length), body, refused]
+        code += [_instruction(_EQUAL, int(numbers[column]), 0, length), body, refused]
     # ENOSYS rather than EPERM: the C library then falls back on the older call, as from clone3 to clone.
     code.append(_instruction(_RETURN, _FAIL | errno.ENOSYS))
     return b"".join(code)
@@ -130,8 +135,8 @@ class _Program(ctypes.Structure):
 
 def confine() -> str:
     """Install the filter in this process for good. Return "" if the kernel does not offer it."""
-    found = _ARCHITECTURES.get(platform.machine())
-    if sys.platform != "linux" or found is None or ctypes.sizeof(ctypes.c_void_p) != 8:
+    found = _ARCHITECTURES.get(os.uname().machine) if sys.platform == "linux" else None
+    if found is None or ctypes.sizeof(ctypes.c_void_p) != 8:
         return ""
     column, architecture = found
     code = program(column, architecture, os.getpid())
