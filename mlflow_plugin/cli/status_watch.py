@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-import click
 from mlflow.exceptions import MlflowException
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from mlflow_plugin.cli.output import say
 from mlflow_plugin.cli.status_lines import changed_sentences, progress_text, state_sentences
 from mlflow_plugin.cli.status_screen import FittedScreen, status_screen
 from mlflow_plugin.errors import store_trouble
@@ -154,5 +154,5 @@ def _watch_in_pipe(reader: PipelineReader, interval: float) -> None:
 
 
 def _print_line(text: str) -> None:
-    click.echo(f"{clock(datetime.now(UTC))} {text}")
+    say(f"{clock(datetime.now(UTC))} {text}")
     sys.stdout.flush()

@@ -63,7 +63,10 @@ class Gate:
         return [term for term in (self.left, self.right) if not is_number(term)]
 
     def failure(self, metrics: Mapping[str, float]) -> str | None:
-        """Return why the gate fails, None when it passes. A metric that was never logged makes it fail."""
+        """Return why the gate fails, None when it passes.
+
+        A metric that was never logged, or is not finite, makes it fail: NaN differs from every number.
+        """
         values = []
         for term in (self.left, self.right):
             try:
@@ -71,6 +74,8 @@ class Gate:
             except ValueError:
                 if term not in metrics:
                     return f"gate {self.text!r} failed: metric {term!r} was never logged"
+                if not math.isfinite(metrics[term]):
+                    return f"gate {self.text!r} failed: metric {term!r} is {metrics[term]}"
                 values.append(metrics[term])
         left, right = values
         passed = {

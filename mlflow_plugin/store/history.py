@@ -13,8 +13,9 @@ from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.store import schema, sets
 from mlflow_plugin.store.lock import WITHDRAWN
 from mlflow_plugin.store.run import PhaseRun
-from mlflow_plugin.store.run_decoding import mapping, moment, phase_run
-from mlflow_plugin.store.run_reader import AT_MOST, NEWEST, NO_EXPERIMENT, RunReader
+from mlflow_plugin.store.run_decoding import phase_run
+from mlflow_plugin.store.run_reader import AT_MOST, NEWEST, NO_EXPERIMENT, RunReader, unreadable_sentence
+from mlflow_plugin.store.untrusted import mapping, moment
 
 __all__ = ["NO_EXPERIMENT", "History", "moment", "phase_run"]
 
@@ -143,11 +144,21 @@ class History(RunReader):
     ) -> list[PhaseRun]:
         filters = [f"tags.`{index}{digest}` = '1'" for digest in digests]
         runs = {run.run_id: run for where in filters for run in self.search(where, at_most)}
-        # Two runs can share the sparse digest when a default was changed between them.
+        # Two runs can share the sparse digest when a default was changed between them. Nonsense is not compared: the
+        # run is no candidate, but the verdict names it.
+        phase = self._called(identity)
+        own = [self._as_own(run, phase) for run in runs.values()]
         same = [
-            run for run in runs.values() if not identity.differences(run.fingerprint, run.parameters, inputs=inputs)
+            run
+            for run in own
+            if run.unreadable or not identity.differences(run.fingerprint, run.parameters, inputs=inputs)
         ]
         return sorted(same, key=lambda run: run.started_at, reverse=True)
+
+    def _called(self, identity: Identity) -> str:
+        """Return the name of the phase of an identity in this project."""
+        phase = self.project.called_here.get((identity.recipe.project, identity.recipe.phase))
+        return phase.name if phase else identity.recipe.phase
 
     def lock_entries(self, identity: Identity) -> list[PhaseRun]:
         """Return the runs with an entry for the lock on this identity that was not withdrawn. Always read anew."""
@@ -165,15 +176,20 @@ class History(RunReader):
             return []
         where = f"tags.`{schema.IDENTITY_INDEX}{identity.digests()[0]}` = '1'"
         found = self.client.search_runs([self.experiment_id], where, ViewType.DELETED_ONLY, AT_MOST)
-        runs = [run for run in map(self._read, found) if run.complete and not run.quarantined]
+        runs = [run for run in map(self._read, found) if run.complete and not run.quarantined and not run.unreadable]
         return [run for run in runs if not identity.differences(run.fingerprint, run.parameters)]
 
     # --- lineage ---
 
     def quarantine_reason(self, run: PhaseRun) -> str:
-        """Say why nothing may be built on a run: it or a run upstream of it is quarantined. Empty for a usable run."""
+        """Say why nothing may be built on a run; empty for a usable one.
+
+        It, or a run upstream of it, is quarantined, or what the store holds of it is nonsense.
+        """
         if run.quarantined:
             return f"{run.phase} {run.short} is quarantined: {run.quarantined}"
+        if run.unreadable:
+            return unreadable_sentence(run)
         lineage = {*run.ancestors, *run.inputs.values()}
         for experiment_id in sorted({run.experiment_id, *run.experiments}):
             for marked in self.quarantined(experiment_id).values():

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from mlflow_plugin.decision.question import number
 from mlflow_plugin.format import describe_cost, describe_duration, finite
 from mlflow_plugin.reports import models
 from mlflow_plugin.reports.views.baseline import baseline
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.untrusted import number
 
 WITHIN_SECONDS = 1.2
 ALL_WITHIN_SECONDS = 100.0
