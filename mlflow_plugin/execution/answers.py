@@ -174,7 +174,7 @@ def given_answer(client: MlflowClient, run_id: str) -> Answer | None:
     first = min(for_this, key=lambda one: str(one.get("at")), default=None)
     if first is None:
         return None
-    return Answer(options[first["letter"]], str(first.get("by") or "unknown"), str(first.get("at") or ""))
+    return Answer(options[str(first["letter"])], str(first.get("by") or "unknown"), str(first.get("at") or ""))
 
 
 class AnswerReader:

@@ -41,7 +41,7 @@ def entry(phase: Phase | None, run: PhaseRun, superseded: Iterable[SupersededRun
 
 def _outcome(run: PhaseRun) -> str:
     if run.reused_run_id:
-        return f"reused {short(run.reused_run_id)}"
+        return f"reused {plain(short(run.reused_run_id))}"
     if run.complete:
         return "resumed and completed" if run.verdict == "resume" else "completed"
     if run.verdict == "ask":
@@ -57,7 +57,7 @@ def _facts(phase: Phase | None, run: PhaseRun) -> list[tuple[str, str]]:
         ("Quality", plain(quality_text(phase, run)) if run.complete else ""),
         ("Gates", plain(gates_text(phase, run)) if phase and run.complete else ""),
         ("Time and cost", _spent(run)),
-        ("Saved", _saved(run)),
+        ("Saved", plain(_saved(run))),
         ("Resumable from", plain(run.checkpoint) if not run.complete else ""),
         ("By", plain(run.user)),
     ]
@@ -68,7 +68,7 @@ def _run_as(run: PhaseRun) -> str:
     made_from = [f"{need} {short(used)}" for need, used in run.inputs.items()]
     parts = [plain(" ".join([run.phase, *given]))]
     parts += [f"made from {plain(', '.join(made_from))}"] if made_from else []
-    parts += [f"resumed {short(run.resumed_from)}"] if run.resumed_from else []
+    parts += [f"resumed {plain(short(run.resumed_from))}"] if run.resumed_from else []
     return "; ".join(parts)
 
 
@@ -88,7 +88,8 @@ def _spent(run: PhaseRun) -> str:
     if run.reused_run_id or run.duration_seconds is None:
         return ""
     cost = "" if run.cost_usd is None else f", {describe_cost(run.cost_usd)}"
-    return f"{describe_duration(run.duration_seconds)}{cost}" + (f" on {plain(run.hardware)}" if run.hardware else "")
+    spent = plain(f"{describe_duration(run.duration_seconds)}{cost}")
+    return spent + (f" on {plain(run.hardware)}" if run.hardware else "")
 
 
 def _saved(run: PhaseRun) -> str:

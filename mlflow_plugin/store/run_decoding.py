@@ -5,7 +5,6 @@ same. What was left out of it is said in `PhaseRun.unreadable` and `PhaseRun.ign
 and is never taken for a good one.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -77,7 +76,7 @@ def phase_run(run: Run) -> PhaseRun:
         parameters=run.data.params,
         metrics=_metrics(run, read),
         output_digest=read.digest(schema.OUTPUT_DIGEST),
-        outputs=outputs if schema.OUTPUTS in tags else None,
+        outputs=outputs or None,
         reads=read.mapping(schema.READS, check.check_reads, needed=True),
         findings=read.mapping(schema.FINDINGS),
         steps=read.mapping(schema.STEPS, check.check_steps),
@@ -151,7 +150,7 @@ def _metrics(run: Run, read: TagReader) -> dict[str, float]:
     """Return a run's metrics. What was logged after its completion changes no value that was kept with it."""
     metrics = {name: with_infinity(value) for name, value in run.data.metrics.items()}
     own = [name for name in metrics if name.startswith(_OWN_METRICS)]
-    for name in [name for name in own if not 0 <= metrics[name] < math.inf]:
+    for name in [name for name in own if not 0 <= metrics[name] <= check.MOST]:
         read.ignored.append(f"its metric {one_line(name)[:100]} is no amount: {metrics.pop(name):g}")
     return {**metrics, **read_values(read.mapping(schema.VALUES, are_values, needed=True))}
 

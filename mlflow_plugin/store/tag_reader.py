@@ -15,9 +15,12 @@ __all__ = ["CHECKPOINT_NAME", "TagReader", "is_in_future"]
 
 CHECKPOINT_NAME = re.compile(r"step-\d{6,15}", re.ASCII)
 _DIGEST = re.compile("[0-9a-f]{64}")
+_MODEL_ID = re.compile(r"[\w-]{1,100}", re.ASCII)
 _PLAIN_NAME = re.compile(r"(?:\w[\w.+=-]*/)*\w[\w.+=-]*")
 """Names of files that need no closer look: a run may list a hundred, and an experiment has thousands of runs."""
 _YEAR_SECONDS = 366 * 86_400.0
+MOST = 1e15
+"""No amount of time, money or steps is larger. The sums of larger ones overflow."""
 _LONGEST_TEXT = 8000
 _SHOWN = 40
 _NO_REASON = "no reason is given"
@@ -55,11 +58,7 @@ class TagReader:
 
     def run_id(self, key: str, *, needed: bool = True) -> str:
         """Return the id of a run; empty for none. Nonsense in place of one makes the run unreadable if it is needed."""
-        text = self._tags.get(key, "")
-        if text and not is_run_id(text):
-            self._note(key, "is no run's id", text, needed=needed)
-            return ""
-        return text
+        return self._formed(key, is_run_id, "is no run's id", needed=needed)
 
     def run_ids(self, prefix: str) -> dict[str, str]:
         """Return the ids of runs in the tags that begin with a prefix."""
@@ -93,19 +92,12 @@ class TagReader:
 
     def digest(self, key: str) -> str:
         """Return a sha256; empty for none."""
-        text = self._tags.get(key, "")
-        if text and not _DIGEST.fullmatch(text):
-            self._note(key, "is no digest", text)
-            return ""
-        return text
+        return self._formed(key, lambda text: _DIGEST.fullmatch(text) is not None, "is no digest", needed=True)
 
     def checkpoint(self, key: str) -> str:
         """Return the name of a checkpoint; empty for none."""
-        text = self._tags.get(key, "")
-        if text and not CHECKPOINT_NAME.fullmatch(text):
-            self._note(key, "is no checkpoint's name", text, needed=False)
-            return ""
-        return text
+        is_name = CHECKPOINT_NAME.fullmatch
+        return self._formed(key, lambda text: is_name(text) is not None, "is no checkpoint's name", needed=False)
 
     def mapping(
         self, key: str, check: Callable[[dict[str, Any]], str] = lambda content: "", *, needed: bool = False
@@ -126,6 +118,13 @@ class TagReader:
             self._note(key, wrong, text, needed=needed)
             return {}
         return dict(content)
+
+    def _formed(self, key: str, is_right: Callable[[str], bool], wrong: str, *, needed: bool) -> str:
+        text = self._tags.get(key)
+        if text is None or is_right(text):
+            return text or ""
+        self._note(key, wrong, text, needed=needed)
+        return ""
 
     def fault(self, sentence: str) -> None:
         """Note something else that makes the run unreadable."""
@@ -167,7 +166,7 @@ def check_outputs(content: dict[str, Any]) -> str:
         return "does not list outputs"
     if not all(type(size) is int and 0 <= size < 2**63 for size in sizes.values()):
         return "lists sizes that are no numbers of bytes"
-    if not all(map(is_run_id, models.values())):
+    if not all(map(_MODEL_ID.fullmatch, models.values())):
         return "lists what is no model's id"
     for name in filter(None, (folder, *models, *sizes)):
         if not _PLAIN_NAME.fullmatch(name):
@@ -185,17 +184,22 @@ def check_reads(content: dict[str, Any]) -> str:
 
 
 def check_heartbeat(content: dict[str, Any]) -> str:
-    """Check a heartbeat. One of the far future would count as alive for ever."""
+    """Check a heartbeat: people are told its numbers as part of commands, and one of the far future never ends."""
     for name in ("host", "boot"):
         if not isinstance(content.get(name, ""), str):
             return f"has a `{name}` that is no text"
-    for name, value in content.items():
-        if name not in ("host", "boot") and not isinstance(value, str | type(None)) and number(value) is None:
-            return f"has a `{one_line(name)[:40]}` that is no number"
-    at, up = number(content.get("at")), number(content.get("up", 0))
-    if at is None or up is None or at < 0 or is_in_future(at):
-        return "has no time of this world"
-    return ""
+    for name in ("at", "up", "every", *_OF_PROCESS, *_OF_LOOP):
+        value = number(content.get(name, 0))
+        if content.get(name) is not None and (value is None or abs(value) > MOST):
+            return f"has a `{name}` that is no number"
+    if any(type(content.get(name, 0)) is not int for name in ("pid", "by", "beat")):
+        return "has a `pid` that is none"
+    at = number(content.get("at"))
+    return "has no time" if at is None or at < 0 or is_in_future(at) else ""
+
+
+_OF_PROCESS = ("began", "process_percent", "cpu_percent", "memory_percent", "gpu_percent", "gpu_memory_percent")
+_OF_LOOP = ("step", "total", "since_step", "seconds_per_step")
 
 
 def check_texts_by_name(content: dict[str, Any]) -> str:

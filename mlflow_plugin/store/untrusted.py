@@ -14,7 +14,7 @@ __all__ = ["dicts", "is_experiment_id", "is_run_id", "mapping", "moment", "numbe
 
 _DEEPEST = 20
 """JSON of this package is six deep. What is much deeper overflows the stack of whatever shows it."""
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")
+_RUN_ID = re.compile("[0-9a-f]{32}")
 _EXPERIMENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LONGEST_TIME = 64
 
@@ -84,7 +84,7 @@ def texts(value: object) -> tuple[str, ...]:
 
 
 def is_run_id(text: str) -> bool:
-    """Return whether a text has the form of a run's id. MLflow refuses other texts, some databases with an error."""
+    """Return whether a text has the form of a run's id. Asked for another, MLflow or its database raises an error."""
     return _RUN_ID.fullmatch(text) is not None
 
 

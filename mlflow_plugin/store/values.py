@@ -76,7 +76,9 @@ def _text(values: Mapping[str, float | str]) -> str:
 def are_values(content: Mapping[str, object]) -> str:
     """Say that the content of a tag is not what `kept_values` writes; empty when it is."""
     wrong = [name for name, value in content.items() if _value(value) is None]
-    return f"has no number for {one_line(wrong[0])[:100]}" if wrong else ""
+    if wrong:
+        return f"has no number for {one_line(wrong[0])[:100]}"
+    return "" if content else "keeps no value"
 
 
 def read_values(content: Mapping[str, object]) -> dict[str, float]:

@@ -70,8 +70,9 @@ def _rates(runs: Iterable[PhaseRun]) -> dict[str, float]:
     rates: dict[str, float] = {}
     for run in runs:
         cost, seconds = finite(run.cost_usd), finite(run.duration_seconds)
-        if run.complete and not run.reused_run_id and cost is not None and seconds:
-            rates.setdefault(run.hardware_key, cost / seconds)
+        rate = finite(cost / seconds) if cost is not None and seconds else None
+        if run.complete and not run.reused_run_id and rate is not None:
+            rates.setdefault(run.hardware_key, rate)
     return rates
 
 

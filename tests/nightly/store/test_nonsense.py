@@ -1,0 +1,42 @@
+"""Every place of a run and of an experiment with every nonsensical value, and every way to look at the store.
+
+`tests/store/store/test_nonsense.py` looks at a sample of it. A place is a test of its own: minutes each.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from nonsense import NUMBERS, TEXTS, Nonsense, is_vital
+from simulation import Simulation
+
+from mlflow_plugin.decision.lookup import find_reusable
+from mlflow_plugin.testing import temporary_store
+
+_SHARES = 24
+
+
+@pytest.fixture(scope="module")
+def nonsense(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nonsense]:
+    """Yield the demo project with a store to put nonsense into, which each test finds as it was made."""
+    folder = tmp_path_factory.mktemp("nonsense")
+    with temporary_store(folder / "store") as store, Nonsense(Simulation(folder / "demo", store.uri), folder) as made:
+        yield made
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("share", range(_SHARES))
+def test_nonsense_in_any_place_stops_nothing_shows_nothing_raw_and_is_never_good(
+    nonsense: Nonsense, share: int
+) -> None:
+    failures = []
+    for place in nonsense.places()[share::_SHARES]:
+        for name, value in nonsense.values(place).items():
+            with nonsense.planted((place, value)):
+                try:
+                    nonsense.look()
+                    if is_vital(place, name) and (name in TEXTS or name in NUMBERS):
+                        verdict = find_reusable(nonsense.demo.folder, "train")
+                        assert verdict.action != "reuse" or verdict.run_id != nonsense.runs[place.owner], verdict
+                except Exception as error:  # All of them are to be seen at once.
+                    failures.append(f"{place}, {name}: {type(error).__name__}: {error!s:.300}")
+    assert not failures, f"{len(failures)} of them:\n" + "\n".join(failures[:50])
