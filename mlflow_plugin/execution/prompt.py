@@ -29,12 +29,21 @@ _SAY_EVERY_SECONDS = 30.0
 
 def question_text(verdict: Verdict, phase: str = "") -> str:
     """Return the question as a person reads it: the reasons, and what each option keeps, supersedes and costs."""
-    lines = [f"{phase or verdict.phase}: a decision is needed.", *(f"  {reason}" for reason in verdict.reasons), ""]
+    lines = [
+        f"{phase or verdict.phase}: a decision is needed.",
+        *(f"  {indented(reason)}" for reason in verdict.reasons),
+        "",
+    ]
     for option in verdict.options:
         lines.append(f"  {option.letter}) {option.title} - {option.price()}")
         lines += [f"       keeps  {kept}" for kept in option.keeps]
         lines += [f"       supersedes  {one.sentence()}" for one in option.supersedes]
     return "\n".join(lines)
+
+
+def indented(text: str) -> str:
+    """Return a text whose further lines are indented: a line break in a text of the store forges no line of ours."""
+    return text.replace("\n", "\n    ")
 
 
 def option_commands(request: Request, verdict: Verdict) -> dict[str, str]:

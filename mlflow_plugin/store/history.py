@@ -89,7 +89,7 @@ class History(RunReader):
             reused = self.run(run.reused_run_id) if run.reused_run_id else run
             if run.beside or not run.complete or reused is None or not reused.complete or reused.beside:
                 continue
-            if self.quarantine_reason(reused):
+            if self.quarantine_reason(reused) or (reused is not run and reused.reused_run_id):
                 continue
             grade = phase.grade(reused.metrics)
             if grade == "good" or (run.reused_run_id and run.answer):
@@ -120,6 +120,11 @@ class History(RunReader):
         if (run.project, run.own_phase) != self.project.stored_as(phase.name):
             raise UsageError(f"{phase.name}_run_id={run_id}: that is a run of the project {run.project!r}.")
         if run.reused_run_id:
+            reused = self.run(run.reused_run_id)
+            if reused is not None and reused.reused_run_id:  # Nobody writes that; a cycle would have no end.
+                raise UsageError(
+                    f"{phase.name}_run_id={run_id}: it reuses {reused.short}, which computed nothing itself."
+                )
             run = self.pinned(phase, run.reused_run_id)
         if not run.complete:
             raise UsageError(f"{phase.name}_run_id={run_id}: that run never completed ({run.status.lower()}).")

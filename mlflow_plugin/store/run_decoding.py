@@ -63,12 +63,12 @@ def phase_run(run: Run) -> PhaseRun:
         status=_status(run),
         started_at=_started_at(run, read),
         completed_at=read.time(schema.COMPLETED_AT, needed=True),
-        verdict=read.text(schema.VERDICT),
+        verdict=read.line(schema.VERDICT),
         computing=any(key.startswith(schema.COMPUTED_INDEX) for key in tags),
-        reason=read.text(schema.REASON),
-        reused_run_id=read.run_id(schema.REUSED_RUN_ID),
+        reason=read.lines(schema.REASON),
+        reused_run_id=_reused_run_id(run, read),
         resumed_from=read.run_id(schema.RESUMED_FROM, needed=False),
-        successor=read.text(schema.SUCCESSOR),
+        successor=read.line(schema.SUCCESSOR),
         inputs=read.run_ids(schema.INPUT_PREFIX),
         ancestors=read.listed_ids(_lists_of_ancestors(tags), "run"),
         experiments=read.listed_ids([schema.EXPERIMENTS], "experiment"),
@@ -83,23 +83,23 @@ def phase_run(run: Run) -> PhaseRun:
         quarantined=read.mark(schema.QUARANTINED),
         quarantined_at=moment(quarantine.get("at")),
         quarantined_by=one_line(str(quarantine.get("by") or ""))[:200],
-        invalidated_by=read.text(schema.INVALIDATED_BY),
+        invalidated_by=read.line(schema.INVALIDATED_BY),
         beside=read.mark(schema.BESIDE),
         kept=read.prefixed(schema.KEPT),
         heartbeat=read.mapping(schema.HEARTBEAT, check.check_heartbeat),
         checkpoint=checkpoint,
         # Nonsense in place of a name: there may be checkpoints, and they are looked for.
-        first_checkpoint=read.text(schema.FIRST_CHECKPOINT) or ("" if checkpoint else read.text(schema.CHECKPOINT)),
+        first_checkpoint=read.line(schema.FIRST_CHECKPOINT) or ("" if checkpoint else read.line(schema.CHECKPOINT)),
         bad_checkpoints=read.mapping(schema.BAD_CHECKPOINTS, check.check_texts_by_name),
         question=read.mapping(schema.QUESTION),
-        answer=read.text(schema.ANSWER),
-        answered_by=read.text(schema.ANSWERED_BY),
+        answer=read.line(schema.ANSWER),
+        answered_by=read.line(schema.ANSWERED_BY),
         answered_at=read.time(schema.ANSWERED_AT),
-        hardware=read.text(schema.HARDWARE),
-        hardware_key=read.text(schema.HARDWARE_KEY),
-        user=read.text("mlflow.user"),
+        hardware=read.line(schema.HARDWARE),
+        hardware_key=read.line(schema.HARDWARE_KEY),
+        user=read.line("mlflow.user"),
         lock_entry=_lock_entry(tags),
-        presumed_dead=read.text(schema.PRESUMED_DEAD),
+        presumed_dead=read.line(schema.PRESUMED_DEAD),
         parent_run_id=tags.get("mlflow.parentRunId", ""),
         name=one_line(info.run_name or ""),
         note=tags.get("mlflow.note.content", ""),
@@ -108,6 +108,13 @@ def phase_run(run: Run) -> PhaseRun:
         unreadable=tuple(read.unreadable),
         ignored=tuple(read.ignored),
     )
+
+
+def _reused_run_id(run: Run, read: TagReader) -> str:
+    run_id = read.run_id(schema.REUSED_RUN_ID)
+    if run_id == run.info.run_id:
+        read.fault(f"its tag {schema.REUSED_RUN_ID} names the run itself")
+    return run_id
 
 
 def _artifact_uri(run: Run, read: TagReader) -> str:

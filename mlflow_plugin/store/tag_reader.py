@@ -44,13 +44,17 @@ class TagReader:
         self.unreadable: list[str] = []
         self.ignored: list[str] = []
 
-    def text(self, key: str) -> str:
+    def lines(self, key: str) -> str:
         """Return a text for people, without characters that a terminal obeys."""
         return printable(self._tags.get(key, "")[:_LONGEST_TEXT])
 
+    def line(self, key: str) -> str:
+        """Return a text of one line: what stands in the middle of sentences forges no further ones."""
+        return self.lines(key).replace("\n", " ")
+
     def mark(self, key: str) -> str:
         """Return a text that counts by its presence: an empty one was set as well."""
-        return (self.text(key).strip() or _NO_REASON) if key in self._tags else ""
+        return (self.line(key).strip() or _NO_REASON) if key in self._tags else ""
 
     def prefixed(self, prefix: str) -> dict[str, str]:
         """Return the tags that begin with a prefix, by the rest of their names."""

@@ -12,6 +12,7 @@ from nonsense import NUMBERS, TEXTS, Nonsense, Place, is_vital
 from simulation import Simulation
 
 from mlflow_plugin.decision.lookup import find_reusable
+from mlflow_plugin.errors import UsageError
 from mlflow_plugin.project.judging import Gate
 from mlflow_plugin.store import schema
 from mlflow_plugin.testing import temporary_store
@@ -99,6 +100,15 @@ def test_a_heartbeat_of_the_far_future_lets_nobody_wait_for_ever(nonsense: Nonse
     ahead = json.dumps({"at": 1e15, "host": "elsewhere", "boot": "another", "pid": 1, "began": 1.0, "every": 10})
     with nonsense.planted((Place("tag", schema.HEARTBEAT, "running"), ahead)):
         assert find_reusable(nonsense.demo.folder, "collect", {"seed": 5}).action != "wait"
+
+
+def test_runs_that_reuse_each_other_in_a_cycle_are_refused_as_an_input(nonsense: Nonsense) -> None:
+    one, other = nonsense.runs["good"], nonsense.runs["older"]
+    cycle = [(Place("tag", schema.REUSED_RUN_ID, "good"), other), (Place("tag", schema.REUSED_RUN_ID, "older"), one)]
+    with nonsense.planted(*cycle):
+        with pytest.raises(UsageError, match=f"it reuses {other[:8]}, which computed nothing itself"):
+            find_reusable(nonsense.demo.folder, "evaluate", {"train_run_id": one})
+        nonsense.look(but=["run"])
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../" * 20 + "etc/passwd", "a/../../../b"])
