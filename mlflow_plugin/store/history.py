@@ -60,7 +60,8 @@ class History(RunReader):
         """Return the run that the experiment's pointer names, if it is a complete run of that phase."""
         run = self.run(str(self.pointer(phase).get("run_id", "")))
         is_set = bool(run and run.members)
-        usable = run and run.complete and run.phase == phase and not run.beside and is_set == self._has_matrix(phase)
+        own = run is not None and run.phase == phase and self.is_own(run)
+        usable = own and run and run.complete and not run.beside and is_set == self._has_matrix(phase)
         return run if usable else None
 
     def _has_matrix(self, phase: str) -> bool:

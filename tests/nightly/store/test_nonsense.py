@@ -6,7 +6,8 @@
 from collections.abc import Iterator
 
 import pytest
-from nonsense import NUMBERS, TEXTS, Nonsense, is_vital
+from nonsense import Nonsense
+from nonsensical import NUMBERS, TEXTS, is_vital
 from simulation import Simulation
 
 from mlflow_plugin.decision.lookup import find_reusable

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 import pytest
-from nonsense import NUMBERS, TEXTS, Nonsense, Place, is_vital
+from nonsense import Nonsense
+from nonsensical import NUMBERS, TEXTS, Place, is_vital
 from simulation import Simulation
 
 from mlflow_plugin.decision.lookup import find_reusable
@@ -94,6 +95,12 @@ def test_a_run_that_an_index_lists_for_a_phase_and_that_names_another_is_unusabl
         assert verdict.action != "reuse"
         assert any("is listed as a run of train, and names itself 'U+001B[2J'" in one for one in verdict.reasons)
         nonsense.look(but=["run"])
+
+
+def test_a_run_to_which_the_pointer_leads_and_that_names_another_project_stops_no_pipeline(nonsense: Nonsense) -> None:
+    with nonsense.planted((Place("tag", schema.PROJECT), "another")):
+        shown = nonsense.look(only=["plan", "status"])
+    assert "names itself 'train' of the project 'another'" in shown["plan"]
 
 
 def test_a_heartbeat_of_the_far_future_lets_nobody_wait_for_ever(nonsense: Nonsense) -> None:
