@@ -86,7 +86,7 @@ def phase_run(run: Run) -> PhaseRun:
         invalidated_by=read.line(schema.INVALIDATED_BY),
         beside=read.mark(schema.BESIDE),
         kept=read.prefixed(schema.KEPT),
-        heartbeat=read.mapping(schema.HEARTBEAT, check.check_heartbeat),
+        heartbeat=read.heartbeat(schema.HEARTBEAT),
         checkpoint=checkpoint,
         # Nonsense in place of a name: there may be checkpoints, and they are looked for.
         first_checkpoint=read.line(schema.FIRST_CHECKPOINT) or ("" if checkpoint else read.line(schema.CHECKPOINT)),

@@ -13,7 +13,7 @@ from mlflow_plugin.store.untrusted import is_experiment_id, is_run_id, moment, n
 
 __all__ = ["CHECKPOINT_NAME", "TagReader", "is_in_future"]
 
-CHECKPOINT_NAME = re.compile(r"step-\d{6,15}", re.ASCII)
+CHECKPOINT_NAME = re.compile(r"(?:checkpoints/)?step-\d{6,15}", re.ASCII)
 _DIGEST = re.compile("[0-9a-f]{64}")
 _MODEL_ID = re.compile(r"[\w-]{1,100}", re.ASCII)
 _PLAIN_NAME = re.compile(r"(?:\w[\w.+=-]*/)*\w[\w.+=-]*")
@@ -123,6 +123,14 @@ class TagReader:
             return {}
         return dict(content)
 
+    def heartbeat(self, key: str) -> dict[str, Any]:
+        """Return a heartbeat without the values that are nonsense: those that are left may prove a process alive."""
+        content = self.mapping(key)
+        kept = {name: value for name, value in content.items() if _fits_heartbeat(name, value)}
+        if wrong := next((name for name in content if name not in kept), ""):
+            self._note(key, f"has a nonsensical `{one_line(wrong)[:40]}`", str(content[wrong]), needed=False)
+        return kept
+
     def _formed(self, key: str, is_right: Callable[[str], bool], wrong: str, *, needed: bool) -> str:
         text = self._tags.get(key)
         if text is None or is_right(text):
@@ -187,23 +195,23 @@ def check_reads(content: dict[str, Any]) -> str:
     return "" if isinstance(digest, str) and _DIGEST.fullmatch(digest) else "names no record of what it read"
 
 
-def check_heartbeat(content: dict[str, Any]) -> str:
-    """Check a heartbeat: people are told its numbers as part of commands, and one of the far future never ends."""
-    for name in ("host", "boot"):
-        if not isinstance(content.get(name, ""), str):
-            return f"has a `{name}` that is no text"
-    for name in ("at", "up", "every", *_OF_PROCESS, *_OF_LOOP):
-        value = number(content.get(name, 0))
-        if content.get(name) is not None and (value is None or abs(value) > MOST):
-            return f"has a `{name}` that is no number"
-    if any(type(content.get(name, 0)) is not int for name in ("pid", "by", "beat")):
-        return "has a `pid` that is none"
-    at = number(content.get("at"))
-    return "has no time" if at is None or at < 0 or is_in_future(at) else ""
+def _fits_heartbeat(name: str, value: object) -> bool:
+    """Return whether a value can be that of a heartbeat. People are told them as parts of commands."""
+    if name in ("host", "boot"):
+        return isinstance(value, str)
+    if name in ("pid", "by", "beat"):
+        return type(value) is int and 0 <= value < 2**53
+    amount = number(value)
+    if name == "at":  # One of the far future would count as alive for ever.
+        return amount is not None and amount >= 0 and not is_in_future(amount)
+    if name in _AMOUNTS:
+        optional = value is None and name not in ("up", "every")
+        return optional or (amount is not None and abs(amount) <= MOST)
+    return not isinstance(value, dict | list)
 
 
-_OF_PROCESS = ("began", "process_percent", "cpu_percent", "memory_percent", "gpu_percent", "gpu_memory_percent")
-_OF_LOOP = ("step", "total", "since_step", "seconds_per_step")
+_AMOUNTS = {"up", "every", "began", "step", "total", "since_step", "seconds_per_step"}
+_AMOUNTS |= {f"{what}_percent" for what in ("process", "cpu", "memory", "gpu", "gpu_memory")}
 
 
 def check_texts_by_name(content: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import math
 import re
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
 __all__ = ["dicts", "is_experiment_id", "is_run_id", "mapping", "moment", "number", "parsed", "texts"]
 
@@ -20,15 +20,11 @@ _LONGEST_TIME = 64
 
 
 def parsed(text: str | None) -> Any:
-    """Return the value of a JSON text; None for anything else, and for NaN, infinities and deep nesting."""
+    """Return the value of a JSON text; None for anything else, and for deep nesting. NaN and infinities become null."""
     with suppress(ValueError, TypeError, RecursionError):  # A few thousand brackets are enough for the last.
-        content = json.loads(text or "", parse_constant=_refused)
+        content = json.loads(text or "", parse_constant=lambda name: None)
         return content if _is_shallow(content, _DEEPEST) else None
     return None
-
-
-def _refused(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _is_shallow(content: object, depth: int) -> bool:
