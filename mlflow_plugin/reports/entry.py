@@ -57,7 +57,7 @@ def _facts(phase: Phase | None, run: PhaseRun) -> list[tuple[str, str]]:
         ("Quality", plain(quality_text(phase, run)) if run.complete else ""),
         ("Gates", plain(gates_text(phase, run)) if phase and run.complete else ""),
         ("Time and cost", _spent(run)),
-        ("Saved", plain(_saved(run))),
+        ("Saved", _saved(run)),
         ("Resumable from", plain(run.checkpoint) if not run.complete else ""),
         ("By", plain(run.user)),
     ]
@@ -88,8 +88,7 @@ def _spent(run: PhaseRun) -> str:
     if run.reused_run_id or run.duration_seconds is None:
         return ""
     cost = "" if run.cost_usd is None else f", {describe_cost(run.cost_usd)}"
-    spent = plain(f"{describe_duration(run.duration_seconds)}{cost}")
-    return spent + (f" on {plain(run.hardware)}" if run.hardware else "")
+    return f"{describe_duration(run.duration_seconds)}{cost}" + (f" on {plain(run.hardware)}" if run.hardware else "")
 
 
 def _saved(run: PhaseRun) -> str:

@@ -28,32 +28,28 @@ __all__ = ["phase_run"]
 _OWN_METRICS = "phase."
 
 
-def _check_format(tags: Mapping[str, str], run_id: str) -> str:
-    """Say that a run has no format that any version writes; empty for one that can be read.
+def _check_format(tags: Mapping[str, str], run_id: str, read: TagReader) -> None:
+    """Note that a run has no format that any version writes.
 
     Raises:
         PhaseError: A newer version of this package wrote the run: it has to be upgraded rather than passed over.
     """
     written_by = tags.get(schema.FORMAT, "1")
     if not re.fullmatch("[1-9][0-9]{0,2}", written_by):
-        return f"its tag {schema.FORMAT} is no version of a format: {shown(written_by)}"
-    if int(written_by) > schema.FORMAT_VERSION:
+        read.fault(f"its tag {schema.FORMAT} is no version of a format: {shown(written_by)}")
+    elif int(written_by) > schema.FORMAT_VERSION:
         raise PhaseError(
             f"run {run_id} was written by a newer mlflow-phases (format {written_by}; this one reads up to "
             f"{schema.FORMAT_VERSION}). Nothing was changed. Upgrade mlflow-phases to go on."
         )
-    return ""
 
 
 def phase_run(run: Run) -> PhaseRun:
     """Return a run of the store as plain data. Raises PhaseError when a newer version of ours wrote it."""
     tags, info = run.data.tags, run.info
     read = TagReader(tags)
-    if wrong := _check_format(tags, info.run_id):
-        read.fault(wrong)
+    _check_format(tags, info.run_id, read)
     quarantine = mapping(tags.get(schema.QUARANTINE)) if schema.QUARANTINED in tags else {}
-    outputs = read.mapping(schema.OUTPUTS, check.check_outputs, needed=True)
-    checkpoint = read.checkpoint(schema.CHECKPOINT)
     return PhaseRun(
         run_id=info.run_id,
         phase=tags.get(schema.NAME, ""),
@@ -76,7 +72,7 @@ def phase_run(run: Run) -> PhaseRun:
         parameters=run.data.params,
         metrics=_metrics(run, read),
         output_digest=read.digest(schema.OUTPUT_DIGEST),
-        outputs=outputs or None,
+        outputs=read.mapping(schema.OUTPUTS, check.check_outputs, needed=True) or None,
         reads=read.mapping(schema.READS, check.check_reads, needed=True),
         findings=read.mapping(schema.FINDINGS),
         steps=read.mapping(schema.STEPS, check.check_steps),
@@ -87,9 +83,9 @@ def phase_run(run: Run) -> PhaseRun:
         beside=read.mark(schema.BESIDE),
         kept=read.prefixed(schema.KEPT),
         heartbeat=read.heartbeat(schema.HEARTBEAT),
-        checkpoint=checkpoint,
-        # Nonsense in place of a name: there may be checkpoints, and they are looked for.
-        first_checkpoint=read.line(schema.FIRST_CHECKPOINT) or ("" if checkpoint else read.line(schema.CHECKPOINT)),
+        checkpoint=read.checkpoint(schema.CHECKPOINT),
+        # Also with nonsense in place of the newest one there may be checkpoints, and they are looked for.
+        first_checkpoint=read.line(schema.FIRST_CHECKPOINT) or read.line(schema.CHECKPOINT),
         bad_checkpoints=read.mapping(schema.BAD_CHECKPOINTS, check.check_texts_by_name),
         question=read.mapping(schema.QUESTION),
         answer=read.line(schema.ANSWER),
