@@ -88,7 +88,7 @@ def quality_model(phase: Phase, run: PhaseRun | None) -> models.Quality | None:
 def gate_models(phase: Phase, metrics: Mapping[str, float] | None) -> list[models.Gate]:
     """Return a phase's gates, each checked against metrics; not known without metrics."""
     return [
-        models.Gate(text=gate.text, passed=None if metrics is None else gate.failure(metrics) is None)
+        models.Gate(text=gate.text, passed=None if metrics is None else gate.failure_of_run(metrics) is None)
         for gate in phase.gates
     ]
 

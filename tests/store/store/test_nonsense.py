@@ -69,7 +69,7 @@ def test_a_gate_for_being_different_fails_for_a_metric_that_is_no_number(nonsens
     gate = Gate.parse("held_out != 0.5")
     with nonsense.planted((Place("metric", "held_out"), NUMBERS["nan"])):
         metrics = nonsense.demo.run(nonsense.runs["good"]).metrics
-    assert gate.failure(metrics) == "gate 'held_out != 0.5' failed: metric 'held_out' is nan"
+    assert gate.failure(metrics) == "gate 'held_out != 0.5' failed: nan against 0.5"
 
 
 def test_nonsense_that_says_nothing_about_the_result_costs_no_work_and_is_mentioned(nonsense: Nonsense) -> None:
