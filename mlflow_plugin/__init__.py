@@ -9,6 +9,8 @@ if sys.platform == "win32":
         "use Linux, macOS or the Windows Subsystem for Linux (WSL)."
     )
 
+from mlflow_plugin.progress import filter_messages
+
 if TYPE_CHECKING:
     from mlflow_plugin.decision.lookup import find_reusable, plan
     from mlflow_plugin.decision.verdict import Option, Plan, SupersededRun, Verdict
@@ -45,6 +47,9 @@ _FOLDERS = {
 }
 _RENAMED = {"Loss": "SupersededRun"}
 """Public names of version 0.1. They warn, and version 0.3 removes them."""
+
+
+filter_messages()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Text of any origin in Markdown: nothing in it can end a list, open a tag or become a link."""
+"""Text of any origin, at a terminal and in Markdown: nothing in it moves the cursor, opens a tag or becomes a link."""
 
 import re
 import unicodedata
@@ -27,8 +27,22 @@ def one_line(text: str) -> str:
     return "".join(_visible(character) for character in " ".join(text.split()))
 
 
-def _visible(character: str) -> str:
-    return f"U+{ord(character):04X}" if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn") else character
+def printable(text: str) -> str:
+    r"""Return a text of any origin without characters that a terminal obeys; its lines stay lines.
+
+    >>> printable("a\n  b\x1b[2J\r\u202e")
+    'a\n  bU+001B[2JU+000DU+202E'
+    """
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(one if one in "\n\t" else _visible(one, _OBEYED) for one in text)
+
+
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _visible(character: str, hidden: tuple[str, ...] = (*_OBEYED, "Co", "Cn")) -> str:
+    return f"U+{ord(character):04X}" if unicodedata.category(character) in hidden else character
 
 
 def link(text: str, address: str) -> str:

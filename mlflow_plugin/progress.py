@@ -1,6 +1,7 @@
 """Show a person what is happening: log messages at a terminal, and the progress of a loop.
 
-The package speaks through `logging` only, below the logger `mlflow_plugin`. The command line, the backends and
+The package speaks through `logging` only, below the logger `mlflow_plugin`. What it says comes in part from a store
+that anybody can write to: `MessageFilter` goes before every other handler. The command line, the backends and
 `start_phase` attach the handler of this module, unless the application has set up logging by itself. Otherwise the
 package is silent. To silence it everywhere: `logging.getLogger("mlflow_plugin").setLevel("ERROR")`.
 """
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from mlflow_plugin.format import approximately, describe_duration
+from mlflow_plugin.markdown import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -30,6 +32,39 @@ _logger = logging.getLogger(__name__)
 _package_logger = logging.getLogger("mlflow_plugin")
 
 
+class MessageFilter(logging.Handler):
+    """Take the characters that a terminal obeys out of every message, before other handlers see it.
+
+    A handler and not a filter: one of the package's logger sees the messages of all loggers below it, a filter does
+    not. The handlers of an application stand above that logger, so that they come later.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.msg, record.args = printable(record.getMessage()), None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = printable(_formatter.formatException(record.exc_info))
+        if not _other_handlers() and logging.lastResort and record.levelno >= logging.lastResort.level:
+            logging.lastResort.handle(record)  # As without this handler.
+
+
+_formatter = logging.Formatter()
+
+
+def filter_messages() -> None:
+    """Put the `MessageFilter` before the handlers of the package's logger. Called when the package is imported."""
+    if not any(isinstance(one, MessageFilter) for one in _package_logger.handlers):
+        _package_logger.handlers.insert(0, MessageFilter())
+
+
+def _other_handlers() -> list[logging.Handler]:
+    """Return the handlers that the messages of the package reach, without the `MessageFilter`."""
+    handlers, logger = list(_package_logger.handlers), _package_logger
+    while logger.propagate and logger.parent:
+        logger = logger.parent
+        handlers += logger.handlers
+    return [one for one in handlers if not isinstance(one, MessageFilter)]
+
+
 class TerminalHandler(logging.Handler):
     """Write one line a message to standard error, at once, so that it is seen over SSH and in a log file too.
 
@@ -38,7 +73,7 @@ class TerminalHandler(logging.Handler):
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
+        text = printable(record.getMessage())
         if record.levelno >= logging.ERROR:
             text = f"mlflow-phases: {text}"
         elif record.levelno >= logging.WARNING:
@@ -56,7 +91,9 @@ def attach_terminal_handler() -> None:
 
     A level that the application has set for the logger `mlflow_plugin` stays.
     """
-    if _package_logger.handlers or (_package_logger.isEnabledFor(logging.INFO) and _package_logger.hasHandlers()):
+    filter_messages()
+    own = [one for one in _package_logger.handlers if not isinstance(one, MessageFilter)]
+    if own or (_package_logger.isEnabledFor(logging.INFO) and _other_handlers()):
         return
     _package_logger.addHandler(TerminalHandler())
     # MLflow's database migrations give the root logger a handler, which would repeat every warning.
@@ -107,7 +144,7 @@ class Progress:
     """
 
     def __init__(self, description: str, total: int | None, done: int = 0) -> None:
-        self.description, self.total, self.done = description, total, done
+        self.description, self.total, self.done = printable(description), total, done
         self._first = done
         self._began = self._shown_at = time.monotonic()
         self._remark = ""
@@ -116,7 +153,7 @@ class Progress:
     def advance(self, remark: str = "") -> None:
         """Count one more step as done. `remark` is shown behind the count."""
         self.done += 1
-        self._remark = remark
+        self._remark = printable(remark)
         every = _EVERY_SECONDS_TERMINAL if self._terminal else _EVERY_SECONDS_FILE
         now = time.monotonic()
         if now - self._shown_at < every or not _logger.isEnabledFor(logging.INFO):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlflow_plugin.cli.options import find_run, history_of, project_options
+from mlflow_plugin.cli.output import say
 from mlflow_plugin.errors import UsageError
 from mlflow_plugin.format import short
 
@@ -31,7 +32,7 @@ def answer(run_id: str, letter: str) -> None:
     receipt = give_answer(client, run.run_id, letter, user())
     if not receipt.counted:
         raise UsageError(f"{run_id}: {receipt.message}")
-    click.echo(receipt.message)
+    say(receipt.message)
 
 
 @click.command()
@@ -54,9 +55,7 @@ def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
     run = find_run(client, run_id)
     if run.reused_run_id:
         # The outputs may be bad, and they belong to the reused run.
-        click.echo(
-            f"{run.phase} {run.short} reused the outputs of {short(run.reused_run_id)}; this applies to that run"
-        )
+        say(f"{run.phase} {run.short} reused the outputs of {short(run.reused_run_id)}; this applies to that run")
         run = find_run(client, run.reused_run_id)
     records = Records(client)
     if run.members and not lift:
@@ -68,11 +67,11 @@ def quarantine(run_id: str, reason: str | None, lift: bool) -> None:
         if not run.quarantined:
             raise UsageError(f"{run.phase} {run.short} is not quarantined.")
         records.lift_quarantine(run.run_id)
-        click.echo(f"{run.phase} {run.short} may be used again")
+        say(f"{run.phase} {run.short} may be used again")
         return
     _quarantine(records, run, reason or "")
     for line in consequences(client, [run]):
-        click.echo(f"  {line}")
+        say(f"  {line}")
 
 
 @click.command()
@@ -97,9 +96,9 @@ def rollback(phase: str, to_run_id: str | None, reason: str, project: str) -> No
     for run in quarantined:
         _quarantine(records, run, reason)
     for line in consequences(history.client, quarantined, history):
-        click.echo(f"  {line}")
+        say(f"  {line}")
 
 
 def _quarantine(records: "Records", run: "PhaseRun", reason: str) -> None:
     records.quarantine(run.run_id, reason)
-    click.echo(f"{run.phase} {run.short} is quarantined: {reason}; nothing built on it is reused either")
+    say(f"{run.phase} {run.short} is quarantined: {reason}; nothing built on it is reused either")

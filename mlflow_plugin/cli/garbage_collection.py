@@ -5,6 +5,7 @@ import json
 import click
 
 from mlflow_plugin.cli.options import history_of, project_options
+from mlflow_plugin.cli.output import say
 from mlflow_plugin.errors import PhaseError
 
 
@@ -43,8 +44,6 @@ def gc(delete: bool, also_used: bool, as_json: bool, project: str, **keep: int |
     history = history_of(project)
     collection = GarbageCollection(history, CheckpointPolicy(**keep), also_used=also_used)  # type: ignore[arg-type]
     garbage = list(collection.collect(Records(history.client)) if delete else collection.look())
-    click.echo(
-        json.dumps([one.to_dict() for one in garbage], indent=2) if as_json else garbage_table(garbage, deleted=delete)
-    )
+    say(json.dumps([one.to_dict() for one in garbage], indent=2) if as_json else garbage_table(garbage, deleted=delete))
     if errors := [one.trouble for one in garbage if one.trouble]:
         raise PhaseError("; ".join(errors))

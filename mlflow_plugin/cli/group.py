@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from mlflow_plugin.cli.output import say
 from mlflow_plugin.errors import PhaseError, store_trouble
 from mlflow_plugin.progress import attach_terminal_handler
 from mlflow_plugin.store.schema import SHORT_PATIENCE
@@ -38,5 +39,5 @@ def _is_mlflow_error(error: Exception) -> bool:
 
 def end(message: str, exit_code: int) -> None:
     """Print a message to standard error and end the process."""
-    click.echo(f"mlflow-phases: {message}", err=True)
+    say(f"mlflow-phases: {message}", error=True)
     sys.exit(exit_code)

@@ -9,6 +9,7 @@ import sys
 import click
 
 from mlflow_plugin.cli.options import find_run, history_of, parameters_of, project_options
+from mlflow_plugin.cli.output import say
 from mlflow_plugin.errors import UsageError
 
 
@@ -30,14 +31,14 @@ def plan(entry_point: str, pairs: tuple[str, ...], as_json: bool, project: str) 
 
     made = make_plan(project, entry_point, parameters_of(pairs))
     if as_json:
-        click.echo(json.dumps(made.to_dict(), indent=2))
+        say(json.dumps(made.to_dict(), indent=2))
         return
-    click.echo(plan_text(made))
+    say(plan_text(made))
     if question := next((verdict for verdict in made.verdicts if verdict.action == "ask"), None):
         answers = [one for one in question.options if one.decide != "fail"]
         commands = [f"  {one.letter}) {made.command} -P decide={one.decide}" for one in answers]
         if commands:
-            click.echo("\n".join(["\nto decide:", *commands]))
+            say("\n".join(["\nto decide:", *commands]))
 
 
 @click.command()
@@ -64,7 +65,7 @@ def explain(phase: str, pairs: tuple[str, ...], as_json: bool, project: str) -> 
             f"`mlflow-phases plan {phase}` shows all of them."
         )
     explanation = explain_phase(request)
-    click.echo(json.dumps(explanation.to_dict(), indent=2) if as_json else explanation_text(explanation))
+    say(json.dumps(explanation.to_dict(), indent=2) if as_json else explanation_text(explanation))
 
 
 @click.command()
@@ -100,11 +101,11 @@ def status(as_json: bool, watch: bool, interval: float, project: str) -> None:
     states = pipeline_state(history.project, history)
     end_dead(Records(history.client), history.project, states)
     if as_json:
-        click.echo(json.dumps([state.to_dict() for state in states], indent=2))
+        say(json.dumps([state.to_dict() for state in states], indent=2))
     else:
-        click.echo(status_table(states))
+        say(status_table(states))
         if any(state.state == "up to date" for state in states):
-            click.echo("Compared are runs with runs. `mlflow-phases plan` compares them with the code and files here.")
+            say("Compared are runs with runs. `mlflow-phases plan` compares them with the code and files here.")
 
 
 @click.command()
@@ -123,7 +124,7 @@ def compare(run_a: str, run_b: str, as_json: bool) -> None:
 
     client = MlflowClient()
     view = compare_runs(client, find_run(client, run_a), find_run(client, run_b))
-    click.echo(json.dumps(view, indent=2) if as_json else comparison_text(view))
+    say(json.dumps(view, indent=2) if as_json else comparison_text(view))
 
 
 @click.command()
@@ -138,5 +139,5 @@ def doctor(project: str) -> None:
 
     findings = run_checks(project)
     for finding in findings:
-        click.echo(f"{'ok     ' if finding.passed else 'MISSING'}  {finding.name}: {finding.detail}")
+        say(f"{'ok     ' if finding.passed else 'MISSING'}  {finding.name}: {finding.detail}")
     sys.exit(0 if all(finding.passed or finding.optional for finding in findings) else 1)

@@ -3,6 +3,7 @@
 import click
 
 from mlflow_plugin.cli.options import find_run, history_of, project_options
+from mlflow_plugin.cli.output import say
 from mlflow_plugin.errors import PhaseError, UsageError
 
 
@@ -31,7 +32,7 @@ def checkout(phase: str | None, run_id: str | None, force: bool, project: str) -
     for one in chosen:
         run = find_run(history.client, run_id) if run_id else history.latest(one)
         if run is None:
-            click.echo(f"{one.name}: it has no usable run yet")
+            say(f"{one.name}: it has no usable run yet")
             continue
         if run.reused_run_id:
             run = find_run(history.client, run.reused_run_id)
@@ -40,6 +41,6 @@ def checkout(phase: str | None, run_id: str | None, force: bool, project: str) -
         if not files.restore(one, run, force=force):
             left.append(one.name)
         else:
-            click.echo(f"{one.name}: the files of {run.short} are in place")
+            say(f"{one.name}: the files of {run.short} are in place")
     if left:
         raise PhaseError(f"{', '.join(left)}: not put back; see the warning above.")

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from mlflow_plugin.cli.options import history_of, project_options
+from mlflow_plugin.cli.output import say
 from mlflow_plugin.project.project import LOG_FILE
 from mlflow_plugin.store.schema import REPORT_FILE, STATE_FILE
 
@@ -27,7 +28,7 @@ def log(output: Path | None, project: str) -> None:
     history = history_of(project)
     file = output or history.project.directory / LOG_FILE
     added = append_all(history, file)
-    click.echo(f"{file}: {len(added)} {'entry' if len(added) == 1 else 'entries'} appended")
+    say(f"{file}: {len(added)} {'entry' if len(added) == 1 else 'entries'} appended")
 
 
 @click.command()
@@ -50,10 +51,10 @@ def state(output: Path, project: str) -> None:
 
     text = state_text(pipeline_view(history_of(project)))
     if str(output) == "-":
-        click.echo(text, nl=False)
+        say(text, end="")
         return
     write_whole(output, text)
-    click.echo(f"{output} written")
+    say(f"{output} written")
 
 
 @click.command()
@@ -84,4 +85,4 @@ def report(output: Path, runs: int, project: str) -> None:
     with report_periodically(lambda: "reading the runs for the report"):
         text = report_html(history_of(project), runs_at_most=runs)
     write_whole(output, text)
-    click.echo(f"{output} written ({len(text.encode()) / 1e6:.1f} MB)")
+    say(f"{output} written ({len(text.encode()) / 1e6:.1f} MB)")

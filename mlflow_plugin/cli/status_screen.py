@@ -1,6 +1,6 @@
 """The screen of `status --watch`, built with rich: the table of phases, the running runs, and what needs attention."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,7 @@ from mlflow_plugin.cli.status_lines import (
     question_lines,
 )
 from mlflow_plugin.format import clock, describe_cost, describe_duration
-from mlflow_plugin.markdown import one_line
+from mlflow_plugin.markdown import one_line, printable
 
 _HEADER = ("", "phase", "state", "completed at", "quality", "duration", "cost", "run")
 _NEVER_SHORTENED = ("", "state", "run")
@@ -50,7 +50,18 @@ def status_screen(pipeline: Mapping[str, Any], live: Sequence[Mapping[str, Any]]
 
 
 def _text(text: str, style: str = "") -> Text:
-    return Text(text, style=style, overflow="fold")
+    return Text(printable(text), style=style, overflow="fold")
+
+
+class PrintableConsole(Console):
+    """A console that shows the characters which a terminal obeys, unless rich itself makes them.
+
+    Texts are made printable before they are measured; this is for those that were forgotten.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text), style, control)
 
 
 def _phase_table(phases: Sequence[Mapping[str, Any]]) -> Table:
@@ -60,7 +71,8 @@ def _phase_table(phases: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(Text(title, no_wrap=True, overflow="ellipsis"), no_wrap=title in _NEVER_SHORTENED)
     for phase in phases:
         style = LOOKS.get(phase["state"], OTHER_LOOK).style
-        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in _cells(phase)), style=style)
+        cells = (Text(printable(cell), no_wrap=True, overflow="ellipsis") for cell in _cells(phase))
+        table.add_row(*cells, style=style)
     return table
 
 

@@ -12,16 +12,17 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-import click
 from mlflow.exceptions import MlflowException
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from mlflow_plugin.cli.output import say
 from mlflow_plugin.cli.status_lines import changed_sentences, progress_text, state_sentences
-from mlflow_plugin.cli.status_screen import FittedScreen, status_screen
+from mlflow_plugin.cli.status_screen import FittedScreen, PrintableConsole, status_screen
 from mlflow_plugin.errors import store_trouble
 from mlflow_plugin.format import clock
+from mlflow_plugin.markdown import printable
 from mlflow_plugin.reports.views.live import live_view
 from mlflow_plugin.reports.views.pipeline import pipeline_view
 from mlflow_plugin.store.history import History
@@ -86,7 +87,7 @@ def _is_terminal() -> bool:
 
 def _watch_at_terminal(reader: PipelineReader, interval: float) -> None:
     reader.refresh()
-    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    console = PrintableConsole(file=sys.stdout, highlight=False, markup=False, emoji=False)
     # Standard error may be a file; rich must not move its lines to the screen.
     live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
     with _keyboard() as pressed_key, live:
@@ -101,7 +102,7 @@ def _watch_at_terminal(reader: PipelineReader, interval: float) -> None:
 
 def _body(reader: PipelineReader) -> Group:
     screen = [status_screen(reader.pipeline, reader.live)] if reader.pipeline else []
-    return Group(*screen, *([Text(reader.error, style="red")] if reader.error else []))
+    return Group(*screen, *([Text(printable(reader.error), style="red")] if reader.error else []))
 
 
 def _footer(interval: float) -> Text:
@@ -154,5 +155,5 @@ def _watch_in_pipe(reader: PipelineReader, interval: float) -> None:
 
 
 def _print_line(text: str) -> None:
-    click.echo(f"{clock(datetime.now(UTC))} {text}")
+    say(f"{clock(datetime.now(UTC))} {text}")
     sys.stdout.flush()

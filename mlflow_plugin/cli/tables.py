@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_plugin.decision.quality import quality_cell
 from mlflow_plugin.decision.verdict import Plan, Verdict
-from mlflow_plugin.execution.prompt import question_text
+from mlflow_plugin.execution.prompt import indented, question_text
 from mlflow_plugin.format import approximately, clock, describe_cost, describe_duration
 from mlflow_plugin.reports.tables import aligned, cost_cell, duration_cell
 
@@ -19,7 +19,7 @@ def verdict_text(verdict: Verdict) -> str:
     """Return a verdict as text: the action, the reasons, the expected cost, and for a question its options."""
     if verdict.action == "ask":
         return f"{verdict.phase}: ask\n{question_text(verdict).partition(chr(10))[2]}"
-    lines = [f"{verdict.phase}: {verdict.action}", *(f"  {reason}" for reason in verdict.reasons)]
+    lines = [f"{verdict.phase}: {verdict.action}", *(f"  {indented(reason)}" for reason in verdict.reasons)]
     lines += [f"  step {step}" for step in (verdict.observed.steps if verdict.observed else ())]
     if verdict.action in ("run", "resume") and verdict.estimate:
         expected = verdict.estimate
@@ -76,7 +76,7 @@ def status_table(states: Sequence["PhaseState"]) -> str:
         for state in states
     ]
     table = aligned(("phase", "state", "completed at", "quality", "matches upstream", "duration", "cost", "run"), rows)
-    remarks = [f"{state.phase.name}: {remark}" for state in states for remark in state.remarks]
+    remarks = [f"{state.phase.name}: {indented(remark)}" for state in states for remark in state.remarks]
     remarks += [f"{state.phase.name} calls {', '.join(state.steps)}" for state in states if state.steps]
     return "\n".join([table, *([""] if remarks else []), *remarks])
 

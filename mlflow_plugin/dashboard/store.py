@@ -99,6 +99,8 @@ def _missing(kind: str, its_id: str) -> MlflowException:
 def read_artifact(run: PhaseRun, path: str) -> str | None:
     """Return the text of a run's artifact; None when it is missing, larger than LARGEST_ARTIFACT, or no text."""
     with suppress(MlflowException, OSError, UnicodeDecodeError), tempfile.TemporaryDirectory() as folder:
+        if not run.artifact_uri:  # Nonsense was in its place.
+            return None
         repository, place = _repository(run, path)
         listed = {one.path: one for one in repository.list_artifacts(posixpath.dirname(place) or None)}
         info = listed.get(place)

@@ -1,7 +1,7 @@
 """Estimate how long the next run takes from earlier ones. Pure: no clock, no store, no hardware is asked."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 MOST_RUNS = 10
@@ -52,8 +52,10 @@ def estimate(past: Sequence[PastRun], hardware_key: str, size: Mapping[str, floa
     chosen = (alike or usable)[:MOST_RUNS]
     if not chosen:
         return None
-    durations = sorted(run.duration_seconds * _scale(run.size, size) for run in chosen)
-    costs = sorted(run.cost_usd * _scale(run.size, size) for run in chosen if run.cost_usd is not None)
+    durations = _finite(run.duration_seconds * _scale(run.size, size) for run in chosen)
+    costs = _finite(run.cost_usd * _scale(run.size, size) for run in chosen if run.cost_usd is not None)
+    if not durations:
+        return None
     return Estimate(
         seconds=_median(durations),
         low=durations[0],
@@ -62,6 +64,11 @@ def estimate(past: Sequence[PastRun], hardware_key: str, size: Mapping[str, floa
         like_hardware=bool(alike),
         cost_usd=_median(costs) if costs else None,
     )
+
+
+def _finite(amounts: Iterable[float]) -> list[float]:
+    """Return the amounts in order. A size such as 1e-300 makes an endless time of a short one."""
+    return sorted(amount for amount in amounts if math.isfinite(amount))
 
 
 def _scale(old: Mapping[str, float], new: Mapping[str, float]) -> float:

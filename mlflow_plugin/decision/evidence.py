@@ -143,6 +143,7 @@ class _Collector:
             deleted=self._deleted,
             generations=self._generations,
             handover=self._handover,
+            unreadable_inputs=lambda: [said for need in self.missing for said in self.history.unreadable(need)],
             shorter=self._shorter,
             ask_above=AskAbove(0, 0) if self.request.ask_always else ask_above(self.phase),
             following=self.request.following,
@@ -223,7 +224,7 @@ class _Collector:
             computing = is_computing(run, self.watch)
             if run.is_open and not computing:
                 self.abandoned.append(run)
-            if not run.complete and run.first_checkpoint and not run.checkpoint:
+            if not (run.complete or quarantine_reason) and run.first_checkpoint and not run.checkpoint:
                 # Killed between the two. Or all were removed since.
                 run = replace(run, checkpoint=newest_complete(run.artifact_uri))
             root = absent_root(run) if faults else None
@@ -318,7 +319,7 @@ class _Collector:
         """Describe how the most similar recent run differs from the request; the newest of several."""
         if self.identity is None:
             return ""
-        complete = [run for run in self.history.computed(self.phase.name) if run.complete]
+        complete = [run for run in self.history.computed(self.phase.name) if run.complete and not run.unreadable]
         compared = [(run, self.identity.differences(run.fingerprint, run.parameters)) for run in complete]
         run, differences = min(compared, key=lambda pair: len(pair[1]), default=(None, []))
         return f"{self.phase.name} {run.short} differs in {'; '.join(differences)}" if run and differences else ""

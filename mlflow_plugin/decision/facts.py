@@ -85,6 +85,7 @@ class Evidence:
         deleted: One sentence for each deleted run of this identity that can be restored.
         generations: Inputs that do not belong together.
         handover: The files that earlier phases left in the project.
+        unreadable_inputs: One sentence for each run of a missing input of which the store holds nonsense.
         shorter: The complete run that the request continues, for a phase with `extend`.
         ask_above: The price above which superseding good runs is asked about.
         following: The phases that the same call computes after this one; empty for a single phase.
@@ -109,6 +110,7 @@ class Evidence:
     deleted: Callable[[], Sequence[str]] = tuple
     generations: Callable[[], Generations] = Generations
     handover: Callable[[], Handover] = Handover
+    unreadable_inputs: Callable[[], Sequence[str]] = tuple
     shorter: Callable[[], Shorter | None] = lambda: None
     ask_above: AskAbove = field(default_factory=AskAbove)
     following: Sequence[str] = ()
@@ -131,6 +133,11 @@ def described(phase: Phase, run: PhaseRun) -> str:
     quality = quality_of(phase, run)
     suffix = f" with {phase.quality.metric} {quality:.4g}" if phase.quality and quality is not None else ""
     return f"{phase.name} {run.short} of {clock(run.when)}{suffix}"
+
+
+def left_out(run: PhaseRun) -> tuple[str, ...]:
+    """Say what in the store is nonsense and was left out, though the run can be used; nothing for most runs."""
+    return (f"of {run.phase} {run.short} was left out: {'; '.join(run.ignored[:3])}",) if run.ignored else ()
 
 
 def usable(candidates: Sequence[Candidate]) -> list[Candidate]:

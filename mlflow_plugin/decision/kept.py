@@ -6,7 +6,7 @@ from mlflow_plugin.decision.request import Decision
 from mlflow_plugin.format import clock
 from mlflow_plugin.project.digests import value_digest
 from mlflow_plugin.store.outputs import missing
-from mlflow_plugin.store.run_decoding import mapping, moment
+from mlflow_plugin.store.untrusted import mapping, moment
 
 
 def question_key(decision: Decision) -> str:

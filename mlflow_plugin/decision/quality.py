@@ -46,5 +46,5 @@ def quality_text(phase: Phase | None, run: PhaseRun) -> str:
 
 def gates_text(phase: Phase, run: PhaseRun) -> str:
     """Say of each gate whether it passes, else why not."""
-    gates = [(gate.text, gate.failure(run.metrics)) for gate in phase.gates]
+    gates = [(gate.text, gate.failure_of_run(run.metrics)) for gate in phase.gates]
     return "; ".join(failure or f"{text} passes" for text, failure in gates)

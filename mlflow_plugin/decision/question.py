@@ -1,9 +1,7 @@
 """A question as JSON that fits into a tag, for answers from elsewhere, and the answer to it."""
 
 import json
-import math
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +10,7 @@ from mlflow_plugin.decision.verdict import Option, SupersededRun, Verdict, super
 from mlflow_plugin.format import finite
 from mlflow_plugin.project.vocabulary import STORED
 from mlflow_plugin.store.schema import TAG_LENGTH
+from mlflow_plugin.store.untrusted import dicts, moment, number, texts
 
 
 @dataclass(frozen=True)
@@ -90,31 +89,12 @@ def _recorded_option(content: Mapping[str, Any]) -> Option:
 
 
 def _recorded_superseded(content: Mapping[str, Any]) -> SupersededRun:
-    finished_at = None
-    with suppress(TypeError, ValueError):
-        finished_at = datetime.fromisoformat(content.get("finished_at") or "")
     return SupersededRun(
         phase=str(content.get("phase", "")),
         run_id=str(content.get("run_id", "")),
         quality=number(content.get("quality")),
         metric=str(content.get("metric", "")),
-        finished_at=finished_at,
+        finished_at=moment(content.get("finished_at")),
         duration_seconds=number(content.get("duration_seconds")),
         cost_usd=number(content.get("cost_usd")),
     )
-
-
-def number(value: object) -> float | None:
-    """Return a finite number from untrusted JSON; None for anything else."""
-    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if known else None  # type: ignore[arg-type]
-
-
-def dicts(value: object) -> list[dict[str, Any]]:
-    """Return the JSON objects of an untrusted list."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def texts(value: object) -> tuple[str, ...]:
-    """Return an untrusted list as texts; empty for anything else."""
-    return tuple(str(one) for one in value) if isinstance(value, list) else ()

@@ -16,7 +16,7 @@ from mlflow_plugin.decision.asking import (
     keep_option,
 )
 from mlflow_plugin.decision.extension import extended
-from mlflow_plugin.decision.facts import Candidate, Evidence, described, superseded_run, usable
+from mlflow_plugin.decision.facts import Candidate, Evidence, described, left_out, superseded_run, usable
 from mlflow_plugin.decision.outdated import read_and_changed
 from mlflow_plugin.decision.promotion import ask_promotion, promotion_reasons
 from mlflow_plugin.decision.quality import borderline_reasons, quality_of
@@ -78,7 +78,10 @@ def _missing(evidence: Evidence) -> Verdict | None:
     return Verdict(
         evidence.phase.name,
         "run",
-        (f"{needs} must run first: it has no run that is complete, good enough and not quarantined",),
+        (
+            f"{needs} must run first: it has no run that is complete, good enough and not quarantined",
+            *evidence.unreadable_inputs(),
+        ),
         kind="missing",
         estimate=evidence.estimate(),
         inputs=evidence.input_ids(),
@@ -108,7 +111,13 @@ def _good(evidence: Evidence) -> Verdict | None:
         return Verdict(
             phase.name,
             "reuse",
-            (reason, *_input_reasons(evidence, run), *findings.mentions, *promotion_reasons(evidence, run)),
+            (
+                reason,
+                *_input_reasons(evidence, run),
+                *findings.mentions,
+                *promotion_reasons(evidence, run),
+                *left_out(run),
+            ),
             kind="same",
             run_id=run.run_id,
             quality=quality_of(phase, run),
@@ -265,7 +274,9 @@ def _why_not_reused(evidence: Evidence) -> tuple[list[str], Findings | None]:
     outdated: dict[tuple[str, ...], list[PhaseRun]] = {}
     unfinished: PhaseRun | None = None
     for candidate in evidence.same:
-        if candidate.quarantine_reason:
+        if candidate.run.unreadable and candidate.quarantine_reason:
+            reasons.append(candidate.quarantine_reason)
+        elif candidate.quarantine_reason:
             reasons.append(f"{described(phase, candidate.run)} is not reused: {candidate.quarantine_reason}")
         elif candidate.run.complete and candidate.faults:
             reasons.append(f"{described(phase, candidate.run)} lost its outputs: {candidate.faults[0]}")

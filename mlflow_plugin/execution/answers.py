@@ -17,11 +17,11 @@ from mlflow_plugin.execution.records import Records
 from mlflow_plugin.format import short
 from mlflow_plugin.machine.liveness import is_alive, whereabouts
 from mlflow_plugin.store import schema
-from mlflow_plugin.store.history import moment, phase_run
+from mlflow_plugin.store.history import phase_run
 from mlflow_plugin.store.patience import StoreAway, StorePatience
 from mlflow_plugin.store.run import PhaseRun
-from mlflow_plugin.store.run_decoding import mapping
 from mlflow_plugin.store.run_encoding import now
+from mlflow_plugin.store.untrusted import mapping, moment
 
 PATIENCE_SECONDS = 15.0
 """The waiting process looks twice a second; it may sit on a machine far away with a store that is slow."""
@@ -174,7 +174,7 @@ def given_answer(client: MlflowClient, run_id: str) -> Answer | None:
     first = min(for_this, key=lambda one: str(one.get("at")), default=None)
     if first is None:
         return None
-    return Answer(options[first["letter"]], str(first.get("by") or "unknown"), str(first.get("at") or ""))
+    return Answer(options[str(first["letter"])], str(first.get("by") or "unknown"), str(first.get("at") or ""))
 
 
 class AnswerReader:

@@ -17,6 +17,7 @@ from mlflow_plugin.decision.verdict import Option, Verdict
 from mlflow_plugin.errors import NeedsAnswer, PhaseError
 from mlflow_plugin.format import short
 from mlflow_plugin.machine.pausing import pause
+from mlflow_plugin.markdown import printable
 
 _logger = logging.getLogger(__name__)
 
@@ -28,12 +29,21 @@ _SAY_EVERY_SECONDS = 30.0
 
 def question_text(verdict: Verdict, phase: str = "") -> str:
     """Return the question as a person reads it: the reasons, and what each option keeps, supersedes and costs."""
-    lines = [f"{phase or verdict.phase}: a decision is needed.", *(f"  {reason}" for reason in verdict.reasons), ""]
+    lines = [
+        f"{phase or verdict.phase}: a decision is needed.",
+        *(f"  {indented(reason)}" for reason in verdict.reasons),
+        "",
+    ]
     for option in verdict.options:
         lines.append(f"  {option.letter}) {option.title} - {option.price()}")
         lines += [f"       keeps  {kept}" for kept in option.keeps]
         lines += [f"       supersedes  {one.sentence()}" for one in option.supersedes]
     return "\n".join(lines)
+
+
+def indented(text: str) -> str:
+    """Return a text whose further lines are indented: a line break in a text of the store forges no line of ours."""
+    return text.replace("\n", "\n    ")
 
 
 def option_commands(request: Request, verdict: Verdict) -> dict[str, str]:
@@ -135,13 +145,13 @@ def _prompt(
     user: str,
 ) -> Answer:
     letters = [option.letter for option in verdict.options]
-    print(f"\n{text}\n", file=sys.stderr, flush=True)
+    _say(f"\n{text}\n\n")
     while True:
-        print(f"Which one? [{'/'.join(letters)}] ", end="", file=sys.stderr, flush=True)
+        _say(f"Which one? [{'/'.join(letters)}] ")
         while not _typed(POLL_SECONDS):
             pause(0)
             if answer := _elsewhere(verdict, read_answer):
-                print(f"\n{answer.option.letter} was answered by {answer.by}", file=sys.stderr, flush=True)
+                _say(f"\n{answer.option.letter} was answered by {answer.by}\n")
                 return answer
         try:
             line = sys.stdin.readline()
@@ -154,7 +164,12 @@ def _prompt(
         if option := verdict.option(line.strip().upper()):
             # Somebody else may have been first while this was typed.
             return _elsewhere(verdict, read_answer) or Answer(option, user)
-        print(f"Please answer {_either(letters)}.", file=sys.stderr, flush=True)
+        _say(f"Please answer {_either(letters)}.\n")
+
+
+def _say(text: str) -> None:
+    """Write to the terminal. Reasons and options hold texts of the store, none of which it may obey."""
+    print(printable(text), end="", file=sys.stderr, flush=True)
 
 
 def _typed(seconds: float) -> bool:

@@ -63,7 +63,10 @@ class Gate:
         return [term for term in (self.left, self.right) if not is_number(term)]
 
     def failure(self, metrics: Mapping[str, float]) -> str | None:
-        """Return why the gate fails, None when it passes. A metric that was never logged makes it fail."""
+        """Return why the gate fails, None when it passes.
+
+        A metric that was never logged, or is NaN, makes it fail: NaN differs from every number.
+        """
         values = []
         for term in (self.left, self.right):
             try:
@@ -81,4 +84,12 @@ class Gate:
             "==": left == right,
             "!=": left != right,
         }[self.operator]
+        passed = passed and not (math.isnan(left) or math.isnan(right))
         return None if passed else f"gate {self.text!r} failed: {left:.6g} against {right:.6g}"
+
+    def failure_of_run(self, metrics: Mapping[str, float]) -> str | None:
+        """Return why a run fails the gate, None when it passes. A metric that is infinite was measured by nobody."""
+        infinite = next((name for name in self.metrics if math.isinf(metrics.get(name, 0.0))), None)
+        if infinite is not None:
+            return f"gate {self.text!r} failed: metric {infinite!r} is {metrics[infinite]}"
+        return self.failure(metrics)

@@ -190,7 +190,7 @@ class Phase:
 
     def gate_failures(self, metrics: Mapping[str, float]) -> list[str]:
         """Return one sentence for each gate that fails."""
-        return [failure for gate in self.gates if (failure := gate.failure(metrics))]
+        return [failure for gate in self.gates if (failure := gate.failure_of_run(metrics))]
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def entry(phase: Phase | None, run: PhaseRun, superseded: Iterable[SupersededRun
 
 def _outcome(run: PhaseRun) -> str:
     if run.reused_run_id:
-        return f"reused {short(run.reused_run_id)}"
+        return f"reused {plain(short(run.reused_run_id))}"
     if run.complete:
         return "resumed and completed" if run.verdict == "resume" else "completed"
     if run.verdict == "ask":
@@ -68,7 +68,7 @@ def _run_as(run: PhaseRun) -> str:
     made_from = [f"{need} {short(used)}" for need, used in run.inputs.items()]
     parts = [plain(" ".join([run.phase, *given]))]
     parts += [f"made from {plain(', '.join(made_from))}"] if made_from else []
-    parts += [f"resumed {short(run.resumed_from)}"] if run.resumed_from else []
+    parts += [f"resumed {plain(short(run.resumed_from))}"] if run.resumed_from else []
     return "; ".join(parts)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
+from mlflow_plugin.decision.facts import left_out
 from mlflow_plugin.decision.quality import borderline_reasons, quality_of
 from mlflow_plugin.execution.activity import Activity, activity, how_to_resume
 from mlflow_plugin.execution.records import Records
@@ -170,9 +171,10 @@ def _state(
     if chosen:
         lasting, remarks = _judged(history, phase, chosen, edges, before)
     assert lasting is not None
+    nonsense = [*history.unreadable(phase.name), *(left_out(chosen) if chosen else ())]
     if not now:
-        return PhaseState(phase, lasting, run, edges, tuple(remarks), dead, lasting, busy)
-    all_remarks = (*remarks, now.sentence) if chosen else (now.sentence,)
+        return PhaseState(phase, lasting, run, edges, (*remarks, *nonsense), dead, lasting, busy)
+    all_remarks = (*remarks, now.sentence, *nonsense) if chosen else (now.sentence, *nonsense)
     return PhaseState(phase, models.STATES[now.state], chosen or busy or run, edges, all_remarks, dead, lasting, busy)
 
 
@@ -296,7 +298,8 @@ def _unusable(history: History, phase: Phase, unended: Sequence[PhaseRun]) -> tu
     """Return the newest ended run of a phase without a usable one, its lasting state, and the reasons."""
     going = {run.run_id for run in unended}
     recent = [run for run in history.recent(phase.name, 10) if not run.reused_run_id]
-    ended = [run for run in recent or history.computed(phase.name, 10) if run.run_id not in going]
+    newest = recent or history.computed(phase.name, 10)
+    ended = [run for run in newest if run.run_id not in going and not run.unreadable]
     if not ended:
         return None, "missing", []
     run = ended[0]

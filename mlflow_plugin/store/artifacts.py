@@ -36,6 +36,8 @@ def listing(artifact_uri: str, folder: str = "") -> dict[str, int]:
     """Return the size in bytes of every file below a folder, by relative path. Raises PhaseError when the store is
     away.
     """
+    if not artifact_uri:  # Nonsense was in its place; an empty path would be the present folder.
+        return {}
     local = local_folder(artifact_uri)
     if local is not None:
         return dict(_local_listing(local / folder))

@@ -11,6 +11,7 @@ from mlflow_plugin.project.mlproject import project_of
 from mlflow_plugin.project.parameters import Parameter
 from mlflow_plugin.project.project import Origin, Phase, Pipeline, Project
 from mlflow_plugin.store import schema
+from mlflow_plugin.store.untrusted import mapping
 
 _TAG_LENGTH = 4900
 """The length of an experiment's tag that fits every store: databases hold 5,000 characters."""
@@ -32,11 +33,11 @@ def declared_projects(tags: Mapping[str, str]) -> dict[str, Project]:
     """
     projects = {}
     for key in sorted(tags):
-        content = _loads(tags[key]) if key.startswith(schema.DECLARED_PROJECT) else None
+        content = mapping(tags[key]) if key.startswith(schema.DECLARED_PROJECT) else None
         name, listed = (content or {}).get("project"), (content or {}).get("entry_points")
         if not isinstance(name, str) or not isinstance(listed, list):
             continue
-        entries = {entry: _loads(tags.get(_entry_tag(name, entry))) for entry in listed if isinstance(entry, str)}
+        entries = {entry: mapping(tags.get(_entry_tag(name, entry))) for entry in listed if isinstance(entry, str)}
         try:
             project = project_of({"name": name, "entry_points": entries}, Path("MLproject"))
             projects[name] = _with_origins(project, entries)
@@ -144,11 +145,3 @@ def _fitting(entry: dict[str, Any]) -> str:
 
 def _dumps(content: object) -> str:
     return json.dumps(content, separators=(",", ":"), sort_keys=True)
-
-
-def _loads(text: str | None) -> dict[str, Any]:
-    try:
-        content = json.loads(text or "")
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}

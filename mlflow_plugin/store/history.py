@@ -13,8 +13,9 @@ from mlflow_plugin.project.project import Phase, Project
 from mlflow_plugin.store import schema, sets
 from mlflow_plugin.store.lock import WITHDRAWN
 from mlflow_plugin.store.run import PhaseRun
-from mlflow_plugin.store.run_decoding import mapping, moment, phase_run
-from mlflow_plugin.store.run_reader import AT_MOST, NEWEST, NO_EXPERIMENT, RunReader
+from mlflow_plugin.store.run_decoding import phase_run
+from mlflow_plugin.store.run_reader import AT_MOST, NEWEST, NO_EXPERIMENT, RunReader, unreadable_sentence
+from mlflow_plugin.store.untrusted import mapping, moment
 
 __all__ = ["NO_EXPERIMENT", "History", "moment", "phase_run"]
 
@@ -59,7 +60,8 @@ class History(RunReader):
         """Return the run that the experiment's pointer names, if it is a complete run of that phase."""
         run = self.run(str(self.pointer(phase).get("run_id", "")))
         is_set = bool(run and run.members)
-        usable = run and run.complete and run.phase == phase and not run.beside and is_set == self._has_matrix(phase)
+        own = run is not None and run.phase == phase and self.is_own(run)
+        usable = own and run and run.complete and not run.beside and is_set == self._has_matrix(phase)
         return run if usable else None
 
     def _has_matrix(self, phase: str) -> bool:
@@ -88,7 +90,7 @@ class History(RunReader):
             reused = self.run(run.reused_run_id) if run.reused_run_id else run
             if run.beside or not run.complete or reused is None or not reused.complete or reused.beside:
                 continue
-            if self.quarantine_reason(reused):
+            if self.quarantine_reason(reused) or (reused is not run and reused.reused_run_id):
                 continue
             grade = phase.grade(reused.metrics)
             if grade == "good" or (run.reused_run_id and run.answer):
@@ -119,6 +121,11 @@ class History(RunReader):
         if (run.project, run.own_phase) != self.project.stored_as(phase.name):
             raise UsageError(f"{phase.name}_run_id={run_id}: that is a run of the project {run.project!r}.")
         if run.reused_run_id:
+            reused = self.run(run.reused_run_id)
+            if reused is not None and reused.reused_run_id:  # Nobody writes that; a cycle would have no end.
+                raise UsageError(
+                    f"{phase.name}_run_id={run_id}: it reuses {reused.short}, which computed nothing itself."
+                )
             run = self.pinned(phase, run.reused_run_id)
         if not run.complete:
             raise UsageError(f"{phase.name}_run_id={run_id}: that run never completed ({run.status.lower()}).")
@@ -143,11 +150,21 @@ class History(RunReader):
     ) -> list[PhaseRun]:
         filters = [f"tags.`{index}{digest}` = '1'" for digest in digests]
         runs = {run.run_id: run for where in filters for run in self.search(where, at_most)}
-        # Two runs can share the sparse digest when a default was changed between them.
+        # Two runs can share the sparse digest when a default was changed between them. Nonsense is not compared: the
+        # run is no candidate, but the verdict names it.
+        phase = self._called(identity)
+        own = [self._as_own(run, phase) for run in runs.values()]
         same = [
-            run for run in runs.values() if not identity.differences(run.fingerprint, run.parameters, inputs=inputs)
+            run
+            for run in own
+            if run.unreadable or not identity.differences(run.fingerprint, run.parameters, inputs=inputs)
         ]
         return sorted(same, key=lambda run: run.started_at, reverse=True)
+
+    def _called(self, identity: Identity) -> str:
+        """Return the name of the phase of an identity in this project."""
+        phase = self.project.called_here.get((identity.recipe.project, identity.recipe.phase))
+        return phase.name if phase else identity.recipe.phase
 
     def lock_entries(self, identity: Identity) -> list[PhaseRun]:
         """Return the runs with an entry for the lock on this identity that was not withdrawn. Always read anew."""
@@ -165,15 +182,20 @@ class History(RunReader):
             return []
         where = f"tags.`{schema.IDENTITY_INDEX}{identity.digests()[0]}` = '1'"
         found = self.client.search_runs([self.experiment_id], where, ViewType.DELETED_ONLY, AT_MOST)
-        runs = [run for run in map(self._read, found) if run.complete and not run.quarantined]
+        runs = [run for run in map(self._read, found) if run.complete and not run.quarantined and not run.unreadable]
         return [run for run in runs if not identity.differences(run.fingerprint, run.parameters)]
 
     # --- lineage ---
 
     def quarantine_reason(self, run: PhaseRun) -> str:
-        """Say why nothing may be built on a run: it or a run upstream of it is quarantined. Empty for a usable run."""
+        """Say why nothing may be built on a run; empty for a usable one.
+
+        It, or a run upstream of it, is quarantined, or what the store holds of it is nonsense.
+        """
         if run.quarantined:
             return f"{run.phase} {run.short} is quarantined: {run.quarantined}"
+        if run.unreadable:
+            return unreadable_sentence(run)
         lineage = {*run.ancestors, *run.inputs.values()}
         for experiment_id in sorted({run.experiment_id, *run.experiments}):
             for marked in self.quarantined(experiment_id).values():

@@ -117,7 +117,7 @@ class Manifest:
             references = {name: _read_entry(name, entry) for name, entry in elsewhere.items()}
             step = None if described["step"] is None else _checked_int(described["step"], "step")
             metrics = {name: float(value) for name, value in described["metrics"].items()}
-        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
             what = f"{type(error).__name__}: {error}"
             raise PhaseError(f"This manifest is damaged ({what}). Do not use the files beside it.") from error
         return cls(files, step, metrics, version, references)

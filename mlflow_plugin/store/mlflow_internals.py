@@ -4,7 +4,9 @@ Seen in MLflow 3.17.2. A new MLflow may rename any of them: this module and `das
 """
 
 import os
+import re
 import sys
+import unicodedata
 from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
@@ -22,6 +24,7 @@ __all__ = [
     "environment_of_run",
     "fetch_project",
     "forget_active_experiment",
+    "is_artifact_uri",
     "require_server",
     "run_by_local_backend",
     "s3_client",
@@ -44,6 +47,19 @@ def download_artifact(repository: ArtifactRepository, path: str, destination: st
     The public `download_artifacts` lists the parent folder first and chooses the local name itself.
     """
     repository._download_file(path, destination)
+
+
+def is_artifact_uri(uri: str) -> bool:
+    """Return whether a URI names a place for artifacts that MLflow has a repository for.
+
+    A path without a scheme is one; an empty one, which would be the present folder, and one with `..` are none.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
+
+    scheme = uri.partition(":")[0].lower() if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", uri) else ""
+    known: Mapping[str, object] = _artifact_repository_registry._registry
+    is_text = not any(unicodedata.category(one) in ("Cc", "Cs") for one in uri)
+    return bool(uri) and is_text and ".." not in uri.split("/") and scheme in {*known, ""}
 
 
 def s3_client(repository: S3ArtifactRepository) -> Any:

@@ -27,6 +27,8 @@ class PhaseRun:
     a person kept this run.
     `computing` is True once it has begun to compute, which a reuse or a question never does. `name` and `note` are its
     name and description in the MLflow UI.
+    `unreadable` says what in the store is nonsense so that nothing may be built on the run; `ignored` what is nonsense,
+    was left out, and says nothing about its result. One sentence each.
     A set of runs, which a phase with a matrix leaves, is a run too: `members` are the ids of its runs in the order of
     the matrix, `member_runs` the same runs where they were read, and `matrix` says what was asked for.
     """
@@ -83,6 +85,8 @@ class PhaseRun:
     members: tuple[str, ...] = ()
     member_runs: "tuple[PhaseRun, ...]" = ()
     matrix: Mapping[str, Any] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def own_phase(self) -> str:

@@ -1,128 +1,144 @@
-"""Read a run of the tracking store as plain data. Its tags are not trusted."""
+"""Read a run of the tracking store as plain data: the one place where runs come in.
 
-import json
+Anybody can write into a store: other tools, people who edit a tag, attackers. A run that holds nonsense is read all the
+same. What was left out of it is said in `PhaseRun.unreadable` and `PhaseRun.ignored`, so that it stands in nobody's way
+and is never taken for a good one.
+"""
+
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 
 from mlflow.entities import Run
 
 from mlflow_plugin.errors import PhaseError
+from mlflow_plugin.markdown import one_line
 from mlflow_plugin.store import schema
-from mlflow_plugin.store.lock import CHOOSING
-from mlflow_plugin.store.run import PhaseRun
-from mlflow_plugin.store.values import read_values
+from mlflow_plugin.store import tag_reader as check
+from mlflow_plugin.store.lock import CHOOSING, WITHDRAWN
+from mlflow_plugin.store.mlflow_internals import is_artifact_uri
+from mlflow_plugin.store.run import BEGINNING, PhaseRun
+from mlflow_plugin.store.tag_reader import TagReader, is_in_future, shown
+from mlflow_plugin.store.untrusted import mapping, moment
+from mlflow_plugin.store.values import are_values, read_values, with_infinity
+
+__all__ = ["phase_run"]
+
+_OWN_METRICS = "phase."
 
 
-def _json(text: str | None) -> Any:
-    with suppress(ValueError, TypeError, RecursionError):  # A few thousand brackets are enough for the last.
-        return json.loads(text or "")
-    return None
+def _check_format(tags: Mapping[str, str], run_id: str, read: TagReader) -> None:
+    """Note that a run has no format that any version writes.
 
-
-def mapping(text: str | None) -> dict[str, Any]:
-    """Return a JSON object from the store; empty for anything else."""
-    content = _json(text)
-    return content if isinstance(content, dict) else {}
-
-
-def moment(text: str | None) -> datetime | None:
-    """Return an ISO 8601 time from the store; None for anything else."""
-    with suppress(ValueError, TypeError):
-        moment_read = datetime.fromisoformat(text or "")
-        return moment_read if moment_read.tzinfo else moment_read.replace(tzinfo=UTC)
-    return None
-
-
-def _check_format(tags: Mapping[str, str], run_id: str) -> None:
+    Raises:
+        PhaseError: A newer version of this package wrote the run: it has to be upgraded rather than passed over.
+    """
     written_by = tags.get(schema.FORMAT, "1")
-    if not re.fullmatch("[0-9]{1,9}", written_by) or int(written_by) > schema.FORMAT_VERSION:
+    if not re.fullmatch("[1-9][0-9]{0,2}", written_by):
+        read.fault(f"its tag {schema.FORMAT} is no version of a format: {shown(written_by)}")
+    elif int(written_by) > schema.FORMAT_VERSION:
         raise PhaseError(
-            f"run {run_id} was written by a newer mlflow-phases (format {written_by[:20]}; this one reads up to "
+            f"run {run_id} was written by a newer mlflow-phases (format {written_by}; this one reads up to "
             f"{schema.FORMAT_VERSION}). Nothing was changed. Upgrade mlflow-phases to go on."
         )
 
 
 def phase_run(run: Run) -> PhaseRun:
-    """Return a run of the store as plain data. Raises NewerFormatError when a newer version of ours wrote it."""
+    """Return a run of the store as plain data. Raises PhaseError when a newer version of ours wrote it."""
     tags, info = run.data.tags, run.info
-    _check_format(tags, info.run_id)
-    outputs = _json(tags.get(schema.OUTPUTS))
+    read = TagReader(tags)
+    _check_format(tags, info.run_id, read)
     quarantine = mapping(tags.get(schema.QUARANTINE)) if schema.QUARANTINED in tags else {}
     return PhaseRun(
         run_id=info.run_id,
         phase=tags.get(schema.NAME, ""),
         project=tags.get(schema.PROJECT, ""),
         experiment_id=info.experiment_id,
-        artifact_uri=info.artifact_uri or "",
+        artifact_uri=_artifact_uri(run, read),
         status=_status(run),
-        started_at=datetime.fromtimestamp((info.start_time or 0) / 1000, UTC),
-        completed_at=moment(tags.get(schema.COMPLETED_AT)),
-        verdict=tags.get(schema.VERDICT, ""),
+        started_at=_started_at(run, read),
+        completed_at=read.time(schema.COMPLETED_AT, needed=True),
+        verdict=read.line(schema.VERDICT),
         computing=any(key.startswith(schema.COMPUTED_INDEX) for key in tags),
-        reason=tags.get(schema.REASON, ""),
-        reused_run_id=tags.get(schema.REUSED_RUN_ID, ""),
-        resumed_from=tags.get(schema.RESUMED_FROM, ""),
-        successor=tags.get(schema.SUCCESSOR, ""),
-        inputs=_prefixed(tags, schema.INPUT_PREFIX),
-        ancestors=_ancestors(tags),
-        experiments=frozenset(filter(None, tags.get(schema.EXPERIMENTS, "").split(","))),
-        fingerprint=mapping(tags.get(schema.FINGERPRINT)),
+        reason=read.lines(schema.REASON),
+        reused_run_id=_reused_run_id(run, read),
+        resumed_from=read.run_id(schema.RESUMED_FROM, needed=False),
+        successor=read.line(schema.SUCCESSOR),
+        inputs=read.run_ids(schema.INPUT_PREFIX),
+        ancestors=read.listed_ids(_lists_of_ancestors(tags), "run"),
+        experiments=read.listed_ids([schema.EXPERIMENTS], "experiment"),
+        fingerprint=read.mapping(schema.FINGERPRINT, check.check_fingerprint, needed=True),
         parameters=run.data.params,
-        metrics=_metrics(run),
-        output_digest=tags.get(schema.OUTPUT_DIGEST, ""),
-        outputs=outputs if isinstance(outputs, dict) else None,
-        reads=mapping(tags.get(schema.READS)),
-        findings=mapping(tags.get(schema.FINDINGS)),
-        steps=_steps(tags.get(schema.STEPS)),
-        quarantined=tags.get(schema.QUARANTINED, ""),
+        metrics=_metrics(run, read),
+        output_digest=read.digest(schema.OUTPUT_DIGEST),
+        outputs=read.mapping(schema.OUTPUTS, check.check_outputs, needed=True) or None,
+        reads=read.mapping(schema.READS, check.check_reads, needed=True),
+        findings=read.mapping(schema.FINDINGS),
+        steps=read.mapping(schema.STEPS, check.check_steps),
+        quarantined=read.mark(schema.QUARANTINED),
         quarantined_at=moment(quarantine.get("at")),
-        quarantined_by=str(quarantine.get("by") or ""),
-        invalidated_by=tags.get(schema.INVALIDATED_BY, ""),
-        beside=tags.get(schema.BESIDE, ""),
-        kept=_prefixed(tags, schema.KEPT),
-        heartbeat=mapping(tags.get(schema.HEARTBEAT)),
-        checkpoint=tags.get(schema.CHECKPOINT, ""),
-        first_checkpoint=tags.get(schema.FIRST_CHECKPOINT, ""),
-        bad_checkpoints=mapping(tags.get(schema.BAD_CHECKPOINTS)),
-        question=mapping(tags.get(schema.QUESTION)),
-        answer=tags.get(schema.ANSWER, ""),
-        answered_by=tags.get(schema.ANSWERED_BY, ""),
-        answered_at=moment(tags.get(schema.ANSWERED_AT)),
-        hardware=tags.get(schema.HARDWARE, ""),
-        hardware_key=tags.get(schema.HARDWARE_KEY, ""),
-        user=tags.get("mlflow.user", ""),
-        source=tags.get("mlflow.source.name", ""),
+        quarantined_by=one_line(str(quarantine.get("by") or ""))[:200],
+        invalidated_by=read.line(schema.INVALIDATED_BY),
+        beside=read.mark(schema.BESIDE),
+        kept=read.prefixed(schema.KEPT),
+        heartbeat=read.heartbeat(schema.HEARTBEAT),
+        checkpoint=read.checkpoint(schema.CHECKPOINT),
+        # Also with nonsense in place of the newest one there may be checkpoints, and they are looked for.
+        first_checkpoint=read.line(schema.FIRST_CHECKPOINT) or read.line(schema.CHECKPOINT),
+        bad_checkpoints=read.mapping(schema.BAD_CHECKPOINTS, check.check_texts_by_name),
+        question=read.mapping(schema.QUESTION),
+        answer=read.line(schema.ANSWER),
+        answered_by=read.line(schema.ANSWERED_BY),
+        answered_at=read.time(schema.ANSWERED_AT),
+        hardware=read.line(schema.HARDWARE),
+        hardware_key=read.line(schema.HARDWARE_KEY),
+        user=read.line("mlflow.user"),
+        source=read.line("mlflow.source.name"),
         lock_entry=_lock_entry(tags),
-        presumed_dead=tags.get(schema.PRESUMED_DEAD, ""),
+        presumed_dead=read.line(schema.PRESUMED_DEAD),
         parent_run_id=tags.get("mlflow.parentRunId", ""),
-        name=info.run_name or "",
+        name=one_line(info.run_name or ""),
         note=tags.get("mlflow.note.content", ""),
-        members=_members(tags),
-        matrix=mapping(tags.get(schema.MATRIX)),
+        members=_members(read),
+        matrix=read.mapping(schema.MATRIX, check.check_matrix, needed=True),
+        unreadable=tuple(read.unreadable),
+        ignored=tuple(read.ignored),
     )
 
 
-def _prefixed(tags: Mapping[str, str], prefix: str) -> dict[str, str]:
-    return {key.removeprefix(prefix): value for key, value in tags.items() if key.startswith(prefix)}
+def _reused_run_id(run: Run, read: TagReader) -> str:
+    run_id = read.run_id(schema.REUSED_RUN_ID)
+    if run_id == run.info.run_id:
+        read.fault(f"its tag {schema.REUSED_RUN_ID} names the run itself")
+    return run_id
 
 
-def _steps(text: str | None) -> dict[str, list[str]]:
-    return {name: [str(run) for run in runs] for name, runs in mapping(text).items() if isinstance(runs, list)}
+def _artifact_uri(run: Run, read: TagReader) -> str:
+    uri = run.info.artifact_uri or ""
+    if not is_artifact_uri(uri):
+        read.fault(f"it has no place for artifacts: {shown(uri)}")
+        return ""
+    return uri
 
 
-def _ancestors(tags: Mapping[str, str]) -> frozenset[str]:
-    """Return the runs upstream. Those of a large set take several tags."""
-    more = [value for key, value in tags.items() if key.startswith(f"{schema.ANCESTORS}.")]
-    listed = ",".join([tags.get(schema.ANCESTORS, ""), *more])
-    return frozenset(filter(None, listed.split(",")))
+def _started_at(run: Run, read: TagReader) -> datetime:
+    seconds = (run.info.start_time or 0) / 1000
+    with suppress(ValueError, OverflowError, OSError):
+        if not is_in_future(seconds):
+            return datetime.fromtimestamp(seconds, UTC)
+    read.ignored.append(f"its start time is no time: {shown(str(run.info.start_time))}")
+    return BEGINNING
 
 
-def _members(tags: Mapping[str, str]) -> tuple[str, ...]:
+def _lists_of_ancestors(tags: Mapping[str, str]) -> list[str]:
+    """Return the tags that list the runs upstream. Those of a large set take several."""
+    return [schema.ANCESTORS, *(key for key in tags if key.startswith(f"{schema.ANCESTORS}."))]
+
+
+def _members(read: TagReader) -> tuple[str, ...]:
     """Return the runs of a set in the order of its matrix; empty for any other run."""
-    numbered = _prefixed(tags, schema.MEMBER_PREFIX)
+    numbered = read.run_ids(schema.MEMBER_PREFIX)
     places = sorted(int(place) for place in numbered if re.fullmatch("[1-9][0-9]{0,6}", place))
     return tuple(numbered[str(place)] for place in places)
 
@@ -134,15 +150,20 @@ def _status(run: Run) -> str:
     return ended if status == "FINISHED" and ended in ("FAILED", "KILLED") else status
 
 
-def _metrics(run: Run) -> dict[str, float]:
+def _metrics(run: Run, read: TagReader) -> dict[str, float]:
     """Return a run's metrics. What was logged after its completion changes no value that was kept with it."""
-    return {**run.data.metrics, **read_values(mapping(run.data.tags.get(schema.VALUES)))}
+    metrics = {name: with_infinity(value) for name, value in run.data.metrics.items()}
+    own = [name for name in metrics if name.startswith(_OWN_METRICS)]
+    for name in [name for name in own if not 0 <= metrics[name] <= check.MOST]:
+        read.ignored.append(f"its metric {one_line(name)[:100]} is no amount: {metrics.pop(name):g}")
+    return {**metrics, **read_values(read.mapping(schema.VALUES, are_values, needed=True))}
 
 
 def _lock_entry(tags: Mapping[str, str]) -> str:
     """Return a run's lock entry, which stands under each of its identity's digests.
 
-    A store of single files may show half of a write: the entry then counts as still being chosen.
+    A store of single files may show half of a write: the entry then counts as still being chosen. So does nonsense.
     """
     written = {value for key, value in tags.items() if key.startswith(schema.LOCK_INDEX)}
-    return next(iter(written)) if len(written) == 1 else CHOOSING if written else ""
+    entry = next(iter(written)) if len(written) == 1 else CHOOSING if written else ""
+    return entry if entry in ("", CHOOSING, WITHDRAWN) or re.fullmatch("[0-9]{1,18}", entry) else CHOOSING

@@ -12,12 +12,15 @@ from mlflow_plugin.project.project import Project
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.run_decoding import phase_run
+from mlflow_plugin.store.tag_reader import shown
+from mlflow_plugin.store.untrusted import is_run_id
 
 NO_EXPERIMENT = ""
 """Stands for an experiment that does not exist yet, in which nothing has been run."""
 AT_MOST = 20
 NEWEST = 50
 _PAGE = 250
+_NAMED = 3
 
 
 class RunReader:
@@ -36,17 +39,17 @@ class RunReader:
 
     def runs(self, run_ids: Iterable[str]) -> dict[str, PhaseRun]:
         """Return the active runs among these ids, with one request for those that were not read before."""
-        wanted = {run_id for run_id in run_ids if run_id}
+        wanted = {run_id for run_id in run_ids if is_run_id(run_id)}
         unread = sorted(wanted - set(self._runs))
         for start in range(0, len(unread), 100):
             part = unread[start : start + 100]
             if len(part) == 1:
                 runs = self._get(part[0])
             else:
-                quoted = ", ".join(f"'{run_id}'" for run_id in part if run_id.isalnum())
-                runs = self.search(f"attributes.run_id IN ({quoted})", len(part)) if quoted else []
+                quoted = ", ".join(f"'{run_id}'" for run_id in part)
+                runs = self.search(f"attributes.run_id IN ({quoted})", len(part))
                 # A search sees this experiment alone; a pinned run may be of another.
-                elsewhere = {run_id for run_id in part if run_id.isalnum()} - {run.run_id for run in runs}
+                elsewhere = set(part) - {run.run_id for run in runs}
                 runs = [*runs, *(run for run_id in elsewhere for run in self._get(run_id))]
             self._runs.update(dict.fromkeys(part))
             self._runs.update({run.run_id: run for run in runs})
@@ -63,7 +66,7 @@ class RunReader:
 
     def run(self, run_id: str) -> PhaseRun | None:
         """Return an active run; None when there is none of this id."""
-        return self.runs([run_id]).get(run_id) if run_id else None
+        return self.runs([run_id]).get(run_id)
 
     def search(
         self, filter_string: str, max_results: int = AT_MOST, experiment_id: str = "", *, deleted_too: bool = False
@@ -142,7 +145,7 @@ class RunReader:
         began, token, where = time.monotonic(), None, self._indexed(schema.RUNS_INDEX, phase)
         while self.experiment_id != NO_EXPERIMENT:
             part = self.client.search_runs([self.experiment_id], where, max_results=_PAGE, page_token=token)
-            runs += [self._read(run) for run in part]
+            runs += [self._as_own(self._read(run), phase) for run in part]
             token = part.token
             if not token or time.monotonic() - began > within_seconds:
                 break
@@ -183,12 +186,36 @@ class RunReader:
                 return runs[:at_most]
         read, runs = self._recent.get(where, (0, []))
         if at_most > read and len(runs) == read:
-            runs = self.search(where, at_most)
+            runs = [self._as_own(run, phase) for run in self.search(where, at_most)]
             self._recent[where] = (at_most, runs)
         return runs[:at_most]
 
+    def _as_own(self, run: PhaseRun, phase: str) -> PhaseRun:
+        """Return a run that an index lists for a phase. One that names another phase itself is unreadable."""
+        if run.phase == phase and self.is_own(run):
+            return run
+        named = f"it is listed as a run of {phase}, and names itself {shown(run.phase)} of the project"
+        wrong = f"{named} {shown(run.project)}"
+        project, stored = self.project.stored_as(phase)
+        stored_phase, unreadable = "" if stored == phase else stored, (wrong, *run.unreadable)
+        own = replace(run, phase=phase, project=project, stored_phase=stored_phase, unreadable=unreadable)
+        self._runs[run.run_id] = own
+        return own
+
+    def unreadable(self, phase: str) -> list[str]:
+        """Say which runs of a phase, among those that were read so far, cannot be used, and why; newest first."""
+        runs = [run for run in self._runs.values() if run and run.unreadable and run.phase == phase]
+        newest_first = sorted(runs, key=lambda run: run.when, reverse=True)
+        said = [unreadable_sentence(run) for run in newest_first[:_NAMED]]
+        return [*said, *([f"and {len(runs) - _NAMED} more runs of {phase}"] if len(runs) > _NAMED else [])]
+
     def _indexed(self, index: str, phase: str) -> str:
         return f"tags.`{index}{schema.phase_key(*self.project.stored_as(phase))}` = '1'"
+
+
+def unreadable_sentence(run: PhaseRun) -> str:
+    """Say why a run cannot be read; empty for one that can."""
+    return f"{run.phase} {run.short} cannot be used: {'; '.join(run.unreadable[:_NAMED])}" if run.unreadable else ""
 
 
 def _is_answered(run: PhaseRun) -> bool:

@@ -149,7 +149,9 @@ def pointed_runs(history: Lookups, phase: str) -> list[PhaseRun]:
     None where a run was computed again by itself since then: which is the newest has to be searched.
     """
     pointed = history.run(str(history.pointer(phase).get("run_id", "")))
-    if pointed is None or not pointed.complete or pointed.phase != phase or (pointed.is_set and pointed.invalidated_by):
+    if pointed is None or not pointed.complete or (pointed.is_set and pointed.invalidated_by):
+        return []
+    if pointed.phase != phase or history.project.stored_as(phase) != (pointed.project, pointed.own_phase):
         return []
     return [run for run in with_members(history, pointed).each if run.complete and not run.beside]
 

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
+from mlflow_plugin.markdown import one_line
 from mlflow_plugin.store import schema
+from mlflow_plugin.store.untrusted import number
 
 _NAMES = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -26,7 +28,7 @@ def last_values(client: MlflowClient, run_id: str, names: Iterable[str]) -> dict
     values = {}
     for name in sorted(set(names)):
         if history := client.get_metric_history(run_id, name):
-            values[name] = _with_infinity(last_logged(history).value)
+            values[name] = with_infinity(last_logged(history).value)
     return values
 
 
@@ -52,7 +54,7 @@ def last_logged(history: Sequence[Metric]) -> Metric:
     return (after or tied)[-1]
 
 
-def _with_infinity(value: float) -> float:
+def with_infinity(value: float) -> float:
     """Return infinity for the largest number, which databases of MLflow hold in its place."""
     return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
 
@@ -71,12 +73,18 @@ def _text(values: Mapping[str, float | str]) -> str:
     return json.dumps(values, separators=(",", ":"), allow_nan=False)
 
 
+def are_values(content: Mapping[str, object]) -> str:
+    """Say that the content of a tag is not what `kept_values` writes; empty when it is."""
+    wrong = [name for name, value in content.items() if _value(value) is None]
+    if wrong:
+        return f"has no number for {one_line(wrong[0])[:100]}"
+    return "" if content else "keeps no value"
+
+
 def read_values(content: Mapping[str, object]) -> dict[str, float]:
     """Return the values that `kept_values` wrote, from the content of its tag. Anything else in it is left out."""
-    values = {}
-    for name, value in content.items():
-        if isinstance(value, str) and value in _NAMES:
-            values[name] = _NAMES[value]
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            values[name] = float(value)
-    return values
+    return {name: read for name, value in content.items() if (read := _value(value)) is not None}
+
+
+def _value(value: object) -> float | None:
+    return _NAMES.get(value) if isinstance(value, str) else number(value)

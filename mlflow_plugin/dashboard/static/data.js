@@ -7,6 +7,12 @@ const LONG_PATIENCE_MS = 120000;
 // MLflow's workspaces: the one that the page's address names, else the server's default.
 const WORKSPACE = new URLSearchParams(location.search).get("workspace");
 
+// Control characters but tab and line break, marks of direction, and characters without width.
+const ODD = new RegExp(
+  "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]",
+  "g",
+);
+
 /** The error of a request; `status` is 0 when the server did not answer. */
 export class RequestError extends Error {
   constructor(message, status, body = {}) {
@@ -21,7 +27,16 @@ export const report = readReport();
 
 function readReport() {
   const carried = document.getElementById("report-data");
-  return carried ? JSON.parse(carried.textContent) : null;
+  return carried ? readJson(carried.textContent) : null;
+}
+
+/** JSON in whose texts nothing turns the direction of writing or hides: people read them, and copy commands. */
+function readJson(text) {
+  return JSON.parse(text, (key, value) => (typeof value === "string" ? value.replace(ODD, codePoint) : value));
+}
+
+function codePoint(character) {
+  return `U+${character.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
 async function request(path, parameters = {}, body = null) {
@@ -38,7 +53,7 @@ async function request(path, parameters = {}, body = null) {
   } catch {
     throw new RequestError("The server does not answer.", 0);
   }
-  const answer = await response.json().catch(() => null);
+  const answer = await response.text().then(readJson).catch(() => null);
   if (response.ok && answer !== null) return answer;
   throw new RequestError(explanation(response, answer), response.status, answer ?? {});
 }

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from mlflow_plugin.decision.question import number
 from mlflow_plugin.format import describe_cost, describe_duration, finite
 from mlflow_plugin.reports import models
 from mlflow_plugin.reports.views.baseline import baseline
 from mlflow_plugin.store import schema
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.untrusted import number
 
 WITHIN_SECONDS = 1.2
 ALL_WITHIN_SECONDS = 100.0
@@ -70,8 +70,9 @@ def _rates(runs: Iterable[PhaseRun]) -> dict[str, float]:
     rates: dict[str, float] = {}
     for run in runs:
         cost, seconds = finite(run.cost_usd), finite(run.duration_seconds)
-        if run.complete and not run.reused_run_id and cost is not None and seconds:
-            rates.setdefault(run.hardware_key, cost / seconds)
+        rate = finite(cost / seconds) if cost is not None and seconds else None
+        if run.complete and not run.reused_run_id and rate is not None:
+            rates.setdefault(run.hardware_key, rate)
     return rates
 
 

@@ -4,12 +4,12 @@ import hashlib
 import time
 from datetime import UTC, datetime
 
-from mlflow_plugin.decision.question import number
 from mlflow_plugin.reports import models
 from mlflow_plugin.reports.status import activity_of, silence
 from mlflow_plugin.reports.views.questions import questions_view
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.untrusted import number
 
 _LOOK_EVERY_SECONDS = 20.0
 _seldom: dict[tuple[str, str, str], tuple[float, str]] = {}

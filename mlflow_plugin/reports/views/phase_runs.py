@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlflow_plugin.decision.quality import quality_of
-from mlflow_plugin.decision.question import number, texts
 from mlflow_plugin.format import finite
 from mlflow_plugin.project.parameters import unquoted
 from mlflow_plugin.project.project import Phase
 from mlflow_plugin.reports import models
 from mlflow_plugin.store import schema
-from mlflow_plugin.store.history import History, moment
+from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
+from mlflow_plugin.store.untrusted import moment, number, texts
 
 
 def run_model(phase: Phase | None, run: PhaseRun) -> models.Run:
@@ -88,7 +88,7 @@ def quality_model(phase: Phase, run: PhaseRun | None) -> models.Quality | None:
 def gate_models(phase: Phase, metrics: Mapping[str, float] | None) -> list[models.Gate]:
     """Return a phase's gates, each checked against metrics; not known without metrics."""
     return [
-        models.Gate(text=gate.text, passed=None if metrics is None else gate.failure(metrics) is None)
+        models.Gate(text=gate.text, passed=None if metrics is None else gate.failure_of_run(metrics) is None)
         for gate in phase.gates
     ]
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from mlflow_plugin.decision.question import dicts, recorded_options, texts
+from mlflow_plugin.decision.question import recorded_options
 from mlflow_plugin.decision.verdict import Option, SupersededRun
 from mlflow_plugin.format import finite
 from mlflow_plugin.machine.liveness import is_alive
@@ -12,6 +12,7 @@ from mlflow_plugin.reports import models
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.sets import values_of
+from mlflow_plugin.store.untrusted import dicts, texts
 
 _OF_MATRIX = 50
 

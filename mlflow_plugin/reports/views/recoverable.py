@@ -2,7 +2,6 @@
 
 import time
 
-from mlflow_plugin.decision.question import number
 from mlflow_plugin.format import clock, short
 from mlflow_plugin.machine.liveness import is_alive
 from mlflow_plugin.reports import models
@@ -12,6 +11,7 @@ from mlflow_plugin.store import schema
 from mlflow_plugin.store.history import History
 from mlflow_plugin.store.run import PhaseRun
 from mlflow_plugin.store.sets import one_like
+from mlflow_plugin.store.untrusted import number
 
 _AT_MOST = 100
 
