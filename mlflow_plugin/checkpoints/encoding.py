@@ -13,9 +13,10 @@ import re
 import struct
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlflow_plugin.checkpoints.sharing import View, fill, memory_for, overlapping, placed, view_from_json, view_of
 from mlflow_plugin.errors import PhaseError
 
 if TYPE_CHECKING:
@@ -51,6 +52,18 @@ class Encoder:
         self.tensors: dict[str, torch.Tensor] = {}
         self.arrays: dict[str, np.ndarray[Any, np.dtype[np.uint8]]] = {}
         self._names: dict[object, str] = {}
+        self._views: list[tuple[tuple[str, str], View]] = []
+
+    def shared_memory(self) -> list[list[dict[str, Any]]]:
+        """Return as JSON which of the encoded tensors and arrays overlap in memory, and where, by group."""
+        groups = [group for group in overlapping(self._views) if len(group) > 1]
+        return [
+            [
+                {"kind": kind, "name": name} | view.shifted(-min(other.low for _, other in group)).as_json()
+                for (kind, name), view in group
+            ]
+            for group in groups
+        ]
 
     def encode(self, value: object, path: tuple[str, ...] = ()) -> object:
         """Return a value as JSON.
@@ -122,6 +135,7 @@ class Encoder:
             plain = tensor.resolve_conj().resolve_neg()
             self._names[identity] = _unused_name(path, self.tensors)
             self.tensors[self._names[identity]] = torch.view_as_real(plain) if plain.is_complex() else plain
+            self._note_memory("tensor", self._names[identity], tensor)
         return self._names[identity]
 
     def _encode_numpy(self, value: Any, path: tuple[str, ...]) -> object:
@@ -135,7 +149,12 @@ class Encoder:
         if identity not in self._names:
             self._names[identity] = _unused_name(path, self.arrays)
             self.arrays[self._names[identity]] = np.frombuffer(value.tobytes(), dtype=np.uint8)
+            self._note_memory("array", self._names[identity], value)
         return {"$array": self._names[identity], "dtype": value.dtype.str, "shape": list(value.shape)}
+
+    def _note_memory(self, kind: str, name: str, value: object) -> None:
+        if (view := view_of(value)) is not None:
+            self._views.append(((kind, name), view))
 
 
 class Decoder:
@@ -144,12 +163,23 @@ class Decoder:
     Args:
         tensors: Name -> torch tensor.
         arrays: Name -> NumPy array of uint8.
+        shared_memory: The result of `Encoder.shared_memory`. What overlapped then overlaps again.
+
+    Raises:
+        KeyError, TypeError, ValueError, RuntimeError: `shared_memory` is of another origin.
     """
 
-    def __init__(self, tensors: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, Any],
+        arrays: Mapping[str, Any],
+        shared_memory: Sequence[Sequence[Mapping[str, Any]]] = (),
+    ) -> None:
         self._tensors = tensors
         self._arrays = arrays
         self._decoded: dict[tuple[str, str], object] = {}
+        for group in shared_memory:
+            self._place(group)
 
     def decode(self, encoded: object) -> Any:
         """Return the value that was encoded. Input of another origin raises KeyError, TypeError or ValueError."""
@@ -175,6 +205,18 @@ class Decoder:
             case _:
                 return _decode_plain(tag, content)
 
+    def _place(self, group: Sequence[Mapping[str, Any]]) -> None:
+        """Put the tensors and arrays of a group into one memory, where they overlap as they did."""
+        views = [view_from_json(member) for member in group]
+        memory, distance = memory_for(views)
+        for member, view in zip(group, views, strict=True):
+            place, name = placed(memory, view.shifted(distance)), member["name"]
+            if member["kind"] == "tensor":
+                fill(place, self._stored_tensor(name, complex_numbers=place.is_complex()))
+            else:
+                fill(place, self._stored_array(name, view.dtype, view.shape))
+            self._decoded[f"${member['kind']}", name] = place
+
     def _ordered(self, pairs: list[Any], metadata: object) -> "OrderedDict[Any, Any]":
         ordered = OrderedDict((self.decode(key), self.decode(item)) for key, item in pairs)
         if metadata is not None:
@@ -194,9 +236,14 @@ class Decoder:
                 raise ValueError(f"torch.{content} is not a dtype")
             return dtype
         if (tag, content) not in self._decoded:
-            stored = self._tensors[content]
-            self._decoded[tag, content] = torch.view_as_complex(stored) if encoded.get("complex") else stored
+            self._decoded[tag, content] = self._stored_tensor(content, complex_numbers=bool(encoded.get("complex")))
         return self._decoded[tag, content]
+
+    def _stored_tensor(self, name: str, *, complex_numbers: bool) -> Any:
+        import torch
+
+        stored = self._tensors[name]
+        return torch.view_as_complex(stored) if complex_numbers else stored
 
     def _numpy_value(self, tag: str, content: str, encoded: dict[str, Any]) -> object:
         import numpy as np
@@ -207,11 +254,16 @@ class Decoder:
         if tag == "$scalar":
             return np.ndarray((), dtype, bytes.fromhex(content))[()]
         if (tag, content) not in self._decoded:
-            raw, shape = self._arrays[content].tobytes(), encoded["shape"]
-            if math.prod(shape) * dtype.itemsize != len(raw) or any(size < 0 for size in shape):
-                raise ValueError(f"an array of shape {shape} and dtype {dtype} cannot have {len(raw)} bytes")
-            self._decoded[tag, content] = np.ndarray(shape, dtype, raw).copy()
+            self._decoded[tag, content] = self._stored_array(content, dtype, encoded["shape"])
         return self._decoded[tag, content]
+
+    def _stored_array(self, name: str, dtype: Any, shape: Sequence[int]) -> Any:
+        import numpy as np
+
+        raw, dtype = self._arrays[name].tobytes(), np.dtype(dtype)
+        if math.prod(shape) * dtype.itemsize != len(raw) or any(size < 0 for size in shape):
+            raise ValueError(f"an array of shape {shape} and dtype {dtype} cannot have {len(raw)} bytes")
+        return np.ndarray(shape, dtype, raw).copy()
 
 
 def _encode_plain(value: Any) -> object:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_plugin.checkpoints.encoding import Decoder
+from mlflow_plugin.checkpoints.holders import as_phase_error
 from mlflow_plugin.checkpoints.snapshot import ARRAYS_FILE, TENSORS_FILE, Layout, Snapshot, Snapshots
-from mlflow_plugin.checkpoints.state import as_phase_error
 from mlflow_plugin.checkpoints.tensorfile import Block, write_blocks
 from mlflow_plugin.errors import NewerFormatError
 from mlflow_plugin.project.digests import read_digest
@@ -30,7 +30,8 @@ def save_state(state: object, folder: Path) -> None:
     Args:
         state: Any nesting of dictionaries (keys: plain values or tuples), OrderedDict, lists, tuples, None, bool, int,
             float, str, bytes, strided torch tensors of any dtype and device, torch.Size, torch.dtype, torch.device, and
-            NumPy arrays and scalars without Python objects. Tensors that share their memory are stored once.
+            NumPy arrays and scalars without Python objects. Tensors that share their memory share it again when they
+            are loaded; identical ones are stored once.
         folder: Created when missing.
 
     Raises:
@@ -71,6 +72,8 @@ def write_snapshot(snapshot: Snapshot, folder: Path, name: str = "", *, past_cac
         for file, blocks in layout.blocks.items():
             files[file] = _write_atomically(folder / file, blocks, past_cache)
         content = {"format_version": _FORMAT_VERSION, "state": snapshot.tree, "elsewhere": layout.elsewhere}
+        if snapshot.shared_memory:
+            content["shared_memory"] = snapshot.shared_memory
         # Written last: a folder without it does not count as a state.
         part = folder / f"{STATE_FILE}.part"
         part.write_text(json.dumps(content, allow_nan=False), encoding="ascii")
@@ -128,7 +131,7 @@ def load_state(folder: Path) -> Any:
         elsewhere = saved.get("elsewhere", {})
         tensors = _read(folder, TENSORS_FILE, elsewhere.get(TENSORS_FILE, {}), "pt")
         arrays = _read(folder, ARRAYS_FILE, elsewhere.get(ARRAYS_FILE, {}), "np")
-        return Decoder(tensors, arrays).decode(saved["state"])
+        return Decoder(tensors, arrays, saved.get("shared_memory", ())).decode(saved["state"])
 
 
 def _read(folder: Path, file: str, elsewhere: Mapping[str, str], framework: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class LoadedCheckpoint:
         elapsed_seconds: How long the phase had computed by then, in seconds.
         logged_steps: Metric name -> the step at which it had been logged last.
         metrics: Metric name -> its value when the checkpoint was saved.
+        identity: Which parts of the state were one object, see `identity.Beginning`; None when it was not recorded.
         skipped: One sentence for each newer checkpoint that could not be used.
     """
 
@@ -39,6 +40,7 @@ class LoadedCheckpoint:
     logged_steps: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    identity: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -124,6 +126,7 @@ def _load(
                 dict(content.get("logged_steps", {})),
                 manifest.metrics,
                 tuple(skipped.sentences),
+                content.get("identity"),
             )
         except NewerFormatError as error:
             skipped.newer_format(run, name, str(error))

@@ -13,6 +13,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from mlflow_plugin.checkpoints.finite import newest_finite
+from mlflow_plugin.checkpoints.identity import Beginning, of_state, same_objects
 from mlflow_plugin.checkpoints.resume import LoadedCheckpoint, newest_verified
 from mlflow_plugin.checkpoints.retention import StoredCheckpoint, plan_removal
 from mlflow_plugin.checkpoints.schedule import CheckpointSchedule
@@ -70,6 +71,7 @@ class CheckpointSession:
         self._newest_step: int | None = None
         self._logged_steps: dict[str, int] = {}
         self._restored = self._cannot_remove = False
+        self._beginning: Beginning | None = None
 
     @property
     def elapsed_seconds(self) -> float:
@@ -127,12 +129,13 @@ class CheckpointSession:
                 "`state`, only once. Merge two loops into one, or divide them into two phases."
             )
         self._restored = True
+        self._beginning = Beginning(state)
         self.begin()
         loaded = self.resumed
         if loaded is None:
             return 0
         try:
-            restore(state, loaded.state)
+            restore(state, loaded.state, loaded.identity)
         except PhaseError as error:
             raise PhaseError(
                 f"{self._phase.name}: {loaded.name} of run {loaded.run_id} is intact but does not fit: {error} To "
@@ -204,6 +207,9 @@ class CheckpointSession:
             if self._newest_step is None or step > self._newest_step:
                 content = {
                     "state": collect(state),
+                    "identity": self._beginning.record(state)
+                    if self._beginning
+                    else same_objects(list(of_state(state))),
                     "random": capture_random_state(),
                     "elapsed_seconds": self.elapsed_seconds,
                     "logged_steps": dict(self._logged_steps),

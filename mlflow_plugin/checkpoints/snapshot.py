@@ -61,9 +61,14 @@ class Snapshot:
     """A state at one moment: `tree` is its JSON; the tensors and arrays that it names are in the copies.
 
     Valid until the next `Snapshots.take`: write it before.
+
+    Attributes:
+        tree: The state as JSON.
+        shared_memory: The tensors and arrays that overlap in memory, see `Encoder.shared_memory`.
     """
 
     tree: object
+    shared_memory: list[list[dict[str, Any]]]
     _copies: dict[str, dict[str, _Copy]]
     _versions: dict[tuple[str, str], int]
     _stored_bytes: dict[str, int]
@@ -132,7 +137,7 @@ class Snapshots:
         _synchronize(encoder.tensors.values())
         self._copies = copies
         versions = {(file, name): copy.version for file, by_name in copies.items() for name, copy in by_name.items()}
-        return Snapshot(tree, copies, versions, self._stored_bytes, self._lock)
+        return Snapshot(tree, encoder.shared_memory(), copies, versions, self._stored_bytes, self._lock)
 
     def _update(
         self, file: str, live: Mapping[str, Any], memory: "type[_TorchMemory | _NumpyMemory]"

@@ -3,8 +3,10 @@
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,6 +104,41 @@ def test_the_last_three_stay_unless_the_phase_says_otherwise(records: Records) -
         folders = sorted(path.name for path in Path(run.artifact_uri, "checkpoints").iterdir())
         assert folders == [f"step-{step:06d}" for step in kept]
         assert again(records, run).checkpoint == "step-000005"
+
+
+def test_the_best_weights_so_far_do_not_replace_those_of_the_model(records: Records) -> None:
+    torch = pytest.importorskip("torch")
+
+    def begin() -> tuple[Any, dict[str, Any]]:
+        model = torch.nn.Linear(1, 1)
+        return model, {"model": model, "best": model.state_dict()}
+
+    def at(value: float) -> dict[str, Any]:
+        return {name: torch.full_like(tensor, value) for name, tensor in begin()[0].state_dict().items()}
+
+    first, run = session(records)
+    model, state = begin()
+    assert first.restore(state) == 0
+    model.load_state_dict(at(2.0))
+    state["best"] = at(1.0)
+    first.save(state, 3, {})
+    first.wait_until_saved()
+    second, _ = session(records, again(records, run))
+    model, state = begin()
+    assert second.restore(state) == 3
+    assert (model.weight.item(), state["best"]["weight"].item()) == (2.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "value", [deque([1.0]), (number for number in range(3)), lambda: 0, {1}], ids=lambda value: type(value).__name__
+)
+def test_a_value_that_cannot_be_restored_is_refused_by_name_at_the_first_save(records: Records, value: object) -> None:
+    saving, run = session(records)
+    state = {"progress": {"recent": value}}
+    assert saving.restore(state) == 0
+    with pytest.raises(PhaseError, match=rf"progress\.recent .* {type(value).__name__}"):
+        saving.save(state, 1, {})
+    assert not again(records, run).checkpoint
 
 
 def test_steps_that_go_backwards_are_refused(records: Records) -> None:
