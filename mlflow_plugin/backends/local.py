@@ -137,8 +137,8 @@ def _parameters(resolution: Resolution) -> dict[str, object]:
 
 def _variables(resolution: Resolution, settings: ExecutionSettings) -> dict[str, str | None]:
     request = resolution.decision.request
-    # On the run stands which run a pin was resolved to. The command that a message prints has it as it was typed.
-    as_given = {name: str(value) for name, value in request.given.items() if is_truncated(value)} | request.pins()
+    # On the run stands what an input was resolved to. The command that a message prints has it as it was typed.
+    as_given = {name: str(value) for name, value in request.given.items() if is_truncated(value)} | request.chosen()
     return {
         **own_input_variables(resolution.decision.inputs),
         DECIDED: resolution.run_id,

@@ -107,6 +107,14 @@ class Request:
         names = [f"{need}_run_id" for need in self.phase.needs]
         return {name: str(values[name]) for name in names if name in values}
 
+    def chosen(self) -> dict[str, str | None]:
+        """Return the parameters that stand for inputs (`pins`, `NEED_run_ids`, artifacts), as they were given; None
+        where one was not.
+        """
+        names = [*(f"{need}_run_ids" for need in self.phase.matrix_needs), *self.phase.inputs]
+        given = {name: str(self.given[name]) if name in self.given else None for name in names}
+        return {**given, **self.pins()}
+
     def price(self) -> Price:
         """Return the price of an hour on this machine, unless the caller gave `price_per_hour`. Raises PhaseError."""
         explicit = self.given.get("price_per_hour", self.values.get("price_per_hour"))

@@ -91,7 +91,9 @@ def handed_request(
     phase = project.phase(name)
     handed = json.loads(os.environ.get(LONG_VALUES, "{}")) if os.environ.get(DECIDED) == run_id else {}
     given: dict[str, object] = {
-        key: handed[key] if key in handed else logged_value(value, sys.argv) for key, value in params.items()
+        key: handed[key] if key in handed else logged_value(value, sys.argv)
+        for key, value in params.items()
+        if handed.get(key, "") is not None
     }
     phase = _one_run(phase, given)
     asked_as = Invocation(

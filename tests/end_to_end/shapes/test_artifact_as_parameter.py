@@ -51,6 +51,16 @@ with mlflow.start_run():
     mlflow.log_metric("rows", len(rows))
     mlflow.log_text("\\n".join(rows), "etl.csv")
 """
+ETL_IN_A_PHASE = """
+import sys
+from pathlib import Path
+
+from mlflow_plugin import start_phase
+
+with start_phase() as phase:
+    assert phase.parameters["ratings_csv"] == sys.argv[1]
+    phase.log(rows=len(Path(sys.argv[1], "ratings.csv").read_text().splitlines()))
+"""
 
 
 @dataclass
@@ -96,6 +106,12 @@ def test_an_artifact_is_handed_down_as_a_path_and_another_run_of_its_phase_is_se
     )
     with pytest.raises(UsageError, match=r"an artifact of load_raw_data .* Write `inputs: {ratings_csv: load_"):
         multistep.run("etl_data", ratings_csv=path)
+
+
+def test_a_script_that_holds_its_phase_gets_the_path_as_well(multistep: Multistep) -> None:
+    (multistep.folder / "etl.py").write_text(ETL_IN_A_PHASE)
+    multistep.run()
+    assert multistep.store.runs("etl_data")[0].data.metrics["rows"] == 3
 
 
 def test_an_artifact_that_is_not_there_is_said_before_anything_is_computed(multistep: Multistep) -> None:
