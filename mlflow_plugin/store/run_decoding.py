@@ -46,8 +46,7 @@ def _check_format(tags: Mapping[str, str], run_id: str, read: TagReader) -> None
 
 def phase_run(run: Run) -> PhaseRun:
     """Return a run of the store as plain data. Raises PhaseError when a newer version of ours wrote it."""
-    tags, info = run.data.tags, run.info
-    read = TagReader(tags)
+    tags, info, read = run.data.tags, run.info, TagReader(run.data.tags)
     _check_format(tags, info.run_id, read)
     quarantine = mapping(tags.get(schema.QUARANTINE)) if schema.QUARANTINED in tags else {}
     return PhaseRun(
