@@ -83,12 +83,3 @@ def test_more_epochs_go_on_from_the_end_of_the_shorter_run_as_if_it_had_been_tra
     assert longer.tag("phase.reused_run_id") == run_id
     longer.train(epochs=5, decide="rerun")
     assert longer.result() == extended
-
-
-def test_anything_else_starts_from_the_beginning(longer: Longer) -> None:
-    longer.train()
-    for given in ({"epochs": 2}, {"epochs": 4, "rate": 0.1}):
-        assert longer.train(**given).startswith("0 1 ")
-        assert longer.tag("phase.verdict") == "run"
-    longer.edit("random.seed(4)")
-    assert longer.train(epochs=6) == "0 1 2 3 4 5 "

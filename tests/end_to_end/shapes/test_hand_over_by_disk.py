@@ -205,15 +205,3 @@ def test_a_phase_that_resumes_finds_what_it_had_left(by_disk: ByDisk) -> None:
     by_disk.run("prepare")
     assert by_disk.tags("prepare")["phase.verdict"] == "resume"
     assert by_disk.files() == {"data/processed/all.csv": "first half, second half"}
-
-
-def test_both_routes_put_the_files_in_place(by_disk: ByDisk) -> None:
-    for name in ("prepare", "train"):
-        script = by_disk.folder / f"{name}.py"
-        body = "".join(f"    {line}\n" for line in script.read_text().strip().splitlines())
-        script.write_text(f"from mlflow_plugin import start_phase\n\nwith start_phase():\n{body}")
-    by_disk.run_plainly("prepare")
-    by_disk.run_plainly("prepare", seed=1)
-    shutil.rmtree(by_disk.folder / "data")
-    by_disk.run_plainly("train")
-    assert by_disk.files()["models/model.txt"] == FIRST.replace("seed 0", "seed 1").replace("part-0", "part-1")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from four_phases import PHASE_NAMES, RESULT, WITH_PLUGIN, WITHOUT_PLUGIN
+from four_phases import PHASE_NAMES, RESULT, WITH_PLUGIN
 from mlflow.tracking import MlflowClient
 from processes import PATIENCE_SECONDS, run_words, started, wait_until
-from project_folder import LOCAL, PHASES, ProjectFolder
+from project_folder import PHASES, ProjectFolder
 
 from tests.servers.proxy import Proxy
 from tests.servers.stores import Store
@@ -117,24 +117,6 @@ def test_a_file_that_changed_on_the_server_is_refused_until_it_is_mended(
     file.write_bytes(sound)
     code, text = run(served, "phase2")
     assert code == 0, text
-
-
-def test_scripts_without_the_plugin_work_over_http_on_the_stock_route_and_by_the_backend(
-    served: ProjectFolder, server: TrackingServer
-) -> None:
-    served.write(WITHOUT_PLUGIN)
-    assert run(served, "main")[0] == 0
-    code, text = run(served, "main")
-    assert (code, served.executed()) == (0, list(PHASE_NAMES)), text
-    assert newest("phase4").data.tags["phase.verdict"] == "reuse"
-
-
-def test_the_stock_route_reuses_over_http_what_the_backend_made(served: ProjectFolder) -> None:
-    assert run(served, "phase1")[0] == 0
-    served.executed()
-    result = served.command(*run_words("phase1", LOCAL))
-    assert (result.exit_code, served.executed()) == (0, []), result.text
-    assert newest("phase1").data.tags["phase.verdict"] == "reuse"
 
 
 def test_a_slow_server_makes_a_phase_slower_and_nothing_else(

@@ -36,14 +36,24 @@ def shared(tmp_path: Path) -> Path:
     return module
 
 
-@pytest.mark.parametrize(
-    ("command", "path", "name", "first", "route"),
-    [(*BY_SCRIPT, "../common/maths.py", LOCAL, PHASES), (*BY_COMMAND, "maths.py", PHASES, LOCAL)],
-    ids=["by_the_script_in_a_repository", "by_the_command"],
-)
 def test_a_changed_shared_module_computes_the_phase_and_a_comment_in_it_does_not(
-    project: ProjectFolder, shared: Path, command: str, path: str, name: str, first: str, route: str
+    project: ProjectFolder, shared: Path
 ) -> None:
+    check(project, shared, *BY_COMMAND, "maths.py", PHASES, LOCAL)
+
+
+def check(project: ProjectFolder, shared: Path, command: str, path: str, name: str, first: str, route: str) -> None:
+    """Compute the phase, change the module, and change a comment in it.
+
+    Args:
+        project: The empty project.
+        shared: The module.
+        command: The command of the phase.
+        path: The line of the script that lets it find the module.
+        name: The module as messages name it.
+        first: The route of the first run.
+        route: The route of the next.
+    """
     project.write({"MLproject": MLPROJECT.replace("COMMAND", command), "measure.py": SCRIPT.replace("PATH", path)})
     if name.startswith(".."):
         (shared.parents[1] / ".git").mkdir()

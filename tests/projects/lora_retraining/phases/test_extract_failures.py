@@ -135,12 +135,3 @@ def test_what_no_failures_can_be_taken_from_is_refused(
         empty.extract(*GIVEN)
     assert ended.value.code == 1
     assert told in capsys.readouterr().err
-
-
-def test_a_killed_extraction_resumes_and_ends_the_same(project: FailuresProject) -> None:
-    given = (*GIVEN, "--batch-size", "2", "--checkpoint-every", "1")
-    killed = project.run_until_killed("extract_failures", 4, *given)
-    resumed = project.extract(*given)
-    whole = project.extract(*given, "--seed", "0")  # The same extraction, another identity.
-    assert resumed.data.tags["phase.resumed_from"] == killed
-    assert resumed.data.tags["phase.output_digest"] == whole.data.tags["phase.output_digest"]

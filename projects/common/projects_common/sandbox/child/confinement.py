@@ -12,8 +12,13 @@ from projects_common.sandbox.child import audit, landlock, namespaces, seccomp
 _DESCRIPTORS = 64
 
 
-def confine(request: Mapping[str, Any], scratch: str) -> list[str]:
+def confine(request: Mapping[str, Any], scratch: str, *, may_signal: bool = False) -> list[str]:
     """Apply all that this system offers, and return the names of the restrictions that hold.
+
+    Args:
+        request: What the process is to do.
+        scratch: The folder to write into.
+        may_signal: The process may send signals, as far as its system calls allow it.
 
     Raises:
         OSError: A part failed half-way, or the restrictions are not those that the request expects.
@@ -37,7 +42,7 @@ def confine(request: Mapping[str, Any], scratch: str) -> list[str]:
     if request["namespaces"]:
         own = namespaces.confine(request["mounted"], request["covered"], scratch, request["file_bytes"])
     if request["kernel"]:
-        files = landlock.confine(request["mounted" if own else "readable"], [scratch])
+        files = landlock.confine(request["mounted" if own else "readable"], [scratch], may_signal=may_signal)
         calls = seccomp.confine()
     kernel = calls and (files or own)
     inside = "" if kernel else audit.confine(request["readable"], [scratch], not calls, not (files or own))

@@ -13,6 +13,7 @@ _CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE, _MAKE_REG = 1, 2, 4, 8, 32, 256
 _REFER, _TRUNCATE, _IOCTL_DEVICE = 1 << 13, 1 << 14, 1 << 15
 _FIRST = (1 << 13) - 1
+_SOCKETS, _SIGNALS = 1, 2
 READ = _READ_FILE | _READ_DIR
 SCRATCH = READ | _WRITE_FILE | _REMOVE_FILE | _MAKE_REG | _TRUNCATE  # no folders, so that what is in it is soon counted
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
@@ -24,10 +25,15 @@ def _handled(abi: int) -> int:
     return _FIRST | sum(right for since, right in later if abi >= since)
 
 
-def confine(readable: Iterable[str], writable: Iterable[str]) -> str:
+def confine(readable: Iterable[str], writable: Iterable[str], *, may_signal: bool = False) -> str:
     """Allow this process only `readable` to read and `writable` to write; return "" if the kernel does not offer it.
 
-    From ABI 4 it allows no TCP, from ABI 6 no signals to others and no abstract sockets either.
+    From ABI 4 it allows no TCP, from ABI 6 no abstract sockets either, and no signals to others.
+
+    Args:
+        readable: Files and folders.
+        writable: Folders.
+        may_signal: Allow signals. Else the kernel would hold back also the one by which children end with this process.
     """
     if sys.platform != "linux":
         return ""
@@ -36,7 +42,8 @@ def confine(readable: Iterable[str], writable: Iterable[str]) -> str:
     if abi < 1:
         return ""
     handled = _handled(abi)
-    attributes = struct.pack("QQQ", handled, 3, 3)[: 8 if abi < 4 else 16 if abi < 6 else 24]
+    scoped = _SOCKETS if may_signal else _SOCKETS | _SIGNALS
+    attributes = struct.pack("QQQ", handled, 3, scoped)[: 8 if abi < 4 else 16 if abi < 6 else 24]
     ruleset = libc.syscall(_CREATE, attributes, ctypes.c_size_t(len(attributes)), 0)
     if ruleset < 0:
         return ""
