@@ -99,7 +99,7 @@ class Call:
 
     @property
     def key(self) -> str:
-        """What is asked for, the result left out."""
+        """The text that two calls share when they ask for the same; results do not count."""
         return json.dumps({**self.__dict__, "results": None}, sort_keys=True)
 
     def remark(self) -> str:

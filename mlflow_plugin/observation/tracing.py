@@ -237,12 +237,12 @@ class _Tracer:
 
 
 def _searched_for_programs() -> set[str]:
-    """The folders in which programs are looked for by their names: those that are not there say nothing."""
+    """Return the folders in which programs are looked for by name: those that are not there say nothing."""
     return {os.path.abspath(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder}
 
 
 def _summary(path: str) -> Mapping[str, Any]:
-    """What is known of a Python file; nothing where it cannot be read."""
+    """Return the summary of a Python file; nothing where it cannot be read."""
     try:
         return python_summary_of(path)
     except PhaseError:

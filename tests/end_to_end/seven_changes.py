@@ -70,10 +70,6 @@ CHANGES = (
 )
 
 
-def change_named(name: str) -> Change:
-    return next(change for change in CHANGES if change.name == name)
-
-
 def check(project: ProjectFolder, route: str, change: Change) -> None:
     """Make a change to a finished pipeline and assert what `main` executes, asks, leaves alone and ends with."""
     change.make(project, route)
